@@ -1,0 +1,7 @@
+include(GNUInstallDirs)
+
+get_property(programs GLOBAL PROPERTY MEMKEEP_PROGRAMS)
+if(programs)
+  install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

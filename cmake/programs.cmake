@@ -1,0 +1,39 @@
+# The programs (floor 7): main and wiring, each linked with no more rooms than it may include.
+
+function(add_program name folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE house)
+  foreach(lib ${ARGN})
+    if(TARGET ${lib})
+      target_link_libraries(${name} PRIVATE ${lib})
+    endif()
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY MEMKEEP_PROGRAMS ${name})
+endfunction()
+
+add_program(memkeepd daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
+add_program(memkeep-worker worker room_device room_base)
+add_program(memkeep-vault vault room_base)
+add_program(memkeep cli room_client room_base)
+
+# The CLI is a table made from the table of operations: `gen cli` prints it, and src/cli includes
+# it as "gen/cli_table.h". The generator runs at build time, so that the CLI itself needs no ops.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/gen/*.c)
+if(sources AND TARGET room_ops)
+  add_executable(gen ${sources})
+  target_link_libraries(gen PRIVATE room_ops)
+  set_target_properties(gen PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
+  add_custom_command(
+    OUTPUT ${CMAKE_BINARY_DIR}/gen/cli_table.h
+    COMMAND gen cli > ${CMAKE_BINARY_DIR}/gen/cli_table.h
+    DEPENDS gen
+    VERBATIM)
+  if(TARGET memkeep)
+    target_sources(memkeep PRIVATE ${CMAKE_BINARY_DIR}/gen/cli_table.h)
+    target_include_directories(memkeep PRIVATE ${CMAKE_BINARY_DIR})
+  endif()
+endif()

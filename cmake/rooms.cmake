@@ -1,0 +1,45 @@
+# One static library per room, linked with the rooms on the floors below it, as ARCHITECTURE.md
+# draws them. A room without a source file is left out, so the tree builds while it grows.
+
+set(ROOMS)       # every room library there is
+set(ROOMS_BELOW) # those on the floors below the one being added, highest first
+
+function(add_room room)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(room_${room} STATIC ${sources})
+  target_link_libraries(room_${room} PUBLIC house ${ARGN})
+  set(ROOMS ${ROOMS} room_${room} PARENT_SCOPE)
+endfunction()
+
+macro(add_floor)
+  foreach(room ${ARGN})
+    add_room(${room} ${ROOMS_BELOW})
+  endforeach()
+  set(ROOMS_BELOW ${ROOMS})
+  list(REVERSE ROOMS_BELOW)
+endmacro()
+
+function(room_uses room)
+  if(TARGET room_${room})
+    target_link_libraries(room_${room} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
+add_floor(base)
+add_floor(device)
+add_floor(memory)
+add_floor(ledger)
+add_floor(service)
+add_floor(ops)
+add_floor(http socket)
+set(ROOMS_OF_DAEMON ${ROOMS_BELOW})
+
+if(TARGET room_base)
+  add_room(client room_base)
+endif()
+
+room_uses(base PkgConfig::jansson PkgConfig::libuv Threads::Threads)
+room_uses(http PkgConfig::libmicrohttpd PkgConfig::nettle)
