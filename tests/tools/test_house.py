@@ -181,12 +181,13 @@ class House(unittest.TestCase):
     # the reader of C
 
     def test_branches_of_the_preprocessor_pair_their_braces(self):
-        self.clean("src/base/x.c", "#if A\nint x_a(void) {\n#else\nint x_a(int b) {\n#endif\n#if A\n  if (1) {\n"
+        self.fails("src/base/x.c", "#if A\nint x_a(void) {\n#else\nint x_a(int b) {\n#endif\n#if A\n  if (1) {\n"
                                    "#elif B\n  if (2) {\n#else\n  if (3) {\n#endif\n  }\n  return 0;\n}\n"
-                                   "#if 0\n}}}\n#else\nint x_b;\n#endif\n")
+                                   "#if 0\n}}}\n#else\nint b;\n#endif\n", "src/base/x.c:19:prefix")
 
     def test_strings_and_characters_hold_no_braces(self):
-        self.clean("src/base/x.c", "int x_a(void) {\n  return '{' + '\\'' + \"}\\\"{\"[0];\n}\nint x_b;\n")
+        self.fails("src/base/x.c", "int x_a(void) {\n  return '{' + '\\'' + \"}\\\"{\"[0];\n}\nint b;\n",
+                   "src/base/x.c:4:prefix")
 
 
 if __name__ == "__main__":
