@@ -2,7 +2,7 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-SOURCES = $(shell find src tests bench tools include fuzz -name '*.[ch]' 2>/dev/null)
+SOURCES = $(sort $(shell find src tests bench tools include fuzz -name '*.[ch]' 2>/dev/null))
 
 .DEFAULT_GOAL := build
 .PHONY: run test build check bench debug asan tsan install format clean help setup
