@@ -186,7 +186,7 @@ class House(unittest.TestCase):
                                    "#if 0\n}}}\n#else\nint b;\n#endif\n", "src/base/x.c:19:prefix")
 
     def test_strings_and_characters_hold_no_braces(self):
-        self.fails("src/base/x.c", "int x_a(void) {\n  return '{' + '\\'' + \"}\\\"{\"[0];\n}\nint b;\n",
+        self.fails("src/base/x.c", "int x_a(void) {\n  return '{' + '\\'' + \"{\\\"{\"[0];\n}\nint b;\n",
                    "src/base/x.c:4:prefix")
 
 
