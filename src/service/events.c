@@ -1,0 +1,106 @@
+/*
+ * events: a ring under a lock of its own. The id of an event is its place: slot = id modulo the ring's size, so that
+ * finding one by id, resuming a stream and following an allocation's chain back are all one array access.
+ */
+#include "service/events.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+
+#define EVENTS_LISTENERS 4
+
+struct events {
+  struct lock lock;
+  struct events_record *ring;
+  uint64_t last;
+  struct {
+    void (*wake)(void *arg);
+    void *arg;
+  } listeners[EVENTS_LISTENERS];
+  unsigned listener_count;
+};
+
+static const char *const words[] = {
+#define X(name, word) word,
+    EVENTS_TABLE(X)
+#undef X
+};
+
+const char *events_word(enum events_type type) {
+  return (unsigned)type < EVENTS_TYPES ? words[type] : "unknown";
+}
+
+void events_set_text(struct events_record *record, const char *text) {
+  size_t n = strnlen(text, sizeof record->text - 1);
+  memcpy(record->text, text, n);
+  record->text[n] = 0;
+}
+
+enum status events_create(struct events **out) {
+  struct events *events = calloc(1, sizeof *events);
+  if (!events) return STATUS_INTERNAL_ERROR;
+  /* Pages come with use: an idle daemon does not pay for the ring. */
+  events->ring = mmap(NULL, sizeof *events->ring * EVENTS_KEPT, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (events->ring == MAP_FAILED) {
+    free(events);
+    return STATUS_INTERNAL_ERROR;
+  }
+  lock_init(&events->lock, LOCK_RANK_EVENTS, "events");
+  *out = events;
+  return STATUS_OK;
+}
+
+void events_free(struct events *events) {
+  if (!events) return;
+  munmap(events->ring, sizeof *events->ring * EVENTS_KEPT);
+  lock_done(&events->lock);
+  free(events);
+}
+
+uint64_t events_add(struct events *events, struct events_record *record) {
+  record->time = clock_real();
+  LOCK_SCOPE(&events->lock);
+  record->id = ++events->last;
+  events->ring[record->id % EVENTS_KEPT] = *record;
+  for (unsigned i = 0; i < events->listener_count; i++)
+    events->listeners[i].wake(events->listeners[i].arg);
+  return record->id;
+}
+
+static uint64_t oldest(const struct events *events) {
+  return events->last >= EVENTS_KEPT ? events->last - EVENTS_KEPT + 1 : 1;
+}
+
+bool events_next(struct events *events, uint64_t after, struct events_record *out, uint64_t *lost) {
+  LOCK_SCOPE(&events->lock);
+  uint64_t id = after + 1, first = oldest(events);
+  *lost = id < first ? first - id : 0;
+  if (id < first) id = first;
+  if (id > events->last) return false;
+  *out = events->ring[id % EVENTS_KEPT];
+  return true;
+}
+
+bool events_at(struct events *events, uint64_t id, struct events_record *out) {
+  LOCK_SCOPE(&events->lock);
+  if (id < oldest(events) || id > events->last) return false;
+  *out = events->ring[id % EVENTS_KEPT];
+  return true;
+}
+
+uint64_t events_last(struct events *events) {
+  LOCK_SCOPE(&events->lock);
+  return events->last;
+}
+
+enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg) {
+  LOCK_SCOPE(&events->lock);
+  if (events->listener_count == EVENTS_LISTENERS) return STATUS_INTERNAL_ERROR;
+  events->listeners[events->listener_count].wake = wake;
+  events->listeners[events->listener_count++].arg = arg;
+  return STATUS_OK;
+}
