@@ -1,0 +1,111 @@
+/*
+ * job: anything whose answer comes later. Counted references; finished exactly once; then immutable, so that results are
+ * read without a lock. Listed jobs (id != 0) are kept one hour, at most 10,000 finished ones; unlisted ones (id 0) only
+ * carry a waiting answer (an allocation that needs a new segment, a refresh).
+ */
+#ifndef SERVICE_JOB_H
+#define SERVICE_JOB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/problem.h"
+#include "base/queue.h"
+#include "service/caller.h"
+#include "service/view.h"
+
+struct service;
+
+enum job_kind { JOB_TRANSFER, JOB_COPY, JOB_FILL, JOB_DEFRAGMENT, JOB_CLEAR, JOB_ALLOCATE, JOB_FREE, JOB_REFRESH, JOB_RESTART, JOB_KINDS };
+enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED };
+/* "transfer" "copy" "fill" "defragment" "clear" "allocate" "free" "refresh" "restart" */
+extern const char *const job_kinds[];
+/* "pending" "in_progress" "completed" "failed" "cancelled" */
+extern const char *const job_states[];
+
+struct job_transfer {
+  char source_device[SPEC_ID], target_device[SPEC_ID];
+  uint64_t allocation, target_allocation; /* 0: none (trial) */
+  bool move, trial, verify;
+  enum device_path path;
+  bool path_known;
+  uint64_t size_bytes;
+  bool verified, verified_known;
+  bool checksum_known;
+  uint64_t checksum;
+};
+struct job_bytes { /* copy and fill */
+  uint64_t bytes, checksum;
+  bool checksum_known;
+};
+struct job_defrag_device {
+  const char *device_id;
+  uint64_t moved_bytes, released_bytes, largest_before, largest_after;
+  uint32_t allocations_moved, segments_released, fragmentation_before, fragmentation_after;
+};
+struct job_defrag {
+  struct job_defrag_device total, devices[VIEW_DEVICES];
+  uint32_t device_count;
+};
+struct job_clear_device {
+  const char *device_id;
+  uint64_t cleared_bytes, used_before, used_after;
+};
+struct job_clear {
+  uint64_t cleared_bytes, cleared_allocations;
+  struct job_clear_device devices[VIEW_DEVICES];
+  uint32_t device_count;
+  struct { char id[40]; uint64_t cleared_bytes; } workers[VIEW_WORKERS];
+  uint32_t worker_count;
+};
+struct job_allocate {
+  struct view_alloc allocation;
+  uint64_t available_bytes;
+  uint32_t utilization;
+};
+struct job_free {
+  uint64_t allocation, freed_bytes, available_bytes;
+};
+
+struct job_waiter {
+  void (*ready)(struct job_waiter *waiter); /* on whichever thread finished the job; no lock held */
+  struct job_waiter *next;
+};
+
+/* What outsiders may read of a job at any time: job_look copies it under the lock. */
+struct job_view {
+  uint64_t id;
+  enum job_kind kind;
+  enum job_state state;
+  uint64_t bytes_done, bytes_total, bytes_per_second; /* 0: not known yet */
+  uint64_t created_at, started_at, completed_at;
+  struct problem problem; /* why it failed */
+  union {
+    struct job_transfer transfer;
+    struct job_bytes bytes;
+    struct job_defrag defrag;
+    struct job_clear clear;
+    struct job_allocate allocate;
+    struct job_free free;
+  } result;
+};
+
+struct job;
+
+/* References. The ones that the service hands out are the caller's to give back. */
+void job_give(struct job *job);
+/* True: the job is not finished yet and `waiter->ready` will be called once. False: it is finished already. */
+bool job_wait(struct job *job, struct job_waiter *waiter);
+/* True: taken back, ready will not be called. */
+bool job_unwait(struct job *job, struct job_waiter *waiter);
+void job_look(struct job *job, struct job_view *out);
+
+/* By id; JOB ids and transfer ids are the same numbers. NOT_FOUND or TRANSFER_NOT_FOUND (transfers_only). Takes a reference. */
+enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out);
+/* CONFLICT when it is finished. The job ends as cancelled once its worker let go; wait for it to see that. */
+enum status job_cancel(struct job *job, const struct caller *caller, struct problem *problem);
+/* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the cursor for more or 0. */
+uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out, uint32_t max, uint64_t *next);
+
+#endif
