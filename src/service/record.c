@@ -1,0 +1,243 @@
+/*
+ * record: making, ending and moving allocations: the record in the ledger, the place, the books, the event. The order of
+ * the steps is design 4a's, so that every prefix of them is a legal state.
+ */
+#include "service/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "service/keys.h"
+#include "service/lease.h"
+#include "service/quota.h"
+#include "service/waiting.h"
+
+static struct ledger_record record_of(const struct service *s, const struct space *place,
+                                      const struct record_facts *facts) {
+  const struct state_owner *owner = state_owner(s, facts->owner);
+  uint64_t now = clock_real();
+  struct ledger_record record = {.kind = LEDGER_ALLOCATION, .last_access_real_ns = now};
+  record.u.allocation = (struct ledger_allocation){
+      .segment = state_segment(s, place->segment)->id,
+      .offset_bytes = place->offset,
+      .size_bytes = facts->size,
+      .owner = owner->id,
+      .created_real_ns = facts->created_real_ns ? facts->created_real_ns : now,
+      .expires_boot_ns = facts->expires_boot_ns,
+      .key_hash = {facts->key[0], facts->key[1]},
+      .domain = s->domains[owner->domain].number,
+      .key_args = facts->key_args,
+      .alignment_log2 = (uint8_t)__builtin_ctzll(facts->alignment),
+      .purpose = facts->purpose,
+      .priority = facts->priority,
+      .flags = facts->flags};
+  return record;
+}
+
+/* Counts an allocation in (or out of) the figures of its device, owner and domain. */
+static void count(struct service *s, uint32_t index, bool enters) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  const struct ledger_allocation *facts = state_record(s, alloc);
+  struct state_device *device = &s->devices[state_segment(s, alloc->segment)->device];
+  struct state_owner *owner = state_owner(s, alloc->owner);
+  uint64_t one = enters ? 1 : UINT64_MAX, bytes = enters ? facts->size_bytes : -facts->size_bytes;
+  device->allocations += (uint32_t)one;
+  device->purpose_bytes[facts->purpose] += bytes;
+  device->purpose_count[facts->purpose] += one;
+  owner->allocations += (uint32_t)one;
+  owner->bytes += bytes;
+}
+
+/* What usage tells later: how large, how long lived, how often. */
+static void count_made(struct state_device *device, uint64_t size) {
+  struct state_second *second = &device->seconds[device->sample_count % STATE_SAMPLES];
+  second->made++;
+  second->made_bytes += size;
+  unsigned bits = size > 256 ? (unsigned)(64 - __builtin_clzll((size - 1) >> 8)) : 0;
+  unsigned bin = (bits + 1) / 2;
+  if (bin >= STATE_SIZES) bin = STATE_SIZES - 1;
+  device->sizes[bin].count++;
+  device->sizes[bin].bytes += size;
+}
+
+static void count_freed(struct state_device *device, uint64_t lived_ns) {
+  device->seconds[device->sample_count % STATE_SAMPLES].freed++;
+  unsigned bin = 0;
+  for (uint64_t limit = CLOCK_MS; bin < STATE_LIFETIMES - 1 && lived_ns > limit; limit *= 10) bin++;
+  device->lifetimes[bin]++;
+}
+
+static enum status put_label(struct service *s, struct state_alloc *alloc, const char *label,
+                             struct ledger_record *record) {
+  if (!label || !label[0]) return STATUS_OK;
+  alloc->label = strdup(label);
+  if (!alloc->label) return STATUS_INSUFFICIENT_MEMORY;
+  return ledger_put_text(s->ledger, label, strlen(label), &record->u.allocation.text,
+                         &alloc->text_slot);
+}
+
+static void forget_label(struct service *s, struct state_alloc *alloc) {
+  for (uint32_t slot = alloc->text_slot, next; slot; slot = next) {
+    next = ledger_next_text(s->ledger, slot);
+    ledger_drop(s->ledger, slot);
+  }
+  free(alloc->label);
+}
+
+static enum status put(struct service *s, struct state_alloc *alloc, struct ledger_record *record) {
+  record->id = ledger_next_id(s->ledger);
+  enum status status = ledger_put(s->ledger, record, &alloc->slot);
+  if (!status) alloc->id = record->id;
+  return status;
+}
+
+enum status record_commit(struct service *s, const struct space *place, const struct record_facts *facts,
+                         uint32_t *out) {
+  state_ledger_ahead(s);
+  uint32_t index = pool_take(&s->allocs);
+  if (!index) return STATUS_INSUFFICIENT_MEMORY;
+  struct state_alloc *alloc = state_alloc(s, index);
+  struct ledger_record record = record_of(s, place, facts);
+  enum status status = put_label(s, alloc, facts->label, &record);
+  if (!status) status = put(s, alloc, &record);
+  if (!status && !idmap_append(&s->alloc_ids, alloc->id, index)) {
+    ledger_drop(s->ledger, alloc->slot);
+    status = STATUS_INSUFFICIENT_MEMORY;
+  }
+  if (status) {
+    forget_label(s, alloc);
+    pool_give(&s->allocs, index);
+    return STATUS_INSUFFICIENT_MEMORY;
+  }
+  alloc->node = place->node;
+  alloc->segment = place->segment;
+  alloc->owner = facts->owner;
+  struct state_segment *segment = state_segment(s, place->segment);
+  if (segment->span) span_set_user(segment->span, place->node, index);
+  else segment->alloc = index;
+  keys_add(s, index);
+  count(s, index, true);
+  count_made(&s->devices[segment->device], facts->size);
+  state_alloc_event(s, index, EVENTS_ALLOCATION_CREATED, facts->correlation);
+  if (facts->expires_boot_ns && lease_add(s, index))
+    log_error("service", "an expiry was lost: no memory");
+  *out = index;
+  return STATUS_OK;
+}
+
+struct space record_place(const struct service *s, uint32_t index) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  const struct ledger_allocation *facts = state_record(s, alloc);
+  return (struct space){alloc->segment, alloc->node, facts->offset_bytes, facts->size_bytes};
+}
+
+bool record_drop(struct service *s, uint32_t index, enum events_type why, space_then_fn *then,
+                void *arg) {
+  struct state_alloc *alloc = state_alloc(s, index);
+  const struct ledger_allocation *facts = state_record(s, alloc);
+  struct space place = record_place(s, index);
+  uint32_t owner = alloc->owner;
+  count_freed(&s->devices[state_segment(s, alloc->segment)->device],
+              units_minus(clock_real(), facts->created_real_ns));
+  state_alloc_event(s, index, why, NULL);
+  keys_remove(s, index);
+  count(s, index, false);
+  quota_uncharge(s, owner, facts->size_bytes);
+  idmap_erase(&s->alloc_ids, alloc->id);
+  ledger_drop(s->ledger, alloc->slot);
+  forget_label(s, alloc);
+  pool_give(&s->allocs, index);
+  bool released = space_give(s, &place, then, arg);
+  waiting_kick(s);
+  if (state_owner(s, owner)->dead) space_owner_done(s, owner);
+  return released;
+}
+
+/* The first allocation at or after span node `node` that belongs to the segment; advances *node, 0 at the end. */
+static uint32_t next_in(const struct service *s, const struct state_segment *segment,
+                        uint32_t *node) {
+  struct span_block block;
+  if (!segment->span) return segment->alloc;
+  while ((*node = span_next(segment->span, *node, &block)))
+    if (block.used && block.user != UINT32_MAX) return block.user;
+  (void)s;
+  return 0;
+}
+
+/* One that may go with its owner, or 0. */
+static uint32_t droppable(struct service *s, uint32_t segment_index) {
+  const struct state_segment *segment = state_segment(s, segment_index);
+  uint32_t node = 0;
+  for (uint32_t i = next_in(s, segment, &node); i; i = node ? next_in(s, segment, &node) : 0) {
+    const struct state_alloc *alloc = state_alloc(s, i);
+    if (!(state_record(s, alloc)->flags & STATE_PERSISTENT) && !alloc->busy && !alloc->moving) return i;
+  }
+  return 0;
+}
+
+static void drop_in(struct service *s, uint32_t segment) {
+  for (uint32_t alloc; (alloc = droppable(s, segment));) {
+    bool last = state_segment(s, segment)->blocks == 1;
+    record_drop(s, alloc, EVENTS_ALLOCATION_FREED, NULL, NULL);
+    if (last) return; /* the segment went with it */
+  }
+}
+
+void record_drop_owner(struct service *s, uint32_t index) {
+  for (uint32_t d = 0; d < s->device_count; d++)
+    for (uint32_t i = state_owner(s, index)->slabs[d], next; i; i = next) {
+      next = state_segment(s, i)->slab_next;
+      drop_in(s, i);
+    }
+}
+
+enum status record_switch(struct service *s, uint32_t index, const struct space *to,
+                         struct space *from) {
+  struct state_alloc *alloc = state_alloc(s, index);
+  struct ledger_record record = *ledger_at(s->ledger, alloc->slot);
+  record.u.allocation.segment = state_segment(s, to->segment)->id;
+  record.u.allocation.offset_bytes = to->offset;
+  *from = record_place(s, index);
+  count(s, index, false);
+  enum status status = ledger_replace(s->ledger, &alloc->slot, &record);
+  if (!status) {
+    alloc->segment = to->segment;
+    alloc->node = to->node;
+    struct state_segment *segment = state_segment(s, to->segment);
+    if (segment->span) span_set_user(segment->span, to->node, index);
+    else segment->alloc = index;
+  }
+  count(s, index, true);
+  return status;
+}
+
+enum status record_usable(const struct service *s, uint32_t index, struct problem *problem) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  if (state_segment(s, alloc->segment)->share.kind == SHARE_NONE)
+    return problem_set(problem, STATUS_ALLOCATION_LOST, "the memory of this allocation is gone; free it");
+  if (alloc->moving)
+    return problem_set(problem, STATUS_ALLOCATION_BUSY, "the allocation is being moved");
+  return STATUS_OK;
+}
+
+bool record_movable(const struct service *s, uint32_t index) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  return !alloc->busy && !alloc->moving && !alloc->attachments &&
+         !(state_record(s, alloc)->flags & STATE_PINNED);
+}
+
+void record_touch(struct service *s, uint32_t index) {
+  ledger_touch(s->ledger, state_alloc(s, index)->slot, clock_real());
+}
+
+struct mover_segment record_mover_segment(struct service *s, uint32_t index) {
+  struct state_segment *segment = state_segment(s, index);
+  segment->sent = true;
+  return (struct mover_segment){.id = segment->id,
+                                .size = segment->size,
+                                .device_id = s->devices[segment->device].info->id,
+                                .share = &segment->share};
+}
