@@ -1,0 +1,36 @@
+/*
+ * quota: two sums per domain, bytes and allocations, and their limits.
+ */
+#include "service/quota.h"
+
+#include <stdio.h>
+
+#include "base/units.h"
+
+static struct state_domain *domain_of(struct service *s, uint32_t owner) {
+  return &s->domains[state_owner(s, owner)->domain];
+}
+
+enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
+                         const struct state_device *device, struct problem *problem) {
+  struct state_domain *domain = domain_of(s, owner);
+  if (domain->allocations < domain->max_allocations &&
+      bytes <= units_minus(domain->max_bytes, domain->bytes)) {
+    domain->bytes += bytes;
+    domain->allocations++;
+    return STATUS_OK;
+  }
+  char held[32];
+  units_format(domain->bytes, held, sizeof held);
+  problem_set(problem, STATUS_QUOTA_EXCEEDED, "%s holds %s in %llu allocations; its quota ends there",
+              domain->name, held, (unsigned long long)domain->allocations);
+  problem->has_space = true;
+  state_space_problem(s, device, bytes, &problem->space);
+  snprintf(problem->space.reason, sizeof problem->space.reason, "quota");
+  return STATUS_QUOTA_EXCEEDED;
+}
+
+void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes) {
+  domain_of(s, owner)->bytes -= bytes;
+  domain_of(s, owner)->allocations--;
+}
