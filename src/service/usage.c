@@ -1,0 +1,190 @@
+/*
+ * usage: windows over the sampler's ring, and what the books know now. The trend is a straight line through the window's
+ * samples (least squares); it counts as rising or falling when it would move the used bytes by more than 1 % of the device
+ * within the window.
+ */
+#include "service/usage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/report.h"
+#include "service/state.h"
+
+const char *const usage_directions[] = {"rising", "falling", "steady", NULL};
+
+struct window {
+  struct state_sample samples[STATE_SAMPLES]; /* oldest first */
+  uint32_t count;
+  uint64_t made, made_bytes, freed;
+  uint64_t start, end;
+};
+
+/* Copies the window's samples and counters. Under the lock. */
+static void cut(const struct state_device *device, struct window *window) {
+  uint64_t have = device->sample_count < STATE_SAMPLES ? device->sample_count : STATE_SAMPLES;
+  for (uint64_t i = device->sample_count - have; i < device->sample_count; i++) {
+    const struct state_sample *sample = &device->samples[i % STATE_SAMPLES];
+    if (sample->time < window->start) continue;
+    window->samples[window->count++] = *sample;
+    const struct state_second *second = &device->seconds[i % STATE_SAMPLES];
+    window->made += second->made;
+    window->made_bytes += second->made_bytes;
+    window->freed += second->freed;
+  }
+  /* The second that is not over yet has no sample, but counts. */
+  const struct state_second *current = &device->seconds[device->sample_count % STATE_SAMPLES];
+  window->made += current->made;
+  window->made_bytes += current->made_bytes;
+  window->freed += current->freed;
+}
+
+static int by_value(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void statistics(const struct window *window, struct usage_device *out) {
+  uint64_t values[STATE_SAMPLES];
+  unsigned __int128 sum = 0;
+  for (uint32_t i = 0; i < window->count; i++) {
+    values[i] = window->samples[i].used;
+    sum += values[i];
+    out->peak_bytes = units_max(out->peak_bytes, values[i]);
+  }
+  out->peak_bytes = units_max(out->peak_bytes, out->current_bytes);
+  out->average_bytes = out->p50_bytes = out->p95_bytes = out->current_bytes;
+  if (!window->count) return;
+  qsort(values, window->count, sizeof *values, by_value);
+  out->average_bytes = (uint64_t)(sum / window->count);
+  out->p50_bytes = values[(window->count - 1) / 2];
+  out->p95_bytes = values[(window->count - 1) * 95 / 100];
+}
+
+/* Least squares over (seconds since the window's first sample, used bytes). */
+static double slope(const struct window *window) {
+  double n = window->count, x = 0, y = 0, xx = 0, xy = 0;
+  for (uint32_t i = 0; i < window->count; i++) {
+    double t = (double)(window->samples[i].time - window->samples[0].time) / 1e9;
+    double v = (double)window->samples[i].used;
+    x += t;
+    y += v;
+    xx += t * t;
+    xy += t * v;
+  }
+  double divisor = n * xx - x * x;
+  return divisor > 0 ? (n * xy - x * y) / divisor : 0;
+}
+
+static void trend(const struct window *window, const struct state_device *device,
+                  struct usage_device *out) {
+  out->direction = USAGE_STEADY;
+  out->time_to_full_seconds = -1;
+  if (window->count < 3) return;
+  const struct state_sample *last = &window->samples[window->count - 1];
+  double seconds = (double)(last->time - window->samples[0].time) / 1e9;
+  double rate = slope(window), moved = rate * seconds, total = (double)device->info->total_bytes;
+  out->bytes_per_second = rate;
+  if (moved > total / 100) out->direction = USAGE_RISING;
+  if (moved < -total / 100) out->direction = USAGE_FALLING;
+  if (out->direction == USAGE_RISING)
+    out->time_to_full_seconds = (double)units_minus(device->info->total_bytes, last->used) / rate;
+}
+
+static void thin(const struct window *window, uint64_t points, struct usage_device *out) {
+  uint32_t count = window->count < points ? window->count : (uint32_t)points;
+  for (uint32_t i = 0; i < count; i++) {
+    /* Evenly spread, the newest sample always among them. */
+    uint32_t at = (uint32_t)((uint64_t)(i + 1) * window->count / count) - 1;
+    out->samples[i] = (struct usage_sample){window->samples[at].time, window->samples[at].used,
+                                            window->samples[at].allocated};
+  }
+  out->sample_count = count;
+}
+
+static void histograms(const struct state_device *device, struct usage_device *out) {
+  for (unsigned i = 0; i < USAGE_SIZES; i++) {
+    out->sizes[i].up_to_bytes = i + 1 < USAGE_SIZES ? UINT64_C(256) << (2 * i) : 0;
+    out->sizes[i].count = device->sizes[i].count;
+    out->sizes[i].bytes = device->sizes[i].bytes;
+  }
+  double limit = 0.001;
+  for (unsigned i = 0; i < USAGE_LIFETIMES; i++, limit *= 10) {
+    out->lifetimes[i].up_to_seconds = i + 1 < USAGE_LIFETIMES ? limit : 0;
+    out->lifetimes[i].count = device->lifetimes[i];
+  }
+  for (unsigned i = 0; i < VIEW_PURPOSES; i++) {
+    out->purposes[i].bytes = device->purpose_bytes[i];
+    out->purposes[i].count = device->purpose_count[i];
+  }
+}
+
+/* What an owner holds on a device, from its segments. */
+static void owner_row(const struct service *s, const struct state_owner *owner, uint32_t device,
+                      struct usage_device *out) {
+  uint64_t bytes = 0, count = 0;
+  for (uint32_t i = owner->slabs[device]; i; i = state_segment(s, i)->slab_next) {
+    bytes += state_segment(s, i)->allocated;
+    count += state_segment(s, i)->blocks;
+  }
+  if (!count) return;
+  uint32_t at = out->owner_count;
+  if (at == USAGE_OWNERS && out->owners[at - 1].bytes >= bytes) return;
+  if (at < USAGE_OWNERS) out->owner_count++;
+  else at--;
+  while (at && out->owners[at - 1].bytes < bytes) {
+    out->owners[at] = out->owners[at - 1];
+    at--;
+  }
+  memcpy(out->owners[at].name, owner->name, sizeof owner->name);
+  out->owners[at].bytes = bytes;
+  out->owners[at].count = count;
+}
+
+static void usage_of(struct service *s, uint32_t index, const struct usage_params *params,
+                     struct window *window, struct usage_device *out) {
+  const struct state_device *device = &s->devices[index];
+  window->count = 0;
+  window->made = window->made_bytes = window->freed = 0;
+  lock_take(&s->lock);
+  cut(device, window);
+  out->device_id = device->info->id;
+  out->current_bytes = state_used(s, device);
+  out->active_allocations = device->allocations;
+  histograms(device, out);
+  const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0);
+  for (; entry; entry = idmap_next(&s->owner_ids, entry->id))
+    owner_row(s, state_owner(s, entry->value), index, out);
+  lock_give(&s->lock);
+  uint64_t from = units_max(window->start, s->started_at);
+  double seconds = (double)units_minus(window->end, from) / 1e9;
+  out->total_allocations = window->made;
+  out->average_allocation_bytes = window->made ? window->made_bytes / window->made : 0;
+  out->allocations_per_second = seconds > 0 ? (double)window->made / seconds : 0;
+  out->deallocations_per_second = seconds > 0 ? (double)window->freed / seconds : 0;
+  statistics(window, out);
+  trend(window, device, out);
+  thin(window, params->points, out);
+}
+
+enum status usage_make(struct service *s, const struct usage_params *params,
+                       struct usage_report *out, struct problem *problem) {
+  uint32_t named = UINT32_MAX;
+  if (params->device[0] && state_find_device(s, params->device, &named, problem)) return problem->status;
+  struct window *window = calloc(1, sizeof *window);
+  struct usage_device *devices = calloc(s->device_count, sizeof *devices);
+  if (!window || !devices) {
+    free(window);
+    free(devices);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
+  window->end = clock_real();
+  window->start = units_minus(window->end, params->window_ns);
+  *out = (struct usage_report){.window_start = window->start, .window_end = window->end, .devices = devices};
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (named == UINT32_MAX || named == i) usage_of(s, i, params, window, &devices[out->count++]);
+  free(window);
+  return STATUS_OK;
+}
