@@ -1,0 +1,248 @@
+/*
+ * service: birth, start and end of the whole. See service.h for what it is.
+ */
+#include "service/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/spawn.h"
+#include "base/units.h"
+#include "service/job_work.h"
+#include "service/keys.h"
+#include "service/lease.h"
+#include "service/record.h"
+#include "service/sampler.h"
+#include "service/space.h"
+#include "service/state.h"
+#include "service/waiting.h"
+
+#define SERVICE_ALLOCATIONS (UINT32_C(4) << 20)
+#define SERVICE_OWNERS 65536
+#define SERVICE_LEDGER_FIRST 8192 /* records: 1 MiB of address space, touched by use */
+#define SERVICE_STOP_NS (3 * CLOCK_SECOND) /* of the 5 s that a stop may take (contract 7) */
+
+struct service_stop {
+  struct task look; /* first: the decision thread's */
+  struct task back; /* the loop's */
+  struct service *service;
+  uint64_t deadline;
+  void (*done)(void *arg);
+  void *arg;
+};
+
+/* ---- devices ---- */
+
+static enum status open_device(struct service *s, const struct spec *spec, struct problem *problem) {
+  struct state_device *device = &s->devices[s->device_count];
+  struct device_call budget = {.action = DEVICE_BUDGET};
+  enum status status = device_open(spec, s->reaper, &device->device);
+  if (status)
+    return problem_set(problem, status, "device %s cannot be opened: %s", spec->id, status_text(status));
+  s->device_count++;
+  device->spec = *spec;
+  device->info = device_info(device->device);
+  device->limit = device->info->limit_bytes;
+  device->samples = calloc(STATE_SAMPLES, sizeof *device->samples);
+  device->seconds = calloc(STATE_SAMPLES, sizeof *device->seconds);
+  if (!device->samples || !device->seconds)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  device->answering = !device_run(device->device, &budget);
+  device->budget = budget.budget;
+  device->budget_real = clock_real();
+  if (!device->info->host_memory) device->external = budget.budget.used_bytes;
+  return STATUS_OK;
+}
+
+/* A host device without a size cannot stand beside another one (contract 2). */
+static enum status check_devices(const struct service *s, struct problem *problem) {
+  unsigned hosts = 0, whole = 0;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    hosts += s->devices[i].info->host_memory;
+    whole += s->devices[i].info->whole_host;
+    for (uint32_t k = 0; k < i; k++)
+      if (!strcmp(s->devices[i].info->id, s->devices[k].info->id))
+        return problem_set(problem, STATUS_INVALID_ARGUMENT, "device %s is named twice",
+                           s->devices[i].info->id);
+  }
+  if (whole && hosts > 1)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "a host device without a size cannot stand beside another one: "
+                       "give each a size, as in --device host:0=2GiB");
+  return STATUS_OK;
+}
+
+/* ---- life ---- */
+
+static enum status make_parts(struct service *s, const struct service_params *params) {
+  uint32_t allocations = params->max_allocations ? params->max_allocations : SERVICE_ALLOCATIONS;
+  uint64_t fds = spawn_raise_fd_limit();
+  uint64_t segments = fds * 3 / 4 > 1024 ? fds * 3 / 4 - 512 : 512;
+  s->max_segments = (uint32_t)units_min(segments, STATE_SEGMENTS);
+  enum status status = queue_create("decision", &s->decision);
+  if (!status) status = queue_create("reaper", &s->reaper);
+  if (!status) status = ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
+  if (!status) status = events_create(&s->events);
+  if (!status) status = pool_init(&s->allocs, sizeof(struct state_alloc), allocations);
+  if (!status) status = pool_init(&s->segments, sizeof(struct state_segment), STATE_SEGMENTS);
+  if (!status) status = pool_init(&s->owners, sizeof(struct state_owner), SERVICE_OWNERS);
+  if (!status) status = span_nodes_init(&s->nodes, 2 * allocations + STATE_SEGMENTS);
+  if (!status) status = idmap_init(&s->alloc_ids, allocations);
+  if (!status) status = idmap_init(&s->segment_ids, STATE_SEGMENTS);
+  if (!status) status = idmap_init(&s->owner_ids, SERVICE_OWNERS);
+  if (!status) status = job_table_create(&s->jobs);
+  if (!status) status = keys_create(s);
+  if (!status) status = lease_create(s);
+  if (!status) status = waiting_create(s);
+  if (!status) status = sampler_create(s);
+  return status;
+}
+
+enum status service_create(const struct service_params *params, struct service **out,
+                           struct problem *problem) {
+  struct service *s = calloc(1, sizeof *s);
+  if (!s) return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  lock_init(&s->lock, LOCK_RANK_STATE, "state");
+  lock_init(&s->jobs_lock, LOCK_RANK_LEAF, "jobs");
+  s->loop = params->loop;
+  s->thresholds = params->thresholds;
+  s->cache_ttl_ns = params->cache_ttl_ns;
+  s->started_at = s->slow_facts_at = clock_real();
+  enum status status = make_parts(s, params);
+  if (status) problem_set(problem, status, "not enough memory to start");
+  for (unsigned i = 0; !status && i < params->device_count; i++)
+    status = open_device(s, &params->devices[i], problem);
+  if (!status) status = check_devices(s, problem);
+  if (status) {
+    service_free(s);
+    return status;
+  }
+  *out = s;
+  return STATUS_OK;
+}
+
+void service_set_mover(struct service *s, const struct mover_table *table, void *ctx) {
+  s->mover = table;
+  s->mover_ctx = ctx;
+}
+
+enum status service_start(struct service *s) {
+  lock_take(&s->lock);
+  state_pressure(s);
+  lock_give(&s->lock);
+  sampler_start(s);
+  return STATUS_OK;
+}
+
+static void stopped(struct task *task) {
+  struct service_stop *stop = (struct service_stop *)((char *)task - offsetof(struct service_stop, back));
+  stop->done(stop->arg);
+  free(stop);
+}
+
+/* No job, no driver call, nobody who waits for memory. */
+static bool is_idle(struct service *s) {
+  if (job_unfinished(s)) return false;
+  LOCK_SCOPE(&s->lock);
+  waiting_kick(s);
+  bool idle = !s->growing_count && !waiting_any(s) && sampler_idle(s);
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (s->devices[i].asked || s->devices[i].releasing) idle = false;
+  return idle;
+}
+
+static void look_whether_idle(struct task *task) {
+  struct service_stop *stop = (struct service_stop *)task;
+  struct service *s = stop->service;
+  if (!is_idle(s) && clock_now() < stop->deadline)
+    queue_post_at(s->decision, &stop->look, clock_now() + 10 * CLOCK_MS);
+  else
+    loop_post(s->loop, &stop->back);
+}
+
+void service_stop(struct service *s, void (*done)(void *arg), void *arg) {
+  struct service_stop *stop = calloc(1, sizeof *stop);
+  lock_take(&s->lock);
+  s->stopping = true;
+  lock_give(&s->lock);
+  if (!stop) {
+    done(arg);
+    return;
+  }
+  *stop = (struct service_stop){.service = s, .deadline = clock_now() + SERVICE_STOP_NS, .done = done, .arg = arg};
+  stop->look.run = look_whether_idle;
+  stop->back.run = stopped;
+  job_cancel_all(s);
+  queue_post(s->decision, &stop->look);
+}
+
+/* Everything that is left goes back to the drivers, on this thread. */
+static void release_segments(struct service *s) {
+  const struct idmap_entry *entry = idmap_next(&s->segment_ids, 0);
+  for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
+    struct state_segment *segment = state_segment(s, entry->value);
+    struct device_call call = {.action = DEVICE_RELEASE, .size = segment->size, .share = segment->share};
+    (void)device_run(s->devices[segment->device].device, &call);
+    span_free(segment->span);
+    free(segment->leaving);
+  }
+  for (entry = idmap_next(&s->alloc_ids, 0); entry; entry = idmap_next(&s->alloc_ids, entry->id))
+    free(state_alloc(s, entry->value)->label);
+}
+
+void service_free(struct service *s) {
+  if (!s) return;
+  /* service_stop waited for the calls under way: these threads have nothing left to do. */
+  queue_free(s->decision);
+  queue_free(s->reaper);
+  release_segments(s);
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    device_close(s->devices[i].device);
+    free(s->devices[i].samples);
+    free(s->devices[i].seconds);
+  }
+  sampler_free(s);
+  waiting_free(s);
+  lease_free(s);
+  keys_free(s);
+  job_table_free(s->jobs);
+  idmap_done(&s->owner_ids);
+  idmap_done(&s->segment_ids);
+  idmap_done(&s->alloc_ids);
+  pool_done(&s->nodes);
+  pool_done(&s->owners);
+  pool_done(&s->segments);
+  pool_done(&s->allocs);
+  events_free(s->events);
+  ledger_free(s->ledger);
+  lock_done(&s->jobs_lock);
+  lock_done(&s->lock);
+  free(s);
+}
+
+struct events *service_events(struct service *s) {
+  return s->events;
+}
+
+struct queue *service_decision(struct service *s) {
+  return s->decision;
+}
+
+uint64_t service_started_at(const struct service *s) {
+  return s->started_at;
+}
+
+uint32_t service_workers(struct service *s, struct view_worker *out, uint32_t max) {
+  return s->mover ? s->mover->list(s->mover_ctx, out, max) : 0;
+}
+
+enum status service_restart_worker(struct service *s, const char *worker, struct problem *problem) {
+  enum status status = s->mover ? s->mover->restart(s->mover_ctx, worker) : STATUS_WORKER_NOT_FOUND;
+  if (!status) return STATUS_OK;
+  problem_set(problem, status, "no worker %.40s", worker);
+  snprintf(problem->subject, sizeof problem->subject, "%s", worker);
+  return status;
+}
