@@ -1,0 +1,371 @@
+/*
+ * work_defragment: gives whole segments back by moving blocks together. Device by device, owner by owner (slabs are per
+ * owner): snapshot, plan (memory/defrag), then in batches reserve – copy – commit, until nothing helps any more or the time
+ * is up. A block that was freed, attached or pinned meanwhile is simply not moved; what is being moved cannot be.
+ *
+ * Steps run on the decision thread, between the mover's answers.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/job_work.h"
+#include "service/record.h"
+#include "service/snapshot.h"
+#include "service/work.h"
+
+#define DEFRAGMENT_BATCH 1000 /* moves per message to the mover: a line stays far below its cap of 4 MiB */
+#define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
+
+struct reservation {
+  uint64_t alloc;
+  struct space to;
+};
+
+struct defragment {
+  struct task step; /* first: the decision thread's */
+  struct mover_task task;
+  struct mover_segment *segments;
+  struct mover_move *moves;
+  struct reservation *reservations; /* what the moves of the batch are about */
+  uint32_t segment_count, move_count;
+  struct service *service;
+  struct job *job;
+  struct work_defragment params;
+  struct job_defrag result;
+  uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
+  uint64_t owner;                     /* the one that is worked on, 0: before the first */
+  struct snapshot snapshot;
+  struct defrag_plan plan;
+  uint32_t next_move;
+  uint64_t deadline;
+  uint32_t releasing; /* segments on their way back; under the state lock */
+  bool ended;         /* nothing more will be moved; under the state lock */
+  struct problem problem;
+};
+
+/* ---- figures ---- */
+
+static void figures_before(const struct service *s, uint32_t device, struct job_defrag_device *row) {
+  row->device_id = s->devices[device].info->id;
+  row->fragmentation_before = state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->largest_before = state_largest(s, &s->devices[device]);
+}
+
+static void figures_after(const struct service *s, uint32_t device, struct job_defrag_device *row) {
+  row->fragmentation_after = state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->largest_after = state_largest(s, &s->devices[device]);
+}
+
+/* The totals' fragmentation is over all devices worked on, weighted by what is committed. */
+static uint32_t overall(const struct service *s, const struct defragment *work) {
+  uint64_t allocated = 0, committed = 0;
+  for (uint32_t i = 0; i < work->result.device_count; i++) {
+    allocated += s->devices[work->devices[i]].allocated;
+    committed += s->devices[work->devices[i]].committed;
+  }
+  return state_fragmentation(allocated, committed);
+}
+
+static void add_up(struct job_defrag *result) {
+  struct job_defrag_device *total = &result->total;
+  for (uint32_t i = 0; i < result->device_count; i++) {
+    const struct job_defrag_device *row = &result->devices[i];
+    total->moved_bytes += row->moved_bytes;
+    total->released_bytes += row->released_bytes;
+    total->allocations_moved += row->allocations_moved;
+    total->segments_released += row->segments_released;
+    total->largest_before = units_max(total->largest_before, row->largest_before);
+    total->largest_after = units_max(total->largest_after, row->largest_after);
+  }
+}
+
+/* ---- the end ---- */
+
+static void set_result(struct job_view *view, void *arg) {
+  view->result.defrag = *(struct job_defrag *)arg;
+}
+
+static void work_free(struct defragment *work) {
+  snapshot_free(&work->snapshot);
+  defrag_plan_free(&work->plan);
+  free(work->segments);
+  free(work->moves);
+  free(work->reservations);
+  free(work);
+}
+
+static void finish(struct defragment *work) {
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  for (uint32_t i = 0; i < work->result.device_count; i++)
+    figures_after(s, work->devices[i], &work->result.devices[i]);
+  add_up(&work->result);
+  work->result.total.fragmentation_after = overall(s, work);
+  lock_give(&s->lock);
+  job_update(work->job, set_result, &work->result);
+  job_finish(work->job, &work->problem);
+  work_free(work);
+}
+
+/* A segment is back with the driver. */
+static void released(void *arg) {
+  struct defragment *work = arg;
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  bool last = !--work->releasing && work->ended;
+  lock_give(&s->lock);
+  if (last) queue_post(s->decision, &work->step);
+}
+
+static void end(struct defragment *work) {
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  work->ended = true;
+  bool waits = work->releasing > 0;
+  lock_give(&s->lock);
+  if (!waits) finish(work);
+}
+
+/* ---- reserve, copy, commit ---- */
+
+/* Victims take no new blocks while they are emptied. */
+static void close_victims(struct defragment *work, bool closed) {
+  struct service *s = work->service;
+  LOCK_SCOPE(&s->lock);
+  for (uint32_t i = 0; i < work->plan.victim_count; i++) {
+    uint32_t index = idmap_find(&s->segment_ids, work->snapshot.segment_ids[work->plan.victims[i]]);
+    if (index) state_segment(s, index)->closed = closed;
+  }
+}
+
+/* The index of a segment in the batch's list. */
+static uint32_t batch_segment(struct defragment *work, uint32_t index) {
+  struct mover_segment segment = record_mover_segment(work->service, index);
+  for (uint32_t i = work->segment_count; i-- > 0;)
+    if (work->segments[i].id == segment.id) return i;
+  work->segments[work->segment_count] = segment;
+  return work->segment_count++;
+}
+
+/* Under the lock: takes the target of one planned move, if the block is still where the plan saw it. */
+static void reserve(struct defragment *work, const struct defrag_move *move) {
+  struct service *s = work->service;
+  const struct defrag_block *block = &work->snapshot.blocks[move->block];
+  uint32_t index = idmap_find(&s->alloc_ids, work->snapshot.block_ids[move->block]);
+  uint32_t target = idmap_find(&s->segment_ids, work->snapshot.segment_ids[move->target_segment]);
+  if (!index || !target || state_segment(s, target)->closed || !record_movable(s, index)) return;
+  struct space from = record_place(s, index);
+  if (from.offset != block->offset || from.segment == target) return;
+  struct space to;
+  if (!space_take_at(s, target, move->target_offset, from.size, &to)) return;
+  state_alloc(s, index)->moving = 1;
+  work->moves[work->move_count] = (struct mover_move){.from = batch_segment(work, from.segment),
+                                                      .to = batch_segment(work, target),
+                                                      .from_offset = from.offset,
+                                                      .to_offset = to.offset,
+                                                      .size = from.size};
+  work->reservations[work->move_count++] =
+      (struct reservation){.alloc = work->snapshot.block_ids[move->block], .to = to};
+}
+
+/* Under the lock: the switch of one block, or its reservation given back. */
+static void commit_one(struct defragment *work, uint32_t i) {
+  struct service *s = work->service;
+  struct job_defrag_device *row = &work->result.devices[work->at];
+  uint32_t index = idmap_find(&s->alloc_ids, work->reservations[i].alloc);
+  struct space give = work->reservations[i].to, old;
+  state_alloc(s, index)->moving = 0; /* moving ones cannot be freed: it is there */
+  bool moved = work->moves[i].ok && !record_switch(s, index, &give, &old);
+  if (moved) {
+    row->moved_bytes += old.size;
+    row->allocations_moved++;
+    state_alloc_event(s, index, EVENTS_ALLOCATION_MOVED, job_correlation(work->job));
+    give = old;
+  }
+  uint64_t size = state_segment(s, give.segment)->size;
+  if (!space_give(s, &give, released, work)) return;
+  work->releasing++;
+  row->segments_released++;
+  row->released_bytes += size;
+}
+
+static void copied(struct mover_task *task) {
+  struct defragment *work = (struct defragment *)((char *)task - offsetof(struct defragment, task));
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  for (uint32_t i = 0; i < work->move_count; i++) commit_one(work, i);
+  lock_give(&s->lock);
+  if (task->problem.status) work->problem = task->problem;
+  job_progress(work->job, work->result.devices[work->at].moved_bytes);
+  queue_post(s->decision, &work->step);
+}
+
+/* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved any more. */
+static bool start_batch(struct defragment *work) {
+  struct service *s = work->service;
+  work->move_count = work->segment_count = 0;
+  lock_take(&s->lock);
+  while (work->next_move < work->plan.move_count && work->move_count < DEFRAGMENT_BATCH)
+    reserve(work, &work->plan.moves[work->next_move++]);
+  lock_give(&s->lock);
+  if (!work->move_count) return false;
+  work->task = (struct mover_task){.action = MOVER_DEFRAGMENT,
+                                   .subject = job_id(work->job),
+                                   .segments = work->segments,
+                                   .segment_count = work->segment_count,
+                                   .moves = work->moves,
+                                   .move_count = work->move_count,
+                                   .verify = true,
+                                   .done = copied};
+  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
+  s->mover->submit(s->mover_ctx, &work->task);
+  return true;
+}
+
+/* ---- what to work on ---- */
+
+/* The owner after the current one, on the next device when there is none. False: all done. */
+static bool next_owner(struct defragment *work) {
+  struct service *s = work->service;
+  LOCK_SCOPE(&s->lock);
+  while (work->at < work->result.device_count) {
+    const struct idmap_entry *entry = idmap_next(&s->owner_ids, work->owner);
+    if (entry) {
+      work->owner = entry->id;
+      return true;
+    }
+    work->owner = 0;
+    work->at++;
+  }
+  return false;
+}
+
+/* Plans for the next owner that has something to gain. */
+static bool next_plan(struct defragment *work) {
+  while (next_owner(work)) {
+    snapshot_free(&work->snapshot);
+    defrag_plan_free(&work->plan);
+    work->next_move = 0;
+    snapshot_make(work->service, work->devices[work->at], work->owner, &work->snapshot);
+    enum status status =
+        snapshot_plan(&work->snapshot, (enum defrag_strategy)work->params.strategy, &work->plan);
+    if (status) work->plan = (struct defrag_plan){0};
+    if (work->plan.move_count) return true;
+  }
+  return false;
+}
+
+static void step(struct task *task) {
+  struct defragment *work = (struct defragment *)task;
+  if (work->ended) {
+    finish(work);
+    return;
+  }
+  if (job_cancelled(work->job) && !work->problem.status)
+    problem_set(&work->problem, STATUS_CANCELLED, "cancelled; what was moved stays moved");
+  bool over = work->problem.status || clock_now() >= work->deadline;
+  while (!over) {
+    if (work->next_move < work->plan.move_count && start_batch(work)) return;
+    if (work->next_move < work->plan.move_count) continue;
+    close_victims(work, false);
+    over = !next_plan(work);
+    if (!over) close_victims(work, true);
+  }
+  close_victims(work, false);
+  end(work);
+}
+
+/* ---- start ---- */
+
+static enum status choose_devices(struct service *s, struct defragment *work, struct problem *problem) {
+  uint32_t named = UINT32_MAX;
+  const struct work_defragment *params = &work->params;
+  if (params->device[0] && state_find_device(s, params->device, &named, problem)) return problem->status;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    bool ram = s->devices[i].info->memory == DEVICE_RAM;
+    if (named != UINT32_MAX && named != i) continue;
+    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram) continue;
+    work->devices[work->result.device_count] = i;
+    figures_before(s, i, &work->result.devices[work->result.device_count++]);
+    work->result.total.fragmentation_before = overall(s, work);
+  }
+  return STATUS_OK;
+}
+
+/* What a run would do, without doing it. */
+static void dry_run(struct defragment *work, struct job_defrag *out) {
+  struct service *s = work->service;
+  while (next_plan(work)) {
+    struct job_defrag_device *row = &work->result.devices[work->at];
+    row->moved_bytes += work->plan.moved_bytes;
+    row->allocations_moved += work->plan.move_count;
+    row->segments_released += work->plan.victim_count;
+    row->released_bytes += work->plan.released_bytes;
+  }
+  uint64_t allocated = 0, committed = 0;
+  lock_take(&s->lock);
+  for (uint32_t i = 0; i < work->result.device_count; i++) {
+    const struct state_device *device = &s->devices[work->devices[i]];
+    struct job_defrag_device *row = &work->result.devices[i];
+    allocated += device->allocated;
+    committed += units_minus(device->committed, row->released_bytes);
+    row->fragmentation_after = state_fragmentation(
+        device->allocated, units_minus(device->committed, row->released_bytes));
+    row->largest_after = state_largest(s, device) + row->released_bytes;
+  }
+  lock_give(&s->lock);
+  add_up(&work->result);
+  work->result.total.fragmentation_after = state_fragmentation(allocated, committed);
+  *out = work->result;
+}
+
+static bool allocate_batch(struct defragment *work) {
+  work->moves = calloc(DEFRAGMENT_BATCH, sizeof *work->moves);
+  work->reservations = calloc(DEFRAGMENT_BATCH, sizeof *work->reservations);
+  work->segments = calloc(2 * (size_t)DEFRAGMENT_BATCH, sizeof *work->segments);
+  return work->moves && work->reservations && work->segments;
+}
+
+/* Under the lock. */
+static enum status launch(struct service *s, const struct caller *caller, struct defragment *work,
+                          struct problem *problem) {
+  if (s->stopping) return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  work->job = job_make(s, &(struct job_params){.kind = JOB_DEFRAGMENT,
+                                               .caller = caller,
+                                               .id = ledger_next_id(s->ledger),
+                                               .cancellable = true});
+  if (!work->job) return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  uint64_t time = work->params.max_time_seconds * CLOCK_SECOND;
+  if (work->params.strategy == DEFRAG_QUICK) time = units_min(time, DEFRAGMENT_QUICK_NS);
+  work->deadline = clock_now() + time;
+  return STATUS_OK;
+}
+
+enum status work_defragment_start(struct service *s, const struct caller *caller,
+                                  const struct work_defragment *params, struct work_started *out,
+                                  struct problem *problem) {
+  struct defragment *work = calloc(1, sizeof *work);
+  if (!work || !allocate_batch(work)) {
+    if (work) work_free(work);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
+  work->service = s;
+  work->params = *params;
+  work->step.run = step;
+  out->job = NULL;
+  lock_take(&s->lock);
+  enum status status = choose_devices(s, work, problem);
+  if (!status && !params->dry_run) status = launch(s, caller, work, problem);
+  lock_give(&s->lock);
+  if (status || params->dry_run) {
+    if (!status) dry_run(work, &out->plan);
+    work_free(work);
+    return status;
+  }
+  out->job = job_keep(work->job);
+  job_running(work->job);
+  queue_post(s->decision, &work->step);
+  return STATUS_OK;
+}
