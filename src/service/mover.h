@@ -1,0 +1,88 @@
+/*
+ * mover: what the service wants from workers, without knowing how it is said on the wire. daemon/workers.c implements the
+ * table over JSON lines; tests implement it over plain memory.
+ */
+#ifndef SERVICE_MOVER_H
+#define SERVICE_MOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/problem.h"
+#include "base/share.h"
+#include "device/device.h"
+#include "service/view.h"
+
+enum mover_action {
+  MOVER_TRANSFER, /* one move, with progress */
+  MOVER_COPY,     /* one move */
+  MOVER_FILL,     /* one move: target only, with `value` */
+  MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
+  MOVER_CLEAR,    /* every worker: drop its own caches; cleared per worker */
+};
+
+/* A segment that a task touches. Borrowed until `done`: the service keeps it alive. */
+struct mover_segment {
+  uint64_t id, size;
+  const char *device_id;
+  const struct share *share;
+};
+struct mover_move {
+  uint32_t from, to; /* indices into the task's segments */
+  uint64_t from_offset, to_offset, size;
+  bool ok;
+};
+
+/* Embedded by the caller, untouched by him from submit to done. */
+struct mover_task {
+  enum mover_action action;
+  uint64_t subject; /* the job's id; 0: none, cannot be cancelled */
+  struct mover_segment *segments;
+  uint32_t segment_count;
+  struct mover_move *moves;
+  uint32_t move_count;
+  bool verify;
+  uint8_t value;
+  char worker[40]; /* "": whoever can */
+  char correlation[65];
+
+  /* results */
+  struct problem problem;
+  uint64_t bytes, checksum, device_us;
+  bool checksum_known, verified;
+  enum device_path path;
+  bool path_known;
+  struct { char id[40]; uint64_t bytes; } cleared[VIEW_WORKERS];
+  uint32_t cleared_count;
+
+  void (*progress)(struct mover_task *task, uint64_t bytes_done); /* may be NULL; loop thread, no lock held */
+  void (*done)(struct mover_task *task);                          /* exactly once; loop thread, no lock held */
+
+  /* the implementation's */
+  struct task task;
+  struct mover_task *next;
+  uint64_t request;
+  bool cancelled;
+};
+
+struct mover_drop {
+  uint64_t segment;
+  void (*done)(struct mover_drop *drop); /* every worker unmapped and closed it, or is dead; loop thread */
+  struct task task;
+  struct mover_drop *next;
+  unsigned waiting;
+};
+
+/* All may be called from any thread, also under the state lock: they only post. */
+struct mover_table {
+  void (*submit)(void *ctx, struct mover_task *task);
+  void (*cancel)(void *ctx, uint64_t subject); /* the task of that subject, if there is one: done still comes, CANCELLED
+                                                  unless it was too late */
+  void (*drop)(void *ctx, struct mover_drop *drop);
+  void (*thresholds)(void *ctx, const struct pressure_thresholds *thresholds);
+  uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
+  /* WORKER_NOT_FOUND, or OK: it is being restarted. */
+  enum status (*restart)(void *ctx, const char *worker);
+};
+
+#endif
