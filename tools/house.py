@@ -12,7 +12,8 @@ parameters  a function has at most 5. Shapes are judged where they are decided: 
             that its file never calls is a callback, and its type is judged (or foreign) instead
 nesting     at most 3 control structures inside each other
 prefix      a symbol with linkage starts with its file's stem: span_ in memory/span.c, host_owner_
-            in device/host/owner.c. Only src/ is held to it; `main` may stand in a program
+            in device/host/owner.c; the stem alone will do. A second header of job.c is job_….h.
+            Only src/ is held to it; `main` may stand in a program
 """
 
 import re
@@ -334,8 +335,12 @@ class House:
     def prefix(self, path, scope):
         *folders, stem = path.relative_to(self.src).with_suffix("").parts
         prefix = "_".join(folders[1:] + [stem]) + "_"
+        source = stem.rsplit("_", 1)[0]
+        if path.suffix == ".h" and not path.with_suffix(".c").exists() and path.with_name(source + ".c").exists():
+            prefix = "_".join(folders[1:] + [source]) + "_"
         for name, line, static in scope.symbols:
-            if static or name.startswith(prefix) or (name == "main" and folders[:1] and folders[0] in PROGRAMS):
+            in_program = folders[:1] and folders[0] in PROGRAMS
+            if static or name.startswith(prefix) or (in_program if name == "main" else name + "_" == prefix):
                 continue
             self.say(path, line, "prefix", f"{name} should start with {prefix}")
 

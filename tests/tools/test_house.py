@@ -159,6 +159,11 @@ class House(unittest.TestCase):
                 self.clean("src/" + path, text)
                 (self.root / "src" / path).unlink()
 
+    def test_prefix_of_a_second_header(self):
+        self.write("src/memory/span.c", "int span_a;\n")
+        self.clean("src/memory/span_work.h", "int span_b(void);\nint span(void);\n")
+        self.fails("src/memory/span_work.h", "int spans(void);\n", "src/memory/span_work.h:1:prefix")
+
     def test_prefix_missing(self):
         for path, text in [("memory/span.c", "int take(void) {\n  return 0;\n}\n"), ("memory/span.c", "int spans;\n"),
                            ("memory/span.h", "__attribute__((noreturn)) void die(void);\n"),
