@@ -1,0 +1,51 @@
+/*
+ * pool: one reservation of address space, carved from the front. The kernel gives pages at first
+ * touch and they come zeroed; a record that was used before is zeroed when it is taken again.
+ * Record 0 is never given out, so that index 0 can mean none.
+ */
+#include "base/pool.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum status pool_init(struct pool *pool, size_t record, uint32_t max) {
+  assert(record >= 8 && record % 8 == 0);
+  size_t size;
+  if (__builtin_mul_overflow((size_t)max + 1, record, &size))
+    return STATUS_INTERNAL_ERROR;
+  char *base =
+      mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    return STATUS_INTERNAL_ERROR;
+  *pool = (struct pool){.base = base, .record = record, .max = max};
+  return STATUS_OK;
+}
+
+void pool_done(struct pool *pool) {
+  if (pool->base)
+    munmap(pool->base, ((size_t)pool->max + 1) * pool->record);
+  *pool = (struct pool){0};
+}
+
+uint32_t pool_take(struct pool *pool) {
+  uint32_t index = pool->free_head;
+  if (index) {
+    void *record = pool_at(pool, index);
+    memcpy(&pool->free_head, record, sizeof pool->free_head);
+    memset(record, 0, pool->record);
+  } else if (pool->top < pool->max) {
+    index = ++pool->top;
+  } else {
+    return 0;
+  }
+  pool->live++;
+  return index;
+}
+
+void pool_give(struct pool *pool, uint32_t index) {
+  assert(index && index <= pool->top && pool->live);
+  memcpy(pool_at(pool, index), &pool->free_head, sizeof pool->free_head);
+  pool->free_head = index;
+  pool->live--;
+}
