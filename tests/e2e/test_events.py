@@ -1,0 +1,159 @@
+"""The event stream: what happens is told once, in order, with who asked for it."""
+
+import os
+import signal
+import unittest
+
+import kernel
+from harness import MEMORY, MIB, DaemonCase, name_of, parse_time, wait_until
+
+SLOW = ("host:0=1GiB", "host:1=1GiB", "fake:0=1GiB,rate=50MiB/s")
+
+
+def about(event_type, allocation):
+    return lambda event: event.type == event_type and event.data.get("allocationId") == name_of(allocation)
+
+
+class Stream(DaemonCase):
+    devices = SLOW
+
+    def test_it_is_an_event_stream(self):
+        with self.daemon.events() as events:
+            self.assertEqual(200, events.status)
+            self.assertTrue(events.headers["Content-Type"].startswith("text/event-stream"))
+            self.assertIn("no-", events.headers["Cache-Control"] or "")
+
+    def test_an_allocation_is_told_from_birth_to_death(self):
+        with self.daemon.events() as events:
+            allocation = self.allocate(2 * MIB)
+            self.free(allocation)
+            created, _ = events.find(about("allocation.created", allocation))
+            freed, _ = events.find(about("allocation.freed", allocation))
+            self.assertLess(created.id, freed.id)
+
+    def test_every_event_says_when_what_and_who_asked(self):
+        with self.daemon.events("?types=allocation.created") as events:
+            answer = self.daemon.post(f"{MEMORY}/allocations/allocate/host:0", {"sizeBytes": 4096},
+                                      {"X-Correlation-ID": "it-was-me"})
+            event = events.next()
+            self.assertEqual("allocation.created", event.data["type"])
+            self.assertEqual("it-was-me", event.data["correlationId"])
+            self.assertEqual(name_of(answer.data["allocation"]), event.data["allocationId"])
+            self.assertLess(abs(parse_time(event.data["time"]) - parse_time(answer.body["timestamp"])), 10)
+
+    def test_ids_rise(self):
+        with self.daemon.events("?types=allocation.created,allocation.freed") as events:
+            for _ in range(50):
+                self.free(self.allocate(4096))
+            ids = [events.next().id for _ in range(100)]
+            self.assertEqual(sorted(set(ids)), ids)
+
+    def test_only_the_types_that_were_asked_for(self):
+        with self.daemon.events("?types=allocation.freed") as events:
+            for _ in range(5):
+                self.free(self.allocate(4096))
+            self.assertEqual(["allocation.freed"] * 5, [events.next().type for _ in range(5)])
+
+    def test_a_returning_client_hears_what_it_missed(self):
+        with self.daemon.events("?types=allocation.created") as events:
+            first = self.allocate(4096)
+            last_heard = events.find(about("allocation.created", first))[0].id
+        missed = [self.allocate(4096) for _ in range(5)]
+        headers = {"Last-Event-ID": str(last_heard)}
+        with self.daemon.events("?types=allocation.created", headers) as events:
+            self.assertEqual([name_of(a) for a in missed], [events.next().data["allocationId"] for _ in missed])
+
+    def test_a_new_client_does_not_hear_the_past(self):
+        self.allocate(4096)
+        with self.daemon.events("?types=allocation.created") as events:
+            new = self.allocate(4096)
+            self.assertEqual(name_of(new), events.next().data["allocationId"])
+
+    def test_a_last_event_id_that_is_none(self):
+        with self.daemon.events(headers={"Last-Event-ID": "rubbish"}) as events:
+            self.assertIn(events.status, (200, 400))
+        self.ok(self.daemon.get("/health"))
+
+    def test_a_moved_allocation(self):
+        allocation = self.allocate(1 * MIB)
+        with self.daemon.events("?types=allocation.moved") as events:
+            self.transfer(allocation, mode="move")
+            event = events.next()
+            self.assertEqual(name_of(allocation), event.data["allocationId"])
+
+    def test_an_expired_allocation(self):
+        with self.daemon.events("?types=allocation.expired") as events:
+            allocation = self.allocate(4096, ttlSeconds=1)
+            self.assertEqual(name_of(allocation), events.next().data["allocationId"])
+
+    def test_a_transfer_from_start_to_end(self):
+        with self.daemon.events("?types=transfer.started,transfer.completed") as events:
+            transfer = self.transfer(self.allocate(1 * MIB))
+            heard = [events.next() for _ in range(2)]
+            self.assertEqual(["transfer.started", "transfer.completed"], [e.type for e in heard])
+            self.assertEqual({transfer["transferId"]}, {e.data["transferId"] for e in heard})
+
+    def test_a_cancelled_transfer(self):
+        with self.daemon.events("?types=transfer.cancelled") as events:
+            transfer = self.start_transfer(self.allocate(400 * MIB), target="fake:0", verify=False)
+            self.transfer_moves(transfer)
+            self.daemon.delete(f"{MEMORY}/transfer/{transfer['transferId']}")
+            self.assertEqual(transfer["transferId"], events.next().data["transferId"])
+
+    def test_a_failed_transfer_and_its_worker(self):
+        with self.daemon.events("?types=transfer.failed,worker.exited,worker.ready") as events:
+            transfer = self.start_transfer(self.allocate(400 * MIB), target="fake:0", verify=False)
+            self.transfer_moves(transfer)
+            worker = self.mover()
+            os.kill(worker["pid"], signal.SIGKILL)
+            found = {}
+            while found.keys() != {"transfer.failed", "worker.exited", "worker.ready"}:
+                event = events.next()
+                found[event.type] = event.data
+            self.assertEqual(transfer["transferId"], found["transfer.failed"]["transferId"])
+            self.assertEqual(worker["workerId"], found["worker.exited"]["workerId"])
+
+    def test_progress_of_a_long_job(self):
+        with self.daemon.events("?types=job.progress") as events:
+            transfer = self.start_transfer(self.allocate(400 * MIB), target="fake:0", verify=False)
+            event = events.next()
+            self.assertEqual(transfer["transferId"], event.data["jobId"])
+            self.daemon.delete(f"{MEMORY}/transfer/{transfer['transferId']}")
+
+    def test_pressure_that_changes(self):
+        with self.daemon.events("?types=pressure.changed") as events:
+            self.allocate(960 * MIB)
+            event, _ = events.find(lambda e: e.data.get("deviceId") == "host:0")
+            self.assertEqual("high", event.data["level"])
+
+    def test_many_listen_at_once(self):
+        streams = [self.daemon.events("?types=allocation.created") for _ in range(50)]
+        try:
+            allocation = self.allocate(4096)
+            for events in streams:
+                self.assertEqual(name_of(allocation), events.next().data["allocationId"])
+        finally:
+            for events in streams:
+                events.close()
+
+    def test_a_listener_that_does_not_read_holds_up_nobody(self):
+        with self.daemon.raw(f"GET {MEMORY}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()):
+            with self.daemon.session() as session:
+                for _ in range(3000):
+                    answer = session.post(f"{MEMORY}/allocations/allocate/host:0", {"sizeBytes": 4096})
+                    session.delete(f"{MEMORY}/allocations/{name_of(answer.data['allocation'])}")
+            with self.daemon.events("?types=allocation.created") as events:
+                allocation = self.allocate(4096)
+                events.find(about("allocation.created", allocation))
+
+    def test_listeners_that_leave_are_forgotten(self):
+        self.daemon.get("/health")
+        before = kernel.fd_count(self.daemon.pid)
+        for _ in range(100):
+            self.daemon.events().close()
+        self.allocate(4096)
+        wait_until(lambda: kernel.fd_count(self.daemon.pid) <= before + 3, "the fds to come back", 60)
+
+
+if __name__ == "__main__":
+    unittest.main()
