@@ -1,0 +1,256 @@
+"""The command line, as a person and as a script use it: tables, --json, exit codes."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import tempfile
+import unittest
+
+from harness import (ENVELOPE, KIB, MEMORY, MIB, DaemonCase, SharedDaemonCase, clean_environment, name_of, program,
+                     run_program)
+
+OK, FAILED, USAGE, UNREACHABLE = range(4)
+
+
+class Words:
+    """How each thing is said; the one place that knows the arguments of the verbs."""
+
+    @staticmethod
+    def alloc(size, device="host:0", **options):
+        more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        return ["alloc", size, "--device", device, *more]
+
+    @staticmethod
+    def free(allocation, force=False):
+        return ["free", name_of(allocation), *(["--force"] if force else [])]
+
+    @staticmethod
+    def clear(device=None, scope=None):
+        return ["clear", *([device] if device else []), *(["--scope", scope] if scope else [])]
+
+    @staticmethod
+    def defrag(device=None, strategy=None):
+        return ["defrag", *([device] if device else []), *(["--strategy", strategy] if strategy else [])]
+
+    @staticmethod
+    def transfer(allocation, source, target, mode=None):
+        return ["transfer", name_of(allocation), "--from", source, "--to", target, *(["--mode", mode] if mode else [])]
+
+
+class CliWords:
+    """Running the CLI; mixed into both kinds of cases."""
+
+    def memkeep(self, *words, code=OK, **more):
+        result = run_program("memkeep", "--socket", self.daemon.socket_path, *words, **more)
+        self.assertEqual(code, result.returncode, f"{words}: {result.stdout}{result.stderr}")
+        return result
+
+    def table(self, *words):
+        return self.memkeep(*words).stdout
+
+    def json(self, *words, code=OK):
+        """The envelope that --json prints."""
+        envelope = json.loads(self.memkeep("--json", *words, code=code).stdout)
+        self.assertEqual(ENVELOPE, envelope.keys())
+        self.assertIs(code == OK, envelope["success"])
+        return envelope
+
+    def data(self, *words):
+        return self.json(*words)["data"]
+
+
+class Looking(CliWords, SharedDaemonCase):
+    devices = ("host:0=2GiB", "host:1=512MiB", "fake:0=1GiB")
+
+    def test_status_shows_every_device(self):
+        out = self.table("status")
+        for text in ("host:0", "host:1", "fake:0", "2.0 GiB", "512.0 MiB"):
+            self.assertIn(text, out)
+
+    def test_status_of_one_device(self):
+        out = self.table("status", "host:1")
+        self.assertIn("host:1", out)
+        self.assertNotIn("host:0", out)
+
+    def test_status_as_json_is_what_http_answers(self):
+        data, http = self.data("status", "host:1"), self.device("host:1")
+        self.assertEqual(http.keys(), data.keys())
+        self.assertEqual((http["deviceId"], http["totalBytes"]), (data["deviceId"], data["totalBytes"]))
+
+    def test_devices(self):
+        out = self.table("devices")
+        for text in ("host:0", "host:1", "fake:0"):
+            self.assertIn(text, out)
+        self.assertEqual(3, len(self.data("devices")["devices"]))
+
+    def test_ps_is_empty_at_first_and_then_shows_what_is_there(self):
+        self.assertEqual([], self.data("ps")["allocations"])
+        allocation = self.allocate(8 * MIB, label="my-label", purpose="kv_cache")
+        self.addCleanup(self.free, allocation)
+        out = self.table("ps")
+        for text in (name_of(allocation), "8.0 MiB", "my-label", "kv_cache", "host:0"):
+            self.assertIn(text, out)
+        self.assertEqual([name_of(allocation)], [a["allocationId"] for a in self.data("ps")["allocations"]])
+
+    def test_ps_shows_more_than_one_page(self):
+        made = [self.allocate(256) for _ in range(150)]
+        for allocation in made:
+            self.addCleanup(self.free, allocation)
+        out = self.table("ps")
+        self.assertEqual(150, sum(name_of(a) in out for a in made))
+
+    def test_no_colours_when_it_is_no_terminal(self):
+        for verb in ("status", "ps", "devices"):
+            self.assertNotIn("\033", self.table(verb))
+
+    def test_on_a_terminal_it_works_too(self):
+        main, side = pty.openpty()
+        process = subprocess.Popen([program("memkeep"), "--socket", self.daemon.socket_path, "status"], stdin=side,
+                                   stdout=side, stderr=side, env=clean_environment(TERM="xterm"))
+        os.close(side)
+        out = b""
+        try:
+            while data := os.read(main, 4096):
+                out += data
+        except OSError:
+            pass  # the end of a terminal
+        os.close(main)
+        self.assertEqual(OK, process.wait(30))
+        self.assertIn(b"host:0", out)
+
+    def test_global_flags_may_stand_after_the_verb(self):
+        result = run_program("memkeep", "status", "--json", "--socket", self.daemon.socket_path)
+        self.assertEqual(OK, result.returncode, result.stderr)
+        self.assertEqual(ENVELOPE, json.loads(result.stdout).keys())
+
+
+class Acting(CliWords, DaemonCase):
+    devices = ("host:0=2GiB", "host:1=2GiB", "fake:0=1GiB")
+
+    def made(self, size, **options):
+        return self.data(*Words.alloc(size, **options))["allocation"]
+
+    def test_alloc_and_free(self):
+        allocation = self.made("8MiB", label="cli", purpose="staging")
+        self.assertEqual((8 * MIB, "cli", "staging"), tuple(allocation[k] for k in ("sizeBytes", "label", "purpose")))
+        self.assertEqual("host:0", self.look(allocation)["deviceId"])
+        self.assertEqual(8 * MIB, self.data(*Words.free(allocation))["freedBytes"])
+        self.assertTrue(self.is_gone(allocation))
+
+    def test_what_is_allocated_outlives_the_command(self):
+        allocation = self.made("4KiB")
+        self.table("status")
+        self.assertFalse(self.is_gone(allocation))
+
+    def test_alloc_says_what_it_made(self):
+        out = self.table(*Words.alloc("8MiB"))
+        self.assertRegex(out, "a-[0-9a-f]{16}")
+        self.assertIn("8.0 MiB", out)
+
+    def test_sizes_are_written_as_people_write_them(self):
+        for text, size in (("4096", 4096), ("4KiB", 4 * KIB), ("512K", 512 * KIB), ("8MiB", 8 * MIB), ("8M", 8 * MIB),
+                           ("8m", 8 * MIB), ("1GiB", 1024 * MIB), ("1.5M", 1536 * KIB), ("100B", 100)):
+            with self.subTest(text):
+                allocation = self.made(text)
+                self.assertEqual(size, allocation["sizeBytes"])
+                self.free(allocation)
+
+    def test_sizes_that_are_none_are_a_usage_error(self):
+        for text in ("8XB", "big", "", "1.2.3M", "0x10", "99999999999999999999"):
+            with self.subTest(text), self.nothing_changes():
+                self.assertTrue(self.memkeep(*Words.alloc(text), code=USAGE).stderr)
+
+    def test_clear(self):
+        self.allocate(4 * MIB)
+        self.free(self.allocate(4 * KIB))
+        self.assertGreater(self.device()["cachedBytes"], 0)
+        self.data(*Words.clear())
+        self.assertEqual(0, self.device()["cachedBytes"])
+        self.assertEqual(1, self.data(*Words.clear("host:0", "all"))["clearedAllocations"])
+
+    def test_defrag(self):
+        made = [self.allocate(64 * KIB) for _ in range(64)]
+        for allocation in made[::2]:
+            self.free(allocation)
+        self.assertGreater(self.data(*Words.defrag("host:0", "thorough"))["allocationsMoved"], 0)
+        self.assertTrue(self.table(*Words.defrag()))
+
+    def test_transfer(self):
+        allocation = self.allocate(4 * MIB)
+        self.fill(allocation, 5)
+        data = self.data(*Words.transfer(allocation, "host:0", "host:1", "move"))
+        self.assertEqual(("completed", True), (data["status"], data["verified"]))
+        self.assertEqual("host:1", self.look(allocation)["deviceId"])
+        self.assertIn("completed", self.table(*Words.transfer(allocation, "host:1", "fake:0")))
+
+    def test_a_failure_is_1_and_says_why(self):
+        result = self.memkeep(*Words.free("a-0123456789abcdef"), code=FAILED)
+        self.assertIn("a-0123456789abcdef", result.stderr)
+        self.memkeep(*Words.alloc("3GiB"), code=FAILED)
+        self.memkeep("status", "cuda:0", code=FAILED)
+
+    def test_a_failure_as_json_is_the_envelope(self):
+        error = self.json(*Words.free("a-0123456789abcdef"), code=FAILED)["error"]
+        self.assertEqual(("ALLOCATION_NOT_FOUND", 404), (error["code"], error["statusCode"]))
+
+    def test_a_protected_one_needs_force(self):
+        allocation = self.allocate(4096, pinned=True)
+        self.memkeep(*Words.free(allocation), code=FAILED)
+        self.memkeep(*Words.free(allocation, force=True))
+        self.assertTrue(self.is_gone(allocation))
+
+
+class Usage(CliWords, SharedDaemonCase):
+    def test_wrong_words_are_2(self):
+        for words in ((), ("dance",), ("status", "host:0", "host:1"), ("free",), ("alloc",), ("status", "--no-such"),
+                      ("alloc", "4096", "--purpose"), ("--timeout", "soon", "status")):
+            with self.subTest(words):
+                self.assertTrue(self.memkeep(*words, code=USAGE).stderr)
+
+    def test_a_wrong_word_of_a_field_is_told_with_those_there_are(self):
+        result = self.memkeep(*Words.alloc("4096", purpose="fun"), code=USAGE)
+        self.assertIn("purpose", result.stderr)
+
+    def test_help_is_no_error(self):
+        out = self.memkeep("--help").stdout
+        for verb in ("status", "ps", "alloc", "free", "clear", "defrag", "transfer", "devices"):
+            self.assertRegex(out, rf"\b{verb}\b")
+
+    def test_help_of_a_verb(self):
+        for verb in ("status", "ps", "alloc", "free", "clear", "defrag", "transfer", "devices"):
+            with self.subTest(verb):
+                self.assertIn(verb, self.memkeep(verb, "--help").stdout)
+
+    def test_version(self):
+        self.assertIn(self.daemon.facts["version"], self.memkeep("--version").stdout)
+
+    def test_nobody_there_is_3(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for words in (("status",), ("--json", "ps")):
+                result = run_program("memkeep", "--socket", f"{folder}/none.sock", *words)
+                self.assertEqual(UNREACHABLE, result.returncode, result.stderr)
+                self.assertTrue(re.search("memkeepd|none.sock", result.stderr), result.stderr)
+
+    def test_a_socket_path_that_is_too_long(self):
+        result = run_program("memkeep", "--socket", "/tmp/" + "x" * 200, "status")
+        self.assertIn(result.returncode, (USAGE, UNREACHABLE))
+        self.assertTrue(result.stderr)
+
+    def test_the_default_socket_is_in_the_runtime_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(f"{folder}/memkeep", 0o700)
+            os.symlink(self.daemon.socket_path, f"{folder}/memkeep/memkeep.sock")
+            result = run_program("memkeep", "status", environment={"XDG_RUNTIME_DIR": folder})
+        self.assertEqual(OK, result.returncode, result.stderr)
+
+    def test_usage_errors_need_no_daemon(self):
+        self.assertEqual(USAGE, run_program("memkeep", "--socket", "/nowhere", "dance").returncode)
+
+    def test_http_and_cli_agree_on_usage_of_memory(self):
+        self.assertEqual(self.ok(self.daemon.get(f"{MEMORY}/status"))["totalBytes"], self.data("status")["totalBytes"])
+
+
+if __name__ == "__main__":
+    unittest.main()
