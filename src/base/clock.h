@@ -14,7 +14,7 @@
 uint64_t clock_now(void);  /* CLOCK_MONOTONIC: durations, deadlines */
 uint64_t clock_real(void); /* CLOCK_REALTIME: what users see */
 uint64_t clock_boot(void); /* CLOCK_BOOTTIME: leases; a corrected clock frees nobody's memory */
-/* ISO-8601 UTC with milliseconds; ~10 ns, no state. */
+/* ISO-8601 UTC with milliseconds; ~20 ns, no state. */
 void clock_format(uint64_t realtime_ns, char out[CLOCK_TEXT]);
 
 #endif
