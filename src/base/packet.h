@@ -1,0 +1,28 @@
+/*
+ * packet: memory handed to another process, one message per piece: a short text and the descriptor
+ * that it is about, over a SOCK_SEQPACKET pair (contract 5: fd 3 of a worker).
+ */
+#ifndef BASE_PACKET_H
+#define BASE_PACKET_H
+
+#include <stddef.h>
+
+#include "base/share.h"
+#include "base/status.h"
+
+#define PACKET_TEXT 512 /* longest text of a message */
+
+/* Two connected ends, both close-on-exec. */
+enum status packet_pair(struct share *ours, struct share *theirs);
+/* The end that was inherited under this number ("3"); NOT_FOUND if there is none. */
+enum status packet_inherited(const char *number, struct share *out);
+/* Never blocks. RATE_LIMITED: the peer has not read enough yet. `share` is borrowed. */
+enum status packet_send(const struct share *end, const char *text, size_t n,
+                        const struct share *share);
+/* Waits for one message. text gets a NUL; share is SHARE_NONE when none came, else of kind
+ * SHARE_FILE until the reader knows better. NOT_FOUND: the peer is gone. INTERNAL_ERROR: not a
+ * message of ours; nothing was kept. */
+enum status packet_receive(const struct share *end, char text[PACKET_TEXT + 1],
+                           struct share *share);
+
+#endif
