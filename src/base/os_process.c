@@ -1,6 +1,6 @@
 /*
- * os_process: a pidfd in the loop. The pidfd is opened first and the start time compared second: from then on the pid cannot
- * have been given to someone else.
+ * os_process: a pidfd in the loop. The pidfd is opened first and the start time compared second:
+ * from then on the pid cannot have been given to someone else.
  */
 #include "base/os_process.h"
 
@@ -28,16 +28,20 @@ static void ended(void *arg, int events) {
 enum status os_process_watch(struct loop *loop, const struct os_process_params *params,
                              struct os_process **out) {
   struct os_process *process = calloc(1, sizeof *process);
-  if (!process) return STATUS_INTERNAL_ERROR;
+  if (!process)
+    return STATUS_INTERNAL_ERROR;
   process->fn = params->fn;
   process->arg = params->arg;
   process->fd = (int)syscall(SYS_pidfd_open, params->pid, 0);
-  enum status status = process->fd >= 0                                       ? STATUS_OK
-                       : errno == ESRCH || errno == EINVAL                    ? STATUS_NOT_FOUND
-                                                                              : STATUS_INTERNAL_ERROR;
-  if (!status && spawn_start_time(params->pid) != params->start_time) status = STATUS_NOT_FOUND;
-  if (!status) status = loop_watch(loop, process->fd, ended, process, &process->watch);
-  if (!status) loop_watch_events(process->watch, LOOP_READ);
+  enum status status = process->fd >= 0                    ? STATUS_OK
+                       : errno == ESRCH || errno == EINVAL ? STATUS_NOT_FOUND
+                                                           : STATUS_INTERNAL_ERROR;
+  if (!status && spawn_start_time(params->pid) != params->start_time)
+    status = STATUS_NOT_FOUND;
+  if (!status)
+    status = loop_watch(loop, process->fd, ended, process, &process->watch);
+  if (!status)
+    loop_watch_events(process->watch, LOOP_READ);
   if (status) {
     os_process_free(process);
     return status;
@@ -47,8 +51,10 @@ enum status os_process_watch(struct loop *loop, const struct os_process_params *
 }
 
 void os_process_free(struct os_process *process) {
-  if (!process) return;
+  if (!process)
+    return;
   loop_unwatch(process->watch);
-  if (process->fd >= 0) close(process->fd);
+  if (process->fd >= 0)
+    close(process->fd);
   free(process);
 }
