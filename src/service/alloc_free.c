@@ -1,6 +1,7 @@
 /*
- * alloc_free: free, clear's and everybody's way to end one allocation on request. A block of a slab is given back at once; a
- * segment of its own goes back to the driver first, and the answer waits for that.
+ * alloc_free: free, clear's and everybody's way to end one allocation on request. A block of a slab
+ * is given back at once; a segment of its own goes back to the driver first, and the answer waits
+ * for that.
  */
 #include <stdlib.h>
 
@@ -38,19 +39,22 @@ static enum status check(struct service *s, uint32_t index, bool force, struct p
   uint8_t flags = state_record(s, alloc)->flags;
   if (alloc->busy || alloc->moving)
     return problem_set(problem, STATUS_ALLOCATION_BUSY, "a transfer, copy or fill still uses it");
-  if (force) return STATUS_OK;
+  if (force)
+    return STATUS_OK;
   const char *why = alloc->attachments         ? "a client has it attached"
                     : flags & STATE_PERSISTENT ? "it is persistent"
                     : flags & STATE_PINNED     ? "it is pinned"
                                                : NULL;
-  return why ? problem_set(problem, STATUS_ALLOCATION_BUSY, "%s; free it with force", why) : STATUS_OK;
+  return why ? problem_set(problem, STATUS_ALLOCATION_BUSY, "%s; free it with force", why)
+             : STATUS_OK;
 }
 
 enum status alloc_free(struct service *s, const struct caller *caller,
                        const struct alloc_victim *victim, struct alloc_freed *out,
                        struct problem *problem) {
   struct freeing *freeing = calloc(1, sizeof *freeing);
-  struct job *job = freeing ? job_make(s, &(struct job_params){.kind = JOB_FREE, .caller = caller}) : NULL;
+  struct job *job =
+      freeing ? job_make(s, &(struct job_params){.kind = JOB_FREE, .caller = caller}) : NULL;
   if (!job) {
     free(freeing);
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
@@ -60,18 +64,21 @@ enum status alloc_free(struct service *s, const struct caller *caller,
   bool goes = false;
   lock_take(&s->lock);
   enum status status = state_find_alloc(s, caller, victim->id, &index, problem);
-  if (!status) status = check(s, index, victim->force, problem);
+  if (!status)
+    status = check(s, index, victim->force, problem);
   if (!status) {
     freeing->device = state_segment(s, state_alloc(s, index)->segment)->device;
-    out->answer = (struct job_free){.allocation = victim->id,
-                                    .freed_bytes = state_record(s, state_alloc(s, index))->size_bytes};
+    out->answer =
+        (struct job_free){.allocation = victim->id,
+                          .freed_bytes = state_record(s, state_alloc(s, index))->size_bytes};
     job_update(job, set_result, &out->answer);
     goes = record_drop(s, index, EVENTS_ALLOCATION_FREED, released, freeing);
     out->answer.available_bytes = state_available(s, &s->devices[freeing->device]);
   }
   lock_give(&s->lock);
   out->job = goes ? job : NULL;
-  if (goes) return STATUS_PENDING;
+  if (goes)
+    return STATUS_PENDING;
   job_give(job);
   job_give(job);
   free(freeing);

@@ -1,9 +1,10 @@
 /*
- * alloc_list: pages of allocations. By creation a page costs its rows: ids rise, so the cursor is the last id. Another order
- * or a filter walks at most 100,000 records a page; where the walk ended before the end, the totals are not known.
+ * alloc_list: pages of allocations. By creation a page costs its rows: ids rise, so the cursor is
+ * the last id. Another order or a filter walks at most 100,000 records a page; where the walk ended
+ * before the end, the totals are not known.
  *
- * A page of another order keeps the best `limit` rows after the cursor in a heap-ordered array while it walks; its cursor is
- * the sort key and id of the last row.
+ * A page of another order keeps the best `limit` rows after the cursor in a heap-ordered array
+ * while it walks; its cursor is the sort key and id of the last row.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,7 +16,8 @@
 #include "service/state.h"
 
 #define WALK_MAX 100000 /* contract 2 */
-#define LOCKED_ROWS 256 /* records looked at before the state lock is given to others for a moment */
+#define LOCKED_ROWS                                                                                \
+  256 /* records looked at before the state lock is given to others for a moment */
 
 struct row {
   uint64_t key, id;
@@ -24,13 +26,13 @@ struct row {
 struct walk {
   struct service *service;
   const struct alloc_filter *filter;
-  uint32_t device; /* UINT32_MAX: any */
+  uint32_t device;  /* UINT32_MAX: any */
   struct row after; /* the cursor */
   bool has_cursor, filtered;
   struct row *rows; /* `count` of at most `limit`, in order of the page */
   uint32_t count, looked;
-  bool more;        /* rows beyond the page exist */
-  bool complete;    /* the walk saw every record */
+  bool more;     /* rows beyond the page exist */
+  bool complete; /* the walk saw every record */
   uint64_t total, bytes;
 };
 
@@ -39,18 +41,24 @@ static bool passes(const struct walk *walk, const struct state_alloc *alloc) {
   const struct alloc_filter *filter = walk->filter;
   const struct state_owner *owner = state_owner(s, alloc->owner);
   char owner_id[ID_SIZE];
-  if (walk->device != UINT32_MAX && state_segment(s, alloc->segment)->device != walk->device) return false;
-  if (filter->purpose >= 0 && state_record(s, alloc)->purpose != filter->purpose) return false;
-  if (filter->label[0] && (!alloc->label || strcmp(alloc->label, filter->label))) return false;
-  if (filter->model[0]) return false; /* none belongs to a model yet */
-  if (!filter->owner[0]) return true;
+  if (walk->device != UINT32_MAX && state_segment(s, alloc->segment)->device != walk->device)
+    return false;
+  if (filter->purpose >= 0 && state_record(s, alloc)->purpose != filter->purpose)
+    return false;
+  if (filter->label[0] && (!alloc->label || strcmp(alloc->label, filter->label)))
+    return false;
+  if (filter->model[0])
+    return false; /* none belongs to a model yet */
+  if (!filter->owner[0])
+    return true;
   return !strcmp(filter->owner, owner->name) ||
          !strcmp(filter->owner, id_format('o', owner->id, owner_id));
 }
 
 static uint64_t key_of(const struct walk *walk, const struct state_alloc *alloc) {
   const struct ledger_record *record = ledger_at(walk->service->ledger, alloc->slot);
-  if (walk->filter->sort == ALLOC_BY_SIZE) return record->u.allocation.size_bytes;
+  if (walk->filter->sort == ALLOC_BY_SIZE)
+    return record->u.allocation.size_bytes;
   return walk->filter->sort == ALLOC_BY_ACCESS ? record->last_access_real_ns : alloc->id;
 }
 
@@ -62,17 +70,21 @@ static bool before(const struct walk *walk, struct row a, struct row b) {
 }
 
 static void keep(struct walk *walk, struct row row) {
-  if (walk->has_cursor && !before(walk, walk->after, row)) return;
+  if (walk->has_cursor && !before(walk, walk->after, row))
+    return;
   if (walk->count == walk->filter->limit) {
     walk->more = true;
-    if (!before(walk, row, walk->rows[walk->count - 1])) return;
+    if (!before(walk, row, walk->rows[walk->count - 1]))
+      return;
     walk->count--;
   }
   uint32_t low = 0, high = walk->count;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
-    if (before(walk, walk->rows[middle], row)) low = middle + 1;
-    else high = middle;
+    if (before(walk, walk->rows[middle], row))
+      low = middle + 1;
+    else
+      high = middle;
   }
   memmove(&walk->rows[low + 1], &walk->rows[low], (walk->count - low) * sizeof *walk->rows);
   walk->rows[low] = row;
@@ -95,10 +107,12 @@ static bool walk_some(struct walk *walk, uint64_t *from) {
       walk->complete = true;
       return false;
     }
-    if (walk->looked++ == WALK_MAX || (by_creation && !walk->filtered && walk->more)) return false;
+    if (walk->looked++ == WALK_MAX || (by_creation && !walk->filtered && walk->more))
+      return false;
     *from = entry->id;
     const struct state_alloc *alloc = state_alloc(s, entry->value);
-    if (!passes(walk, alloc)) continue;
+    if (!passes(walk, alloc))
+      continue;
     walk->total++;
     walk->bytes += state_record(s, alloc)->size_bytes;
     keep(walk, (struct row){key_of(walk, alloc), alloc->id});
@@ -107,10 +121,12 @@ static bool walk_some(struct walk *walk, uint64_t *from) {
 }
 
 static bool read_cursor(struct walk *walk, const char *text) {
-  if (!text[0]) return true;
+  if (!text[0])
+    return true;
   walk->has_cursor = true;
   int end = 0;
-  return sscanf(text, "%16" SCNx64 "-%16" SCNx64 "%n", &walk->after.key, &walk->after.id, &end) == 2 &&
+  return sscanf(text, "%16" SCNx64 "-%16" SCNx64 "%n", &walk->after.key, &walk->after.id, &end) ==
+             2 &&
          !text[end];
 }
 
@@ -118,12 +134,14 @@ static bool read_cursor(struct walk *walk, const char *text) {
 static enum status fill(struct walk *walk, struct alloc_page *out) {
   struct service *s = walk->service;
   out->allocations = calloc(walk->count ? walk->count : 1, sizeof *out->allocations);
-  if (!out->allocations) return STATUS_INTERNAL_ERROR;
+  if (!out->allocations)
+    return STATUS_INTERNAL_ERROR;
   out->count = 0;
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < walk->count; i++) {
     uint32_t index = idmap_find(&s->alloc_ids, walk->rows[i].id);
-    if (index) state_view_alloc(s, index, &out->allocations[out->count++]);
+    if (index)
+      state_view_alloc(s, index, &out->allocations[out->count++]);
   }
   return STATUS_OK;
 }
@@ -134,23 +152,28 @@ static void totals(struct walk *walk, struct alloc_page *out) {
   out->totals_known = walk->complete || !walk->filtered;
   out->total_allocations = walk->total;
   out->total_bytes = walk->bytes;
-  if (walk->filtered) return;
+  if (walk->filtered)
+    return;
   LOCK_SCOPE(&s->lock);
   out->total_allocations = s->alloc_ids.live;
   out->total_bytes = 0;
-  for (uint32_t i = 0; i < s->device_count; i++) out->total_bytes += s->devices[i].allocated;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    out->total_bytes += s->devices[i].allocated;
 }
 
 static enum status walk_all(struct walk *walk, struct alloc_page *out) {
   const struct alloc_filter *filter = walk->filter;
   uint64_t from = filter->ascending ? 0 : UINT64_MAX;
-  /* By creation without a filter, nothing before the cursor need be seen: the books know the totals. */
-  if (walk->has_cursor && filter->sort == ALLOC_BY_CREATED && !walk->filtered) from = walk->after.id;
+  /* By creation without a filter, nothing before the cursor need be seen: the books know the
+   * totals. */
+  if (walk->has_cursor && filter->sort == ALLOC_BY_CREATED && !walk->filtered)
+    from = walk->after.id;
   while (walk_some(walk, &from))
     ;
   bool stopped = !walk->complete && walk->looked > WALK_MAX;
   enum status status = fill(walk, out);
-  if (status) return status;
+  if (status)
+    return status;
   out->next_cursor[0] = 0;
   if (walk->count && (walk->more || stopped))
     snprintf(out->next_cursor, sizeof out->next_cursor, "%016" PRIx64 "-%016" PRIx64,
@@ -167,7 +190,8 @@ enum status alloc_list(struct service *s, const struct alloc_filter *filter, str
   walk.filtered = walk.device != UINT32_MAX || filter->purpose >= 0 || filter->label[0] ||
                   filter->owner[0] || filter->model[0];
   if (!read_cursor(&walk, filter->cursor))
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "cursor", "not a cursor of an earlier page");
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "cursor",
+                         "not a cursor of an earlier page");
   walk.rows = calloc(filter->limit + 1, sizeof *walk.rows);
   enum status status = walk.rows ? walk_all(&walk, out) : STATUS_INTERNAL_ERROR;
   free(walk.rows);

@@ -22,10 +22,12 @@ static void tell(const struct service *s, const struct events_record *event,
 static void history(const struct service *s, uint64_t id, struct alloc_looked *out) {
   struct events_record chain[ALLOC_HISTORY];
   uint32_t count = 0;
-  while (id && count < ALLOC_HISTORY && events_at(s->events, id, &chain[count])) id = chain[count++].before;
+  while (id && count < ALLOC_HISTORY && events_at(s->events, id, &chain[count]))
+    id = chain[count++].before;
   out->history_count = count;
   out->history_truncated = id != 0;
-  for (uint32_t i = 0; i < count; i++) tell(s, &chain[count - 1 - i], &out->history[i]);
+  for (uint32_t i = 0; i < count; i++)
+    tell(s, &chain[count - 1 - i], &out->history[i]);
 }
 
 enum status alloc_look(struct service *s, uint64_t id, struct alloc_looked *out,
@@ -33,7 +35,8 @@ enum status alloc_look(struct service *s, uint64_t id, struct alloc_looked *out,
   LOCK_SCOPE(&s->lock);
   uint32_t index;
   enum status status = state_find_alloc(s, NULL, id, &index, problem);
-  if (status) return status;
+  if (status)
+    return status;
   state_view_alloc(s, index, &out->allocation);
   history(s, state_alloc(s, index)->last_event, out);
   return STATUS_OK;

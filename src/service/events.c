@@ -1,6 +1,7 @@
 /*
- * events: a ring under a lock of its own. The id of an event is its place: slot = id modulo the ring's size, so that
- * finding one by id, resuming a stream and following an allocation's chain back are all one array access.
+ * events: a ring under a lock of its own. The id of an event is its place: slot = id modulo the
+ * ring's size, so that finding one by id, resuming a stream and following an allocation's chain
+ * back are all one array access.
  */
 #include "service/events.h"
 
@@ -41,7 +42,8 @@ void events_set_text(struct events_record *record, const char *text) {
 
 enum status events_create(struct events **out) {
   struct events *events = calloc(1, sizeof *events);
-  if (!events) return STATUS_INTERNAL_ERROR;
+  if (!events)
+    return STATUS_INTERNAL_ERROR;
   /* Pages come with use: an idle daemon does not pay for the ring. */
   events->ring = mmap(NULL, sizeof *events->ring * EVENTS_KEPT, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,7 +57,8 @@ enum status events_create(struct events **out) {
 }
 
 void events_free(struct events *events) {
-  if (!events) return;
+  if (!events)
+    return;
   munmap(events->ring, sizeof *events->ring * EVENTS_KEPT);
   lock_done(&events->lock);
   free(events);
@@ -79,15 +82,18 @@ bool events_next(struct events *events, uint64_t after, struct events_record *ou
   LOCK_SCOPE(&events->lock);
   uint64_t id = after + 1, first = oldest(events);
   *lost = id < first ? first - id : 0;
-  if (id < first) id = first;
-  if (id > events->last) return false;
+  if (id < first)
+    id = first;
+  if (id > events->last)
+    return false;
   *out = events->ring[id % EVENTS_KEPT];
   return true;
 }
 
 bool events_at(struct events *events, uint64_t id, struct events_record *out) {
   LOCK_SCOPE(&events->lock);
-  if (id < oldest(events) || id > events->last) return false;
+  if (id < oldest(events) || id > events->last)
+    return false;
   *out = events->ring[id % EVENTS_KEPT];
   return true;
 }
@@ -99,7 +105,8 @@ uint64_t events_last(struct events *events) {
 
 enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg) {
   LOCK_SCOPE(&events->lock);
-  if (events->listener_count == EVENTS_LISTENERS) return STATUS_INTERNAL_ERROR;
+  if (events->listener_count == EVENTS_LISTENERS)
+    return STATUS_INTERNAL_ERROR;
   events->listeners[events->listener_count].wake = wake;
   events->listeners[events->listener_count++].arg = arg;
   return STATUS_OK;

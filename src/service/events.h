@@ -1,6 +1,7 @@
 /*
- * events: what happened, in a ring of the last 65,536, with a lock of its own. Writers never wait for readers; a reader who
- * falls behind the ring has lost events and is told so (events_next skips and says how many).
+ * events: what happened, in a ring of the last 65,536, with a lock of its own. Writers never wait
+ * for readers; a reader who falls behind the ring has lost events and is told so (events_next skips
+ * and says how many).
  */
 #ifndef SERVICE_EVENTS_H
 #define SERVICE_EVENTS_H
@@ -48,21 +49,25 @@ struct events_record { /* 120 bytes */
   uint64_t bytes;      /* size, or bytes done of a job */
   uint64_t other;      /* target allocation, or bytes total, or percent (hundredths) */
   uint64_t before;     /* id of the event before this one about the same subject, 0: none */
-  uint8_t type, device, other_device, detail; /* device: index + 1, 0 none; detail: level, job state, purpose … by type */
-  char text[65];       /* worker.*: the worker's id; else the correlation id of the request behind it */
+  uint8_t type, device, other_device,
+      detail;    /* device: index + 1, 0 none; detail: level, job state, purpose … by type */
+  char text[65]; /* worker.*: the worker's id; else the correlation id of the request behind it */
 };
 void events_set_text(struct events_record *record, const char *text);
 
 struct events;
 enum status events_create(struct events **out);
 void events_free(struct events *events);
-/* Fills in id and time, wakes listeners; returns the id. Any thread; may be called under the state lock. */
+/* Fills in id and time, wakes listeners; returns the id. Any thread; may be called under the state
+ * lock. */
 uint64_t events_add(struct events *events, struct events_record *record);
-/* The first event with an id > after into *out; false: none yet. *lost counts the ones that were overwritten. */
+/* The first event with an id > after into *out; false: none yet. *lost counts the ones that were
+ * overwritten. */
 bool events_next(struct events *events, uint64_t after, struct events_record *out, uint64_t *lost);
 bool events_at(struct events *events, uint64_t id, struct events_record *out);
 uint64_t events_last(struct events *events);
-/* Calls wake(arg) after each add, under the events lock (must be short: a post). At most 4 listeners. */
+/* Calls wake(arg) after each add, under the events lock (must be short: a post). At most 4
+ * listeners. */
 enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * job: see job_work.h for the making and job.h for the looking. A job is a view under the jobs lock, a list of waiters and a
- * reference count. Once finished it never changes. Finished ones stay findable for an hour, at most 10,000 of them.
+ * job: see job_work.h for the making and job.h for the looking. A job is a view under the jobs
+ * lock, a list of waiters and a reference count. Once finished it never changes. Finished ones stay
+ * findable for an hour, at most 10,000 of them.
  */
 #include "service/job.h"
 
@@ -12,13 +13,14 @@
 #include "service/job_work.h"
 #include "service/state.h"
 
-#define JOB_KEPT 10000                   /* finished ones that are still listed (contract 3) */
-#define JOB_UNFINISHED 4096              /* more at once is an attack or a bug */
+#define JOB_KEPT 10000      /* finished ones that are still listed (contract 3) */
+#define JOB_UNFINISHED 4096 /* more at once is an attack or a bug */
 #define JOB_KEPT_NS (3600 * CLOCK_SECOND)
 
 const char *const job_kinds[] = {"transfer", "copy", "fill",    "defragment", "clear",
                                  "allocate", "free", "refresh", "restart",    NULL};
-const char *const job_states[] = {"pending", "in_progress", "completed", "failed", "cancelled", NULL};
+const char *const job_states[] = {"pending", "in_progress", "completed",
+                                  "failed",  "cancelled",   NULL};
 
 struct job {
   atomic_uint references;
@@ -43,7 +45,8 @@ struct job_table {
 
 enum status job_table_create(struct job_table **out) {
   struct job_table *jobs = calloc(1, sizeof *jobs);
-  if (!jobs) return STATUS_INTERNAL_ERROR;
+  if (!jobs)
+    return STATUS_INTERNAL_ERROR;
   if (pool_init(&jobs->pointers, sizeof(struct job *), JOB_KEPT + JOB_UNFINISHED) ||
       idmap_init(&jobs->ids, JOB_KEPT + JOB_UNFINISHED)) {
     pool_done(&jobs->pointers);
@@ -55,7 +58,8 @@ enum status job_table_create(struct job_table **out) {
 }
 
 void job_give(struct job *job) {
-  if (job && atomic_fetch_sub(&job->references, 1) == 1) free(job);
+  if (job && atomic_fetch_sub(&job->references, 1) == 1)
+    free(job);
 }
 
 struct job *job_keep(struct job *job) {
@@ -66,7 +70,8 @@ struct job *job_keep(struct job *job) {
 static void forget_oldest(struct job_table *jobs) {
   struct job *job = jobs->oldest;
   jobs->oldest = job->older;
-  if (!jobs->oldest) jobs->newest = NULL;
+  if (!jobs->oldest)
+    jobs->newest = NULL;
   jobs->kept--;
   idmap_erase(&jobs->ids, job->view.id);
   pool_give(&jobs->pointers, job->index);
@@ -74,17 +79,21 @@ static void forget_oldest(struct job_table *jobs) {
 }
 
 void job_table_free(struct job_table *jobs) {
-  if (!jobs) return;
-  while (jobs->oldest) forget_oldest(jobs);
+  if (!jobs)
+    return;
+  while (jobs->oldest)
+    forget_oldest(jobs);
   pool_done(&jobs->pointers);
   idmap_done(&jobs->ids);
   free(jobs);
 }
 
 static bool list_job(struct job_table *jobs, struct job *job) {
-  if (jobs->unfinished == JOB_UNFINISHED) return false;
+  if (jobs->unfinished == JOB_UNFINISHED)
+    return false;
   uint32_t index = pool_take(&jobs->pointers);
-  if (!index) return false;
+  if (!index)
+    return false;
   if (!idmap_append(&jobs->ids, job->view.id, index)) {
     pool_give(&jobs->pointers, index);
     return false;
@@ -97,7 +106,8 @@ static bool list_job(struct job_table *jobs, struct job *job) {
 
 struct job *job_make(struct service *service, const struct job_params *params) {
   struct job *job = calloc(1, sizeof *job);
-  if (!job) return NULL;
+  if (!job)
+    return NULL;
   atomic_init(&job->references, 1);
   job->service = service;
   job->view.id = params->id;
@@ -109,7 +119,8 @@ struct job *job_make(struct service *service, const struct job_params *params) {
     job->domain = params->caller->domain;
     memcpy(job->correlation, params->caller->correlation, sizeof job->correlation);
   }
-  if (!params->id) return job;
+  if (!params->id)
+    return job;
   LOCK_SCOPE(&service->jobs_lock);
   if (!list_job(service->jobs, job)) {
     free(job);
@@ -120,7 +131,8 @@ struct job *job_make(struct service *service, const struct job_params *params) {
 
 void job_running(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  if (job->view.state != JOB_PENDING) return;
+  if (job->view.state != JOB_PENDING)
+    return;
   job->view.state = JOB_RUNNING;
   job->view.started_at = clock_real();
   job->speed_ns = clock_now();
@@ -139,13 +151,9 @@ bool job_cancelled(struct job *job) {
   return job->cancel_asked;
 }
 
-const char *job_correlation(const struct job *job) {
-  return job->correlation;
-}
+const char *job_correlation(const struct job *job) { return job->correlation; }
 
-uint64_t job_id(const struct job *job) {
-  return job->view.id;
-}
+uint64_t job_id(const struct job *job) { return job->view.id; }
 
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg) {
   LOCK_SCOPE(&job->service->jobs_lock);
@@ -167,8 +175,10 @@ void job_forget(struct job *job) {
 static void keep_finished(struct job_table *jobs, struct job *job) {
   jobs->unfinished--;
   jobs->kept++;
-  if (jobs->newest) jobs->newest->older = job;
-  else jobs->oldest = job;
+  if (jobs->newest)
+    jobs->newest->older = job;
+  else
+    jobs->oldest = job;
   jobs->newest = job;
   while (jobs->kept > JOB_KEPT || job->finished_ns - jobs->oldest->finished_ns > JOB_KEPT_NS)
     forget_oldest(jobs);
@@ -182,13 +192,15 @@ static struct job_waiter *finish_locked(struct job *job, const struct problem *p
                                                       : JOB_FAILED;
   view->problem = *problem;
   view->completed_at = clock_real();
-  if (problem->status == STATUS_OK) view->bytes_done = view->bytes_total;
+  if (problem->status == STATUS_OK)
+    view->bytes_done = view->bytes_total;
   job->finished = true;
   job->finished_ns = clock_now();
   struct job_waiter *waiters = job->waiters;
   job->waiters = NULL;
   /* A listed job keeps the work's reference as the table's; it goes when the job is forgotten. */
-  if (view->id) keep_finished(job->service->jobs, job);
+  if (view->id)
+    keep_finished(job->service->jobs, job);
   return waiters;
 }
 
@@ -199,12 +211,14 @@ void job_finish(struct job *job, const struct problem *problem) {
     next = waiter->next;
     waiter->ready(waiter);
   }
-  if (!listed) job_give(job);
+  if (!listed)
+    job_give(job);
 }
 
 bool job_wait(struct job *job, struct job_waiter *waiter) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  if (job->finished) return false;
+  if (job->finished)
+    return false;
   waiter->next = job->waiters;
   job->waiters = waiter;
   return true;
@@ -213,7 +227,8 @@ bool job_wait(struct job *job, struct job_waiter *waiter) {
 bool job_unwait(struct job *job, struct job_waiter *waiter) {
   LOCK_SCOPE(&job->service->jobs_lock);
   for (struct job_waiter **link = &job->waiters; *link; link = &(*link)->next) {
-    if (*link != waiter) continue;
+    if (*link != waiter)
+      continue;
     *link = waiter->next;
     return true;
   }
@@ -233,8 +248,10 @@ enum status job_find(struct service *service, uint64_t id, bool transfers_only, 
   LOCK_SCOPE(&service->jobs_lock);
   uint32_t index = id ? idmap_find(&service->jobs->ids, id) : 0;
   struct job *job = index ? job_at(service->jobs, index) : NULL;
-  if (job && transfers_only && job->view.kind != JOB_TRANSFER) job = NULL;
-  if (!job) return transfers_only ? STATUS_TRANSFER_NOT_FOUND : STATUS_NOT_FOUND;
+  if (job && transfers_only && job->view.kind != JOB_TRANSFER)
+    job = NULL;
+  if (!job)
+    return transfers_only ? STATUS_TRANSFER_NOT_FOUND : STATUS_NOT_FOUND;
   *out = job_keep(job);
   return STATUS_OK;
 }
@@ -245,15 +262,18 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
     return problem_set(problem, STATUS_FORBIDDEN, "the job belongs to another domain");
   lock_take(&service->jobs_lock);
   bool can = !job->finished && job->cancellable, first = can && !job->cancel_asked;
-  if (can) job->cancel_asked = true;
+  if (can)
+    job->cancel_asked = true;
   lock_give(&service->jobs_lock);
-  if (!can) return problem_set(problem, STATUS_CONFLICT, "the job is finished, or cannot be cancelled");
-  if (first) service->mover->cancel(service->mover_ctx, job->view.id);
+  if (!can)
+    return problem_set(problem, STATUS_CONFLICT, "the job is finished, or cannot be cancelled");
+  if (first)
+    service->mover->cancel(service->mover_ctx, job->view.id);
   return STATUS_OK;
 }
 
-uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out, uint32_t max,
-                            uint64_t *next) {
+uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
+                            uint32_t max, uint64_t *next) {
   LOCK_SCOPE(&service->jobs_lock);
   struct job_table *jobs = service->jobs;
   uint32_t count = 0;
@@ -262,7 +282,8 @@ uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job
   const struct idmap_entry *entry = idmap_next(&jobs->ids, cursor);
   for (; entry; entry = idmap_next(&jobs->ids, entry->id)) {
     struct job *job = job_at(jobs, entry->value);
-    if (job->view.kind != JOB_TRANSFER) continue;
+    if (job->view.kind != JOB_TRANSFER)
+      continue;
     if (count == max) {
       *next = last;
       break;
@@ -286,9 +307,11 @@ void job_cancel_all(struct service *service) {
     lock_take(&service->jobs_lock);
     const struct idmap_entry *entry = idmap_next(&service->jobs->ids, after);
     struct job *job = entry ? job_keep(job_at(service->jobs, entry->value)) : NULL;
-    if (entry) after = entry->id;
+    if (entry)
+      after = entry->id;
     lock_give(&service->jobs_lock);
-    if (!job) return;
+    if (!job)
+      return;
     (void)job_cancel(job, &all, &ignored);
     job_give(job);
   }
@@ -306,7 +329,8 @@ struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t 
   const struct idmap_entry *entry = idmap_next(&service->jobs->ids, 0);
   for (; entry; entry = idmap_next(&service->jobs->ids, entry->id)) {
     struct job *job = job_at(service->jobs, entry->value);
-    if (job->key[0] != key[0] || job->key[1] != key[1]) continue;
+    if (job->key[0] != key[0] || job->key[1] != key[1])
+      continue;
     *args = job->key_args;
     return job_keep(job);
   }

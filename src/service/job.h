@@ -1,7 +1,8 @@
 /*
- * job: anything whose answer comes later. Counted references; finished exactly once; then immutable, so that results are
- * read without a lock. Listed jobs (id != 0) are kept one hour, at most 10,000 finished ones; unlisted ones (id 0) only
- * carry a waiting answer (an allocation that needs a new segment, a refresh).
+ * job: anything whose answer comes later. Counted references; finished exactly once; then
+ * immutable, so that results are read without a lock. Listed jobs (id != 0) are kept one hour, at
+ * most 10,000 finished ones; unlisted ones (id 0) only carry a waiting answer (an allocation that
+ * needs a new segment, a refresh).
  */
 #ifndef SERVICE_JOB_H
 #define SERVICE_JOB_H
@@ -17,7 +18,18 @@
 
 struct service;
 
-enum job_kind { JOB_TRANSFER, JOB_COPY, JOB_FILL, JOB_DEFRAGMENT, JOB_CLEAR, JOB_ALLOCATE, JOB_FREE, JOB_REFRESH, JOB_RESTART, JOB_KINDS };
+enum job_kind {
+  JOB_TRANSFER,
+  JOB_COPY,
+  JOB_FILL,
+  JOB_DEFRAGMENT,
+  JOB_CLEAR,
+  JOB_ALLOCATE,
+  JOB_FREE,
+  JOB_REFRESH,
+  JOB_RESTART,
+  JOB_KINDS
+};
 enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED };
 /* "transfer" "copy" "fill" "defragment" "clear" "allocate" "free" "refresh" "restart" */
 extern const char *const job_kinds[];
@@ -56,7 +68,10 @@ struct job_clear {
   uint64_t cleared_bytes, cleared_allocations;
   struct job_clear_device devices[VIEW_DEVICES];
   uint32_t device_count;
-  struct { char id[40]; uint64_t cleared_bytes; } workers[VIEW_WORKERS];
+  struct {
+    char id[40];
+    uint64_t cleared_bytes;
+  } workers[VIEW_WORKERS];
   uint32_t worker_count;
 };
 struct job_allocate {
@@ -95,17 +110,22 @@ struct job;
 
 /* References. The ones that the service hands out are the caller's to give back. */
 void job_give(struct job *job);
-/* True: the job is not finished yet and `waiter->ready` will be called once. False: it is finished already. */
+/* True: the job is not finished yet and `waiter->ready` will be called once. False: it is finished
+ * already. */
 bool job_wait(struct job *job, struct job_waiter *waiter);
 /* True: taken back, ready will not be called. */
 bool job_unwait(struct job *job, struct job_waiter *waiter);
 void job_look(struct job *job, struct job_view *out);
 
-/* By id; JOB ids and transfer ids are the same numbers. NOT_FOUND or TRANSFER_NOT_FOUND (transfers_only). Takes a reference. */
+/* By id; JOB ids and transfer ids are the same numbers. NOT_FOUND or TRANSFER_NOT_FOUND
+ * (transfers_only). Takes a reference. */
 enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out);
-/* CONFLICT when it is finished. The job ends as cancelled once its worker let go; wait for it to see that. */
+/* CONFLICT when it is finished. The job ends as cancelled once its worker let go; wait for it to
+ * see that. */
 enum status job_cancel(struct job *job, const struct caller *caller, struct problem *problem);
-/* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the cursor for more or 0. */
-uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out, uint32_t max, uint64_t *next);
+/* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the
+ * cursor for more or 0. */
+uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
+                            uint32_t max, uint64_t *next);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * job_work: the service's side of job.h: making, running and finishing jobs. Private to this room. All of it takes the jobs lock
- * by itself and may be called with the state lock held.
+ * job_work: the service's side of job.h: making, running and finishing jobs. Private to this room.
+ * All of it takes the jobs lock by itself and may be called with the state lock held.
  */
 #ifndef SERVICE_JOB_WORK_H
 #define SERVICE_JOB_WORK_H
@@ -15,11 +15,13 @@ void job_table_free(struct job_table *jobs);
 struct job_params {
   enum job_kind kind;
   const struct caller *caller;
-  uint64_t id;               /* 0: unlisted */
+  uint64_t id; /* 0: unlisted */
   uint64_t bytes_total;
-  bool cancellable;          /* its mover task, named by the job's id, is cancelled; the work asks job_cancelled between steps */
+  bool cancellable; /* its mover task, named by the job's id, is cancelled; the work asks
+                       job_cancelled between steps */
 };
-/* A new job with one reference, the work's own, which job_finish gives back. NULL: no memory, or too many unfinished. */
+/* A new job with one reference, the work's own, which job_finish gives back. NULL: no memory, or
+ * too many unfinished. */
 struct job *job_make(struct service *service, const struct job_params *params);
 struct job *job_keep(struct job *job); /* one more reference */
 void job_running(struct job *job);
@@ -29,14 +31,16 @@ const char *job_correlation(const struct job *job);
 uint64_t job_id(const struct job *job);
 /* Changes the result while the job runs (fn runs under the jobs lock). */
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg);
-/* The end: state from the problem (OK, CANCELLED or failed); calls the waiters; gives the work's reference back. */
+/* The end: state from the problem (OK, CANCELLED or failed); calls the waiters; gives the work's
+ * reference back. */
 void job_finish(struct job *job, const struct problem *problem);
 /* A job that never began, because its request was refused after all: as if it had not been made. */
 void job_forget(struct job *job);
 /* Unfinished ones that are listed. */
 uint32_t job_unfinished(struct service *service);
 void job_cancel_all(struct service *service);
-/* A listed job with this idempotency hash, or NULL; takes a reference. *args: what its arguments hashed to. */
+/* A listed job with this idempotency hash, or NULL; takes a reference. *args: what its arguments
+ * hashed to. */
 struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t *args);
 void job_set_key(struct job *job, const uint64_t key[2], uint32_t args);
 

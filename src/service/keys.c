@@ -1,5 +1,6 @@
 /*
- * keys: a hash table whose chains run through the allocations themselves, so that an allocation without a key pays 4 bytes.
+ * keys: a hash table whose chains run through the allocations themselves, so that an allocation
+ * without a key pays 4 bytes.
  */
 #include "service/keys.h"
 
@@ -16,19 +17,22 @@ struct keys {
 
 enum status keys_create(struct service *s) {
   s->keys = calloc(1, sizeof *s->keys);
-  if (!s->keys) return STATUS_INTERNAL_ERROR;
+  if (!s->keys)
+    return STATUS_INTERNAL_ERROR;
   return pool_init(&s->keys->buckets, 8, KEYS_BUCKETS);
 }
 
 void keys_free(struct service *s) {
-  if (!s->keys) return;
+  if (!s->keys)
+    return;
   pool_done(&s->keys->buckets);
   free(s->keys);
 }
 
 void keys_hash(const struct caller *caller, uint64_t out[2]) {
   out[0] = out[1] = 0;
-  if (!caller->key[0]) return;
+  if (!caller->key[0])
+    return;
   XXH128_hash_t hash = XXH3_128bits_withSeed(caller->key, strlen(caller->key), caller->domain);
   out[0] = hash.low64 | 1; /* never {0, 0}, which means none */
   out[1] = hash.high64;
@@ -39,11 +43,13 @@ static uint32_t *bucket(const struct service *s, const uint64_t key[2]) {
 }
 
 uint32_t keys_find(const struct service *s, const uint64_t key[2]) {
-  if (!key[0]) return 0;
+  if (!key[0])
+    return 0;
   uint32_t index = *bucket(s, key);
   for (; index; index = state_alloc(s, index)->key_next) {
     const struct ledger_allocation *facts = state_record(s, state_alloc(s, index));
-    if (facts->key_hash[0] == key[0] && facts->key_hash[1] == key[1]) return index;
+    if (facts->key_hash[0] == key[0] && facts->key_hash[1] == key[1])
+      return index;
   }
   return 0;
 }
@@ -51,7 +57,8 @@ uint32_t keys_find(const struct service *s, const uint64_t key[2]) {
 void keys_add(struct service *s, uint32_t index) {
   struct state_alloc *alloc = state_alloc(s, index);
   const uint64_t *key = state_record(s, alloc)->key_hash;
-  if (!key[0]) return;
+  if (!key[0])
+    return;
   uint32_t *head = bucket(s, key);
   alloc->key_next = *head;
   *head = index;
@@ -59,9 +66,11 @@ void keys_add(struct service *s, uint32_t index) {
 
 void keys_remove(struct service *s, uint32_t index) {
   const uint64_t *key = state_record(s, state_alloc(s, index))->key_hash;
-  if (!key[0]) return;
+  if (!key[0])
+    return;
   for (uint32_t *link = bucket(s, key); *link; link = &state_alloc(s, *link)->key_next) {
-    if (*link != index) continue;
+    if (*link != index)
+      continue;
     *link = state_alloc(s, index)->key_next;
     return;
   }

@@ -1,6 +1,7 @@
 /*
- * keys: idempotency keys of live allocations: the same key from the same domain finds the first result for as long as that
- * lives. The 128-bit hash is in the allocation's record. Private to this room; under the state lock.
+ * keys: idempotency keys of live allocations: the same key from the same domain finds the first
+ * result for as long as that lives. The 128-bit hash is in the allocation's record. Private to this
+ * room; under the state lock.
  */
 #ifndef SERVICE_KEYS_H
 #define SERVICE_KEYS_H

@@ -1,8 +1,9 @@
 /*
- * lease: a heap of expiries, and a watch on the process of each owner that has one (pidfd, readable when it ends).
+ * lease: a heap of expiries, and a watch on the process of each owner that has one (pidfd, readable
+ * when it ends).
  *
- * Times are CLOCK_BOOTTIME, so that a corrected clock frees nobody's memory. Freed allocations stay in the heap until their
- * time comes and are passed over then: ids are never used twice.
+ * Times are CLOCK_BOOTTIME, so that a corrected clock frees nobody's memory. Freed allocations stay
+ * in the heap until their time comes and are passed over then: ids are never used twice.
  */
 #include "service/lease.h"
 
@@ -46,8 +47,10 @@ static void sift_down(struct lease *lease) {
   for (size_t i = 0, least;; i = least) {
     least = i;
     for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < lease->count; child++)
-      if (lease->heap[child].at < lease->heap[least].at) least = child;
-    if (least == i) return;
+      if (lease->heap[child].at < lease->heap[least].at)
+        least = child;
+    if (least == i)
+      return;
     struct lease_expiry swap = lease->heap[i];
     lease->heap[i] = lease->heap[least];
     lease->heap[least] = swap;
@@ -55,7 +58,8 @@ static void sift_down(struct lease *lease) {
 }
 
 static void schedule(struct lease *lease) {
-  if (!lease->count) return;
+  if (!lease->count)
+    return;
   uint64_t boot = clock_boot(), at = lease->heap[0].at;
   queue_post_at(lease->service->decision, &lease->task, clock_now() + (at > boot ? at - boot : 0));
 }
@@ -74,25 +78,29 @@ static void expire(struct task *task) {
     }
     lease->heap[0] = lease->heap[--lease->count];
     sift_down(lease);
-    if (alloc) record_drop(s, alloc, EVENTS_ALLOCATION_EXPIRED, NULL, NULL);
+    if (alloc)
+      record_drop(s, alloc, EVENTS_ALLOCATION_EXPIRED, NULL, NULL);
   }
   schedule(lease);
 }
 
 enum status lease_create(struct service *s) {
   s->lease = calloc(1, sizeof *s->lease);
-  if (!s->lease) return STATUS_INTERNAL_ERROR;
+  if (!s->lease)
+    return STATUS_INTERNAL_ERROR;
   s->lease->service = s;
   s->lease->task.run = expire;
   return STATUS_OK;
 }
 
 void lease_free(struct service *s) {
-  if (!s->lease) return;
+  if (!s->lease)
+    return;
   for (const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0); entry;
        entry = idmap_next(&s->owner_ids, entry->id)) {
     struct os_process *watch = state_owner(s, entry->value)->watch;
-    if (watch) os_process_free(watch);
+    if (watch)
+      os_process_free(watch);
   }
   free(s->lease->heap);
   free(s->lease);
@@ -103,12 +111,14 @@ enum status lease_add(struct service *s, uint32_t index) {
   if (lease->count == lease->space) {
     size_t space = lease->space ? 2 * lease->space : LEASE_FIRST;
     void *heap = realloc(lease->heap, space * sizeof *lease->heap);
-    if (!heap) return STATUS_INTERNAL_ERROR;
+    if (!heap)
+      return STATUS_INTERNAL_ERROR;
     lease->heap = heap;
     lease->space = space;
   }
   const struct state_alloc *alloc = state_alloc(s, index);
-  lease->heap[lease->count++] = (struct lease_expiry){state_record(s, alloc)->expires_boot_ns, alloc->id};
+  lease->heap[lease->count++] =
+      (struct lease_expiry){state_record(s, alloc)->expires_boot_ns, alloc->id};
   sift_up(lease, lease->count - 1);
   schedule(lease);
   return STATUS_OK;
@@ -163,7 +173,8 @@ static void start_watching(struct task *task) {
     return;
   }
   lock_take(&s->lock);
-  /* Owners with a process are removed by process_ended alone, on this thread: the index still holds. */
+  /* Owners with a process are removed by process_ended alone, on this thread: the index still
+   * holds. */
   state_owner(s, index)->watch = watch;
   lock_give(&s->lock);
 }
@@ -171,7 +182,8 @@ static void start_watching(struct task *task) {
 void lease_watch(struct service *s, uint32_t index) {
   struct state_owner *owner = state_owner(s, index);
   struct lease_watching *watching = calloc(1, sizeof *watching);
-  if (!watching) return;
+  if (!watching)
+    return;
   watching->task.run = start_watching;
   watching->service = s;
   watching->owner = owner->id;

@@ -1,5 +1,6 @@
 /*
- * limits: numbers that decide what is given out. Changes hold at once; what waits for memory is tried again.
+ * limits: numbers that decide what is given out. Changes hold at once; what waits for memory is
+ * tried again.
  */
 #include "service/limits.h"
 
@@ -27,15 +28,17 @@ static enum status check(const struct state_device *device, const struct limits_
 /* The domain of that name, whether or not it has asked for anything yet. */
 static struct state_domain *domain_named(struct service *s, const char *name) {
   for (uint32_t i = 0; i < s->domain_count; i++)
-    if (!strcmp(s->domains[i].name, name)) return &s->domains[i];
+    if (!strcmp(s->domains[i].name, name))
+      return &s->domains[i];
   return NULL;
 }
 
-static enum status check_quotas(struct service *s, const struct limits_set *set, struct problem *problem) {
+static enum status check_quotas(struct service *s, const struct limits_set *set,
+                                struct problem *problem) {
   for (uint32_t i = 0; i < set->quota_count; i++)
     if (!domain_named(s, set->quotas[i].domain))
-      return problem_field(problem, STATUS_INVALID_ARGUMENT, "quotas", "no domain %.40s has asked for memory yet",
-                           set->quotas[i].domain);
+      return problem_field(problem, STATUS_INVALID_ARGUMENT, "quotas",
+                           "no domain %.40s has asked for memory yet", set->quotas[i].domain);
   return STATUS_OK;
 }
 
@@ -46,7 +49,8 @@ static void report(struct service *s, const struct state_device *device, struct 
   set->quota_count = 0;
   for (uint32_t i = 0; i < s->domain_count && set->quota_count < LIMITS_QUOTAS; i++) {
     const struct state_domain *domain = &s->domains[i];
-    if (domain->max_bytes == UINT64_MAX && domain->max_allocations == UINT64_MAX) continue;
+    if (domain->max_bytes == UINT64_MAX && domain->max_allocations == UINT64_MAX)
+      continue;
     struct limits_quota *quota = &set->quotas[set->quota_count++];
     memcpy(quota->domain, domain->name, sizeof quota->domain);
     quota->max_bytes = domain->max_bytes;
@@ -57,14 +61,17 @@ static void report(struct service *s, const struct state_device *device, struct 
 enum status limits_change(struct service *s, const struct caller *caller, const char *name,
                           struct limits_set *set, struct problem *problem) {
   uint32_t index;
-  if (state_find_device(s, name, &index, problem)) return problem->status;
+  if (state_find_device(s, name, &index, problem))
+    return problem->status;
   struct state_device *device = &s->devices[index];
   LOCK_SCOPE(&s->lock);
   state_domain_of(s, caller);
   if (check(device, set, problem) || (set->has_quotas && check_quotas(s, set, problem)))
     return problem->status;
-  if (set->has_max) device->limit = set->max_bytes;
-  if (set->has_reserved) device->reserved = set->reserved_bytes;
+  if (set->has_max)
+    device->limit = set->max_bytes;
+  if (set->has_reserved)
+    device->reserved = set->reserved_bytes;
   for (uint32_t i = 0; set->has_quotas && i < set->quota_count; i++) {
     struct state_domain *domain = domain_named(s, set->quotas[i].domain);
     domain->max_bytes = set->quotas[i].max_bytes;
@@ -93,7 +100,9 @@ enum status limits_change_thresholds(struct service *s, const struct caller *cal
   LOCK_SCOPE(&s->lock);
   s->thresholds = *thresholds;
   state_pressure(s);
-  if (s->mover) s->mover->thresholds(s->mover_ctx, thresholds);
-  log_info("service", "pressure thresholds changed (by %s, %s)", caller->domain_name, caller->correlation);
+  if (s->mover)
+    s->mover->thresholds(s->mover_ctx, thresholds);
+  log_info("service", "pressure thresholds changed (by %s, %s)", caller->domain_name,
+           caller->correlation);
   return STATUS_OK;
 }

@@ -1,6 +1,6 @@
 /*
- * limits: what may be used, changed at run time and kept in the ledger; and the pressure thresholds, one set for the daemon
- * and its workers.
+ * limits: what may be used, changed at run time and kept in the ledger; and the pressure
+ * thresholds, one set for the daemon and its workers.
  */
 #ifndef SERVICE_LIMITS_H
 #define SERVICE_LIMITS_H
@@ -22,11 +22,13 @@ struct limits_set {
   struct limits_quota quotas[LIMITS_QUOTAS];
   uint32_t quota_count;
 };
-/* Answers what holds now in *set (all has_… true). A limit below what is in use is allowed: over limit, nothing new. */
+/* Answers what holds now in *set (all has_… true). A limit below what is in use is allowed: over
+ * limit, nothing new. */
 enum status limits_change(struct service *service, const struct caller *caller, const char *device,
                           struct limits_set *set, struct problem *problem);
 struct pressure_thresholds limits_thresholds(struct service *service);
 enum status limits_change_thresholds(struct service *service, const struct caller *caller,
-                                     const struct pressure_thresholds *thresholds, struct problem *problem);
+                                     const struct pressure_thresholds *thresholds,
+                                     struct problem *problem);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * mover: what the service wants from workers, without knowing how it is said on the wire. daemon/workers.c implements the
- * table over JSON lines; tests implement it over plain memory.
+ * mover: what the service wants from workers, without knowing how it is said on the wire.
+ * daemon/workers.c implements the table over JSON lines; tests implement it over plain memory.
  */
 #ifndef SERVICE_MOVER_H
 #define SERVICE_MOVER_H
@@ -14,11 +14,11 @@
 #include "service/view.h"
 
 enum mover_action {
-  MOVER_TRANSFER, /* one move, with progress */
-  MOVER_COPY,     /* one move */
-  MOVER_FILL,     /* one move: target only, with `value` */
+  MOVER_TRANSFER,   /* one move, with progress */
+  MOVER_COPY,       /* one move */
+  MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
-  MOVER_CLEAR,    /* every worker: drop its own caches; cleared per worker */
+  MOVER_CLEAR,      /* every worker: drop its own caches; cleared per worker */
 };
 
 /* A segment that a task touches. Borrowed until `done`: the service keeps it alive. */
@@ -52,11 +52,15 @@ struct mover_task {
   bool checksum_known, verified;
   enum device_path path;
   bool path_known;
-  struct { char id[40]; uint64_t bytes; } cleared[VIEW_WORKERS];
+  struct {
+    char id[40];
+    uint64_t bytes;
+  } cleared[VIEW_WORKERS];
   uint32_t cleared_count;
 
-  void (*progress)(struct mover_task *task, uint64_t bytes_done); /* may be NULL; loop thread, no lock held */
-  void (*done)(struct mover_task *task);                          /* exactly once; loop thread, no lock held */
+  void (*progress)(struct mover_task *task,
+                   uint64_t bytes_done); /* may be NULL; loop thread, no lock held */
+  void (*done)(struct mover_task *task); /* exactly once; loop thread, no lock held */
 
   /* the implementation's */
   struct task task;
@@ -67,7 +71,8 @@ struct mover_task {
 
 struct mover_drop {
   uint64_t segment;
-  void (*done)(struct mover_drop *drop); /* every worker unmapped and closed it, or is dead; loop thread */
+  void (*done)(
+      struct mover_drop *drop); /* every worker unmapped and closed it, or is dead; loop thread */
   struct task task;
   struct mover_drop *next;
   unsigned waiting;
@@ -76,8 +81,8 @@ struct mover_drop {
 /* All may be called from any thread, also under the state lock: they only post. */
 struct mover_table {
   void (*submit)(void *ctx, struct mover_task *task);
-  void (*cancel)(void *ctx, uint64_t subject); /* the task of that subject, if there is one: done still comes, CANCELLED
-                                                  unless it was too late */
+  void (*cancel)(void *ctx, uint64_t subject); /* the task of that subject, if there is one: done
+                                                  still comes, CANCELLED unless it was too late */
   void (*drop)(void *ctx, struct mover_drop *drop);
   void (*thresholds)(void *ctx, const struct pressure_thresholds *thresholds);
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);

@@ -22,8 +22,9 @@ enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
   }
   char held[32];
   units_format(domain->bytes, held, sizeof held);
-  problem_set(problem, STATUS_QUOTA_EXCEEDED, "%s holds %s in %llu allocations; its quota ends there",
-              domain->name, held, (unsigned long long)domain->allocations);
+  problem_set(problem, STATUS_QUOTA_EXCEEDED,
+              "%s holds %s in %llu allocations; its quota ends there", domain->name, held,
+              (unsigned long long)domain->allocations);
   problem->has_space = true;
   state_space_problem(s, device, bytes, &problem->space);
   snprintf(problem->space.reason, sizeof problem->space.reason, "quota");

@@ -1,6 +1,7 @@
 /*
- * quota: what each domain may hold. A request is charged before it takes anything and uncharged when it fails; a live
- * allocation's charge ends with its record. Private to this room; under the state lock.
+ * quota: what each domain may hold. A request is charged before it takes anything and uncharged
+ * when it fails; a live allocation's charge ends with its record. Private to this room; under the
+ * state lock.
  */
 #ifndef SERVICE_QUOTA_H
 #define SERVICE_QUOTA_H
@@ -8,8 +9,8 @@
 #include "service/state.h"
 
 /* QUOTA_EXCEEDED, with the figures of `device` in the problem. */
-enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes, const struct state_device *device,
-                         struct problem *problem);
+enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
+                         const struct state_device *device, struct problem *problem);
 void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes);
 
 #endif

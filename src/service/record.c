@@ -1,6 +1,6 @@
 /*
- * record: making, ending and moving allocations: the record in the ledger, the place, the books, the event. The order of
- * the steps is design 4a's, so that every prefix of them is a legal state.
+ * record: making, ending and moving allocations: the record in the ledger, the place, the books,
+ * the event. The order of the steps is design 4a's, so that every prefix of them is a legal state.
  */
 #include "service/record.h"
 
@@ -58,7 +58,8 @@ static void count_made(struct state_device *device, uint64_t size) {
   second->made_bytes += size;
   unsigned bits = size > 256 ? (unsigned)(64 - __builtin_clzll((size - 1) >> 8)) : 0;
   unsigned bin = (bits + 1) / 2;
-  if (bin >= STATE_SIZES) bin = STATE_SIZES - 1;
+  if (bin >= STATE_SIZES)
+    bin = STATE_SIZES - 1;
   device->sizes[bin].count++;
   device->sizes[bin].bytes += size;
 }
@@ -66,15 +67,18 @@ static void count_made(struct state_device *device, uint64_t size) {
 static void count_freed(struct state_device *device, uint64_t lived_ns) {
   device->seconds[device->sample_count % STATE_SAMPLES].freed++;
   unsigned bin = 0;
-  for (uint64_t limit = CLOCK_MS; bin < STATE_LIFETIMES - 1 && lived_ns > limit; limit *= 10) bin++;
+  for (uint64_t limit = CLOCK_MS; bin < STATE_LIFETIMES - 1 && lived_ns > limit; limit *= 10)
+    bin++;
   device->lifetimes[bin]++;
 }
 
 static enum status put_label(struct service *s, struct state_alloc *alloc, const char *label,
                              struct ledger_record *record) {
-  if (!label || !label[0]) return STATUS_OK;
+  if (!label || !label[0])
+    return STATUS_OK;
   alloc->label = strdup(label);
-  if (!alloc->label) return STATUS_INSUFFICIENT_MEMORY;
+  if (!alloc->label)
+    return STATUS_INSUFFICIENT_MEMORY;
   return ledger_put_text(s->ledger, label, strlen(label), &record->u.allocation.text,
                          &alloc->text_slot);
 }
@@ -90,19 +94,22 @@ static void forget_label(struct service *s, struct state_alloc *alloc) {
 static enum status put(struct service *s, struct state_alloc *alloc, struct ledger_record *record) {
   record->id = ledger_next_id(s->ledger);
   enum status status = ledger_put(s->ledger, record, &alloc->slot);
-  if (!status) alloc->id = record->id;
+  if (!status)
+    alloc->id = record->id;
   return status;
 }
 
-enum status record_commit(struct service *s, const struct space *place, const struct record_facts *facts,
-                         uint32_t *out) {
+enum status record_commit(struct service *s, const struct space *place,
+                          const struct record_facts *facts, uint32_t *out) {
   state_ledger_ahead(s);
   uint32_t index = pool_take(&s->allocs);
-  if (!index) return STATUS_INSUFFICIENT_MEMORY;
+  if (!index)
+    return STATUS_INSUFFICIENT_MEMORY;
   struct state_alloc *alloc = state_alloc(s, index);
   struct ledger_record record = record_of(s, place, facts);
   enum status status = put_label(s, alloc, facts->label, &record);
-  if (!status) status = put(s, alloc, &record);
+  if (!status)
+    status = put(s, alloc, &record);
   if (!status && !idmap_append(&s->alloc_ids, alloc->id, index)) {
     ledger_drop(s->ledger, alloc->slot);
     status = STATUS_INSUFFICIENT_MEMORY;
@@ -116,8 +123,10 @@ enum status record_commit(struct service *s, const struct space *place, const st
   alloc->segment = place->segment;
   alloc->owner = facts->owner;
   struct state_segment *segment = state_segment(s, place->segment);
-  if (segment->span) span_set_user(segment->span, place->node, index);
-  else segment->alloc = index;
+  if (segment->span)
+    span_set_user(segment->span, place->node, index);
+  else
+    segment->alloc = index;
   keys_add(s, index);
   count(s, index, true);
   count_made(&s->devices[segment->device], facts->size);
@@ -135,7 +144,7 @@ struct space record_place(const struct service *s, uint32_t index) {
 }
 
 bool record_drop(struct service *s, uint32_t index, enum events_type why, space_then_fn *then,
-                void *arg) {
+                 void *arg) {
   struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);
   struct space place = record_place(s, index);
@@ -152,17 +161,21 @@ bool record_drop(struct service *s, uint32_t index, enum events_type why, space_
   pool_give(&s->allocs, index);
   bool released = space_give(s, &place, then, arg);
   waiting_kick(s);
-  if (state_owner(s, owner)->dead) space_owner_done(s, owner);
+  if (state_owner(s, owner)->dead)
+    space_owner_done(s, owner);
   return released;
 }
 
-/* The first allocation at or after span node `node` that belongs to the segment; advances *node, 0 at the end. */
+/* The first allocation at or after span node `node` that belongs to the segment; advances *node, 0
+ * at the end. */
 static uint32_t next_in(const struct service *s, const struct state_segment *segment,
                         uint32_t *node) {
   struct span_block block;
-  if (!segment->span) return segment->alloc;
+  if (!segment->span)
+    return segment->alloc;
   while ((*node = span_next(segment->span, *node, &block)))
-    if (block.used && block.user != UINT32_MAX) return block.user;
+    if (block.used && block.user != UINT32_MAX)
+      return block.user;
   (void)s;
   return 0;
 }
@@ -173,7 +186,8 @@ static uint32_t droppable(struct service *s, uint32_t segment_index) {
   uint32_t node = 0;
   for (uint32_t i = next_in(s, segment, &node); i; i = node ? next_in(s, segment, &node) : 0) {
     const struct state_alloc *alloc = state_alloc(s, i);
-    if (!(state_record(s, alloc)->flags & STATE_PERSISTENT) && !alloc->busy && !alloc->moving) return i;
+    if (!(state_record(s, alloc)->flags & STATE_PERSISTENT) && !alloc->busy && !alloc->moving)
+      return i;
   }
   return 0;
 }
@@ -182,7 +196,8 @@ static void drop_in(struct service *s, uint32_t segment) {
   for (uint32_t alloc; (alloc = droppable(s, segment));) {
     bool last = state_segment(s, segment)->blocks == 1;
     record_drop(s, alloc, EVENTS_ALLOCATION_FREED, NULL, NULL);
-    if (last) return; /* the segment went with it */
+    if (last)
+      return; /* the segment went with it */
   }
 }
 
@@ -195,7 +210,7 @@ void record_drop_owner(struct service *s, uint32_t index) {
 }
 
 enum status record_switch(struct service *s, uint32_t index, const struct space *to,
-                         struct space *from) {
+                          struct space *from) {
   struct state_alloc *alloc = state_alloc(s, index);
   struct ledger_record record = *ledger_at(s->ledger, alloc->slot);
   record.u.allocation.segment = state_segment(s, to->segment)->id;
@@ -207,8 +222,10 @@ enum status record_switch(struct service *s, uint32_t index, const struct space 
     alloc->segment = to->segment;
     alloc->node = to->node;
     struct state_segment *segment = state_segment(s, to->segment);
-    if (segment->span) span_set_user(segment->span, to->node, index);
-    else segment->alloc = index;
+    if (segment->span)
+      span_set_user(segment->span, to->node, index);
+    else
+      segment->alloc = index;
   }
   count(s, index, true);
   return status;
@@ -217,7 +234,8 @@ enum status record_switch(struct service *s, uint32_t index, const struct space 
 enum status record_usable(const struct service *s, uint32_t index, struct problem *problem) {
   const struct state_alloc *alloc = state_alloc(s, index);
   if (state_segment(s, alloc->segment)->share.kind == SHARE_NONE)
-    return problem_set(problem, STATUS_ALLOCATION_LOST, "the memory of this allocation is gone; free it");
+    return problem_set(problem, STATUS_ALLOCATION_LOST,
+                       "the memory of this allocation is gone; free it");
   if (alloc->moving)
     return problem_set(problem, STATUS_ALLOCATION_BUSY, "the allocation is being moved");
   return STATUS_OK;

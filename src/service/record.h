@@ -1,5 +1,6 @@
 /*
- * record: the steps on allocations that other files of this room need. Private; under the state lock.
+ * record: the steps on allocations that other files of this room need. Private; under the state
+ * lock.
  */
 #ifndef SERVICE_RECORD_H
 #define SERVICE_RECORD_H
@@ -18,17 +19,24 @@ struct record_facts {
   const char *label;
   const char *correlation;
 };
-/* Makes the allocation of a place that was taken. INSUFFICIENT_MEMORY: no room for the record; the place stays taken. */
-enum status record_commit(struct service *s, const struct space *place, const struct record_facts *facts, uint32_t *index);
-/* Ends it: record, place, books, event. True: its segment goes back, and then(arg) will be called. */
-bool record_drop(struct service *s, uint32_t index, enum events_type why, space_then_fn *then, void *arg);
+/* Makes the allocation of a place that was taken. INSUFFICIENT_MEMORY: no room for the record; the
+ * place stays taken. */
+enum status record_commit(struct service *s, const struct space *place,
+                          const struct record_facts *facts, uint32_t *index);
+/* Ends it: record, place, books, event. True: its segment goes back, and then(arg) will be called.
+ */
+bool record_drop(struct service *s, uint32_t index, enum events_type why, space_then_fn *then,
+                 void *arg);
 /* All of an owner's that are not persistent. */
 void record_drop_owner(struct service *s, uint32_t owner);
 /* The place of an allocation. */
 struct space record_place(const struct service *s, uint32_t index);
-/* It lives elsewhere from now on: a new version of the record (the switch); the old place stays taken and is returned. */
-enum status record_switch(struct service *s, uint32_t index, const struct space *to, struct space *from);
-/* For a job that will touch bytes: neither lost nor on the move. ALLOCATION_LOST, ALLOCATION_BUSY. */
+/* It lives elsewhere from now on: a new version of the record (the switch); the old place stays
+ * taken and is returned. */
+enum status record_switch(struct service *s, uint32_t index, const struct space *to,
+                          struct space *from);
+/* For a job that will touch bytes: neither lost nor on the move. ALLOCATION_LOST, ALLOCATION_BUSY.
+ */
 enum status record_usable(const struct service *s, uint32_t index, struct problem *problem);
 /* Whether a defragmentation may move it. */
 bool record_movable(const struct service *s, uint32_t index);

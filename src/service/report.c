@@ -12,14 +12,16 @@
 #include "service/sampler.h"
 #include "service/state.h"
 
-#define REPORT_ERROR_NS (60 * CLOCK_SECOND) /* a device error shows in its health this long (contract 8) */
+#define REPORT_ERROR_NS                                                                            \
+  (60 * CLOCK_SECOND) /* a device error shows in its health this long (contract 8) */
 
 enum status report_fresh(struct service *s, bool refresh, struct job **job) {
   return sampler_fresh(s, refresh, job);
 }
 
 static enum view_health health_of(const struct state_device *device) {
-  if (!device->answering) return VIEW_ERROR;
+  if (!device->answering)
+    return VIEW_ERROR;
   if (device->pressure.level == PRESSURE_CRITICAL ||
       (device->error_at && clock_now() - device->error_at < REPORT_ERROR_NS))
     return VIEW_CRITICAL;
@@ -39,8 +41,7 @@ static void figures_of(const struct service *s, const struct state_device *devic
       .cached_bytes = device->cached,
       .external_bytes = info->whole_host ? units_minus(used, device->resident) : device->external,
       .reserved_bytes = device->reserved,
-      .resident_bytes =
-          info->host_memory ? device->resident : device->committed + device->cached,
+      .resident_bytes = info->host_memory ? device->resident : device->committed + device->cached,
       .lingering_bytes = 0,
       .largest_free_bytes = state_largest(s, device),
       .utilization = units_percent(used, info->total_bytes),
@@ -56,7 +57,8 @@ static void processes_of(const struct state_device *device, const struct view_wo
     out->processes[i].process = device->processes[i];
     out->processes[i].managed = false;
     for (uint32_t w = 0; w < worker_count; w++)
-      if (workers[w].pid == device->processes[i].pid) out->processes[i].managed = true;
+      if (workers[w].pid == device->processes[i].pid)
+        out->processes[i].managed = true;
   }
 }
 
@@ -71,7 +73,8 @@ static void device_of(const struct service *s, const struct state_device *device
   out->updated_at = device->budget_real;
 }
 
-/* What all host devices may still promise together is bounded by the same RAM: the largest of them, not the sum. */
+/* What all host devices may still promise together is bounded by the same RAM: the largest of them,
+ * not the sum. */
 static void add_up(const struct service *s, struct view_host *out) {
   struct view_figures *sum = &out->figures;
   uint64_t host_available = 0, host_room = 0;
@@ -127,7 +130,8 @@ enum status report_device(struct service *s, const char *name, struct view_devic
                           struct problem *problem) {
   uint32_t index;
   enum status status = state_find_device(s, name, &index, problem);
-  if (status) return status;
+  if (status)
+    return status;
   struct view_worker workers[VIEW_WORKERS];
   uint32_t worker_count = service_workers(s, workers, VIEW_WORKERS);
   LOCK_SCOPE(&s->lock);
@@ -147,7 +151,8 @@ uint32_t report_links(struct service *s, struct report_link *out, uint32_t max) 
   uint32_t count = 0;
   for (uint32_t from = 0; from < s->device_count; from++)
     for (uint32_t to = 0; to < s->device_count && count < max; to++) {
-      if (from == to) continue;
+      if (from == to)
+        continue;
       double rate = s->devices[from].rates[to];
       out[count++] = (struct report_link){.from = s->devices[from].info->id,
                                           .to = s->devices[to].info->id,
@@ -167,7 +172,8 @@ static void pressure_figures(const struct service *s, uint32_t index, struct rep
 enum status report_pressure(struct service *s, const char *name, struct report_pressure *out,
                             struct problem *problem) {
   uint32_t index = UINT32_MAX;
-  if (name[0] && state_find_device(s, name, &index, problem)) return problem->status;
+  if (name[0] && state_find_device(s, name, &index, problem))
+    return problem->status;
   struct os_proc_pressure psi;
   *out = (struct report_pressure){.seconds_to_critical = -1};
   out->psi_known = os_proc_pressure(&psi) == STATUS_OK;
@@ -179,9 +185,11 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
   state_pressure(s);
   out->thresholds = s->thresholds;
   out->pressure = index == UINT32_MAX ? s->pressure : s->devices[index].pressure;
-  if (index != UINT32_MAX) out->info = s->devices[index].info;
+  if (index != UINT32_MAX)
+    out->info = s->devices[index].info;
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (index == UINT32_MAX || index == i) pressure_figures(s, i, out);
+    if (index == UINT32_MAX || index == i)
+      pressure_figures(s, i, out);
   return STATUS_OK;
 }
 
@@ -190,17 +198,19 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
   uint32_t worker_count = service_workers(s, workers, VIEW_WORKERS), count = 0;
   for (uint32_t i = 0; i < worker_count && count < max; i++) {
     struct report_part *part = &out[count++];
-    *part = (struct report_part){
-        .ok = workers[i].state == VIEW_WORKER_READY || workers[i].state == VIEW_WORKER_BUSY};
+    *part = (struct report_part){.ok = workers[i].state == VIEW_WORKER_READY ||
+                                       workers[i].state == VIEW_WORKER_BUSY};
     snprintf(part->name, sizeof part->name, "worker:%.30s", workers[i].id);
-    if (!part->ok) snprintf(part->reason, sizeof part->reason, "%s", view_worker_states[workers[i].state]);
+    if (!part->ok)
+      snprintf(part->reason, sizeof part->reason, "%s", view_worker_states[workers[i].state]);
   }
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < s->device_count && count < max; i++) {
     struct report_part *part = &out[count++];
     *part = (struct report_part){.ok = s->devices[i].answering};
     snprintf(part->name, sizeof part->name, "device:%.30s", s->devices[i].info->id);
-    if (!part->ok) snprintf(part->reason, sizeof part->reason, "the driver does not answer");
+    if (!part->ok)
+      snprintf(part->reason, sizeof part->reason, "the driver does not answer");
   }
   return count;
 }

@@ -1,20 +1,23 @@
 /*
- * report: status. Everything that an operation can change is read live under the state lock; the driver's figures are at
- * most 100 ms old, or PENDING says that a fresh reading was asked for.
+ * report: status. Everything that an operation can change is read live under the state lock; the
+ * driver's figures are at most 100 ms old, or PENDING says that a fresh reading was asked for.
  */
 #ifndef SERVICE_REPORT_H
 #define SERVICE_REPORT_H
 
 #include "service/job.h"
 
-/* Makes sure that the driver's figures are at most 100 ms old (and slow facts re-read with refresh). OK: they are. PENDING:
- * *job finishes when they are; then go on. Devices that do not answer do not hold it up. */
+/* Makes sure that the driver's figures are at most 100 ms old (and slow facts re-read with
+ * refresh). OK: they are. PENDING: *job finishes when they are; then go on. Devices that do not
+ * answer do not hold it up. */
 enum status report_fresh(struct service *service, bool refresh, struct job **job);
 void report_host(struct service *service, struct view_host *out);
 /* By id, UUID or PCI address. DEVICE_NOT_FOUND with what exists. */
-enum status report_device(struct service *service, const char *device, struct view_device *out, struct problem *problem);
+enum status report_device(struct service *service, const char *device, struct view_device *out,
+                          struct problem *problem);
 /* Resolves a device name to its index in view_host.devices. */
-enum status report_find_device(struct service *service, const char *device, uint32_t *index, struct problem *problem);
+enum status report_find_device(struct service *service, const char *device, uint32_t *index,
+                               struct problem *problem);
 
 struct report_link {
   const char *from, *to, *kind; /* kind: "host" (through RAM), later "nvlink" "pcie" */
@@ -46,8 +49,8 @@ struct report_map_params {
   char device[80];
   uint64_t cursor, limit; /* limit 1 … 1000 */
 };
-enum status report_map_make(struct service *service, const struct report_map_params *params, struct report_map *out,
-                            struct problem *problem);
+enum status report_map_make(struct service *service, const struct report_map_params *params,
+                            struct report_map *out, struct problem *problem);
 void report_map_free(struct report_map *map);
 
 struct report_pressure {
@@ -57,14 +60,18 @@ struct report_pressure {
   struct pressure_thresholds thresholds;
   bool psi_known;
   uint32_t psi_some10, psi_full10; /* hundredths */
-  double seconds_to_critical; /* < 0: null */
+  double seconds_to_critical;      /* < 0: null */
 };
 /* device "" = the host. */
-enum status report_pressure(struct service *service, const char *device, struct report_pressure *out,
-                            struct problem *problem);
+enum status report_pressure(struct service *service, const char *device,
+                            struct report_pressure *out, struct problem *problem);
 
 /* parts[] of /health/detailed */
-struct report_part { char name[40]; bool ok; char reason[160]; };
+struct report_part {
+  char name[40];
+  bool ok;
+  char reason[160];
+};
 uint32_t report_health(struct service *service, struct report_part *out, uint32_t max);
 
 #endif

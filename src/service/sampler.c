@@ -1,7 +1,7 @@
 /*
- * sampler: reads budgets on the owner threads and residency on the reaper's (where segments are closed too, so that a
- * descriptor is never closed under its reading). A reading that someone waits for is a `refresh` job that all who ask
- * meanwhile share.
+ * sampler: reads budgets on the owner threads and residency on the reaper's (where segments are
+ * closed too, so that a descriptor is never closed under its reading). A reading that someone waits
+ * for is a `refresh` job that all who ask meanwhile share.
  */
 #include "service/sampler.h"
 
@@ -13,10 +13,11 @@
 #include "service/report.h"
 #include "service/waiting.h"
 
-#define SAMPLER_FRESH_NS (100 * CLOCK_MS)    /* contract 2 */
-#define SAMPLER_RESIDENT_NS (CLOCK_SECOND)   /* the same, of residency and processes */
-#define SAMPLER_HUNG_NS (2 * CLOCK_SECOND)   /* a driver call that takes longer makes the device unhealthy */
-#define SAMPLER_BATCH 64                     /* segments looked at per holding of the lock */
+#define SAMPLER_FRESH_NS (100 * CLOCK_MS)  /* contract 2 */
+#define SAMPLER_RESIDENT_NS (CLOCK_SECOND) /* the same, of residency and processes */
+#define SAMPLER_HUNG_NS                                                                            \
+  (2 * CLOCK_SECOND)     /* a driver call that takes longer makes the device unhealthy */
+#define SAMPLER_BATCH 64 /* segments looked at per holding of the lock */
 
 struct sampler_budget {
   struct device_call call; /* first */
@@ -27,7 +28,7 @@ struct sampler_budget {
 };
 
 struct sampler {
-  struct task tick;     /* first: the decision thread's */
+  struct task tick; /* first: the decision thread's */
   struct task residents;
   struct service *service;
   struct sampler_budget budgets[VIEW_DEVICES];
@@ -44,7 +45,8 @@ static void refresh_done(struct service *s) {
   struct job *job = sampler->refresh;
   sampler->refresh = NULL;
   lock_give(&s->lock);
-  if (job) job_finish(job, &(struct problem){.status = STATUS_OK});
+  if (job)
+    job_finish(job, &(struct problem){.status = STATUS_OK});
 }
 
 /* One reading less to wait for. */
@@ -52,7 +54,8 @@ static void arrived(struct service *s) {
   lock_take(&s->lock);
   bool last = s->sampler->missing && !--s->sampler->missing;
   lock_give(&s->lock);
-  if (last) refresh_done(s);
+  if (last)
+    refresh_done(s);
 }
 
 static void budget_done(struct device_call *call) {
@@ -60,7 +63,8 @@ static void budget_done(struct device_call *call) {
   struct service *s = budget->service;
   struct state_device *device = &s->devices[budget->device];
   struct device_process processes[VIEW_PROCESSES];
-  uint32_t count = budget->processes ? device_processes(device->device, processes, VIEW_PROCESSES) : 0;
+  uint32_t count =
+      budget->processes ? device_processes(device->device, processes, VIEW_PROCESSES) : 0;
   lock_take(&s->lock);
   device->asked = false;
   device->answering = !call->status;
@@ -79,7 +83,8 @@ static void budget_done(struct device_call *call) {
     budget->processes = false;
     budget->processes_at = clock_now();
     device->process_count = count;
-    for (uint32_t i = 0; i < count; i++) device->processes[i] = processes[i];
+    for (uint32_t i = 0; i < count; i++)
+      device->processes[i] = processes[i];
   }
   state_pressure(s);
   lock_give(&s->lock);
@@ -90,7 +95,8 @@ static void budget_done(struct device_call *call) {
 static void ask_budgets(struct service *s) {
   for (uint32_t i = 0; i < s->device_count; i++) {
     struct state_device *device = &s->devices[i];
-    if (device->asked) continue;
+    if (device->asked)
+      continue;
     device->asked = true;
     s->sampler->missing++;
     struct sampler_budget *budget = &s->sampler->budgets[i];
@@ -100,7 +106,11 @@ static void ask_budgets(struct service *s) {
 }
 
 struct resident_batch {
-  struct { struct device *device; struct share share; uint64_t id, size, bytes; } rows[SAMPLER_BATCH];
+  struct {
+    struct device *device;
+    struct share share;
+    uint64_t id, size, bytes;
+  } rows[SAMPLER_BATCH];
   uint32_t count;
 };
 
@@ -123,24 +133,26 @@ static void store_batch(struct service *s, const struct resident_batch *batch) {
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < batch->count; i++) {
     uint32_t index = idmap_find(&s->segment_ids, batch->rows[i].id);
-    if (!index) continue;
+    if (!index)
+      continue;
     struct state_segment *segment = state_segment(s, index);
     struct state_device *device = &s->devices[segment->device];
     uint64_t change = batch->rows[i].bytes - segment->resident;
     device->resident += change;
-    if (!segment->blocks) device->resident_cached += change;
+    if (!segment->blocks)
+      device->resident_cached += change;
     segment->resident = batch->rows[i].bytes;
   }
 }
 
 static void read_residents(struct task *task) {
-  struct sampler *sampler =
-      (struct sampler *)((char *)task - offsetof(struct sampler, residents));
+  struct sampler *sampler = (struct sampler *)((char *)task - offsetof(struct sampler, residents));
   struct service *s = sampler->service;
   struct resident_batch batch;
   for (uint64_t after = 0;;) {
     read_batch(s, &after, &batch);
-    if (!batch.count) break;
+    if (!batch.count)
+      break;
     for (uint32_t i = 0; i < batch.count; i++) {
       struct device_call call = {
           .action = DEVICE_RESIDENT, .size = batch.rows[i].size, .share = batch.rows[i].share};
@@ -158,7 +170,8 @@ static void read_residents(struct task *task) {
 
 /* Under the lock. */
 static void ask_residents(struct service *s) {
-  if (s->sampler->residents_asked) return;
+  if (s->sampler->residents_asked)
+    return;
   s->sampler->residents_asked = true;
   s->sampler->missing++;
   queue_post(s->reaper, &s->sampler->residents);
@@ -173,7 +186,8 @@ static void take_samples(struct service *s) {
     device->sample_count++;
     device->seconds[device->sample_count % STATE_SAMPLES] = (struct state_second){0};
     uint64_t busy = device_busy_since(device->device);
-    if (busy && clock_now() - busy > SAMPLER_HUNG_NS) device->answering = false;
+    if (busy && clock_now() - busy > SAMPLER_HUNG_NS)
+      device->answering = false;
   }
 }
 
@@ -185,22 +199,24 @@ static void tick(struct task *task) {
   if (!stopping) {
     take_samples(s);
     ask_budgets(s);
-    if (s->segments.live) ask_residents(s);
+    if (s->segments.live)
+      ask_residents(s);
     waiting_kick(s);
   }
   lock_give(&s->lock);
-  if (!stopping) queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
+  if (!stopping)
+    queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
 }
 
 static void give_up(struct task *task) {
-  struct sampler *sampler =
-      (struct sampler *)((char *)task - offsetof(struct sampler, deadline));
+  struct sampler *sampler = (struct sampler *)((char *)task - offsetof(struct sampler, deadline));
   refresh_done(sampler->service);
 }
 
 enum status sampler_create(struct service *s) {
   struct sampler *sampler = calloc(1, sizeof *sampler);
-  if (!sampler) return STATUS_INTERNAL_ERROR;
+  if (!sampler)
+    return STATUS_INTERNAL_ERROR;
   sampler->service = s;
   sampler->tick.run = tick;
   sampler->residents.run = read_residents;
@@ -213,16 +229,13 @@ enum status sampler_create(struct service *s) {
   return STATUS_OK;
 }
 
-void sampler_start(struct service *s) {
-  queue_post_at(s->decision, &s->sampler->tick, 0);
-}
+void sampler_start(struct service *s) { queue_post_at(s->decision, &s->sampler->tick, 0); }
 
-bool sampler_idle(const struct service *s) {
-  return !s->sampler->residents_asked;
-}
+bool sampler_idle(const struct service *s) { return !s->sampler->residents_asked; }
 
 void sampler_free(struct service *s) {
-  if (!s->sampler) return;
+  if (!s->sampler)
+    return;
   job_give(s->sampler->refresh);
   free(s->sampler);
 }
@@ -230,23 +243,28 @@ void sampler_free(struct service *s) {
 static bool is_fresh(const struct service *s) {
   uint64_t now = clock_now();
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (s->devices[i].answering && now - s->devices[i].budget.sampled_ns > SAMPLER_FRESH_NS) return false;
+    if (s->devices[i].answering && now - s->devices[i].budget.sampled_ns > SAMPLER_FRESH_NS)
+      return false;
   return true;
 }
 
 /* Under the lock: joins the refresh under way or starts one. */
 static struct job *refresh(struct service *s, bool slow_facts) {
   struct sampler *sampler = s->sampler;
-  if (slow_facts) s->slow_facts_at = clock_real();
-  if (sampler->refresh) return job_keep(sampler->refresh);
+  if (slow_facts)
+    s->slow_facts_at = clock_real();
+  if (sampler->refresh)
+    return job_keep(sampler->refresh);
   struct job *job = job_make(s, &(struct job_params){.kind = JOB_REFRESH});
-  if (!job) return NULL;
+  if (!job)
+    return NULL;
   sampler->refresh = job_keep(job);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (clock_now() - sampler->budgets[i].processes_at > SAMPLER_RESIDENT_NS)
       sampler->budgets[i].processes = !s->devices[i].asked;
   ask_budgets(s);
-  if (clock_now() - sampler->residents_at > SAMPLER_RESIDENT_NS) ask_residents(s);
+  if (clock_now() - sampler->residents_at > SAMPLER_RESIDENT_NS)
+    ask_residents(s);
   /* All readings may be under way already; the ones that are missing end it. */
   queue_post_at(s->decision, &sampler->deadline, clock_now() + SAMPLER_HUNG_NS);
   return job;
@@ -254,7 +272,8 @@ static struct job *refresh(struct service *s, bool slow_facts) {
 
 enum status sampler_fresh(struct service *s, bool slow_facts, struct job **job) {
   LOCK_SCOPE(&s->lock);
-  if (!slow_facts && is_fresh(s)) return STATUS_OK;
+  if (!slow_facts && is_fresh(s))
+    return STATUS_OK;
   *job = refresh(s, slow_facts);
   return *job ? STATUS_PENDING : STATUS_OK;
 }

@@ -1,6 +1,6 @@
 /*
- * sampler: the driver's figures. Once a second for the samples and levels; and when someone asks and they are older than
- * 100 ms. Private to this room.
+ * sampler: the driver's figures. Once a second for the samples and levels; and when someone asks
+ * and they are older than 100 ms. Private to this room.
  */
 #ifndef SERVICE_SAMPLER_H
 #define SERVICE_SAMPLER_H

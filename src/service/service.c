@@ -22,7 +22,7 @@
 
 #define SERVICE_ALLOCATIONS (UINT32_C(4) << 20)
 #define SERVICE_OWNERS 65536
-#define SERVICE_LEDGER_FIRST 8192 /* records: 1 MiB of address space, touched by use */
+#define SERVICE_LEDGER_FIRST 8192          /* records: 1 MiB of address space, touched by use */
 #define SERVICE_STOP_NS (3 * CLOCK_SECOND) /* of the 5 s that a stop may take (contract 7) */
 
 struct service_stop {
@@ -36,12 +36,14 @@ struct service_stop {
 
 /* ---- devices ---- */
 
-static enum status open_device(struct service *s, const struct spec *spec, struct problem *problem) {
+static enum status open_device(struct service *s, const struct spec *spec,
+                               struct problem *problem) {
   struct state_device *device = &s->devices[s->device_count];
   struct device_call budget = {.action = DEVICE_BUDGET};
   enum status status = device_open(spec, s->reaper, &device->device);
   if (status)
-    return problem_set(problem, status, "device %s cannot be opened: %s", spec->id, status_text(status));
+    return problem_set(problem, status, "device %s cannot be opened: %s", spec->id,
+                       status_text(status));
   s->device_count++;
   device->spec = *spec;
   device->info = device_info(device->device);
@@ -53,7 +55,8 @@ static enum status open_device(struct service *s, const struct spec *spec, struc
   device->answering = !device_run(device->device, &budget);
   device->budget = budget.budget;
   device->budget_real = clock_real();
-  if (!device->info->host_memory) device->external = budget.budget.used_bytes;
+  if (!device->info->host_memory)
+    device->external = budget.budget.used_bytes;
   return STATUS_OK;
 }
 
@@ -83,28 +86,44 @@ static enum status make_parts(struct service *s, const struct service_params *pa
   uint64_t segments = fds * 3 / 4 > 1024 ? fds * 3 / 4 - 512 : 512;
   s->max_segments = (uint32_t)units_min(segments, STATE_SEGMENTS);
   enum status status = queue_create("decision", &s->decision);
-  if (!status) status = queue_create("reaper", &s->reaper);
-  if (!status) status = ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
-  if (!status) status = events_create(&s->events);
-  if (!status) status = pool_init(&s->allocs, sizeof(struct state_alloc), allocations);
-  if (!status) status = pool_init(&s->segments, sizeof(struct state_segment), STATE_SEGMENTS);
-  if (!status) status = pool_init(&s->owners, sizeof(struct state_owner), SERVICE_OWNERS);
-  if (!status) status = span_nodes_init(&s->nodes, 2 * allocations + STATE_SEGMENTS);
-  if (!status) status = idmap_init(&s->alloc_ids, allocations);
-  if (!status) status = idmap_init(&s->segment_ids, STATE_SEGMENTS);
-  if (!status) status = idmap_init(&s->owner_ids, SERVICE_OWNERS);
-  if (!status) status = job_table_create(&s->jobs);
-  if (!status) status = keys_create(s);
-  if (!status) status = lease_create(s);
-  if (!status) status = waiting_create(s);
-  if (!status) status = sampler_create(s);
+  if (!status)
+    status = queue_create("reaper", &s->reaper);
+  if (!status)
+    status = ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
+  if (!status)
+    status = events_create(&s->events);
+  if (!status)
+    status = pool_init(&s->allocs, sizeof(struct state_alloc), allocations);
+  if (!status)
+    status = pool_init(&s->segments, sizeof(struct state_segment), STATE_SEGMENTS);
+  if (!status)
+    status = pool_init(&s->owners, sizeof(struct state_owner), SERVICE_OWNERS);
+  if (!status)
+    status = span_nodes_init(&s->nodes, 2 * allocations + STATE_SEGMENTS);
+  if (!status)
+    status = idmap_init(&s->alloc_ids, allocations);
+  if (!status)
+    status = idmap_init(&s->segment_ids, STATE_SEGMENTS);
+  if (!status)
+    status = idmap_init(&s->owner_ids, SERVICE_OWNERS);
+  if (!status)
+    status = job_table_create(&s->jobs);
+  if (!status)
+    status = keys_create(s);
+  if (!status)
+    status = lease_create(s);
+  if (!status)
+    status = waiting_create(s);
+  if (!status)
+    status = sampler_create(s);
   return status;
 }
 
 enum status service_create(const struct service_params *params, struct service **out,
                            struct problem *problem) {
   struct service *s = calloc(1, sizeof *s);
-  if (!s) return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  if (!s)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   lock_init(&s->lock, LOCK_RANK_STATE, "state");
   lock_init(&s->jobs_lock, LOCK_RANK_LEAF, "jobs");
   s->loop = params->loop;
@@ -112,10 +131,12 @@ enum status service_create(const struct service_params *params, struct service *
   s->cache_ttl_ns = params->cache_ttl_ns;
   s->started_at = s->slow_facts_at = clock_real();
   enum status status = make_parts(s, params);
-  if (status) problem_set(problem, status, "not enough memory to start");
+  if (status)
+    problem_set(problem, status, "not enough memory to start");
   for (unsigned i = 0; !status && i < params->device_count; i++)
     status = open_device(s, &params->devices[i], problem);
-  if (!status) status = check_devices(s, problem);
+  if (!status)
+    status = check_devices(s, problem);
   if (status) {
     service_free(s);
     return status;
@@ -138,19 +159,22 @@ enum status service_start(struct service *s) {
 }
 
 static void stopped(struct task *task) {
-  struct service_stop *stop = (struct service_stop *)((char *)task - offsetof(struct service_stop, back));
+  struct service_stop *stop =
+      (struct service_stop *)((char *)task - offsetof(struct service_stop, back));
   stop->done(stop->arg);
   free(stop);
 }
 
 /* No job, no driver call, nobody who waits for memory. */
 static bool is_idle(struct service *s) {
-  if (job_unfinished(s)) return false;
+  if (job_unfinished(s))
+    return false;
   LOCK_SCOPE(&s->lock);
   waiting_kick(s);
   bool idle = !s->growing_count && !waiting_any(s) && sampler_idle(s);
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (s->devices[i].asked || s->devices[i].releasing) idle = false;
+    if (s->devices[i].asked || s->devices[i].releasing)
+      idle = false;
   return idle;
 }
 
@@ -172,7 +196,8 @@ void service_stop(struct service *s, void (*done)(void *arg), void *arg) {
     done(arg);
     return;
   }
-  *stop = (struct service_stop){.service = s, .deadline = clock_now() + SERVICE_STOP_NS, .done = done, .arg = arg};
+  *stop = (struct service_stop){
+      .service = s, .deadline = clock_now() + SERVICE_STOP_NS, .done = done, .arg = arg};
   stop->look.run = look_whether_idle;
   stop->back.run = stopped;
   job_cancel_all(s);
@@ -184,7 +209,8 @@ static void release_segments(struct service *s) {
   const struct idmap_entry *entry = idmap_next(&s->segment_ids, 0);
   for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
     struct state_segment *segment = state_segment(s, entry->value);
-    struct device_call call = {.action = DEVICE_RELEASE, .size = segment->size, .share = segment->share};
+    struct device_call call = {
+        .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share};
     (void)device_run(s->devices[segment->device].device, &call);
     span_free(segment->span);
     free(segment->leaving);
@@ -194,7 +220,8 @@ static void release_segments(struct service *s) {
 }
 
 void service_free(struct service *s) {
-  if (!s) return;
+  if (!s)
+    return;
   /* service_stop waited for the calls under way: these threads have nothing left to do. */
   queue_free(s->decision);
   queue_free(s->reaper);
@@ -231,9 +258,7 @@ struct queue *service_decision(struct service *s) {
   return s->decision;
 }
 
-uint64_t service_started_at(const struct service *s) {
-  return s->started_at;
-}
+uint64_t service_started_at(const struct service *s) { return s->started_at; }
 
 uint32_t service_workers(struct service *s, struct view_worker *out, uint32_t max) {
   return s->mover ? s->mover->list(s->mover_ctx, out, max) : 0;
@@ -241,7 +266,8 @@ uint32_t service_workers(struct service *s, struct view_worker *out, uint32_t ma
 
 enum status service_restart_worker(struct service *s, const char *worker, struct problem *problem) {
   enum status status = s->mover ? s->mover->restart(s->mover_ctx, worker) : STATUS_WORKER_NOT_FOUND;
-  if (!status) return STATUS_OK;
+  if (!status)
+    return STATUS_OK;
   problem_set(problem, status, "no worker %.40s", worker);
   snprintf(problem->subject, sizeof problem->subject, "%s", worker);
   return status;

@@ -1,8 +1,10 @@
 /*
- * service: what the operations mean. One struct service, made in main and passed down; every operation is a typed function in
- * this room's headers: alloc.h, work.h, report.h, usage.h, limits.h, job.h, events.h. No JSON, no HTTP.
+ * service: what the operations mean. One struct service, made in main and passed down; every
+ * operation is a typed function in this room's headers: alloc.h, work.h, report.h, usage.h,
+ * limits.h, job.h, events.h. No JSON, no HTTP.
  *
- * Threads: any thread may call any operation. One state lock, held for microseconds, no system call inside.
+ * Threads: any thread may call any operation. One state lock, held for microseconds, no system call
+ * inside.
  */
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
@@ -25,13 +27,16 @@ struct service_params {
   uint32_t max_allocations; /* all together; default 4 Mi */
 };
 
-/* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it. */
-enum status service_create(const struct service_params *params, struct service **out, struct problem *problem);
+/* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it.
+ */
+enum status service_create(const struct service_params *params, struct service **out,
+                           struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
 /* Starts sampling. From here on operations may be called. */
 enum status service_start(struct service *service);
-/* Cancels running jobs, gives all memory back. Call it from the loop's thread before the loop stops; `done` runs on the loop. */
+/* Cancels running jobs, gives all memory back. Call it from the loop's thread before the loop
+ * stops; `done` runs on the loop. */
 void service_stop(struct service *service, void (*done)(void *arg), void *arg);
 void service_free(struct service *service);
 
@@ -41,6 +46,7 @@ struct queue *service_decision(struct service *service);
 uint64_t service_started_at(const struct service *service); /* CLOCK_REALTIME */
 /* Workers, for GET /workers and for restarts. */
 uint32_t service_workers(struct service *service, struct view_worker *out, uint32_t max);
-enum status service_restart_worker(struct service *service, const char *worker, struct problem *problem);
+enum status service_restart_worker(struct service *service, const char *worker,
+                                   struct problem *problem);
 
 #endif

@@ -19,12 +19,14 @@ void snapshot_free(struct snapshot *snapshot) {
 
 static bool grow(void **array, uint32_t space, size_t size) {
   void *larger = realloc(*array, space * size);
-  if (larger) *array = larger;
+  if (larger)
+    *array = larger;
   return larger != NULL;
 }
 
 static bool room_for_block(struct snapshot *snapshot) {
-  if (snapshot->blocks_count < snapshot->blocks_space) return true;
+  if (snapshot->blocks_count < snapshot->blocks_space)
+    return true;
   uint32_t space = snapshot->blocks_space ? 2 * snapshot->blocks_space : 1024;
   if (!grow((void **)&snapshot->blocks, space, sizeof *snapshot->blocks) ||
       !grow((void **)&snapshot->block_ids, space, sizeof *snapshot->block_ids))
@@ -34,7 +36,8 @@ static bool room_for_block(struct snapshot *snapshot) {
 }
 
 static bool room_for_segment(struct snapshot *snapshot) {
-  if (snapshot->segments_count < snapshot->segments_space) return true;
+  if (snapshot->segments_count < snapshot->segments_space)
+    return true;
   uint32_t space = snapshot->segments_space ? 2 * snapshot->segments_space : 64;
   if (!grow((void **)&snapshot->segments, space, sizeof *snapshot->segments) ||
       !grow((void **)&snapshot->segment_ids, space, sizeof *snapshot->segment_ids))
@@ -45,7 +48,8 @@ static bool room_for_segment(struct snapshot *snapshot) {
 
 static bool add_block(const struct service *s, struct snapshot *snapshot,
                       const struct span_block *range) {
-  if (!room_for_block(snapshot)) return false;
+  if (!room_for_block(snapshot))
+    return false;
   bool known = range->user != UINT32_MAX; /* else its allocation is still being made */
   struct defrag_block *block = &snapshot->blocks[snapshot->blocks_count];
   *block = (struct defrag_block){.offset = range->offset,
@@ -66,11 +70,13 @@ static bool add_block(const struct service *s, struct snapshot *snapshot,
 
 static bool add_segment(const struct service *s, struct snapshot *snapshot,
                         const struct state_segment *segment) {
-  if (!room_for_segment(snapshot)) return false;
+  if (!room_for_segment(snapshot))
+    return false;
   uint32_t first = snapshot->blocks_count;
   struct span_block range;
   for (uint32_t node = 0; (node = span_next(segment->span, node, &range));)
-    if (range.used && !add_block(s, snapshot, &range)) return false;
+    if (range.used && !add_block(s, snapshot, &range))
+      return false;
   snapshot->segments[snapshot->segments_count] =
       (struct defrag_segment){.size = segment->size,
                               .user = snapshot->segments_count,
@@ -81,9 +87,11 @@ static bool add_segment(const struct service *s, struct snapshot *snapshot,
 }
 
 /* The owner's slab on the device with the next higher id; one per holding of the lock. */
-static bool add_next(struct service *s, struct snapshot *snapshot, uint32_t device, uint64_t owner_id) {
+static bool add_next(struct service *s, struct snapshot *snapshot, uint32_t device,
+                     uint64_t owner_id) {
   LOCK_SCOPE(&s->lock);
-  uint64_t after = snapshot->segments_count ? snapshot->segment_ids[snapshot->segments_count - 1] : 0;
+  uint64_t after =
+      snapshot->segments_count ? snapshot->segment_ids[snapshot->segments_count - 1] : 0;
   const struct idmap_entry *entry = idmap_next(&s->segment_ids, after);
   for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
     const struct state_segment *segment = state_segment(s, entry->value);

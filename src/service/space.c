@@ -1,12 +1,13 @@
 /*
- * space: where blocks live. Small requests look through their owner's slabs; what fits none starts a new segment:
+ * space: where blocks live. Small requests look through their owner's slabs; what fits none starts
+ * a new segment:
  *
- *   reserve   device->pending += size          under the lock, so that nobody else is promised the same bytes
- *   create    the device's owner thread        without it
- *   commit    segment record, waiters served   under it
+ *   reserve   device->pending += size          under the lock, so that nobody else is promised the
+ * same bytes create    the device's owner thread        without it commit    segment record,
+ * waiters served   under it
  *
- * Empty slabs that stand in the way of a reservation are released first; until the driver has them back the new
- * segment is `stalled`.
+ * Empty slabs that stand in the way of a reservation are released first; until the driver has them
+ * back the new segment is `stalled`.
  */
 #include "service/space.h"
 
@@ -50,7 +51,8 @@ static void slab_link(struct service *s, uint32_t index) {
   uint32_t *head = &state_owner(s, segment->owner)->slabs[segment->device];
   segment->slab_previous = 0;
   segment->slab_next = *head;
-  if (*head) state_segment(s, *head)->slab_previous = index;
+  if (*head)
+    state_segment(s, *head)->slab_previous = index;
   *head = index;
 }
 
@@ -61,7 +63,8 @@ static void slab_unlink(struct service *s, uint32_t index) {
     state_segment(s, segment->slab_previous)->slab_next = segment->slab_next;
   else
     *head = segment->slab_next;
-  if (segment->slab_next) state_segment(s, segment->slab_next)->slab_previous = segment->slab_previous;
+  if (segment->slab_next)
+    state_segment(s, segment->slab_next)->slab_previous = segment->slab_previous;
 }
 
 /* The first block of a segment makes it committed, the last one that leaves makes it cached. */
@@ -113,15 +116,18 @@ static uint32_t segment_add(struct service *s, struct space_grow *grow, struct s
                                              .owner = state_owner(s, grow->owner)->id};
   bool recorded = !ledger_put(s->ledger, &record, &segment->slot);
   if (!recorded || !idmap_append(&s->segment_ids, segment->id, index)) {
-    if (recorded) ledger_drop(s->ledger, segment->slot);
+    if (recorded)
+      ledger_drop(s->ledger, segment->slot);
     pool_give(&s->segments, index);
     free(leaving);
     return 0;
   }
   segment->leaving = leaving;
   segment->previous = device->last;
-  if (device->last) state_segment(s, device->last)->next = index;
-  else device->first = index;
+  if (device->last)
+    state_segment(s, device->last)->next = index;
+  else
+    device->first = index;
   device->last = index;
   device->segments++;
   device->cached += segment->size;
@@ -133,10 +139,14 @@ static uint32_t segment_add(struct service *s, struct space_grow *grow, struct s
 static void segment_remove(struct service *s, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
   struct state_device *device = &s->devices[segment->device];
-  if (segment->previous) state_segment(s, segment->previous)->next = segment->next;
-  else device->first = segment->next;
-  if (segment->next) state_segment(s, segment->next)->previous = segment->previous;
-  else device->last = segment->previous;
+  if (segment->previous)
+    state_segment(s, segment->previous)->next = segment->next;
+  else
+    device->first = segment->next;
+  if (segment->next)
+    state_segment(s, segment->next)->previous = segment->previous;
+  else
+    device->last = segment->previous;
   device->segments--;
   device->cached -= segment->size;
   device->resident_cached = units_minus(device->resident_cached, segment->resident);
@@ -154,15 +164,19 @@ static void segment_remove(struct service *s, uint32_t index) {
 static bool take_in(struct service *s, struct space_waiter *waiter, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
   const struct space_want *want = &waiter->want;
-  if (segment->closed || segment->size - segment->allocated < want->size) return false;
+  if (segment->closed || segment->size - segment->allocated < want->size)
+    return false;
   waiter->place = (struct space){.segment = index, .size = want->size};
   if (segment->span) {
-    if (!span_may_fit(segment->span, want->size, want->alignment)) return false;
+    if (!span_may_fit(segment->span, want->size, want->alignment))
+      return false;
     struct span_request request = {want->size, want->alignment, UINT32_MAX};
-    if (span_take(segment->span, &request, &waiter->place.node, &waiter->place.offset)) return false;
+    if (span_take(segment->span, &request, &waiter->place.node, &waiter->place.offset))
+      return false;
   }
   waiter->fresh = segment->fresh;
-  if (!segment->blocks++) segment_fills(s, segment, true);
+  if (!segment->blocks++)
+    segment_fills(s, segment, true);
   book(s, &waiter->place, true);
   return true;
 }
@@ -172,8 +186,10 @@ bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t 
   struct state_segment *segment = state_segment(s, index);
   struct span_request request = {size, 1, UINT32_MAX};
   struct space place = {.segment = index, .offset = offset, .size = size};
-  if (span_take_at(segment->span, offset, &request, &place.node)) return false;
-  if (!segment->blocks++) segment_fills(s, segment, true);
+  if (span_take_at(segment->span, offset, &request, &place.node))
+    return false;
+  if (!segment->blocks++)
+    segment_fills(s, segment, true);
   book(s, &place, true);
   *out = place;
   return true;
@@ -182,7 +198,8 @@ bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t 
 static bool take_slab(struct service *s, struct space_waiter *waiter) {
   uint32_t *head = &state_owner(s, waiter->want.owner)->slabs[waiter->want.device];
   for (uint32_t i = *head; i; i = state_segment(s, i)->slab_next) {
-    if (!state_segment(s, i)->span || !take_in(s, waiter, i)) continue;
+    if (!state_segment(s, i)->span || !take_in(s, waiter, i))
+      continue;
     if (i != *head) { /* the next request of this owner most likely fits here too */
       slab_unlink(s, i);
       slab_link(s, i);
@@ -230,8 +247,10 @@ static uint64_t growth_size(const struct service *s, const struct space_want *wa
   uint64_t size = slab_next_size(state_owner(s, want->owner)->committed[want->device], want->size,
                                  want->alignment);
   uint64_t least = units_up(need_of(want), granularity);
-  while (size > room && size / 2 >= least) size /= 2;
-  if (size > room) size = least;
+  while (size > room && size / 2 >= least)
+    size /= 2;
+  if (size > room)
+    size = least;
   return units_up(size, granularity) <= room ? units_up(size, granularity) : 0;
 }
 
@@ -252,9 +271,11 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
   struct state_device *device = &s->devices[want->device];
   waiter->service = s;
   reason[0] = 0;
-  if (want->size > device->limit) return STATUS_ALLOCATION_TOO_LARGE;
+  if (want->size > device->limit)
+    return STATUS_ALLOCATION_TOO_LARGE;
   bool own = wants_own(s, want);
-  if (!own && take_slab(s, waiter)) return STATUS_OK;
+  if (!own && take_slab(s, waiter))
+    return STATUS_OK;
   struct space_grow *grow = own ? NULL : growth_with_room(s, want);
   if (grow) {
     growth_join(grow, waiter);
@@ -262,8 +283,10 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
   }
   uint64_t size = growth_size(s, want);
   bool crowded = s->segments.live + s->growing_count >= s->max_segments;
-  if (crowded) snprintf(reason, 16, "segments");
-  if (!size || crowded || !(grow = calloc(1, sizeof *grow))) return STATUS_INSUFFICIENT_MEMORY;
+  if (crowded)
+    snprintf(reason, 16, "segments");
+  if (!size || crowded || !(grow = calloc(1, sizeof *grow)))
+    return STATUS_INSUFFICIENT_MEMORY;
   grow->call = (struct device_call){.action = DEVICE_CREATE, .size = size, .done = grow_ready};
   grow->service = s;
   grow->device = want->device;
@@ -282,13 +305,15 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
     space_release_cached(s, want->device, NULL, NULL, &count);
   }
   grow->stalled = !growth_fits(device) && device->releasing;
-  if (!grow->stalled) growth_start(s, grow);
+  if (!grow->stalled)
+    growth_start(s, grow);
   return STATUS_PENDING;
 }
 
 static void growth_unlink(struct service *s, struct space_grow *grow) {
   struct space_grow **link = &s->growing;
-  while (*link != grow) link = &(*link)->next;
+  while (*link != grow)
+    link = &(*link)->next;
   *link = grow->next;
   s->growing_count--;
   s->devices[grow->device].pending -= grow->size;
@@ -318,7 +343,8 @@ static void grow_ready(struct device_call *call) {
   struct state_device *device = &s->devices[grow->device];
   growth_unlink(s, grow);
   enum status status = call->status ? call->status : growth_commit(s, grow);
-  if (call->status) device->error_at = clock_now();
+  if (call->status)
+    device->error_at = clock_now();
   state_pressure(s);
   lock_give(&s->lock);
   if (status) {
@@ -351,7 +377,8 @@ static void left(struct device_call *call) {
   state_pressure(s);
   waiting_kick(s);
   lock_give(&s->lock);
-  if (leaving->then) leaving->then(leaving->arg);
+  if (leaving->then)
+    leaving->then(leaving->arg);
   free(leaving);
 }
 
@@ -364,24 +391,29 @@ static void dropped(struct mover_drop *drop) {
 void space_release(struct service *s, uint32_t index, space_then_fn *then, void *arg) {
   struct state_segment *segment = state_segment(s, index);
   struct space_leaving *leaving = segment->leaving;
-  *leaving = (struct space_leaving){.service = s, .device = segment->device, .then = then, .arg = arg};
+  *leaving =
+      (struct space_leaving){.service = s, .device = segment->device, .then = then, .arg = arg};
   leaving->call = (struct device_call){
       .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share, .done = left};
   leaving->drop = (struct mover_drop){.segment = segment->id, .done = dropped};
   bool sent = segment->sent;
   s->devices[segment->device].releasing += segment->size;
   segment_remove(s, index);
-  if (sent && s->mover) s->mover->drop(s->mover_ctx, &leaving->drop);
-  else dropped(&leaving->drop);
+  if (sent && s->mover)
+    s->mover->drop(s->mover_ctx, &leaving->drop);
+  else
+    dropped(&leaving->drop);
 }
 
 bool space_give(struct service *s, const struct space *place, space_then_fn *then, void *arg) {
   struct state_segment *segment = state_segment(s, place->segment);
   struct state_owner *owner = state_owner(s, segment->owner);
-  if (segment->span) span_give(segment->span, place->node);
+  if (segment->span)
+    span_give(segment->span, place->node);
   book(s, place, false);
   segment->fresh = false;
-  if (--segment->blocks) return false;
+  if (--segment->blocks)
+    return false;
   segment_fills(s, segment, false);
   if (segment->span && !segment->closed && !owner->dead && owner->empty[segment->device] == 1)
     return false;
@@ -397,7 +429,8 @@ uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn 
   for (uint32_t i = s->devices[device].first; i; i = next) {
     struct state_segment *segment = state_segment(s, i);
     next = segment->next;
-    if (segment->blocks) continue;
+    if (segment->blocks)
+      continue;
     bytes += segment->size;
     ++*count;
     space_release(s, i, then, arg);
@@ -407,11 +440,13 @@ uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn 
 
 void space_owner_done(struct service *s, uint32_t index) {
   struct state_owner *owner = state_owner(s, index);
-  if (!owner->dead || owner->allocations || owner->growing) return;
+  if (!owner->dead || owner->allocations || owner->growing)
+    return;
   for (uint32_t d = 0; d < s->device_count; d++)
     for (uint32_t i = owner->slabs[d], next; i; i = next) {
       next = state_segment(s, i)->slab_next;
-      if (!state_segment(s, i)->blocks) space_release(s, i, NULL, NULL);
+      if (!state_segment(s, i)->blocks)
+        space_release(s, i, NULL, NULL);
     }
   s->domains[owner->domain].recent = 0;
   idmap_erase(&s->owner_ids, owner->id);

@@ -1,8 +1,8 @@
 /*
  * space: room for a block: in one of its owner's slabs, or in a new segment. Private to this room.
  *
- * A new segment is: reserve under the lock, create without it, commit under it. Requests that arrive while an owner's slab
- * is being made join it. All under the state lock unless said.
+ * A new segment is: reserve under the lock, create without it, commit under it. Requests that
+ * arrive while an owner's slab is being made join it. All under the state lock unless said.
  */
 #ifndef SERVICE_SPACE_H
 #define SERVICE_SPACE_H
@@ -11,13 +11,13 @@
 
 struct space {
   uint32_t segment, node; /* node 0: the whole segment */
-  uint64_t offset, size; /* size as asked for, not rounded */
+  uint64_t offset, size;  /* size as asked for, not rounded */
 };
 
 struct space_want {
   uint32_t device, owner;
   uint64_t size, alignment;
-  bool dedicated;  /* a segment of its own whatever the size */
+  bool dedicated; /* a segment of its own whatever the size */
 };
 
 struct space_waiter {
@@ -31,19 +31,22 @@ struct space_waiter {
   struct space_waiter *next;
 };
 
-/* OK: waiter->place is taken. PENDING. INSUFFICIENT_MEMORY (reason[16] says "segments" when it is those) or
- * ALLOCATION_TOO_LARGE: nothing changed. */
+/* OK: waiter->place is taken. PENDING. INSUFFICIENT_MEMORY (reason[16] says "segments" when it is
+ * those) or ALLOCATION_TOO_LARGE: nothing changed. */
 enum status space_take(struct service *s, struct space_waiter *waiter, char reason[16]);
-/* Gives a place back. A slab that is empty then is kept for its owner, one per device; any other segment that is empty
- * then is released. True: it is, and then(arg) (may be NULL) will be called when the driver has it back. */
+/* Gives a place back. A slab that is empty then is kept for its owner, one per device; any other
+ * segment that is empty then is released. True: it is, and then(arg) (may be NULL) will be called
+ * when the driver has it back. */
 typedef void space_then_fn(void *arg);
 bool space_give(struct service *s, const struct space *place, space_then_fn *then, void *arg);
 /* Exactly this range of a slab, for a planned move. False: it is not free any more. */
-bool space_take_at(struct service *s, uint32_t segment, uint64_t offset, uint64_t size, struct space *out);
+bool space_take_at(struct service *s, uint32_t segment, uint64_t offset, uint64_t size,
+                   struct space *out);
 /* An empty segment goes back to the driver; then(arg) on the reaper's thread, without the lock. */
 void space_release(struct service *s, uint32_t segment, space_then_fn *then, void *arg);
 /* All empty slabs of a device; `then` once for each. Returns their bytes, *count their number. */
-uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn *then, void *arg, uint32_t *count);
+uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn *then, void *arg,
+                              uint32_t *count);
 /* Gives an owner without allocations back when its process is gone, its empty slabs with it. */
 void space_owner_done(struct service *s, uint32_t owner);
 

@@ -1,8 +1,9 @@
 /*
  * state: lookups, owners, and the figures of a device (contract 2, the table by kind of device).
  *
- * A driver's figure is a sample, ours are live. So that the two do not contradict each other between samples, what others
- * hold on a card is computed once per sample (driver's used - ours at that moment) and added to our live figures.
+ * A driver's figure is a sample, ours are live. So that the two do not contradict each other
+ * between samples, what others hold on a card is computed once per sample (driver's used - ours at
+ * that moment) and added to our live figures.
  */
 #include "service/state.h"
 
@@ -45,12 +46,12 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
   id_format(ID_ALLOCATION, id, text);
   if (!found) {
     problem_set(problem, STATUS_ALLOCATION_NOT_FOUND, "no allocation %s", id ? text : "of that id");
-    if (id) snprintf(problem->subject, sizeof problem->subject, "%s", text);
+    if (id)
+      snprintf(problem->subject, sizeof problem->subject, "%s", text);
     return STATUS_ALLOCATION_NOT_FOUND;
   }
   const struct state_owner *owner = state_owner(s, state_alloc(s, found)->owner);
-  if (caller && caller->role != CALLER_ADMIN &&
-      s->domains[owner->domain].number != caller->domain)
+  if (caller && caller->role != CALLER_ADMIN && s->domains[owner->domain].number != caller->domain)
     return problem_set(problem, STATUS_FORBIDDEN, "allocation %s belongs to %s", text,
                        s->domains[owner->domain].name);
   *index = found;
@@ -59,8 +60,10 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
 
 uint32_t state_domain_of(struct service *s, const struct caller *caller) {
   for (uint32_t i = 0; i < s->domain_count; i++)
-    if (s->domains[i].number == caller->domain) return i;
-  if (s->domain_count == STATE_DOMAINS) return UINT32_MAX;
+    if (s->domains[i].number == caller->domain)
+      return i;
+  if (s->domain_count == STATE_DOMAINS)
+    return UINT32_MAX;
   struct state_domain *domain = &s->domains[s->domain_count];
   *domain = (struct state_domain){
       .number = caller->domain, .max_bytes = UINT64_MAX, .max_allocations = UINT64_MAX};
@@ -68,22 +71,26 @@ uint32_t state_domain_of(struct service *s, const struct caller *caller) {
   return s->domain_count++;
 }
 
-static bool owner_is(const struct state_owner *owner, uint32_t domain, int32_t pid, uint64_t start) {
+static bool owner_is(const struct state_owner *owner, uint32_t domain, int32_t pid,
+                     uint64_t start) {
   return owner->domain == domain && owner->pid == pid && owner->pid_start == start && !owner->dead;
 }
 
 static uint32_t owner_find(struct service *s, uint32_t domain, int32_t pid, uint64_t start) {
   uint32_t recent = s->domains[domain].recent;
-  if (recent && owner_is(state_owner(s, recent), domain, pid, start)) return recent;
+  if (recent && owner_is(state_owner(s, recent), domain, pid, start))
+    return recent;
   const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0);
   for (; entry; entry = idmap_next(&s->owner_ids, entry->id))
-    if (owner_is(state_owner(s, entry->value), domain, pid, start)) return entry->value;
+    if (owner_is(state_owner(s, entry->value), domain, pid, start))
+      return entry->value;
   return 0;
 }
 
 static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint64_t start) {
   uint32_t index = pool_take(&s->owners);
-  if (!index) return 0;
+  if (!index)
+    return 0;
   struct state_owner *owner = state_owner(s, index);
   owner->id = ledger_next_id(s->ledger);
   owner->kind = pid ? VIEW_OWNER_PROCESS : VIEW_OWNER_API;
@@ -101,7 +108,8 @@ static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint
     pool_give(&s->owners, index);
     return 0;
   }
-  if (idmap_append(&s->owner_ids, owner->id, index)) return index;
+  if (idmap_append(&s->owner_ids, owner->id, index))
+    return index;
   ledger_drop(s->ledger, owner->slot);
   pool_give(&s->owners, index);
   return 0;
@@ -110,19 +118,24 @@ static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
                         uint64_t pid_start) {
   uint32_t domain = state_domain_of(s, caller);
-  if (domain == UINT32_MAX) return 0;
+  if (domain == UINT32_MAX)
+    return 0;
   uint32_t owner = owner_find(s, domain, pid, pid_start);
-  if (!owner) owner = owner_make(s, domain, pid, pid_start);
-  if (owner) s->domains[domain].recent = owner;
+  if (!owner)
+    owner = owner_make(s, domain, pid, pid_start);
+  if (owner)
+    s->domains[domain].recent = owner;
   return owner;
 }
 
-/* What all host devices together may still promise: available RAM less what was promised and not yet touched. */
+/* What all host devices together may still promise: available RAM less what was promised and not
+ * yet touched. */
 uint64_t state_host_room(const struct service *s, const struct state_device *device) {
   uint64_t promised = 0, resident = 0, cached = 0;
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct state_device *other = &s->devices[i];
-    if (!other->info->host_memory) continue;
+    if (!other->info->host_memory)
+      continue;
     promised += other->committed + other->cached + other->pending;
     resident += other->resident;
     cached += other->resident_cached;
@@ -132,7 +145,8 @@ uint64_t state_host_room(const struct service *s, const struct state_device *dev
 
 uint64_t state_used(const struct service *s, const struct state_device *device) {
   (void)s;
-  if (device->info->whole_host) return device->budget.used_bytes;
+  if (device->info->whole_host)
+    return device->budget.used_bytes;
   return device->committed + device->cached + device->external;
 }
 
@@ -148,10 +162,12 @@ uint64_t state_available(const struct service *s, const struct state_device *dev
 uint64_t state_largest(const struct service *s, const struct state_device *device) {
   uint64_t largest = state_available(s, device);
   /* No slab is longer than this, so the walk is only needed when there is less. */
-  if (largest >= SLAB_MAX) return largest;
+  if (largest >= SLAB_MAX)
+    return largest;
   for (uint32_t i = device->first; i; i = state_segment(s, i)->next) {
     const struct state_segment *segment = state_segment(s, i);
-    if (!segment->span || segment->size - segment->allocated <= largest) continue;
+    if (!segment->span || segment->size - segment->allocated <= largest)
+      continue;
     largest = units_max(largest, span_largest_free(segment->span));
   }
   return largest;
@@ -163,12 +179,12 @@ uint32_t state_fragmentation(uint64_t allocated, uint64_t committed) {
 
 void state_space_problem(const struct service *s, const struct state_device *device,
                          uint64_t requested, struct problem_space *out) {
-  *out = (struct problem_space){
-      .requested_bytes = requested,
-      .available_bytes = state_available(s, device),
-      .largest_free_bytes = state_largest(s, device),
-      .reclaimable_cache_bytes = device->cached,
-      .fragmentation_hundredths = state_fragmentation(device->allocated, device->committed)};
+  *out = (struct problem_space){.requested_bytes = requested,
+                                .available_bytes = state_available(s, device),
+                                .largest_free_bytes = state_largest(s, device),
+                                .reclaimable_cache_bytes = device->cached,
+                                .fragmentation_hundredths =
+                                    state_fragmentation(device->allocated, device->committed)};
 }
 
 uint32_t state_percent(const struct service *s, const struct state_device *device) {
@@ -179,11 +195,12 @@ uint32_t state_percent(const struct service *s, const struct state_device *devic
                                                      .limit_bytes = device->limit});
 }
 
-static bool level_moves(struct view_pressure *pressure, const struct pressure_thresholds *thresholds,
-                        uint32_t percent) {
+static bool level_moves(struct view_pressure *pressure,
+                        const struct pressure_thresholds *thresholds, uint32_t percent) {
   enum pressure_level level = pressure_next(thresholds, pressure->level, percent);
   pressure->percent = percent;
-  if (level == pressure->level && pressure->since) return false;
+  if (level == pressure->level && pressure->since)
+    return false;
   bool moved = level != pressure->level;
   pressure->level = level;
   pressure->since = clock_real();
@@ -195,8 +212,10 @@ void state_pressure(struct service *s) {
   for (uint32_t i = 0; i < s->device_count; i++) {
     struct state_device *device = &s->devices[i];
     uint32_t percent = state_percent(s, device);
-    if (percent > worst) worst = percent;
-    if (!level_moves(&device->pressure, &s->thresholds, percent)) continue;
+    if (percent > worst)
+      worst = percent;
+    if (!level_moves(&device->pressure, &s->thresholds, percent))
+      continue;
     struct events_record event = {.type = EVENTS_PRESSURE_CHANGED,
                                   .device = (uint8_t)(i + 1),
                                   .detail = (uint8_t)device->pressure.level,
@@ -210,9 +229,12 @@ void state_pressure(struct service *s) {
 static enum view_alloc_status status_of(const struct state_alloc *alloc,
                                         const struct state_segment *segment,
                                         const struct state_owner *owner) {
-  if (segment->share.kind == SHARE_NONE) return VIEW_LOST;
-  if (alloc->moving) return VIEW_MOVING;
-  if (alloc->busy) return VIEW_BUSY;
+  if (segment->share.kind == SHARE_NONE)
+    return VIEW_LOST;
+  if (alloc->moving)
+    return VIEW_MOVING;
+  if (alloc->busy)
+    return VIEW_BUSY;
   return owner->dead ? VIEW_ORPHANED : VIEW_ACTIVE;
 }
 
@@ -245,9 +267,8 @@ void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc
   out->last_accessed_at = record->last_access_real_ns;
   out->access_count = record->access_count;
   /* Kept as time since boot; shown as the wall clock's reading of it now. */
-  out->expires_at = facts->expires_boot_ns
-                        ? clock_real() + facts->expires_boot_ns - clock_boot()
-                        : 0;
+  out->expires_at =
+      facts->expires_boot_ns ? clock_real() + facts->expires_boot_ns - clock_boot() : 0;
   snprintf(out->label, sizeof out->label, "%s", alloc->label ? alloc->label : "");
 }
 
@@ -255,14 +276,14 @@ void state_alloc_event(struct service *s, uint32_t index, enum events_type type,
                        const char *correlation) {
   struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);
-  struct events_record event = {
-      .type = (uint8_t)type,
-      .subject = alloc->id,
-      .bytes = facts->size_bytes,
-      .before = alloc->last_event,
-      .device = (uint8_t)(state_segment(s, alloc->segment)->device + 1),
-      .detail = facts->purpose};
-  if (correlation) events_set_text(&event, correlation);
+  struct events_record event = {.type = (uint8_t)type,
+                                .subject = alloc->id,
+                                .bytes = facts->size_bytes,
+                                .before = alloc->last_event,
+                                .device = (uint8_t)(state_segment(s, alloc->segment)->device + 1),
+                                .detail = facts->purpose};
+  if (correlation)
+    events_set_text(&event, correlation);
   alloc->last_event = events_add(s->events, &event);
 }
 
@@ -278,18 +299,22 @@ static void grow_ledger(struct task *task) {
   struct service *s = growth->service;
   enum status status = ledger_grow(s->ledger, growth->records);
   lock_take(&s->lock);
-  if (!status) ledger_grow_commit(s->ledger);
+  if (!status)
+    ledger_grow_commit(s->ledger);
   s->ledger_growing = false;
   lock_give(&s->lock);
-  if (status) log_warning("service", "the ledger could not grow: no memory");
+  if (status)
+    log_warning("service", "the ledger could not grow: no memory");
   free(growth);
 }
 
 void state_ledger_ahead(struct service *s) {
   uint32_t live = ledger_live(s->ledger);
-  if (s->ledger_growing || ledger_free_slots(s->ledger) >= STATE_LEDGER_AHEAD + live / 4) return;
+  if (s->ledger_growing || ledger_free_slots(s->ledger) >= STATE_LEDGER_AHEAD + live / 4)
+    return;
   struct ledger_growth *growth = calloc(1, sizeof *growth);
-  if (!growth) return;
+  if (!growth)
+    return;
   growth->task.run = grow_ledger;
   growth->service = s;
   growth->records = 2 * STATE_LEDGER_AHEAD + live / 2;

@@ -1,9 +1,10 @@
 /*
- * state: what the service knows, and the small steps on it. Private to this room; everything here is under the state lock
- * unless a comment says otherwise.
+ * state: what the service knows, and the small steps on it. Private to this room; everything here
+ * is under the state lock unless a comment says otherwise.
  *
- * Segments, allocations and owners are pool records addressed by 32-bit indices, so that a live allocation costs one ledger
- * record (128 bytes), one span node (32), one struct state_alloc and one idmap entry.
+ * Segments, allocations and owners are pool records addressed by 32-bit indices, so that a live
+ * allocation costs one ledger record (128 bytes), one span node (32), one struct state_alloc and
+ * one idmap entry.
  */
 #ifndef SERVICE_STATE_H
 #define SERVICE_STATE_H
@@ -24,7 +25,8 @@
 
 #define STATE_DOMAINS 1024 /* a domain is a uid or a token: more is an attack */
 #define STATE_SEGMENTS 16384
-#define STATE_SAMPLES 3600 /* one a second for the longest window before there is a history on disk */
+#define STATE_SAMPLES                                                                              \
+  3600 /* one a second for the longest window before there is a history on disk */
 #define STATE_SIZES 16
 #define STATE_LIFETIMES 10
 
@@ -42,33 +44,34 @@ struct state_alloc {
   uint32_t slot;       /* in the ledger */
   uint32_t node;       /* span node; 0 in a segment of its own */
   uint32_t segment, owner;
-  uint32_t key_next;   /* chain of the idempotency table */
-  uint32_t text_slot;  /* first ledger record of the label, 0: none */
+  uint32_t key_next;  /* chain of the idempotency table */
+  uint32_t text_slot; /* first ledger record of the label, 0: none */
   uint16_t attachments;
-  uint8_t busy;        /* copies, fills and transfers that touch it now */
+  uint8_t busy; /* copies, fills and transfers that touch it now */
   uint8_t moving;
 };
 
 struct state_segment {
   uint64_t id, size, resident, allocated;
   struct share share;
-  struct span *span;   /* slabs; NULL: dedicated */
-  uint32_t alloc;      /* dedicated: the allocation */
+  struct span *span; /* slabs; NULL: dedicated */
+  uint32_t alloc;    /* dedicated: the allocation */
   uint32_t slot, device, owner, domain;
   uint32_t blocks;
-  uint32_t next, previous;      /* of the device, by rising id */
+  uint32_t next, previous;           /* of the device, by rising id */
   uint32_t slab_next, slab_previous; /* of the owner's slabs on the device */
-  struct space_leaving *leaving; /* what its release will need, so that releasing cannot fail */
-  bool sent;           /* a worker may have it mapped */
-  bool fresh;          /* a slab in which no block was ever freed: its free ranges are as the device made them */
-  bool closed;         /* a defragmentation empties it: nothing new goes in */
+  struct space_leaving *leaving;     /* what its release will need, so that releasing cannot fail */
+  bool sent;                         /* a worker may have it mapped */
+  bool fresh;  /* a slab in which no block was ever freed: its free ranges are as the device made
+                  them */
+  bool closed; /* a defragmentation empties it: nothing new goes in */
 };
 
 struct state_owner {
   uint64_t id, pid_start, bytes;
   enum view_owner_kind kind;
   int32_t pid;
-  bool dead;                /* the process is gone */
+  bool dead; /* the process is gone */
   bool watched;
   uint32_t domain, slot, allocations;
   uint32_t growing;         /* segments being made for it */
@@ -87,7 +90,9 @@ struct state_domain {
   uint64_t max_bytes, max_allocations; /* UINT64_MAX: no quota */
 };
 
-struct state_sample { uint64_t time, used, allocated; };
+struct state_sample {
+  uint64_t time, used, allocated;
+};
 
 /* Counters of one second, so that any window up to an hour can be summed. */
 struct state_second {
@@ -116,7 +121,9 @@ struct state_device {
   struct state_sample *samples; /* ring of STATE_SAMPLES */
   struct state_second *seconds; /* the same slots */
   uint64_t sample_count;
-  struct { uint64_t count, bytes; } sizes[STATE_SIZES];
+  struct {
+    uint64_t count, bytes;
+  } sizes[STATE_SIZES];
   uint64_t lifetimes[STATE_LIFETIMES];
   struct device_process processes[VIEW_PROCESSES];
   uint32_t process_count;
@@ -141,33 +148,43 @@ struct service {
   struct pressure_thresholds thresholds;
   struct view_pressure pressure;
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
-  struct lease *lease;      /* expiries and processes: lease.c */
-  struct keys *keys;        /* idempotency: keys.c */
-  struct waiting *waiting;  /* allocations that wait for memory: waiting.c */
-  struct job_table *jobs;   /* job.c */
+  struct lease *lease;        /* expiries and processes: lease.c */
+  struct keys *keys;          /* idempotency: keys.c */
+  struct waiting *waiting;    /* allocations that wait for memory: waiting.c */
+  struct job_table *jobs;     /* job.c */
   struct space_grow *growing; /* segments being made: space.c */
   uint32_t growing_count;
-  struct sampler *sampler;  /* sampler.c */
+  struct sampler *sampler; /* sampler.c */
   bool ledger_growing, stopping;
 };
 
-static inline struct state_alloc *state_alloc(const struct service *s, uint32_t i) { return pool_at(&s->allocs, i); }
-static inline struct state_segment *state_segment(const struct service *s, uint32_t i) { return pool_at(&s->segments, i); }
-static inline struct state_owner *state_owner(const struct service *s, uint32_t i) { return pool_at(&s->owners, i); }
-static inline const struct ledger_allocation *state_record(const struct service *s, const struct state_alloc *alloc) {
+static inline struct state_alloc *state_alloc(const struct service *s, uint32_t i) {
+  return pool_at(&s->allocs, i);
+}
+static inline struct state_segment *state_segment(const struct service *s, uint32_t i) {
+  return pool_at(&s->segments, i);
+}
+static inline struct state_owner *state_owner(const struct service *s, uint32_t i) {
+  return pool_at(&s->owners, i);
+}
+static inline const struct ledger_allocation *state_record(const struct service *s,
+                                                           const struct state_alloc *alloc) {
   return &ledger_at(s->ledger, alloc->slot)->u.allocation;
 }
 
 /* Device index by id, UUID or PCI address; DEVICE_NOT_FOUND with what exists. Needs no lock. */
-enum status state_find_device(const struct service *s, const char *name, uint32_t *index, struct problem *problem);
+enum status state_find_device(const struct service *s, const char *name, uint32_t *index,
+                              struct problem *problem);
 /* The allocation, or ALLOCATION_NOT_FOUND, or FORBIDDEN when `caller` may not change it. */
-enum status state_find_alloc(struct service *s, const struct caller *caller, uint64_t id, uint32_t *index,
-                             struct problem *problem);
+enum status state_find_alloc(struct service *s, const struct caller *caller, uint64_t id,
+                             uint32_t *index, struct problem *problem);
 /* Domain index, made when new; UINT32_MAX when there are too many. */
 uint32_t state_domain_of(struct service *s, const struct caller *caller);
 
-/* An owner record for the caller (pid 0) or for a process; made when new, 0 when there is no room. */
-uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid, uint64_t pid_start);
+/* An owner record for the caller (pid 0) or for a process; made when new, 0 when there is no room.
+ */
+uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
+                        uint64_t pid_start);
 /* Figures (contract 2, the table by backend). */
 uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);
@@ -176,15 +193,16 @@ uint64_t state_host_room(const struct service *s, const struct state_device *dev
 /* Most bytes that one request could get now. */
 uint64_t state_largest(const struct service *s, const struct state_device *device);
 uint32_t state_fragmentation(uint64_t allocated, uint64_t committed);
-void state_space_problem(const struct service *s, const struct state_device *device, uint64_t requested,
-                         struct problem_space *out);
+void state_space_problem(const struct service *s, const struct state_device *device,
+                         uint64_t requested, struct problem_space *out);
 /* Brings the device's and the host's pressure levels up to date; events on change. */
 void state_pressure(struct service *s);
 uint32_t state_percent(const struct service *s, const struct state_device *device);
 
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out);
 /* One event about an allocation, chained to its earlier ones. */
-void state_alloc_event(struct service *s, uint32_t alloc, enum events_type type, const char *correlation);
+void state_alloc_event(struct service *s, uint32_t alloc, enum events_type type,
+                       const char *correlation);
 /* Keeps free slots in the ledger ahead of need. */
 void state_ledger_ahead(struct service *s);
 

@@ -1,7 +1,7 @@
 /*
- * usage: windows over the sampler's ring, and what the books know now. The trend is a straight line through the window's
- * samples (least squares); it counts as rising or falling when it would move the used bytes by more than 1 % of the device
- * within the window.
+ * usage: windows over the sampler's ring, and what the books know now. The trend is a straight line
+ * through the window's samples (least squares); it counts as rising or falling when it would move
+ * the used bytes by more than 1 % of the device within the window.
  */
 #include "service/usage.h"
 
@@ -27,7 +27,8 @@ static void cut(const struct state_device *device, struct window *window) {
   uint64_t have = device->sample_count < STATE_SAMPLES ? device->sample_count : STATE_SAMPLES;
   for (uint64_t i = device->sample_count - have; i < device->sample_count; i++) {
     const struct state_sample *sample = &device->samples[i % STATE_SAMPLES];
-    if (sample->time < window->start) continue;
+    if (sample->time < window->start)
+      continue;
     window->samples[window->count++] = *sample;
     const struct state_second *second = &device->seconds[i % STATE_SAMPLES];
     window->made += second->made;
@@ -56,7 +57,8 @@ static void statistics(const struct window *window, struct usage_device *out) {
   }
   out->peak_bytes = units_max(out->peak_bytes, out->current_bytes);
   out->average_bytes = out->p50_bytes = out->p95_bytes = out->current_bytes;
-  if (!window->count) return;
+  if (!window->count)
+    return;
   qsort(values, window->count, sizeof *values, by_value);
   out->average_bytes = (uint64_t)(sum / window->count);
   out->p50_bytes = values[(window->count - 1) / 2];
@@ -82,13 +84,16 @@ static void trend(const struct window *window, const struct state_device *device
                   struct usage_device *out) {
   out->direction = USAGE_STEADY;
   out->time_to_full_seconds = -1;
-  if (window->count < 3) return;
+  if (window->count < 3)
+    return;
   const struct state_sample *last = &window->samples[window->count - 1];
   double seconds = (double)(last->time - window->samples[0].time) / 1e9;
   double rate = slope(window), moved = rate * seconds, total = (double)device->info->total_bytes;
   out->bytes_per_second = rate;
-  if (moved > total / 100) out->direction = USAGE_RISING;
-  if (moved < -total / 100) out->direction = USAGE_FALLING;
+  if (moved > total / 100)
+    out->direction = USAGE_RISING;
+  if (moved < -total / 100)
+    out->direction = USAGE_FALLING;
   if (out->direction == USAGE_RISING)
     out->time_to_full_seconds = (double)units_minus(device->info->total_bytes, last->used) / rate;
 }
@@ -129,11 +134,15 @@ static void owner_row(const struct service *s, const struct state_owner *owner, 
     bytes += state_segment(s, i)->allocated;
     count += state_segment(s, i)->blocks;
   }
-  if (!count) return;
+  if (!count)
+    return;
   uint32_t at = out->owner_count;
-  if (at == USAGE_OWNERS && out->owners[at - 1].bytes >= bytes) return;
-  if (at < USAGE_OWNERS) out->owner_count++;
-  else at--;
+  if (at == USAGE_OWNERS && out->owners[at - 1].bytes >= bytes)
+    return;
+  if (at < USAGE_OWNERS)
+    out->owner_count++;
+  else
+    at--;
   while (at && out->owners[at - 1].bytes < bytes) {
     out->owners[at] = out->owners[at - 1];
     at--;
@@ -172,7 +181,8 @@ static void usage_of(struct service *s, uint32_t index, const struct usage_param
 enum status usage_make(struct service *s, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem) {
   uint32_t named = UINT32_MAX;
-  if (params->device[0] && state_find_device(s, params->device, &named, problem)) return problem->status;
+  if (params->device[0] && state_find_device(s, params->device, &named, problem))
+    return problem->status;
   struct window *window = calloc(1, sizeof *window);
   struct usage_device *devices = calloc(s->device_count, sizeof *devices);
   if (!window || !devices) {
@@ -182,9 +192,11 @@ enum status usage_make(struct service *s, const struct usage_params *params,
   }
   window->end = clock_real();
   window->start = units_minus(window->end, params->window_ns);
-  *out = (struct usage_report){.window_start = window->start, .window_end = window->end, .devices = devices};
+  *out = (struct usage_report){
+      .window_start = window->start, .window_end = window->end, .devices = devices};
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (named == UINT32_MAX || named == i) usage_of(s, i, params, window, &devices[out->count++]);
+    if (named == UINT32_MAX || named == i)
+      usage_of(s, i, params, window, &devices[out->count++]);
   free(window);
   return STATUS_OK;
 }

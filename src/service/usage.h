@@ -1,12 +1,13 @@
 /*
- * usage: what happened in the last window, from the daemon's own samples (one a second, kept for one hour per device; the
- * history on disk comes later) and its counters. Nothing is invented: before the first sample there are none.
+ * usage: what happened in the last window, from the daemon's own samples (one a second, kept for
+ * one hour per device; the history on disk comes later) and its counters. Nothing is invented:
+ * before the first sample there are none.
  */
 #ifndef SERVICE_USAGE_H
 #define SERVICE_USAGE_H
 
-#include "service/view.h"
 #include "base/problem.h"
+#include "service/view.h"
 
 struct service;
 
@@ -18,16 +19,28 @@ struct service;
 enum usage_direction { USAGE_RISING, USAGE_FALLING, USAGE_STEADY };
 extern const char *const usage_directions[];
 
-struct usage_sample { uint64_t time, used_bytes, allocated_bytes; };
+struct usage_sample {
+  uint64_t time, used_bytes, allocated_bytes;
+};
 struct usage_device {
   const char *device_id;
   uint64_t current_bytes, peak_bytes, average_bytes, p50_bytes, p95_bytes;
   double allocations_per_second, deallocations_per_second;
   uint64_t average_allocation_bytes, total_allocations, active_allocations;
-  struct { uint64_t up_to_bytes, count, bytes; } sizes[USAGE_SIZES];   /* of allocations made in the window; up_to 0: open end */
-  struct { double up_to_seconds; uint64_t count; } lifetimes[USAGE_LIFETIMES]; /* of freed ones; up_to 0: open end */
-  struct { uint64_t bytes, count; } purposes[VIEW_PURPOSES];           /* alive now */
-  struct { char name[64]; uint64_t bytes, count; } owners[USAGE_OWNERS]; /* the largest, alive now */
+  struct {
+    uint64_t up_to_bytes, count, bytes;
+  } sizes[USAGE_SIZES]; /* of allocations made in the window; up_to 0: open end */
+  struct {
+    double up_to_seconds;
+    uint64_t count;
+  } lifetimes[USAGE_LIFETIMES]; /* of freed ones; up_to 0: open end */
+  struct {
+    uint64_t bytes, count;
+  } purposes[VIEW_PURPOSES]; /* alive now */
+  struct {
+    char name[64];
+    uint64_t bytes, count;
+  } owners[USAGE_OWNERS]; /* the largest, alive now */
   uint32_t owner_count;
   enum usage_direction direction;
   double bytes_per_second, time_to_full_seconds; /* < 0: null */
@@ -44,7 +57,7 @@ struct usage_report {
   struct usage_device *devices; /* malloced: free() */
   uint32_t count;
 };
-enum status usage_make(struct service *service, const struct usage_params *params, struct usage_report *out,
-                       struct problem *problem);
+enum status usage_make(struct service *service, const struct usage_params *params,
+                       struct usage_report *out, struct problem *problem);
 
 #endif

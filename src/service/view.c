@@ -3,8 +3,9 @@
  */
 #include "service/view.h"
 
-const char *const view_purposes[] = {"model_weights", "kv_cache", "activations", "tensors", "buffers",
-                                     "staging", "cache", "temporary", "system", NULL};
+const char *const view_purposes[] = {"model_weights", "kv_cache", "activations", "tensors",
+                                     "buffers",       "staging",  "cache",       "temporary",
+                                     "system",        NULL};
 const char *const view_priorities[] = {"low", "normal", "high", "critical", NULL};
 const char *const view_shares[] = {"none", "read", "write", NULL};
 const char *const view_owner_kinds[] = {"api", "process", "worker", "model", NULL};

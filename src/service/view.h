@@ -1,6 +1,7 @@
 /*
- * view: what the service tells about its things, copied out under the lock so that a door can encode it without. Bytes and
- * nanoseconds; percentages in hundredths; times are CLOCK_REALTIME ns, 0 = none. `known` flags stand for null.
+ * view: what the service tells about its things, copied out under the lock so that a door can
+ * encode it without. Bytes and nanoseconds; percentages in hundredths; times are CLOCK_REALTIME ns,
+ * 0 = none. `known` flags stand for null.
  */
 #ifndef SERVICE_VIEW_H
 #define SERVICE_VIEW_H
@@ -18,10 +19,23 @@
 #define VIEW_WORKERS 16
 
 enum view_purpose {
-  VIEW_MODEL_WEIGHTS, VIEW_KV_CACHE, VIEW_ACTIVATIONS, VIEW_TENSORS, VIEW_BUFFERS, VIEW_STAGING, VIEW_CACHE, VIEW_TEMPORARY,
-  VIEW_SYSTEM, VIEW_PURPOSES
+  VIEW_MODEL_WEIGHTS,
+  VIEW_KV_CACHE,
+  VIEW_ACTIVATIONS,
+  VIEW_TENSORS,
+  VIEW_BUFFERS,
+  VIEW_STAGING,
+  VIEW_CACHE,
+  VIEW_TEMPORARY,
+  VIEW_SYSTEM,
+  VIEW_PURPOSES
 };
-enum view_priority { VIEW_PRIORITY_LOW, VIEW_PRIORITY_NORMAL, VIEW_PRIORITY_HIGH, VIEW_PRIORITY_CRITICAL };
+enum view_priority {
+  VIEW_PRIORITY_LOW,
+  VIEW_PRIORITY_NORMAL,
+  VIEW_PRIORITY_HIGH,
+  VIEW_PRIORITY_CRITICAL
+};
 enum view_share { VIEW_SHARE_NONE, VIEW_SHARE_READ, VIEW_SHARE_WRITE };
 enum view_owner_kind { VIEW_OWNER_API, VIEW_OWNER_PROCESS, VIEW_OWNER_WORKER, VIEW_OWNER_MODEL };
 enum view_alloc_status { VIEW_ACTIVE, VIEW_BUSY, VIEW_MOVING, VIEW_ORPHANED, VIEW_LOST };
@@ -70,8 +84,9 @@ struct view_process {
 
 /* The figures of one device, or of the host (then the ids are empty). `*_known` false: null. */
 struct view_figures {
-  uint64_t total_bytes, used_bytes, available_bytes, allocated_bytes, committed_bytes, cached_bytes, external_bytes,
-      reserved_bytes, resident_bytes, overhead_bytes, lingering_bytes, largest_free_bytes;
+  uint64_t total_bytes, used_bytes, available_bytes, allocated_bytes, committed_bytes, cached_bytes,
+      external_bytes, reserved_bytes, resident_bytes, overhead_bytes, lingering_bytes,
+      largest_free_bytes;
   uint32_t utilization, fragmentation;
   uint32_t active_allocations, segments;
 };
@@ -98,12 +113,18 @@ struct view_host {
   struct view_device devices[VIEW_DEVICES];
 };
 
-enum view_worker_state { VIEW_WORKER_STARTING, VIEW_WORKER_READY, VIEW_WORKER_BUSY, VIEW_WORKER_FAILED, VIEW_WORKER_STOPPED };
+enum view_worker_state {
+  VIEW_WORKER_STARTING,
+  VIEW_WORKER_READY,
+  VIEW_WORKER_BUSY,
+  VIEW_WORKER_FAILED,
+  VIEW_WORKER_STOPPED
+};
 extern const char *const view_worker_states[];
 
 struct view_worker {
-  char id[40];            /* "host" for the mover of host memory, else the --worker NAME */
-  int32_t pid;            /* 0: null */
+  char id[40]; /* "host" for the mover of host memory, else the --worker NAME */
+  int32_t pid; /* 0: null */
   enum view_worker_state state;
   char command[256];
   char capabilities[512]; /* comma separated */

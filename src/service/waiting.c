@@ -1,7 +1,7 @@
 /*
- * waiting: one list by falling priority, then arrival. A kick or the earliest deadline wakes the decision thread, which
- * takes heads out one by one and lets them try; the first that fails goes back to its place and holds the rest of its
- * device back.
+ * waiting: one list by falling priority, then arrival. A kick or the earliest deadline wakes the
+ * decision thread, which takes heads out one by one and lets them try; the first that fails goes
+ * back to its place and holds the rest of its device back.
  */
 #include "service/waiting.h"
 
@@ -19,7 +19,8 @@ struct waiting {
 static uint64_t earliest(const struct waiting *waiting) {
   uint64_t due = UINT64_MAX;
   for (const struct waiting_entry *entry = waiting->first; entry; entry = entry->next)
-    if (entry->deadline < due) due = entry->deadline;
+    if (entry->deadline < due)
+      due = entry->deadline;
   return due;
 }
 
@@ -41,14 +42,17 @@ static uint32_t devices_of(const struct waiting_entry *entry) {
 static struct waiting_entry *take(struct waiting *waiting, uint32_t held, bool *expired) {
   uint64_t now = clock_now();
   struct waiting_entry **link = &waiting->first;
-  while (*link && (*link)->deadline > now) link = &(*link)->next;
+  while (*link && (*link)->deadline > now)
+    link = &(*link)->next;
   *expired = *link != NULL;
   if (!*expired) {
     link = &waiting->first;
-    while (*link && (devices_of(*link) & held)) link = &(*link)->next;
+    while (*link && (devices_of(*link) & held))
+      link = &(*link)->next;
   }
   struct waiting_entry *entry = *link;
-  if (!entry) return NULL;
+  if (!entry)
+    return NULL;
   *link = entry->next;
   waiting->count--;
   return entry;
@@ -65,10 +69,12 @@ static void run(struct task *task) {
     uint64_t due = earliest(waiting);
     lock_give(&s->lock);
     if (!entry) {
-      if (due != UINT64_MAX) queue_post_at(s->decision, &waiting->task, due);
+      if (due != UINT64_MAX)
+        queue_post_at(s->decision, &waiting->task, due);
       return;
     }
-    if (entry->attempt(entry, expired)) continue;
+    if (entry->attempt(entry, expired))
+      continue;
     held |= devices_of(entry);
     lock_take(&s->lock);
     insert(waiting, entry, true);
@@ -78,18 +84,18 @@ static void run(struct task *task) {
 
 enum status waiting_create(struct service *s) {
   s->waiting = calloc(1, sizeof *s->waiting);
-  if (!s->waiting) return STATUS_INTERNAL_ERROR;
+  if (!s->waiting)
+    return STATUS_INTERNAL_ERROR;
   s->waiting->task.run = run;
   s->waiting->service = s;
   return STATUS_OK;
 }
 
-void waiting_free(struct service *s) {
-  free(s->waiting);
-}
+void waiting_free(struct service *s) { free(s->waiting); }
 
 enum status waiting_add(struct service *s, struct waiting_entry *entry) {
-  if (s->waiting->count >= WAITING_MAX) return STATUS_RATE_LIMITED;
+  if (s->waiting->count >= WAITING_MAX)
+    return STATUS_RATE_LIMITED;
   insert(s->waiting, entry, false);
   queue_post_at(s->decision, &s->waiting->task, earliest(s->waiting));
   return STATUS_OK;
@@ -103,10 +109,9 @@ bool waiting_blocks(const struct service *s, uint32_t device, int priority) {
   return false;
 }
 
-bool waiting_any(const struct service *s) {
-  return s->waiting->first != NULL;
-}
+bool waiting_any(const struct service *s) { return s->waiting->first != NULL; }
 
 void waiting_kick(struct service *s) {
-  if (s->waiting->first) queue_post_at(s->decision, &s->waiting->task, 0);
+  if (s->waiting->first)
+    queue_post_at(s->decision, &s->waiting->task, 0);
 }

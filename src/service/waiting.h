@@ -1,7 +1,7 @@
 /*
- * waiting: allocations that wait for memory (`waitMs`), by priority, then arrival. Only the head is tried; what fits no slab
- * at hand does not overtake a waiting one of the same or higher priority on that device. Private to this room; under the
- * state lock unless said.
+ * waiting: allocations that wait for memory (`waitMs`), by priority, then arrival. Only the head is
+ * tried; what fits no slab at hand does not overtake a waiting one of the same or higher priority
+ * on that device. Private to this room; under the state lock unless said.
  */
 #ifndef SERVICE_WAITING_H
 #define SERVICE_WAITING_H
@@ -11,10 +11,11 @@
 #define WAITING_MAX 1024 /* more are told to come back: RATE_LIMITED */
 
 struct waiting_entry {
-  uint64_t deadline;   /* clock_now() */
+  uint64_t deadline; /* clock_now() */
   int priority;
-  uint32_t device;     /* UINT32_MAX: any */
-  /* Tried on the decision thread without the lock; true: it left the queue (served or failed for good). */
+  uint32_t device; /* UINT32_MAX: any */
+  /* Tried on the decision thread without the lock; true: it left the queue (served or failed for
+   * good). */
   bool (*attempt)(struct waiting_entry *entry, bool expired);
   struct waiting_entry *next;
 };

@@ -1,6 +1,6 @@
 /*
- * work: copy and fill between and within live allocations. One mover task each; the allocations are busy meanwhile, so that
- * nobody frees or moves them.
+ * work: copy and fill between and within live allocations. One mover task each; the allocations are
+ * busy meanwhile, so that nobody frees or moves them.
  */
 #include "service/work.h"
 
@@ -35,7 +35,8 @@ static void done(struct mover_task *task) {
   struct service *s = moving->service;
   lock_take(&s->lock);
   for (unsigned i = 0; i < 2; i++) {
-    if (!moving->allocs[i]) continue;
+    if (!moving->allocs[i])
+      continue;
     state_alloc(s, moving->allocs[i])->busy--;
     record_touch(s, moving->allocs[i]);
   }
@@ -55,8 +56,10 @@ struct end {
 static enum status resolve(struct service *s, const struct caller *caller, const struct end *end,
                            uint32_t *index, struct problem *problem) {
   enum status status = state_find_alloc(s, caller, end->id, index, problem);
-  if (!status) status = record_usable(s, *index, problem);
-  if (status) return status;
+  if (!status)
+    status = record_usable(s, *index, problem);
+  if (status)
+    return status;
   uint64_t size = state_record(s, state_alloc(s, *index))->size_bytes;
   if (end->offset >= size)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, end->offset_field,
@@ -77,13 +80,16 @@ static enum status launch(struct service *s, const struct caller *caller, struct
                               .id = ledger_next_id(s->ledger),
                               .bytes_total = moving->move.size,
                               .cancellable = true};
-  if (s->stopping) return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  if (s->stopping)
+    return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   moving->service = s;
   moving->job = job_make(s, &params);
-  if (!moving->job) return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  if (!moving->job)
+    return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   out->job = job_keep(moving->job);
   for (unsigned i = 0; i < 2; i++) {
-    if (!moving->allocs[i]) continue;
+    if (!moving->allocs[i])
+      continue;
     struct space place = record_place(s, moving->allocs[i]);
     moving->segments[i] = record_mover_segment(s, place.segment);
     state_alloc(s, moving->allocs[i])->busy++;
@@ -111,20 +117,24 @@ static enum status start_copy(struct service *s, const struct caller *caller,
   struct end from = {params->source, params->source_offset, "sourceOffsetBytes"};
   struct end to = {params->target, params->target_offset, "targetOffsetBytes"};
   enum status status = resolve(s, caller, &from, &source, problem);
-  if (!status) status = resolve(s, caller, &to, &target, problem);
-  if (status) return status;
+  if (!status)
+    status = resolve(s, caller, &to, &target, problem);
+  if (status)
+    return status;
   uint64_t have = rest_of(s, source, from.offset), room = rest_of(s, target, to.offset);
   uint64_t size = params->size_bytes ? params->size_bytes : have < room ? have : room;
   if (size > have || size > room)
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "sizeBytes",
-                         "%llu bytes do not fit: %llu from the source's offset, %llu at the target's",
-                         (unsigned long long)size, (unsigned long long)have, (unsigned long long)room);
+    return problem_field(
+        problem, STATUS_INVALID_ARGUMENT, "sizeBytes",
+        "%llu bytes do not fit: %llu from the source's offset, %llu at the target's",
+        (unsigned long long)size, (unsigned long long)have, (unsigned long long)room);
   if (source == target && from.offset < to.offset + size && to.offset < from.offset + size)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "targetOffsetBytes",
                          "source and target overlap");
   moving->allocs[0] = target;
   moving->allocs[1] = source;
-  moving->move = (struct mover_move){.from_offset = from.offset, .to_offset = to.offset, .size = size};
+  moving->move =
+      (struct mover_move){.from_offset = from.offset, .to_offset = to.offset, .size = size};
   moving->task.action = MOVER_COPY;
   moving->task.verify = params->verify;
   moving->event = EVENTS_ALLOCATION_COPIED;
@@ -137,7 +147,8 @@ static enum status start_fill(struct service *s, const struct caller *caller,
   uint32_t target;
   struct end to = {params->allocation, params->offset_bytes, "offsetBytes"};
   enum status status = resolve(s, caller, &to, &target, problem);
-  if (status) return status;
+  if (status)
+    return status;
   uint64_t room = rest_of(s, target, to.offset);
   if (params->size_bytes > room)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "sizeBytes",
@@ -155,12 +166,15 @@ enum status work_copy_start(struct service *s, const struct caller *caller,
                             const struct work_copy *params, struct work_started *out,
                             struct problem *problem) {
   struct moving *moving = calloc(1, sizeof *moving);
-  if (!moving) return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  if (!moving)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   lock_take(&s->lock);
   enum status status = start_copy(s, caller, params, moving, problem);
-  if (!status) status = launch(s, caller, moving, out, problem);
+  if (!status)
+    status = launch(s, caller, moving, out, problem);
   lock_give(&s->lock);
-  if (status) free(moving);
+  if (status)
+    free(moving);
   return status;
 }
 
@@ -168,11 +182,14 @@ enum status work_fill_start(struct service *s, const struct caller *caller,
                             const struct work_fill *params, struct work_started *out,
                             struct problem *problem) {
   struct moving *moving = calloc(1, sizeof *moving);
-  if (!moving) return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  if (!moving)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   lock_take(&s->lock);
   enum status status = start_fill(s, caller, params, moving, problem);
-  if (!status) status = launch(s, caller, moving, out, problem);
+  if (!status)
+    status = launch(s, caller, moving, out, problem);
   lock_give(&s->lock);
-  if (status) free(moving);
+  if (status)
+    free(moving);
   return status;
 }

@@ -1,6 +1,7 @@
 /*
- * work: the operations that move or give back many bytes. Each starts a listed job; whoever wants the answer waits for it.
- * The starters do all checks first: a refused request changes nothing and makes no job.
+ * work: the operations that move or give back many bytes. Each starts a listed job; whoever wants
+ * the answer waits for it. The starters do all checks first: a refused request changes nothing and
+ * makes no job.
  */
 #ifndef SERVICE_WORK_H
 #define SERVICE_WORK_H
@@ -22,36 +23,41 @@ struct work_started {
 };
 
 struct work_transfer {
-  char source[80], target[80]; /* device id, UUID or PCI address */
-  uint64_t allocation;         /* 0: a trial of size_bytes */
+  char source[80], target[80];       /* device id, UUID or PCI address */
+  uint64_t allocation;               /* 0: a trial of size_bytes */
   uint64_t offset_bytes, size_bytes; /* size 0: to the end */
-  bool part;                   /* offset or size was said */
-  int mode;                    /* 0 copy, 1 move */
+  bool part;                         /* offset or size was said */
+  int mode;                          /* 0 copy, 1 move */
   bool verify, dry_run;
   int priority;
 };
-/* All: OK with out->job, or, for dry_run, with the impact or plan. Anything else is in the problem. */
-enum status work_transfer_start(struct service *service, const struct caller *caller, const struct work_transfer *params,
-                                struct work_started *out, struct problem *problem);
+/* All: OK with out->job, or, for dry_run, with the impact or plan. Anything else is in the problem.
+ */
+enum status work_transfer_start(struct service *service, const struct caller *caller,
+                                const struct work_transfer *params, struct work_started *out,
+                                struct problem *problem);
 
 struct work_copy {
-  uint64_t source, target, source_offset, target_offset, size_bytes; /* size 0: all that fits from the offsets on */
+  uint64_t source, target, source_offset, target_offset,
+      size_bytes; /* size 0: all that fits from the offsets on */
   bool verify;
 };
-enum status work_copy_start(struct service *service, const struct caller *caller, const struct work_copy *params,
-                            struct work_started *out, struct problem *problem);
+enum status work_copy_start(struct service *service, const struct caller *caller,
+                            const struct work_copy *params, struct work_started *out,
+                            struct problem *problem);
 
 struct work_fill {
   uint64_t allocation, value, offset_bytes, size_bytes; /* size 0: to the end */
 };
-enum status work_fill_start(struct service *service, const struct caller *caller, const struct work_fill *params,
-                            struct work_started *out, struct problem *problem);
+enum status work_fill_start(struct service *service, const struct caller *caller,
+                            const struct work_fill *params, struct work_started *out,
+                            struct problem *problem);
 
 struct work_defragment {
   char device[80]; /* "": all */
   int strategy;    /* enum defrag_strategy */
   uint64_t max_time_seconds;
-  int memory;      /* enum placement_memory */
+  int memory; /* enum placement_memory */
   bool dry_run;
 };
 enum status work_defragment_start(struct service *service, const struct caller *caller,
@@ -65,7 +71,8 @@ struct work_clear {
   uint64_t idle_seconds;
   bool force;
 };
-enum status work_clear_start(struct service *service, const struct caller *caller, const struct work_clear *params,
-                             struct work_started *out, struct problem *problem);
+enum status work_clear_start(struct service *service, const struct caller *caller,
+                             const struct work_clear *params, struct work_started *out,
+                             struct problem *problem);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * work_clear: gives back what is not needed: empty segments and workers' caches (cache), what nobody uses any more (idle), or
- * everything that is not protected (all). The job ends when the drivers have the bytes back.
+ * work_clear: gives back what is not needed: empty segments and workers' caches (cache), what
+ * nobody uses any more (idle), or everything that is not protected (all). The job ends when the
+ * drivers have the bytes back.
  *
  * Runs on the decision thread; the state lock is held for 256 allocations at a time.
  */
@@ -24,7 +25,7 @@ struct clearing {
   struct job_clear result;
   uint32_t devices[VIEW_DEVICES], of_device[VIEW_DEVICES]; /* of_device: row + 1, 0: not cleared */
   bool admin;
-  uint32_t domain;    /* the caller's, number */
+  uint32_t domain;     /* the caller's, number */
   uint32_t unfinished; /* releases and the workers' answer; under the state lock */
   struct problem problem;
 };
@@ -54,7 +55,8 @@ static void one_done(void *arg) {
   lock_take(&s->lock);
   bool last = !--clearing->unfinished;
   lock_give(&s->lock);
-  if (last) finish(clearing);
+  if (last)
+    finish(clearing);
 }
 
 static void workers_done(struct mover_task *task) {
@@ -72,33 +74,40 @@ static bool is_idle(const struct service *s, const struct clearing *clearing,
                     const struct state_alloc *alloc) {
   const struct ledger_record *record = ledger_at(s->ledger, alloc->slot);
   uint64_t expires = record->u.allocation.expires_boot_ns;
-  if (state_owner(s, alloc->owner)->dead || (expires && expires <= clock_boot())) return true;
-  return !alloc->attachments &&
-         units_minus(clock_real(), record->last_access_real_ns) >=
-             clearing->params.idle_seconds * CLOCK_SECOND;
+  if (state_owner(s, alloc->owner)->dead || (expires && expires <= clock_boot()))
+    return true;
+  return !alloc->attachments && units_minus(clock_real(), record->last_access_real_ns) >=
+                                    clearing->params.idle_seconds * CLOCK_SECOND;
 }
 
 static bool goes(const struct service *s, const struct clearing *clearing,
                  const struct state_alloc *alloc) {
   const struct state_owner *owner = state_owner(s, alloc->owner);
   uint8_t flags = state_record(s, alloc)->flags;
-  if (!clearing->of_device[state_segment(s, alloc->segment)->device]) return false;
-  if (!clearing->admin && s->domains[owner->domain].number != clearing->domain) return false;
-  if (alloc->busy || alloc->moving) return false;
+  if (!clearing->of_device[state_segment(s, alloc->segment)->device])
+    return false;
+  if (!clearing->admin && s->domains[owner->domain].number != clearing->domain)
+    return false;
+  if (alloc->busy || alloc->moving)
+    return false;
   bool protected = alloc->attachments || (flags & (STATE_PINNED | STATE_PERSISTENT));
-  if (protected && !clearing->params.force) return false;
+  if (protected && !clearing->params.force)
+    return false;
   return clearing->params.scope == WORK_CLEAR_ALL || is_idle(s, clearing, alloc);
 }
 
 static void drop(struct clearing *clearing, uint32_t index) {
   struct service *s = clearing->service;
   const struct state_segment *segment = state_segment(s, state_alloc(s, index)->segment);
-  struct job_clear_device *row = &clearing->result.devices[clearing->of_device[segment->device] - 1];
+  struct job_clear_device *row =
+      &clearing->result.devices[clearing->of_device[segment->device] - 1];
   uint64_t size = segment->size;
   clearing->result.cleared_allocations++;
   clearing->unfinished++;
-  if (record_drop(s, index, EVENTS_ALLOCATION_FREED, one_done, clearing)) row->cleared_bytes += size;
-  else clearing->unfinished--;
+  if (record_drop(s, index, EVENTS_ALLOCATION_FREED, one_done, clearing))
+    row->cleared_bytes += size;
+  else
+    clearing->unfinished--;
 }
 
 /* The next allocations by id; false at the end. */
@@ -107,9 +116,11 @@ static bool drop_some(struct clearing *clearing, uint64_t *after) {
   LOCK_SCOPE(&s->lock);
   for (unsigned i = 0; i < CLEAR_BATCH; i++) {
     const struct idmap_entry *entry = idmap_next(&s->alloc_ids, *after);
-    if (!entry) return false;
+    if (!entry)
+      return false;
     *after = entry->id;
-    if (goes(s, clearing, state_alloc(s, entry->value))) drop(clearing, entry->value);
+    if (goes(s, clearing, state_alloc(s, entry->value)))
+      drop(clearing, entry->value);
   }
   return true;
 }
@@ -133,25 +144,31 @@ static void step(struct task *task) {
     while (drop_some(clearing, &after))
       ;
   drop_caches(clearing);
-  s->mover->submit(s->mover_ctx, &clearing->task); /* ends in workers_done, its part of `unfinished` */
+  s->mover->submit(s->mover_ctx,
+                   &clearing->task); /* ends in workers_done, its part of `unfinished` */
   one_done(clearing);
 }
 
 /* Under the lock. */
-static enum status choose_devices(struct service *s, struct clearing *clearing, struct problem *problem) {
+static enum status choose_devices(struct service *s, struct clearing *clearing,
+                                  struct problem *problem) {
   const struct work_clear *params = &clearing->params;
   uint32_t named = UINT32_MAX;
-  if (params->device[0] && state_find_device(s, params->device, &named, problem)) return problem->status;
+  if (params->device[0] && state_find_device(s, params->device, &named, problem))
+    return problem->status;
   for (uint32_t i = 0; i < s->device_count; i++) {
     bool ram = s->devices[i].info->memory == DEVICE_RAM;
-    if (named != UINT32_MAX && named != i) continue;
-    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram) continue;
+    if (named != UINT32_MAX && named != i)
+      continue;
+    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram)
+      continue;
     clearing->devices[clearing->result.device_count] = i;
     clearing->result.devices[clearing->result.device_count++] = (struct job_clear_device){
         .device_id = s->devices[i].info->id, .used_before = state_used(s, &s->devices[i])};
     clearing->of_device[i] = clearing->result.device_count;
   }
-  if (s->stopping) return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  if (s->stopping)
+    return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   return STATUS_OK;
 }
 
@@ -159,7 +176,8 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
                              const struct work_clear *params, struct work_started *out,
                              struct problem *problem) {
   struct clearing *clearing = calloc(1, sizeof *clearing);
-  if (!clearing) return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  if (!clearing)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   *clearing = (struct clearing){.service = s,
                                 .params = *params,
                                 .admin = caller->role == CALLER_ADMIN,
@@ -172,8 +190,10 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
   enum status status = choose_devices(s, clearing, problem);
   if (!status) {
     clearing->job = job_make(
-        s, &(struct job_params){.kind = JOB_CLEAR, .caller = caller, .id = ledger_next_id(s->ledger)});
-    if (!clearing->job) status = problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+        s,
+        &(struct job_params){.kind = JOB_CLEAR, .caller = caller, .id = ledger_next_id(s->ledger)});
+    if (!clearing->job)
+      status = problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   }
   lock_give(&s->lock);
   if (status) {

@@ -1,7 +1,8 @@
 /*
- * work_defragment: gives whole segments back by moving blocks together. Device by device, owner by owner (slabs are per
- * owner): snapshot, plan (memory/defrag), then in batches reserve – copy – commit, until nothing helps any more or the time
- * is up. A block that was freed, attached or pinned meanwhile is simply not moved; what is being moved cannot be.
+ * work_defragment: gives whole segments back by moving blocks together. Device by device, owner by
+ * owner (slabs are per owner): snapshot, plan (memory/defrag), then in batches reserve – copy –
+ * commit, until nothing helps any more or the time is up. A block that was freed, attached or
+ * pinned meanwhile is simply not moved; what is being moved cannot be.
  *
  * Steps run on the decision thread, between the mover's answers.
  */
@@ -15,7 +16,8 @@
 #include "service/snapshot.h"
 #include "service/work.h"
 
-#define DEFRAGMENT_BATCH 1000 /* moves per message to the mover: a line stays far below its cap of 4 MiB */
+#define DEFRAGMENT_BATCH                                                                           \
+  1000 /* moves per message to the mover: a line stays far below its cap of 4 MiB */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
 struct reservation {
@@ -47,14 +49,17 @@ struct defragment {
 
 /* ---- figures ---- */
 
-static void figures_before(const struct service *s, uint32_t device, struct job_defrag_device *row) {
+static void figures_before(const struct service *s, uint32_t device,
+                           struct job_defrag_device *row) {
   row->device_id = s->devices[device].info->id;
-  row->fragmentation_before = state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->fragmentation_before =
+      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
   row->largest_before = state_largest(s, &s->devices[device]);
 }
 
 static void figures_after(const struct service *s, uint32_t device, struct job_defrag_device *row) {
-  row->fragmentation_after = state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->fragmentation_after =
+      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
   row->largest_after = state_largest(s, &s->devices[device]);
 }
 
@@ -116,7 +121,8 @@ static void released(void *arg) {
   lock_take(&s->lock);
   bool last = !--work->releasing && work->ended;
   lock_give(&s->lock);
-  if (last) queue_post(s->decision, &work->step);
+  if (last)
+    queue_post(s->decision, &work->step);
 }
 
 static void end(struct defragment *work) {
@@ -125,7 +131,8 @@ static void end(struct defragment *work) {
   work->ended = true;
   bool waits = work->releasing > 0;
   lock_give(&s->lock);
-  if (!waits) finish(work);
+  if (!waits)
+    finish(work);
 }
 
 /* ---- reserve, copy, commit ---- */
@@ -136,7 +143,8 @@ static void close_victims(struct defragment *work, bool closed) {
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < work->plan.victim_count; i++) {
     uint32_t index = idmap_find(&s->segment_ids, work->snapshot.segment_ids[work->plan.victims[i]]);
-    if (index) state_segment(s, index)->closed = closed;
+    if (index)
+      state_segment(s, index)->closed = closed;
   }
 }
 
@@ -144,22 +152,27 @@ static void close_victims(struct defragment *work, bool closed) {
 static uint32_t batch_segment(struct defragment *work, uint32_t index) {
   struct mover_segment segment = record_mover_segment(work->service, index);
   for (uint32_t i = work->segment_count; i-- > 0;)
-    if (work->segments[i].id == segment.id) return i;
+    if (work->segments[i].id == segment.id)
+      return i;
   work->segments[work->segment_count] = segment;
   return work->segment_count++;
 }
 
-/* Under the lock: takes the target of one planned move, if the block is still where the plan saw it. */
+/* Under the lock: takes the target of one planned move, if the block is still where the plan saw
+ * it. */
 static void reserve(struct defragment *work, const struct defrag_move *move) {
   struct service *s = work->service;
   const struct defrag_block *block = &work->snapshot.blocks[move->block];
   uint32_t index = idmap_find(&s->alloc_ids, work->snapshot.block_ids[move->block]);
   uint32_t target = idmap_find(&s->segment_ids, work->snapshot.segment_ids[move->target_segment]);
-  if (!index || !target || state_segment(s, target)->closed || !record_movable(s, index)) return;
+  if (!index || !target || state_segment(s, target)->closed || !record_movable(s, index))
+    return;
   struct space from = record_place(s, index);
-  if (from.offset != block->offset || from.segment == target) return;
+  if (from.offset != block->offset || from.segment == target)
+    return;
   struct space to;
-  if (!space_take_at(s, target, move->target_offset, from.size, &to)) return;
+  if (!space_take_at(s, target, move->target_offset, from.size, &to))
+    return;
   state_alloc(s, index)->moving = 1;
   work->moves[work->move_count] = (struct mover_move){.from = batch_segment(work, from.segment),
                                                       .to = batch_segment(work, target),
@@ -185,7 +198,8 @@ static void commit_one(struct defragment *work, uint32_t i) {
     give = old;
   }
   uint64_t size = state_segment(s, give.segment)->size;
-  if (!space_give(s, &give, released, work)) return;
+  if (!space_give(s, &give, released, work))
+    return;
   work->releasing++;
   row->segments_released++;
   row->released_bytes += size;
@@ -195,14 +209,17 @@ static void copied(struct mover_task *task) {
   struct defragment *work = (struct defragment *)((char *)task - offsetof(struct defragment, task));
   struct service *s = work->service;
   lock_take(&s->lock);
-  for (uint32_t i = 0; i < work->move_count; i++) commit_one(work, i);
+  for (uint32_t i = 0; i < work->move_count; i++)
+    commit_one(work, i);
   lock_give(&s->lock);
-  if (task->problem.status) work->problem = task->problem;
+  if (task->problem.status)
+    work->problem = task->problem;
   job_progress(work->job, work->result.devices[work->at].moved_bytes);
   queue_post(s->decision, &work->step);
 }
 
-/* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved any more. */
+/* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved
+ * any more. */
 static bool start_batch(struct defragment *work) {
   struct service *s = work->service;
   work->move_count = work->segment_count = 0;
@@ -210,7 +227,8 @@ static bool start_batch(struct defragment *work) {
   while (work->next_move < work->plan.move_count && work->move_count < DEFRAGMENT_BATCH)
     reserve(work, &work->plan.moves[work->next_move++]);
   lock_give(&s->lock);
-  if (!work->move_count) return false;
+  if (!work->move_count)
+    return false;
   work->task = (struct mover_task){.action = MOVER_DEFRAGMENT,
                                    .subject = job_id(work->job),
                                    .segments = work->segments,
@@ -251,8 +269,10 @@ static bool next_plan(struct defragment *work) {
     snapshot_make(work->service, work->devices[work->at], work->owner, &work->snapshot);
     enum status status =
         snapshot_plan(&work->snapshot, (enum defrag_strategy)work->params.strategy, &work->plan);
-    if (status) work->plan = (struct defrag_plan){0};
-    if (work->plan.move_count) return true;
+    if (status)
+      work->plan = (struct defrag_plan){0};
+    if (work->plan.move_count)
+      return true;
   }
   return false;
 }
@@ -267,11 +287,14 @@ static void step(struct task *task) {
     problem_set(&work->problem, STATUS_CANCELLED, "cancelled; what was moved stays moved");
   bool over = work->problem.status || clock_now() >= work->deadline;
   while (!over) {
-    if (work->next_move < work->plan.move_count && start_batch(work)) return;
-    if (work->next_move < work->plan.move_count) continue;
+    if (work->next_move < work->plan.move_count && start_batch(work))
+      return;
+    if (work->next_move < work->plan.move_count)
+      continue;
     close_victims(work, false);
     over = !next_plan(work);
-    if (!over) close_victims(work, true);
+    if (!over)
+      close_victims(work, true);
   }
   close_victims(work, false);
   end(work);
@@ -279,14 +302,18 @@ static void step(struct task *task) {
 
 /* ---- start ---- */
 
-static enum status choose_devices(struct service *s, struct defragment *work, struct problem *problem) {
+static enum status choose_devices(struct service *s, struct defragment *work,
+                                  struct problem *problem) {
   uint32_t named = UINT32_MAX;
   const struct work_defragment *params = &work->params;
-  if (params->device[0] && state_find_device(s, params->device, &named, problem)) return problem->status;
+  if (params->device[0] && state_find_device(s, params->device, &named, problem))
+    return problem->status;
   for (uint32_t i = 0; i < s->device_count; i++) {
     bool ram = s->devices[i].info->memory == DEVICE_RAM;
-    if (named != UINT32_MAX && named != i) continue;
-    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram) continue;
+    if (named != UINT32_MAX && named != i)
+      continue;
+    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram)
+      continue;
     work->devices[work->result.device_count] = i;
     figures_before(s, i, &work->result.devices[work->result.device_count++]);
     work->result.total.fragmentation_before = overall(s, work);
@@ -311,8 +338,8 @@ static void dry_run(struct defragment *work, struct job_defrag *out) {
     struct job_defrag_device *row = &work->result.devices[i];
     allocated += device->allocated;
     committed += units_minus(device->committed, row->released_bytes);
-    row->fragmentation_after = state_fragmentation(
-        device->allocated, units_minus(device->committed, row->released_bytes));
+    row->fragmentation_after =
+        state_fragmentation(device->allocated, units_minus(device->committed, row->released_bytes));
     row->largest_after = state_largest(s, device) + row->released_bytes;
   }
   lock_give(&s->lock);
@@ -331,14 +358,17 @@ static bool allocate_batch(struct defragment *work) {
 /* Under the lock. */
 static enum status launch(struct service *s, const struct caller *caller, struct defragment *work,
                           struct problem *problem) {
-  if (s->stopping) return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  if (s->stopping)
+    return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   work->job = job_make(s, &(struct job_params){.kind = JOB_DEFRAGMENT,
                                                .caller = caller,
                                                .id = ledger_next_id(s->ledger),
                                                .cancellable = true});
-  if (!work->job) return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  if (!work->job)
+    return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   uint64_t time = work->params.max_time_seconds * CLOCK_SECOND;
-  if (work->params.strategy == DEFRAG_QUICK) time = units_min(time, DEFRAGMENT_QUICK_NS);
+  if (work->params.strategy == DEFRAG_QUICK)
+    time = units_min(time, DEFRAGMENT_QUICK_NS);
   work->deadline = clock_now() + time;
   return STATUS_OK;
 }
@@ -348,7 +378,8 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
                                   struct problem *problem) {
   struct defragment *work = calloc(1, sizeof *work);
   if (!work || !allocate_batch(work)) {
-    if (work) work_free(work);
+    if (work)
+      work_free(work);
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   }
   work->service = s;
@@ -357,10 +388,12 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
   out->job = NULL;
   lock_take(&s->lock);
   enum status status = choose_devices(s, work, problem);
-  if (!status && !params->dry_run) status = launch(s, caller, work, problem);
+  if (!status && !params->dry_run)
+    status = launch(s, caller, work, problem);
   lock_give(&s->lock);
   if (status || params->dry_run) {
-    if (!status) dry_run(work, &out->plan);
+    if (!status)
+      dry_run(work, &out->plan);
     work_free(work);
     return status;
   }

@@ -1,9 +1,11 @@
 /*
- * work_transfer: bytes from one device to another. Plan-copy-commit: the target's place is taken and the source marked, the
- * worker copies, then the ledger switches (move) or gains an allocation (copy). Whatever happens on the way, the source is
- * as it was until that one step; a job reads failed only after what it had reserved is given back.
+ * work_transfer: bytes from one device to another. Plan-copy-commit: the target's place is taken
+ * and the source marked, the worker copies, then the ledger switches (move) or gains an allocation
+ * (copy). Whatever happens on the way, the source is as it was until that one step; a job reads
+ * failed only after what it had reserved is given back.
  *
- *   target's place -> (trial: source's place) -> mover -> commit -> places that are no longer needed -> finished
+ *   target's place -> (trial: source's place) -> mover -> commit -> places that are no longer
+ * needed -> finished
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +40,6 @@ struct transfer {
 
 static void step_source(struct transfer *transfer);
 
-
 /* ---- the end ---- */
 
 static void finish(void *arg) {
@@ -61,10 +62,13 @@ static void finish(void *arg) {
 
 /* Under the lock: the marks of a transfer that is over, one way or the other. */
 static void unmark(struct transfer *transfer) {
-  if (!transfer->alloc) return;
+  if (!transfer->alloc)
+    return;
   struct state_alloc *alloc = state_alloc(transfer->service, transfer->alloc);
-  if (transfer->params.mode) alloc->moving = 0;
-  else alloc->busy--;
+  if (transfer->params.mode)
+    alloc->moving = 0;
+  else
+    alloc->busy--;
 }
 
 static void give_origin(void *arg) {
@@ -75,7 +79,8 @@ static void give_origin(void *arg) {
   if (transfer->origin.place.segment)
     waits = space_give(s, &transfer->origin.place, finish, transfer);
   lock_give(&s->lock);
-  if (!waits) finish(transfer);
+  if (!waits)
+    finish(transfer);
 }
 
 /* Gives the target's place back, then the trial's source, then ends. */
@@ -89,7 +94,8 @@ static void give_back(struct transfer *transfer) {
   if (transfer->target.place.segment)
     waits = space_give(s, &transfer->target.place, give_origin, transfer);
   lock_give(&s->lock);
-  if (!waits) give_origin(transfer);
+  if (!waits)
+    give_origin(transfer);
 }
 
 static void fail(struct transfer *transfer, enum status status, const char *what) {
@@ -120,7 +126,8 @@ static void measure(struct transfer *transfer) {
   double seconds = (double)(clock_now() - transfer->started_ns) / 1e9;
   double rate = seconds > 0 ? (double)transfer->size / seconds : 0;
   double *best = &device->rates[transfer->target_device];
-  if (rate > *best) *best = rate;
+  if (rate > *best)
+    *best = rate;
 }
 
 /* Under the lock. */
@@ -129,18 +136,21 @@ static enum status commit_copy(struct transfer *transfer) {
   uint32_t made;
   record_touch(s, transfer->alloc);
   enum status status = record_commit(s, &transfer->target.place, &transfer->facts, &made);
-  if (status) return status;
+  if (status)
+    return status;
   uint64_t id = state_alloc(s, made)->id;
   job_update(transfer->job, set_target, &id);
   return STATUS_OK;
 }
 
-/* Under the lock: the allocation lives at the target from here on; what remains to be given back is its old place. */
+/* Under the lock: the allocation lives at the target from here on; what remains to be given back is
+ * its old place. */
 static enum status commit_move(struct transfer *transfer) {
   struct service *s = transfer->service;
   struct space old;
   enum status status = record_switch(s, transfer->alloc, &transfer->target.place, &old);
-  if (status) return status;
+  if (status)
+    return status;
   record_touch(s, transfer->alloc);
   state_alloc_event(s, transfer->alloc, EVENTS_ALLOCATION_MOVED, transfer->correlation);
   transfer->target.place = old;
@@ -155,11 +165,15 @@ static void commit(struct transfer *transfer) {
                        : transfer->params.mode ? commit_move(transfer)
                                                : commit_copy(transfer);
   bool copied = !status && transfer->alloc && !transfer->params.mode;
-  if (copied) unmark(transfer);
+  if (copied)
+    unmark(transfer);
   lock_give(&s->lock);
-  if (copied) finish(transfer);
-  else if (status) fail(transfer, status, "the new place could not be recorded");
-  else give_back(transfer);
+  if (copied)
+    finish(transfer);
+  else if (status)
+    fail(transfer, status, "the new place could not be recorded");
+  else
+    give_back(transfer);
 }
 
 /* ---- the mover ---- */
@@ -173,8 +187,10 @@ static void copied(struct mover_task *task) {
   struct transfer *transfer = (struct transfer *)((char *)task - offsetof(struct transfer, task));
   job_update(transfer->job, set_result, transfer);
   transfer->problem = task->problem;
-  if (task->problem.status) give_back(transfer);
-  else commit(transfer);
+  if (task->problem.status)
+    give_back(transfer);
+  else
+    commit(transfer);
 }
 
 static void step_copy(struct transfer *transfer) {
@@ -213,9 +229,12 @@ static void step_copy(struct transfer *transfer) {
 /* ---- places ---- */
 
 static void origin_ready(struct space_waiter *waiter) {
-  struct transfer *transfer = (struct transfer *)((char *)waiter - offsetof(struct transfer, origin));
-  if (waiter->status) fail(transfer, waiter->status, "no room for the trial's source");
-  else step_copy(transfer);
+  struct transfer *transfer =
+      (struct transfer *)((char *)waiter - offsetof(struct transfer, origin));
+  if (waiter->status)
+    fail(transfer, waiter->status, "no room for the trial's source");
+  else
+    step_copy(transfer);
 }
 
 static void step_source(struct transfer *transfer) {
@@ -231,15 +250,18 @@ static void step_source(struct transfer *transfer) {
   lock_take(&s->lock);
   enum status status = space_take(s, &transfer->origin, reason);
   lock_give(&s->lock);
-  if (status == STATUS_PENDING) return;
+  if (status == STATUS_PENDING)
+    return;
   transfer->origin.status = status;
   origin_ready(&transfer->origin);
 }
 
 static void target_ready(struct space_waiter *waiter) {
   struct transfer *transfer = (struct transfer *)waiter;
-  if (waiter->status) fail(transfer, waiter->status, "no room at the target");
-  else step_source(transfer);
+  if (waiter->status)
+    fail(transfer, waiter->status, "no room at the target");
+  else
+    step_source(transfer);
 }
 
 /* ---- checks ---- */
@@ -248,14 +270,18 @@ static enum status check_devices(struct service *s, struct transfer *transfer) {
   const struct work_transfer *params = &transfer->params;
   struct problem *problem = &transfer->problem;
   enum status status = state_find_device(s, params->source, &transfer->source_device, problem);
-  if (!status) status = state_find_device(s, params->target, &transfer->target_device, problem);
-  if (status) return status;
+  if (!status)
+    status = state_find_device(s, params->target, &transfer->target_device, problem);
+  if (status)
+    return status;
   if (transfer->source_device == transfer->target_device)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "targetDeviceId",
                          "source and target are the same device; use operations/copy within one");
-  if (params->allocation) return STATUS_OK;
+  if (params->allocation)
+    return STATUS_OK;
   if (params->mode)
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "mode", "a trial transfer cannot move anything");
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "mode",
+                         "a trial transfer cannot move anything");
   if (!params->size_bytes)
     return problem_field(problem, STATUS_MISSING_PARAMETER, "allocationId",
                          "name an allocation, or sizeBytes alone for a measured trial");
@@ -288,31 +314,41 @@ static enum status check_state(struct service *s, struct transfer *transfer) {
     return problem_set(problem, STATUS_CONFLICT, "the allocation is on %s, not on %s",
                        s->devices[device].info->id, s->devices[transfer->source_device].info->id);
   enum status status = record_usable(s, transfer->alloc, problem);
-  if (status || !transfer->params.mode) return status;
+  if (status || !transfer->params.mode)
+    return status;
   if (alloc->attachments || alloc->busy)
-    return problem_set(problem, STATUS_ALLOCATION_BUSY, "the allocation is in use and cannot be moved");
+    return problem_set(problem, STATUS_ALLOCATION_BUSY,
+                       "the allocation is in use and cannot be moved");
   if (state_record(s, alloc)->flags & STATE_PINNED)
     return problem_set(problem, STATUS_CONFLICT, "the allocation is pinned and cannot be moved");
   return STATUS_OK;
 }
 
 /* Under the lock: all checks; what the copy's record will say. */
-static enum status check(struct service *s, const struct caller *caller, struct transfer *transfer) {
+static enum status check(struct service *s, const struct caller *caller,
+                         struct transfer *transfer) {
   enum status status = check_devices(s, transfer);
-  if (status) return status;
+  if (status)
+    return status;
   transfer->facts.owner = state_owner_of(s, caller, caller->pid, caller->pid_start);
   if (!transfer->facts.owner)
     return problem_set(&transfer->problem, STATUS_QUOTA_EXCEEDED, "too many owners");
   transfer->facts.alignment = 256;
-  if (!transfer->params.allocation) return STATUS_OK;
-  status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc, &transfer->problem);
-  if (status) return status;
+  if (!transfer->params.allocation)
+    return STATUS_OK;
+  status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc,
+                            &transfer->problem);
+  if (status)
+    return status;
   const struct state_alloc *alloc = state_alloc(s, transfer->alloc);
   const struct ledger_allocation *source = state_record(s, alloc);
   status = check_range(transfer, source->size_bytes);
-  if (!status) status = check_state(s, transfer);
-  if (status) return status;
-  if (transfer->params.mode) transfer->facts.owner = alloc->owner;
+  if (!status)
+    status = check_state(s, transfer);
+  if (status)
+    return status;
+  if (transfer->params.mode)
+    transfer->facts.owner = alloc->owner;
   snprintf(transfer->label, sizeof transfer->label, "%s", alloc->label ? alloc->label : "");
   transfer->facts.size = transfer->size;
   transfer->facts.alignment = UINT64_C(1) << source->alignment_log2;
@@ -328,16 +364,16 @@ static enum status check(struct service *s, const struct caller *caller, struct 
 
 static enum pressure_level level_after(const struct service *s, const struct state_device *device,
                                        int64_t change) {
-  struct pressure_figures figures = {
-      .used_bytes = state_used(s, device) + (uint64_t)change,
-      .reclaimable_cache_bytes = device->cached,
-      .total_bytes = device->info->total_bytes,
-      .committed_bytes = device->committed + (uint64_t)change,
-      .limit_bytes = device->limit};
+  struct pressure_figures figures = {.used_bytes = state_used(s, device) + (uint64_t)change,
+                                     .reclaimable_cache_bytes = device->cached,
+                                     .total_bytes = device->info->total_bytes,
+                                     .committed_bytes = device->committed + (uint64_t)change,
+                                     .limit_bytes = device->limit};
   return pressure_next(&s->thresholds, device->pressure.level, pressure_percent(&figures));
 }
 
-static void impact(const struct service *s, const struct transfer *transfer, struct work_impact *out) {
+static void impact(const struct service *s, const struct transfer *transfer,
+                   struct work_impact *out) {
   const struct state_device *source = &s->devices[transfer->source_device];
   const struct state_device *target = &s->devices[transfer->target_device];
   uint64_t available = state_available(s, target);
@@ -363,7 +399,8 @@ static void set_start(struct job_view *view, void *arg) {
                                   .trial = !transfer->alloc,
                                   .verify = transfer->params.verify,
                                   .size_bytes = transfer->size};
-  if (result->move) result->target_allocation = result->allocation;
+  if (result->move)
+    result->target_allocation = result->allocation;
   snprintf(result->source_device, SPEC_ID, "%s", s->devices[transfer->source_device].info->id);
   snprintf(result->target_device, SPEC_ID, "%s", s->devices[transfer->target_device].info->id);
 }
@@ -372,9 +409,12 @@ static uint32_t args_hash(const struct work_transfer *params) {
   uint64_t words[] = {params->allocation, params->offset_bytes, params->size_bytes,
                       (uint64_t)params->mode, params->verify};
   uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a: a few words, told apart, not defended */
-  for (unsigned i = 0; i < sizeof words / sizeof *words; i++) hash = (hash ^ words[i]) * UINT64_C(0x100000001b3);
-  for (const char *c = params->source; *c; c++) hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
-  for (const char *c = params->target; *c; c++) hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
+  for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+    hash = (hash ^ words[i]) * UINT64_C(0x100000001b3);
+  for (const char *c = params->source; *c; c++)
+    hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
+  for (const char *c = params->target; *c; c++)
+    hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
   return (uint32_t)(hash ^ (hash >> 32));
 }
 
@@ -390,22 +430,26 @@ static enum status refuse_space(struct service *s, struct transfer *transfer, en
   return status;
 }
 
-/* Under the lock: the job, the marks, the target's place. *at_once: the place is taken and the caller goes on. */
+/* Under the lock: the job, the marks, the target's place. *at_once: the place is taken and the
+ * caller goes on. */
 static enum status launch(struct service *s, const struct caller *caller, struct transfer *transfer,
                           const uint64_t key[2], bool *at_once) {
   char reason[16];
   bool copy = transfer->alloc && !transfer->params.mode;
   const struct state_device *device = &s->devices[transfer->target_device];
   enum status status =
-      copy ? quota_charge(s, transfer->facts.owner, transfer->size, device, &transfer->problem) : STATUS_OK;
-  if (status) return status;
+      copy ? quota_charge(s, transfer->facts.owner, transfer->size, device, &transfer->problem)
+           : STATUS_OK;
+  if (status)
+    return status;
   transfer->job = job_make(s, &(struct job_params){.kind = JOB_TRANSFER,
                                                    .caller = caller,
                                                    .id = ledger_next_id(s->ledger),
                                                    .bytes_total = transfer->size,
                                                    .cancellable = true});
   if (!transfer->job) {
-    if (copy) quota_uncharge(s, transfer->facts.owner, transfer->size);
+    if (copy)
+      quota_uncharge(s, transfer->facts.owner, transfer->size);
     return problem_set(&transfer->problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   }
   transfer->target.want = (struct space_want){.device = transfer->target_device,
@@ -416,29 +460,36 @@ static enum status launch(struct service *s, const struct caller *caller, struct
   transfer->target.ready = target_ready;
   status = space_take(s, &transfer->target, reason);
   if (status && status != STATUS_PENDING) {
-    if (copy) quota_uncharge(s, transfer->facts.owner, transfer->size);
+    if (copy)
+      quota_uncharge(s, transfer->facts.owner, transfer->size);
     job_forget(transfer->job);
     return refuse_space(s, transfer, status);
   }
-  if (transfer->alloc && transfer->params.mode) state_alloc(s, transfer->alloc)->moving = 1;
-  else if (transfer->alloc) state_alloc(s, transfer->alloc)->busy++;
+  if (transfer->alloc && transfer->params.mode)
+    state_alloc(s, transfer->alloc)->moving = 1;
+  else if (transfer->alloc)
+    state_alloc(s, transfer->alloc)->busy++;
   job_update(transfer->job, set_start, transfer);
-  if (key[0]) job_set_key(transfer->job, key, args_hash(&transfer->params));
+  if (key[0])
+    job_set_key(transfer->job, key, args_hash(&transfer->params));
   *at_once = status == STATUS_OK;
   return STATUS_OK;
 }
 
-static enum status repeated(struct service *s, const struct transfer *transfer, const uint64_t key[2],
-                            struct work_started *out, struct problem *problem) {
+static enum status repeated(struct service *s, const struct transfer *transfer,
+                            const uint64_t key[2], struct work_started *out,
+                            struct problem *problem) {
   uint32_t args = 0;
   struct job *job = key[0] ? job_by_key(s, key, &args) : NULL;
-  if (!job) return STATUS_NOT_FOUND;
+  if (!job)
+    return STATUS_NOT_FOUND;
   if (args == args_hash(&transfer->params)) {
     out->job = job;
     return STATUS_OK;
   }
   job_give(job);
-  return problem_set(problem, STATUS_CONFLICT, "this Idempotency-Key came with other arguments before");
+  return problem_set(problem, STATUS_CONFLICT,
+                     "this Idempotency-Key came with other arguments before");
 }
 
 /* Under the lock. *runs: `transfer` belongs to its job now. */
@@ -447,16 +498,20 @@ static enum status start(struct service *s, const struct caller *caller, struct 
   uint64_t key[2];
   keys_hash(caller, key);
   enum status status = repeated(s, transfer, key, out, &transfer->problem);
-  if (status != STATUS_NOT_FOUND) return status;
-  if (s->stopping) return problem_set(&transfer->problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  if (status != STATUS_NOT_FOUND)
+    return status;
+  if (s->stopping)
+    return problem_set(&transfer->problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   status = check(s, caller, transfer);
-  if (status) return status;
+  if (status)
+    return status;
   if (transfer->params.dry_run) {
     impact(s, transfer, &out->impact);
     return STATUS_OK;
   }
   status = launch(s, caller, transfer, key, at_once);
-  if (status) return status;
+  if (status)
+    return status;
   out->job = job_keep(transfer->job);
   struct events_record event = {.type = EVENTS_TRANSFER_STARTED,
                                 .subject = job_id(transfer->job),
@@ -472,7 +527,8 @@ enum status work_transfer_start(struct service *s, const struct caller *caller,
                                 const struct work_transfer *params, struct work_started *out,
                                 struct problem *problem) {
   struct transfer *transfer = calloc(1, sizeof *transfer);
-  if (!transfer) return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  if (!transfer)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   transfer->service = s;
   transfer->params = *params;
   memcpy(transfer->correlation, caller->correlation, sizeof transfer->correlation);
@@ -481,9 +537,12 @@ enum status work_transfer_start(struct service *s, const struct caller *caller,
   lock_take(&s->lock);
   enum status status = start(s, caller, transfer, out, &at_once);
   bool runs = transfer->job && !status;
-  if (!runs) *problem = transfer->problem;
+  if (!runs)
+    *problem = transfer->problem;
   lock_give(&s->lock);
-  if (at_once) step_source(transfer);
-  else if (!runs) free(transfer);
+  if (at_once)
+    step_source(transfer);
+  else if (!runs)
+    free(transfer);
   return status;
 }
