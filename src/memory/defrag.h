@@ -1,0 +1,66 @@
+/*
+ * defrag: which segments to empty and where their blocks go. Plan only: a pure function from a
+ * snapshot of one owner's slabs on one device to a list of moves. The service copies and commits
+ * them (plan–copy–commit).
+ *
+ * Idea: sort slabs by used bytes; empty the emptiest first into the free ranges of the fullest that
+ * stay (best fit by decreasing block size); a slab is a victim only if all its blocks are movable
+ * and all find a place, so that every move helps to give a segment back and no byte is copied
+ * twice. Pinned, attached and busy blocks never move.
+ */
+#ifndef MEMORY_DEFRAG_H
+#define MEMORY_DEFRAG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum defrag_strategy {
+  DEFRAG_QUICK,    /* slabs under a quarter full */
+  DEFRAG_BALANCED, /* until fragmentation is under 10 % */
+  DEFRAG_THOROUGH, /* until no segment can be emptied any more */
+};
+
+struct defrag_block {
+  uint64_t offset, size, alignment;
+  uint32_t user; /* caller's handle */
+  bool fixed;    /* pinned, attached, busy */
+};
+struct defrag_segment {
+  uint64_t size;
+  uint32_t user;                /* caller's handle */
+  uint32_t first_block, blocks; /* range in the blocks array, by rising offset */
+};
+struct defrag_snapshot {
+  const struct defrag_segment *segments;
+  uint32_t segment_count;
+  const struct defrag_block *blocks;
+  uint32_t block_count;
+  uint64_t granule;
+};
+struct defrag_move {
+  uint32_t block;          /* index into snapshot blocks */
+  uint32_t target_segment; /* index into snapshot segments */
+  uint64_t target_offset;
+};
+struct defrag_plan {
+  struct defrag_move *moves; /* malloced; defrag_plan_free. Grouped by victim: all moves of one
+                                victim are adjacent */
+  uint32_t move_count;
+  uint32_t *victims; /* indices of segments that will be empty, in order of the moves */
+  uint32_t victim_count;
+  uint64_t moved_bytes, released_bytes;
+};
+
+/* INTERNAL_ERROR only when out of memory. max_bytes: stop planning further victims beyond this many
+ * moved bytes (0: no limit). O(n log n) in blocks + segments. An empty plan is OK. */
+struct defrag_params {
+  enum defrag_strategy strategy;
+  uint64_t max_bytes;
+};
+enum status defrag_plan_make(const struct defrag_snapshot *snapshot,
+                             const struct defrag_params *params, struct defrag_plan *out);
+void defrag_plan_free(struct defrag_plan *plan);
+
+#endif
