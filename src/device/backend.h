@@ -1,0 +1,60 @@
+/*
+ * backend: what a kind of device implements. One static const table per backend, 18 entries, each
+ * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
+ * never include each other; probe.c alone names them.
+ *
+ * Owner half (in the daemon, or in a broker): knows totals, makes and releases segments, never maps
+ * or copies. Its calls run on the device's owner thread and may block; `release`, `commit` run on
+ * the reaper thread. Mover half (in workers): imports segments and touches bytes. Its calls run on
+ * the worker's threads; read, write, copy and fill of different ranges may run at the same time on
+ * several threads.
+ */
+#ifndef DEVICE_BACKEND_H
+#define DEVICE_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/share.h"
+#include "base/status.h"
+#include "device/device.h"
+#include "device/spec.h"
+
+struct backend {
+  const char *name;
+  enum share_kind share; /* what create exports */
+  bool fresh_is_zero; /* a new segment reads as zeros; else the mover fills it before anyone sees it
+                       */
+  bool mappable;      /* pointer() gives CPU addresses: movers copy directly, no staging */
+
+  /* Owner half. `owner` is what open made. */
+  enum status (*open)(const struct spec *spec, void **owner);           /* required */
+  void (*close)(void *owner);                                           /* required */
+  enum status (*describe)(void *owner, struct device_info *info);       /* required: slow facts */
+  enum status (*budget)(void *owner, struct device_budget *budget);     /* required: live figures */
+  enum status (*create)(void *owner, uint64_t size, struct share *out); /* required */
+  void (*release)(void *owner, struct share *share, uint64_t size,
+                  bool exported); /* required: takes the share */
+  enum status (*commit)(void *owner, const struct share *share, uint64_t offset,
+                        uint64_t size); /* optional: always committed */
+  enum status (*resident)(void *owner, const struct share *share,
+                          uint64_t *bytes); /* optional: = size */
+  uint32_t (*processes)(void *owner, struct device_process *out,
+                        uint32_t max); /* optional: none known */
+
+  /* Mover half. `mover` is what start made. */
+  enum status (*start)(const struct spec *spec, void **mover); /* required */
+  void (*stop)(void *mover);                                   /* required */
+  enum status (*import)(void *mover, const struct share *share, uint64_t size,
+                        void **segment);                                       /* required */
+  void (*drop)(void *mover, void *segment, uint64_t size);                     /* required */
+  void *(*pointer)(void *mover, void *segment);                                /* optional: NULL */
+  enum status (*read)(void *mover, const struct device_range *from, void *to); /* required */
+  enum status (*write)(void *mover, const struct device_range *to, const void *from); /* required */
+  enum status (*copy)(void *mover, const struct device_range *from,
+                      const struct device_range *to); /* optional: read + write staged */
+  enum status (*fill)(void *mover, const struct device_range *range,
+                      uint8_t value); /* optional: write staged */
+};
+
+#endif

@@ -1,0 +1,140 @@
+/*
+ * device: devices for callers. The owner half for the daemon (asynchronous: a call is started, its
+ * `done` runs later), the mover half for workers (synchronous, any thread).
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/queue.h"
+#include "base/share.h"
+#include "base/status.h"
+#include "device/spec.h"
+
+enum device_type { DEVICE_CPU, DEVICE_GPU };                    /* "cpu" "gpu" */
+enum device_memory { DEVICE_RAM, DEVICE_VRAM, DEVICE_UNIFIED }; /* "RAM" "VRAM" "UNIFIED" */
+
+/* Slow facts; they change only when the machine does. */
+struct device_info {
+  char id[SPEC_ID];
+  char backend[16];
+  char name[96];
+  char uuid[64]; /* "" unknown */
+  char pci[16];  /* "" none */
+  char driver[64];
+  enum device_type type;
+  enum device_memory memory;
+  enum share_kind share;
+  uint64_t total_bytes;
+  uint64_t limit_bytes; /* how much may be committed by default: SIZE; half of the RAM for a host
+                           without a size */
+  uint64_t granularity; /* of segments: page size or 2 MiB */
+  bool whole_host;      /* host without a size: used is the machine's, not the pool's */
+  bool host_memory;     /* its segments are pages of this machine's RAM */
+  bool fresh_is_zero, mappable;
+  uint64_t rate_bytes; /* fake: what it is set to; 0: not known before it is measured */
+};
+
+/* Live figures of the driver. */
+struct device_budget {
+  uint64_t free_bytes; /* host: MemAvailable. Cards: the driver's free */
+  uint64_t used_bytes; /* host: MemTotal - MemAvailable. Cards: the driver's used */
+  uint64_t sampled_ns; /* clock_now() of the reading; filled in by device.c */
+};
+
+struct device_process {
+  int32_t pid;
+  char name[32];
+  uint64_t used_bytes;
+  bool dead;
+};
+
+/* ---- owner half ---- */
+
+struct device;
+
+enum device_action {
+  DEVICE_CREATE,   /* size -> share */
+  DEVICE_RELEASE,  /* share (taken), size, exported */
+  DEVICE_COMMIT,   /* share (borrowed), offset, size: pages now */
+  DEVICE_RESIDENT, /* share (borrowed) -> bytes */
+  DEVICE_BUDGET,   /* -> budget */
+};
+
+/* One call. Embedded by the caller, untouched by him between device_start and done. */
+struct device_call {
+  enum device_action action;
+  uint64_t offset, size;
+  struct share share;
+  bool exported;
+  enum status status;                     /* result */
+  uint64_t bytes;                         /* result of RESIDENT */
+  struct device_budget budget;            /* result of BUDGET */
+  void (*done)(struct device_call *call); /* on the owner's or the reaper's thread, no lock held */
+  struct device *device;                  /* device.c's, from here on */
+  struct task task;
+};
+
+/* DEVICE_NOT_FOUND: no such backend or the driver is absent. The reaper queue is shared by all
+ * devices and outlives them. */
+enum status device_open(const struct spec *spec, struct queue *reaper, struct device **out);
+/* No call may be under way. */
+void device_close(struct device *device);
+const struct device_info *device_info(const struct device *device);
+/* CREATE, RESIDENT and BUDGET run on the owner thread; RELEASE and COMMIT on the reaper's, in
+ * pieces of 256 MiB. */
+void device_start(struct device *device, struct device_call *call);
+/* The same on the caller's thread, at start-up and in tests only. */
+enum status device_run(struct device *device, struct device_call *call);
+/* clock_now() since when the owner thread has been inside one driver call; 0: it is not. Any
+ * thread. */
+uint64_t device_busy_since(const struct device *device);
+/* Processes that use the device, largest first, as the driver knows them. Owner thread or start-up
+ * only. */
+uint32_t device_processes(struct device *device, struct device_process *out, uint32_t max);
+
+/* ---- mover half ---- */
+
+struct device_mover;
+struct device_segment;
+
+struct device_range {
+  void *segment; /* the backend's; device.c translates */
+  uint64_t offset, size;
+};
+struct device_place {
+  struct device_segment *segment;
+  uint64_t offset;
+};
+
+enum device_path { DEVICE_PATH_SAME, DEVICE_PATH_PEER, DEVICE_PATH_PINNED, DEVICE_PATH_STAGED };
+/* "same-device" "peer" "pinned" "staged" */
+const char *device_path_name(enum device_path path);
+
+enum status device_mover_open(const struct spec *spec, struct device_mover **out);
+/* All its segments must have been dropped. */
+void device_mover_close(struct device_mover *mover);
+/* Maps what the share names; the share stays the caller's and may be closed afterwards. */
+enum status device_import(struct device_mover *mover, const struct share *share, uint64_t size,
+                          struct device_segment **out);
+void device_drop(struct device_segment *segment);
+uint64_t device_segment_size(const struct device_segment *segment);
+/* CPU address of the segment's first byte, NULL when it has none. */
+void *device_pointer(struct device_segment *segment);
+enum device_path device_path(const struct device_segment *from, const struct device_segment *to);
+/* Ranges were checked by the caller to lie in their segments. Copies between overlapping ranges of
+ * one segment are refused (INVALID_ARGUMENT). Staged copies need `staging` of at least size bytes,
+ * else it may be NULL. */
+struct device_copy {
+  struct device_place from, to;
+  uint64_t size;
+  void *staging;
+};
+enum status device_copy(const struct device_copy *copy);
+enum status device_read(struct device_place from, uint64_t size, void *to);
+enum status device_write(struct device_place to, uint64_t size, const void *from);
+enum status device_fill(struct device_place to, uint64_t size, uint8_t value);
+
+#endif

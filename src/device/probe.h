@@ -1,0 +1,19 @@
+/*
+ * probe: which devices there are. The only file that names backends.
+ */
+#ifndef DEVICE_PROBE_H
+#define DEVICE_PROBE_H
+
+#include <stdbool.h>
+
+#include "device/spec.h"
+
+struct backend;
+
+/* The table of a backend by name, NULL if there is none in this build. */
+const struct backend *probe_backend(const char *name);
+/* Devices to open when the user named none: host:0 and, later, the cards found. Returns how many of
+ * `out` were filled. */
+unsigned probe_defaults(bool gpus, struct spec *out, unsigned max);
+
+#endif
