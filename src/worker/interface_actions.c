@@ -1,0 +1,277 @@
+/*
+ * interface_actions: one function per action. What moves bytes takes its segments from the manager,
+ * gives them back, and leaves the moving to the mover.
+ */
+#include "worker/interface_actions.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "worker/manager.h"
+#include "worker/mover.h"
+
+/* ---- segments of a request ---- */
+
+struct end {
+  uint64_t segment;
+  struct device_place place;
+};
+
+/* {"segment_id","offset_bytes"}: takes the segment; size must lie in it. */
+static enum status take_end(struct interface_call *call, struct reader_value value, uint64_t size,
+                            struct end *out) {
+  uint64_t id = id_parse(ID_SEGMENT, reader_text(reader_get(value, "segment_id"), ""));
+  uint64_t offset = reader_uint(reader_get(value, "offset_bytes"), 0), last;
+  if (!id)
+    return problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "a place without a segment_id");
+  enum status status =
+      manager_use(interface_manager(call), id, &out->place.segment, &call->problem);
+  if (status)
+    return status;
+  out->segment = id;
+  out->place.offset = offset;
+  if (size && units_add(offset, size, &last) && last <= device_segment_size(out->place.segment))
+    return STATUS_OK;
+  manager_done(interface_manager(call), id);
+  out->segment = 0;
+  return problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "a range that leaves its segment");
+}
+
+static void give_end(struct interface_call *call, const struct end *end) {
+  if (end->segment)
+    manager_done(interface_manager(call), end->segment);
+}
+
+/* ---- bytes ---- */
+
+static void write_result(struct writer *w, const struct mover_work *work, enum device_path path) {
+  char checksum[32];
+  snprintf(checksum, sizeof checksum, "xxh3-64:%016llx", (unsigned long long)work->checksum);
+  writer_text(w, "status", "completed");
+  writer_uint(w, "bytes", work->size);
+  writer_text(w, "checksum", work->checksum_known ? checksum : NULL);
+  if (work->verify)
+    writer_bool(w, "verified", work->verified);
+  else
+    writer_null(w, "verified");
+  writer_text(w, "path", device_path_name(path));
+}
+
+static void fail(struct interface_call *call, enum status status, const char *what) {
+  if (!call->problem.status)
+    problem_set(&call->problem, status, "%s: %s", what, status_text(status));
+}
+
+/* memory.transfer, memory.copy */
+static void transfer(struct interface_call *call, struct writer *w) {
+  uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
+  struct end from = {0}, to = {0};
+  enum status status = take_end(call, reader_get(call->data, "source"), size, &from);
+  if (!status)
+    status = take_end(call, reader_get(call->data, "target"), size, &to);
+  struct mover_work work = {.from = from.place,
+                            .to = to.place,
+                            .size = size,
+                            .verify = reader_bool(reader_get(call->data, "verify"), true),
+                            .cancel = &call->cancel,
+                            .progress = interface_progress,
+                            .arg = call};
+  call->bytes_total = size;
+  if (!status)
+    status = mover_copy(&work);
+  call->device_us = work.device_us;
+  if (status)
+    fail(call, status, "copying");
+  else
+    write_result(w, &work, device_path(from.place.segment, to.place.segment));
+  give_end(call, &from);
+  give_end(call, &to);
+}
+
+static void fill(struct interface_call *call, struct writer *w) {
+  uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
+  struct end to = {0};
+  enum status status = take_end(call, reader_get(call->data, "target"), size, &to);
+  struct mover_work work = {.to = to.place,
+                            .size = size,
+                            .value = (uint8_t)reader_uint(reader_get(call->data, "value"), 0),
+                            .cancel = &call->cancel,
+                            .progress = interface_progress,
+                            .arg = call};
+  call->bytes_total = size;
+  if (!status)
+    status = mover_fill(&work);
+  call->device_us = work.device_us;
+  if (status)
+    fail(call, status, "filling");
+  else
+    write_result(w, &work, DEVICE_PATH_SAME);
+  give_end(call, &to);
+}
+
+static bool move_one(struct interface_call *call, struct reader_value move, uint64_t *bytes) {
+  uint64_t size = reader_uint(reader_get(move, "size_bytes"), 0);
+  struct end from = {0}, to = {0};
+  enum status status = take_end(call, reader_get(move, "source"), size, &from);
+  if (!status)
+    status = take_end(call, reader_get(move, "target"), size, &to);
+  struct mover_work work = {
+      .from = from.place, .to = to.place, .size = size, .verify = true, .cancel = &call->cancel};
+  if (!status)
+    status = mover_copy(&work);
+  give_end(call, &from);
+  give_end(call, &to);
+  call->device_us += work.device_us;
+  if (status || !work.verified)
+    return false;
+  *bytes += size;
+  return true;
+}
+
+/* A move that fails is left out of `moved`: its block simply stays where it is. */
+static void defragment(struct interface_call *call, struct writer *w) {
+  struct reader_value moves = reader_get(call->data, "moves");
+  size_t count = reader_count(moves);
+  uint64_t bytes = 0;
+  writer_array(w, "moved");
+  for (size_t i = 0; i < count && !atomic_load(&call->cancel); i++) {
+    if (move_one(call, reader_at(moves, i), &bytes))
+      writer_uint(w, NULL, i);
+    call->problem.status = STATUS_OK;
+    interface_progress(call, bytes);
+  }
+  writer_end(w);
+  writer_uint(w, "bytes", bytes);
+}
+
+/* ---- transfers under way ---- */
+
+static void get_transfer(struct interface_call *call, struct writer *w) {
+  uint64_t done, total;
+  if (!call->transfer[0] || !interface_look(call, call->transfer, &done, &total)) {
+    problem_set(&call->problem, STATUS_TRANSFER_NOT_FOUND, "no transfer %s is under way here",
+                call->transfer);
+    return;
+  }
+  writer_text(w, "status", "in_progress");
+  writer_uint(w, "bytes", done);
+  writer_uint(w, "bytesTotal", total);
+  writer_null(w, "checksum");
+}
+
+static void cancel_transfer(struct interface_call *call, struct writer *w) {
+  if (call->transfer[0] && interface_cancel(call, NULL, call->transfer))
+    writer_bool(w, "cancelled", true);
+  else
+    problem_set(&call->problem, STATUS_TRANSFER_NOT_FOUND, "no transfer %s is under way here",
+                call->transfer);
+}
+
+static void cancel(struct interface_call *call, struct writer *w) {
+  struct buf raw BUF_CLEANUP;
+  buf_init(&raw, INTERFACE_ID - 1);
+  reader_dump(reader_get(call->data, "request_id"), &raw);
+  writer_bool(w, "cancelled", interface_cancel(call, buf_text(&raw), NULL));
+}
+
+/* ---- state ---- */
+
+static void add_device(struct interface_call *call, const char *text) {
+  struct spec spec;
+  enum status status = spec_parse(text, &spec, &call->problem);
+  if (status)
+    return;
+  status = manager_add_device(interface_manager(call), &spec);
+  if (status)
+    log_warning("worker", "device %s cannot be used here: %s", spec.id, status_text(status));
+}
+
+static void initialize(struct interface_call *call, struct writer *w) {
+  struct reader_value devices = reader_get(call->data, "devices");
+  enum log_level level;
+  if (log_parse_level(reader_text(reader_get(call->data, "log_level"), ""), &level))
+    log_set_level(level);
+  for (size_t i = 0; i < reader_count(devices) && !call->problem.status; i++)
+    add_device(call, reader_text(reader_get(reader_at(devices, i), "spec"), ""));
+  writer_bool(w, "ok", true);
+}
+
+static void get_status(struct interface_call *call, struct writer *w) {
+  uint32_t segments;
+  uint64_t mapped = manager_mapped(interface_manager(call),
+                                   reader_text(reader_get(call->data, "device_id"), ""), &segments);
+  writer_bool(w, "initialized", true);
+  writer_array(w, "loadedModels");
+  writer_end(w);
+  writer_uint(w, "memoryUsageBytes", 0); /* of its own: what it maps is the daemon's */
+  writer_null(w, "memoryLimitBytes");
+  writer_null(w, "availableBytes");
+  writer_uint(w, "reclaimableBytes", 0);
+  writer_uint(w, "mappedBytes", mapped);
+  writer_uint(w, "mappedSegments", segments);
+  writer_null(w, "pressureLevel"); /* it has no memory of its own that could press */
+  writer_null(w, "pressureCategory");
+  writer_array(w, "optimizationOpportunities");
+  writer_end(w);
+  writer_uint(w, "generation", 1);
+}
+
+static void pressure_check(struct interface_call *call, struct writer *w) {
+  (void)call;
+  writer_null(w, "pressureLevel");
+  writer_null(w, "pressureCategory");
+  writer_uint(w, "reclaimableBytes", 0);
+  writer_array(w, "recommendedActions");
+  writer_end(w);
+  writer_array(w, "models");
+  writer_end(w);
+}
+
+/* It keeps nothing beyond a request: there is never anything to give back. */
+static void clear(struct interface_call *call, struct writer *w) {
+  (void)call;
+  writer_uint(w, "clearedBytes", 0);
+}
+
+static void drop(struct interface_call *call, struct writer *w) {
+  const char *text = reader_text(reader_get(call->data, "segment_id"), "");
+  uint64_t id = id_parse(ID_SEGMENT, text);
+  writer_bool(w, "dropped", id && !manager_drop(interface_manager(call), id));
+}
+
+static void ping(struct interface_call *call, struct writer *w) {
+  (void)call;
+  writer_bool(w, "ok", true);
+}
+
+static const struct interface_action actions[] = {
+    {"memory.initialize", NULL, false, initialize},
+    {"memory.get_status", NULL, false, get_status},
+    {"memory.pressure_check", "memory.get_pressure", false, pressure_check},
+    {"memory.clear", NULL, false, clear},
+    {"memory.defragment", NULL, true, defragment},
+    {"memory.transfer", NULL, true, transfer},
+    {"memory.get_transfer", NULL, false, get_transfer},
+    {"memory.cancel_transfer", NULL, false, cancel_transfer},
+    {"memory.copy", NULL, true, transfer},
+    {"memory.fill", NULL, true, fill},
+    {"segment.drop", NULL, true, drop},
+    {"cancel", NULL, false, cancel},
+    {"ping", NULL, false, ping},
+};
+
+const struct interface_action *interface_actions_find(const char *name) {
+  for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
+    if (!strcmp(actions[i].name, name) || (actions[i].alias && !strcmp(actions[i].alias, name)))
+      return &actions[i];
+  return NULL;
+}
+
+void interface_actions_names(struct writer *w) {
+  for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
+    writer_text(w, NULL, actions[i].name);
+}
