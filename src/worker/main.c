@@ -1,0 +1,119 @@
+/*
+ * memkeep-worker: touches bytes, so that the daemon need not. It may crash at any time: all that it
+ * knows can be rebuilt.
+ *
+ * Layers: instructor (the wire) -> interface (the call) -> manager (the state) -> mover (bytes).
+ * Descriptors of segments come on fd 3 and are taken by a thread of their own, so that a line can
+ * wait for them.
+ */
+#include "worker/main.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/log.h"
+#include "base/packet.h"
+#include "base/reader.h"
+#include "base/spawn.h"
+#include "worker/instructor.h"
+#include "worker/manager.h"
+
+struct arrivals {
+  struct share end;
+  struct manager *manager;
+};
+
+static bool read_arrival(const char *text, struct manager_arrival *out, struct share *share) {
+  struct reader_doc *doc;
+  struct problem problem;
+  if (reader_parse(text, strlen(text), &doc, &problem))
+    return false;
+  struct reader_value root = reader_root(doc);
+  const char *segment = reader_text(reader_get(root, "segment_id"), "");
+  const char *device = reader_text(reader_get(root, "device_id"), "");
+  *out = (struct manager_arrival){.segment = id_parse(ID_SEGMENT, segment),
+                                  .size = reader_uint(reader_get(root, "size_bytes"), 0)};
+  snprintf(out->device, sizeof out->device, "%s", device);
+  share->kind = share_kind_parse(reader_text(reader_get(root, "handle_type"), ""));
+  reader_free(doc);
+  return out->segment && out->size;
+}
+
+static void *take_arrivals(void *arg) {
+  struct arrivals *arrivals = arg;
+  char text[PACKET_TEXT + 1];
+  struct share share = {SHARE_NONE, 0};
+  enum status status;
+  while ((status = packet_receive(&arrivals->end, text, &share)) != STATUS_NOT_FOUND) {
+    struct manager_arrival arrival;
+    if (status || share.kind == SHARE_NONE || !read_arrival(text, &arrival, &share))
+      log_error("worker", "a message on fd 3 that is none of ours");
+    else if ((status = manager_add_segment(arrivals->manager, &arrival, &share)))
+      log_error("worker", "a segment of %s cannot be mapped: %s", arrival.device,
+                status_text(status));
+    if (share.kind == SHARE_NONE)
+      share.kind = SHARE_FILE;
+    share_close(&share);
+  }
+  return NULL;
+}
+
+/* Keeps the wire for us alone: whatever prints to stdout prints to stderr. */
+static bool move_stdout(void) {
+  return dup3(STDOUT_FILENO, MAIN_WIRE_OUT, O_CLOEXEC) >= 0 &&
+         dup2(STDERR_FILENO, STDOUT_FILENO) >= 0;
+}
+
+static int usage(int code) {
+  fprintf(code ? stderr : stdout,
+          "memkeep-worker " MAIN_VERSION ": moves bytes for memkeepd, which starts it.\n"
+          "It speaks JSON lines on stdin and stdout and takes descriptors on $MEMKEEP_FD.\n"
+          "It has no options but --help and --version, and ends when stdin ends.\n");
+  return code;
+}
+
+static int serve(struct arrivals *arrivals) {
+  struct instructor *instructor;
+  pthread_t thread;
+  enum status status = manager_create(&arrivals->manager);
+  if (!status)
+    status = instructor_create(arrivals->manager, &instructor);
+  if (!status && arrivals->end.kind != SHARE_NONE &&
+      pthread_create(&thread, NULL, take_arrivals, arrivals))
+    status = STATUS_INTERNAL_ERROR;
+  if (status) {
+    log_error("worker", "cannot start: %s", status_text(status));
+    return 1;
+  }
+  int code = instructor_run(instructor);
+  instructor_free(instructor);
+  /* The thread on fd 3 may be waiting in the kernel, with mappings in use: the process's end is
+   * their end. */
+  fflush(NULL);
+  _exit(code);
+}
+
+int main(int argc, char **argv) {
+  if (argc == 2 && !strcmp(argv[1], "--version")) {
+    printf("memkeep-worker " MAIN_VERSION "\n");
+    return 0;
+  }
+  if (argc > 1)
+    return usage(strcmp(argv[1], "--help") ? 2 : 0);
+  signal(SIGPIPE, SIG_IGN);
+  /* Ctrl-C in a terminal is the daemon's: this ends when its stdin does. */
+  signal(SIGINT, SIG_IGN);
+  spawn_raise_fd_limit();
+  if (!move_stdout())
+    return 1;
+  struct arrivals arrivals = {.end = {SHARE_NONE, 0}};
+  if (packet_inherited(getenv("MEMKEEP_FD"), &arrivals.end))
+    log_debug("worker", "no MEMKEEP_FD: no segments will come");
+  return serve(&arrivals);
+}
