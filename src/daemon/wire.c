@@ -1,0 +1,190 @@
+/*
+ * wire: see wire.h. Names are snake_case on this wire; the writer makes them so.
+ */
+#include "daemon/wire.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/id.h"
+#include "base/writer.h"
+
+#define WIRE_DEADLINE_MS 30000 /* longest silence of a request that moves bytes */
+
+static void open_request(struct writer *w, struct buf *out, uint64_t request, const char *action) {
+  char id[32];
+  snprintf(id, sizeof id, "r-%" PRIu64, request);
+  writer_init(w, out, WRITER_SNAKE);
+  writer_object(w, NULL);
+  writer_text(w, "requestId", id);
+  writer_text(w, "action", action);
+}
+
+static void place(struct writer *w, const char *key, const struct mover_segment *segment,
+                  uint64_t offset) {
+  writer_object(w, key);
+  writer_id(w, "segmentId", ID_SEGMENT, segment->id);
+  writer_uint(w, "offsetBytes", offset);
+  writer_end(w);
+}
+
+static void move(struct writer *w, const struct mover_task *task, const struct mover_move *one) {
+  place(w, "source", &task->segments[one->from], one->from_offset);
+  place(w, "target", &task->segments[one->to], one->to_offset);
+  writer_uint(w, "sizeBytes", one->size);
+}
+
+static void data_of(struct writer *w, const struct mover_task *task) {
+  switch (task->action) {
+  case MOVER_TRANSFER:
+    writer_id(w, "transferId", ID_TRANSFER, task->subject);
+    /* fall through */
+  case MOVER_COPY:
+    move(w, task, &task->moves[0]);
+    writer_bool(w, "verify", task->verify);
+    break;
+  case MOVER_FILL:
+    place(w, "target", &task->segments[0], task->moves[0].to_offset);
+    writer_uint(w, "sizeBytes", task->moves[0].size);
+    writer_uint(w, "value", task->value);
+    break;
+  case MOVER_DEFRAGMENT:
+    writer_text(w, "deviceId", task->segments[0].device_id);
+    writer_array(w, "moves");
+    for (uint32_t i = 0; i < task->move_count; i++) {
+      writer_object(w, NULL);
+      move(w, task, &task->moves[i]);
+      writer_end(w);
+    }
+    writer_end(w);
+    break;
+  case MOVER_CLEAR:
+    writer_text(w, "clearType", "cache");
+    break;
+  }
+}
+
+void wire_task(struct buf *out, uint64_t request, const struct mover_task *task) {
+  static const char *const names[] = {[MOVER_TRANSFER] = "memory.transfer",
+                                      [MOVER_COPY] = "memory.copy",
+                                      [MOVER_FILL] = "memory.fill",
+                                      [MOVER_DEFRAGMENT] = "memory.defragment",
+                                      [MOVER_CLEAR] = "memory.clear"};
+  struct writer w;
+  open_request(&w, out, request, names[task->action]);
+  writer_object(&w, "data");
+  data_of(&w, task);
+  writer_end(&w);
+  writer_uint(&w, "deadlineMs", WIRE_DEADLINE_MS);
+  writer_end(&w);
+}
+
+void wire_drop(struct buf *out, uint64_t request, uint64_t segment) {
+  struct writer w;
+  open_request(&w, out, request, "segment.drop");
+  writer_object(&w, "data");
+  writer_id(&w, "segmentId", ID_SEGMENT, segment);
+  writer_end(&w);
+  writer_end(&w);
+}
+
+void wire_plain(struct buf *out, uint64_t request, const char *action) {
+  struct writer w;
+  open_request(&w, out, request, action);
+  writer_object(&w, "data");
+  writer_end(&w);
+  writer_end(&w);
+}
+
+void wire_cancel(struct buf *out, uint64_t request, uint64_t target) {
+  struct writer w;
+  char id[32];
+  snprintf(id, sizeof id, "r-%" PRIu64, target);
+  open_request(&w, out, request, "cancel");
+  writer_object(&w, "data");
+  writer_text(&w, "requestId", id);
+  writer_end(&w);
+  writer_end(&w);
+}
+
+static void thresholds_of(struct writer *w, const struct pressure_thresholds *thresholds) {
+  writer_hundredths(w, "moderate", thresholds->moderate);
+  writer_hundredths(w, "high", thresholds->high);
+  writer_hundredths(w, "critical", thresholds->critical);
+}
+
+void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what) {
+  struct writer w;
+  open_request(&w, out, request, "memory.initialize");
+  writer_object(&w, "data");
+  writer_array(&w, "devices");
+  for (unsigned i = 0; i < what->count; i++) {
+    char text[256];
+    writer_object(&w, NULL);
+    writer_text(&w, "deviceId", what->devices[i].id);
+    writer_text(&w, "spec", spec_format(&what->devices[i], text, sizeof text));
+    writer_end(&w);
+  }
+  writer_end(&w);
+  writer_object(&w, "thresholds");
+  thresholds_of(&w, &what->thresholds);
+  writer_end(&w);
+  writer_end(&w);
+  writer_end(&w);
+}
+
+void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds) {
+  struct writer w;
+  writer_init(&w, out, WRITER_SNAKE);
+  writer_object(&w, NULL);
+  writer_text(&w, "event", "memory.thresholds");
+  writer_object(&w, "data");
+  thresholds_of(&w, thresholds);
+  writer_end(&w);
+  writer_end(&w);
+}
+
+void wire_segment(struct buf *out, const struct mover_segment *segment) {
+  struct writer w;
+  writer_init(&w, out, WRITER_SNAKE);
+  writer_object(&w, NULL);
+  writer_id(&w, "segmentId", ID_SEGMENT, segment->id);
+  writer_text(&w, "deviceId", segment->device_id);
+  writer_uint(&w, "sizeBytes", segment->size);
+  writer_text(&w, "handleType", share_kind_name(segment->share->kind));
+  writer_end(&w);
+}
+
+uint64_t wire_request(const char *id) {
+  char *end;
+  if (strncmp(id, "r-", 2))
+    return 0;
+  uint64_t number = strtoull(id + 2, &end, 10);
+  return *end ? 0 : number;
+}
+
+static void path_of(struct mover_task *task, const char *word) {
+  for (int path = DEVICE_PATH_SAME; path <= DEVICE_PATH_STAGED; path++) {
+    if (strcmp(word, device_path_name((enum device_path)path)))
+      continue;
+    task->path = (enum device_path)path;
+    task->path_known = true;
+  }
+}
+
+void wire_result(struct mover_task *task, struct reader_value data) {
+  const char *checksum = reader_text(reader_get(data, "checksum"), "");
+  task->bytes = reader_uint(reader_get(data, "bytes"), 0);
+  task->device_us = reader_uint(reader_get(data, "device_us"), 0);
+  task->verified = reader_bool(reader_get(data, "verified"), false);
+  task->checksum_known = sscanf(checksum, "xxh3-64:%16" SCNx64, &task->checksum) == 1;
+  path_of(task, reader_text(reader_get(data, "path"), ""));
+  struct reader_value moved = reader_get(data, "moved");
+  for (size_t i = 0; i < reader_count(moved); i++) {
+    uint64_t index = reader_uint(reader_at(moved, i), UINT64_MAX);
+    if (index < task->move_count)
+      task->moves[index].ok = true;
+  }
+}

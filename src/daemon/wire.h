@@ -1,0 +1,37 @@
+/*
+ * wire: the worker protocol (contract 5) as text: what a mover task says, what an answer means.
+ * Pure.
+ */
+#ifndef DAEMON_WIRE_H
+#define DAEMON_WIRE_H
+
+#include "base/buf.h"
+#include "base/reader.h"
+#include "device/spec.h"
+#include "service/mover.h"
+
+#define WIRE_LINE (4u << 20)  /* longest line, both ways */
+#define WIRE_QUEUE (8u << 20) /* what may wait for one worker (contract 8) */
+
+/* Each appends one line without newline. */
+void wire_task(struct buf *out, uint64_t request, const struct mover_task *task);
+void wire_drop(struct buf *out, uint64_t request, uint64_t segment);
+void wire_plain(struct buf *out, uint64_t request,
+                const char *action); /* ping, memory.get_status */
+void wire_cancel(struct buf *out, uint64_t request, uint64_t target);
+struct wire_initialize {
+  const struct spec *devices;
+  unsigned count;
+  struct pressure_thresholds thresholds;
+};
+void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what);
+void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds);
+/* The text that travels with a segment's descriptor. */
+void wire_segment(struct buf *out, const struct mover_segment *segment);
+
+/* The number in "r-17"; 0: not one of ours. */
+uint64_t wire_request(const char *id);
+/* Fills a task's results from an answer that says success. */
+void wire_result(struct mover_task *task, struct reader_value data);
+
+#endif
