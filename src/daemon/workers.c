@@ -1,0 +1,435 @@
+/*
+ * workers: an inbox under a lock, emptied on the loop's thread. A task that finds no worker ready
+ * waits up to 5 s for one that is coming (contract 5); after that, or when none is coming, it fails
+ * with WORKER_UNAVAILABLE.
+ */
+#include "daemon/workers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "daemon/worker.h"
+
+#define WORKERS_WAIT_NS (5 * CLOCK_SECOND)
+#define WORKERS_RETRY_MS                                                                           \
+  50 /* while tasks wait: a descriptor queue that was full, a worker that just came */
+#define WORKERS_WORDS 32 /* of a command */
+
+/* Small things to be said on the loop's thread. */
+struct message {
+  enum { MESSAGE_CANCEL, MESSAGE_THRESHOLDS, MESSAGE_RESTART } kind;
+  uint64_t subject;
+  struct pressure_thresholds thresholds;
+  char worker[40];
+  struct message *next;
+};
+
+struct slot {
+  struct worker *worker;
+  struct workers_command command;
+  char *words[WORKERS_WORDS + 1];
+};
+
+struct workers {
+  struct task wake; /* first: the loop's */
+  struct lock lock; /* of the inbox and the views */
+  struct mover_task *tasks, **tasks_last;
+  struct mover_drop *drops, **drops_last;
+  struct message *messages, **messages_last;
+  struct view_worker views[WORKERS_MAX];
+  struct workers_params params;
+  char socket[160];
+  const char *environment[2];
+  struct slot slots[WORKERS_MAX];
+  unsigned count;
+  /* the loop's thread only: */
+  struct {
+    struct mover_task *first, **last;
+  } waiting; /* task->request holds the deadline meanwhile */
+  struct loop_timer *retry;
+  bool stopping;
+  void (*stopped)(void *arg);
+  void *stopped_arg;
+};
+
+/* ---- inbox: any thread ---- */
+
+static void submit(void *ctx, struct mover_task *task) {
+  struct workers *workers = ctx;
+  task->next = NULL;
+  LOCK_SCOPE(&workers->lock);
+  *workers->tasks_last = task;
+  workers->tasks_last = &task->next;
+  loop_post(workers->params.loop, &workers->wake);
+}
+
+static void drop(void *ctx, struct mover_drop *drop) {
+  struct workers *workers = ctx;
+  drop->next = NULL;
+  LOCK_SCOPE(&workers->lock);
+  *workers->drops_last = drop;
+  workers->drops_last = &drop->next;
+  loop_post(workers->params.loop, &workers->wake);
+}
+
+static void post(struct workers *workers, const struct message *what) {
+  struct message *message = malloc(sizeof *message);
+  if (!message)
+    return;
+  *message = *what;
+  message->next = NULL;
+  LOCK_SCOPE(&workers->lock);
+  *workers->messages_last = message;
+  workers->messages_last = &message->next;
+  loop_post(workers->params.loop, &workers->wake);
+}
+
+static void cancel(void *ctx, uint64_t subject) {
+  post(ctx, &(struct message){.kind = MESSAGE_CANCEL, .subject = subject});
+}
+
+static void thresholds(void *ctx, const struct pressure_thresholds *values) {
+  post(ctx, &(struct message){.kind = MESSAGE_THRESHOLDS, .thresholds = *values});
+}
+
+static enum status restart(void *ctx, const char *name) {
+  struct workers *workers = ctx;
+  struct message message = {.kind = MESSAGE_RESTART};
+  for (unsigned i = 0; i < workers->count; i++) {
+    if (strcmp(workers->slots[i].command.name, name))
+      continue;
+    snprintf(message.worker, sizeof message.worker, "%s", name);
+    post(workers, &message);
+    return STATUS_OK;
+  }
+  return STATUS_WORKER_NOT_FOUND;
+}
+
+static uint32_t list(void *ctx, struct view_worker *out, uint32_t max) {
+  struct workers *workers = ctx;
+  LOCK_SCOPE(&workers->lock);
+  uint32_t count = workers->count < max ? workers->count : max;
+  memcpy(out, workers->views, count * sizeof *out);
+  return count;
+}
+
+const struct mover_table *workers_table(void) {
+  static const struct mover_table table = {.submit = submit,
+                                           .cancel = cancel,
+                                           .drop = drop,
+                                           .thresholds = thresholds,
+                                           .list = list,
+                                           .restart = restart};
+  return &table;
+}
+
+/* ---- tasks: the loop's thread ---- */
+
+static const char *capability(enum mover_action action) {
+  static const char *const names[] = {[MOVER_TRANSFER] = "memory.transfer",
+                                      [MOVER_COPY] = "memory.copy",
+                                      [MOVER_FILL] = "memory.fill",
+                                      [MOVER_DEFRAGMENT] = "memory.defragment",
+                                      [MOVER_CLEAR] = "memory.clear"};
+  return names[action];
+}
+
+/* Only our own worker knows our devices; the least loaded one that can. */
+static struct worker *choose(struct workers *workers, const struct mover_task *task) {
+  struct worker *worker = workers->params.own ? workers->slots[0].worker : NULL;
+  return worker && worker_ready(worker) && worker_can(worker, capability(task->action)) ? worker
+                                                                                        : NULL;
+}
+
+static bool coming(const struct workers *workers) {
+  return !workers->stopping && workers->params.own &&
+         (worker_coming(workers->slots[0].worker) || worker_ready(workers->slots[0].worker));
+}
+
+static void refuse(struct mover_task *task, const char *why) {
+  problem_set(&task->problem, STATUS_WORKER_UNAVAILABLE, "%s", why);
+  task->done(task);
+}
+
+static void wait(struct workers *workers, struct mover_task *task) {
+  task->next = NULL;
+  *workers->waiting.last = task;
+  workers->waiting.last = &task->next;
+  loop_timer_start(workers->retry, WORKERS_RETRY_MS, 0);
+}
+
+/* Sent, waiting, or refused. */
+static void offer(struct workers *workers, struct mover_task *task) {
+  struct worker *worker = choose(workers, task);
+  if (task->cancelled) {
+    problem_set(&task->problem, STATUS_CANCELLED, "cancelled before the first byte");
+    task->done(task);
+    return;
+  }
+  if (worker && worker_submit(worker, task))
+    return;
+  if (!coming(workers))
+    refuse(task, "no worker runs that could move bytes (see --no-worker)");
+  else if (clock_now() >= task->request)
+    refuse(task, "the worker did not become ready in time");
+  else
+    wait(workers, task);
+}
+
+static void offer_waiting(void *arg) {
+  struct workers *workers = arg;
+  struct mover_task *task = workers->waiting.first, *next;
+  workers->waiting.first = NULL;
+  workers->waiting.last = &workers->waiting.first;
+  for (; task; task = next) {
+    next = task->next;
+    offer(workers, task);
+  }
+}
+
+/* ---- clear: every worker is asked, one answer is made of theirs ---- */
+
+struct clearing {
+  struct mover_task tasks[WORKERS_MAX];
+  struct mover_task *asked;
+  unsigned waiting;
+};
+
+static void clear_part_done(struct clearing *clearing) {
+  if (--clearing->waiting)
+    return;
+  struct mover_task *asked = clearing->asked;
+  free(clearing);
+  asked->done(asked);
+}
+
+static void cleared(struct mover_task *task) {
+  struct clearing *clearing = (struct clearing *)(uintptr_t)task->subject;
+  struct mover_task *asked = clearing->asked;
+  if (!task->problem.status && asked->cleared_count < WORKERS_MAX) {
+    snprintf(asked->cleared[asked->cleared_count].id, sizeof asked->cleared[0].id, "%s",
+             task->worker);
+    asked->cleared[asked->cleared_count++].bytes = task->bytes;
+  }
+  clear_part_done(clearing);
+}
+
+static void clear(struct workers *workers, struct mover_task *task) {
+  struct clearing *clearing = calloc(1, sizeof *clearing);
+  if (!clearing) {
+    task->done(task);
+    return;
+  }
+  clearing->asked = task;
+  clearing->waiting = 1;
+  for (unsigned i = 0; i < workers->count; i++) {
+    struct mover_task *part = &clearing->tasks[i];
+    if (!worker_can(workers->slots[i].worker, capability(MOVER_CLEAR)))
+      continue;
+    *part = (struct mover_task){
+        .action = MOVER_CLEAR, .subject = (uint64_t)(uintptr_t)clearing, .done = cleared};
+    memcpy(part->worker, workers->slots[i].command.name, sizeof part->worker);
+    clearing->waiting++;
+    if (!worker_submit(workers->slots[i].worker, part))
+      clearing->waiting--;
+  }
+  clear_part_done(clearing);
+}
+
+/* ---- drops ---- */
+
+static void one_dropped(struct mover_drop *drop) {
+  if (!--drop->waiting)
+    drop->done(drop);
+}
+
+static void drop_everywhere(struct workers *workers, struct mover_drop *drop) {
+  drop->waiting = 1;
+  for (unsigned i = 0; i < workers->count; i++) {
+    drop->waiting++;
+    if (!worker_drop(workers->slots[i].worker, drop, one_dropped))
+      drop->waiting--;
+  }
+  one_dropped(drop);
+}
+
+/* ---- messages ---- */
+
+static void cancel_subject(struct workers *workers, uint64_t subject) {
+  for (struct mover_task *task = workers->waiting.first; task; task = task->next)
+    if (task->subject == subject)
+      task->cancelled = true;
+  for (unsigned i = 0; i < workers->count; i++)
+    if (worker_cancel(workers->slots[i].worker, subject))
+      return;
+}
+
+static void hear(struct workers *workers, const struct message *message) {
+  if (message->kind == MESSAGE_CANCEL)
+    cancel_subject(workers, message->subject);
+  for (unsigned i = 0; i < workers->count; i++) {
+    struct slot *slot = &workers->slots[i];
+    if (message->kind == MESSAGE_THRESHOLDS)
+      worker_thresholds(slot->worker, &message->thresholds);
+    if (message->kind == MESSAGE_RESTART && !strcmp(slot->command.name, message->worker))
+      worker_restart(slot->worker);
+  }
+}
+
+static void wake(struct task *task) {
+  struct workers *workers = (struct workers *)task;
+  lock_take(&workers->lock);
+  struct mover_task *tasks = workers->tasks;
+  struct mover_drop *drops = workers->drops;
+  struct message *messages = workers->messages;
+  workers->tasks = NULL;
+  workers->drops = NULL;
+  workers->messages = NULL;
+  workers->tasks_last = &workers->tasks;
+  workers->drops_last = &workers->drops;
+  workers->messages_last = &workers->messages;
+  lock_give(&workers->lock);
+  for (struct mover_task *next; tasks; tasks = next) {
+    next = tasks->next;
+    tasks->request = clock_now() + WORKERS_WAIT_NS;
+    if (tasks->action == MOVER_CLEAR)
+      clear(workers, tasks);
+    else
+      offer(workers, tasks);
+  }
+  for (struct message *next; messages; messages = next) {
+    next = messages->next;
+    hear(workers, messages);
+    free(messages);
+  }
+  for (struct mover_drop *next; drops; drops = next) {
+    next = drops->next;
+    drop_everywhere(workers, drops);
+  }
+}
+
+/* ---- life ---- */
+
+static void finish_stop(struct workers *workers) {
+  for (unsigned i = 0; i < workers->count; i++)
+    if (!worker_ended(workers->slots[i].worker))
+      return;
+  void (*stopped)(void *arg) = workers->stopped;
+  workers->stopped = NULL;
+  if (stopped)
+    stopped(workers->stopped_arg);
+}
+
+/* Some worker's state changed: new views, and perhaps room for what waits. */
+static void changed(void *arg) {
+  struct workers *workers = arg;
+  lock_take(&workers->lock);
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_view(workers->slots[i].worker, &workers->views[i]);
+  lock_give(&workers->lock);
+  if (workers->waiting.first)
+    loop_timer_start(workers->retry, 0, 0);
+  if (workers->stopping)
+    finish_stop(workers);
+}
+
+static enum status add(struct workers *workers, const struct workers_command *command,
+                       struct problem *problem) {
+  struct slot *slot = &workers->slots[workers->count];
+  slot->command = *command;
+  unsigned words = 0;
+  char *rest = slot->command.command;
+  for (char *word; (word = strtok_r(rest, " \t", &rest));) {
+    if (words == WORKERS_WORDS)
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s: more than %d words",
+                         command->name, WORKERS_WORDS);
+    slot->words[words++] = word;
+  }
+  if (!words)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s has no command", command->name);
+  const struct workers_params *params = &workers->params;
+  struct worker_params how = {
+      .loop = params->loop,
+      .events = params->events,
+      .name = slot->command.name,
+      .argv = (const char *const *)slot->words,
+      .environment = workers->environment,
+      .initialize = {params->devices, params->device_count, params->thresholds},
+      .changed = changed,
+      .arg = workers};
+  if (worker_create(&how, &slot->worker))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  workers->count++;
+  return STATUS_OK;
+}
+
+static enum status add_all(struct workers *workers, struct problem *problem) {
+  const struct workers_params *params = &workers->params;
+  enum status status = STATUS_OK;
+  if (params->own) {
+    struct workers_command own = {.name = "host"};
+    snprintf(own.command, sizeof own.command, "%s", params->own);
+    status = add(workers, &own, problem);
+  }
+  for (unsigned i = 0; !status && i < params->command_count; i++) {
+    if (workers->count == WORKERS_MAX)
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX);
+    status = add(workers, &params->commands[i], problem);
+  }
+  return status;
+}
+
+enum status workers_create(const struct workers_params *params, struct workers **out,
+                           struct problem *problem) {
+  struct workers *workers = calloc(1, sizeof *workers);
+  if (!workers)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  lock_init(&workers->lock, LOCK_RANK_DOOR, "workers");
+  workers->params = *params;
+  workers->wake.run = wake;
+  workers->tasks_last = &workers->tasks;
+  workers->drops_last = &workers->drops;
+  workers->messages_last = &workers->messages;
+  workers->waiting.last = &workers->waiting.first;
+  snprintf(workers->socket, sizeof workers->socket, "MEMKEEP_SOCKET=%s", params->socket);
+  workers->environment[0] = workers->socket;
+  enum status status = loop_timer(params->loop, offer_waiting, workers, &workers->retry);
+  if (status)
+    problem_set(problem, status, "not enough memory to start");
+  else
+    status = add_all(workers, problem);
+  if (status) {
+    workers_free(workers);
+    return status;
+  }
+  *out = workers;
+  return STATUS_OK;
+}
+
+void workers_start(struct workers *workers) {
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_start(workers->slots[i].worker);
+}
+
+void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void *arg), void *arg) {
+  workers->stopping = true;
+  workers->stopped = done;
+  workers->stopped_arg = arg;
+  offer_waiting(workers);
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_stop(workers->slots[i].worker, grace_ms);
+  finish_stop(workers);
+}
+
+void workers_free(struct workers *workers) {
+  if (!workers)
+    return;
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_free(workers->slots[i].worker);
+  loop_timer_free(workers->retry);
+  lock_done(&workers->lock);
+  free(workers);
+}

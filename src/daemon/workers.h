@@ -1,0 +1,45 @@
+/*
+ * workers: all worker processes, and the service's mover table over them. Tasks may be given from
+ * any thread; everything happens on the loop's.
+ */
+#ifndef DAEMON_WORKERS_H
+#define DAEMON_WORKERS_H
+
+#include "base/loop.h"
+#include "base/problem.h"
+#include "device/spec.h"
+#include "memory/pressure.h"
+#include "service/mover.h"
+
+struct workers;
+struct events;
+
+#define WORKERS_MAX VIEW_WORKERS
+
+struct workers_command {
+  char name[40];
+  char command[512]; /* split at blanks; no shell */
+};
+struct workers_params {
+  struct loop *loop;
+  struct events *events;
+  const char *own;    /* path of memkeep-worker; NULL: none is started */
+  const char *socket; /* MEMKEEP_SOCKET for them */
+  const struct workers_command *commands;
+  unsigned command_count;
+  const struct spec *devices;
+  unsigned device_count;
+  struct pressure_thresholds thresholds;
+};
+
+enum status workers_create(const struct workers_params *params, struct workers **out,
+                           struct problem *problem);
+void workers_start(struct workers *workers);
+/* The table to give to the service; ctx is the struct workers. */
+const struct mover_table *workers_table(void);
+/* Ends them all; done(arg) on the loop when they are gone, at the latest after grace_ms and
+ * SIGKILL. */
+void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void *arg), void *arg);
+void workers_free(struct workers *workers);
+
+#endif
