@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
+
+    bench/run.py [PART…]     parts: span http million transfer footprint defragment (default: all)
+
+The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
+the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(SOURCE / "tests/e2e"))
+
+from doors import request_bytes  # noqa: E402
+from harness import GIB, KIB, MEMORY, MIB, Daemon, wait_until  # noqa: E402
+
+BENCH = Path(os.environ.get("MEMKEEP_BIN", SOURCE / "build/bin")).parent / "bench"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER, LOAD = {CORES[0]}, {CORES[-1]}
+ROUNDS, SECONDS = 3, 4
+MILLION = 1_000_000
+missed = []
+
+
+def line(name, value, unit, floor=None, beside=""):
+    """One figure; `floor` is (">=", 0.6) or ("<=", 350)."""
+    verdict = ""
+    if floor:
+        holds = value >= floor[1] if floor[0] == ">=" else value <= floor[1]
+        verdict = f"{'ok' if holds else 'MISSED'}  ({floor[0]} {floor[1]:g})"
+        if not holds:
+            missed.append(name)
+    print(f"  {name:<44} {value:>11.4g} {unit:<10} {verdict:<22} {beside}", flush=True)
+
+
+def program(name, *words):
+    """The figures that a bench program prints."""
+    output = subprocess.run([str(BENCH / name), *words], check=True, capture_output=True, text=True).stdout
+    return {key: float(value) for key, value in re.findall(r"^([\w.]+)=(\S+)$", output, re.M)}
+
+
+def pin(pid, cores):
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
+def wrk(port, path="/", script=None, seconds=SECONDS, connections=32):
+    """(requests per second, p99 in ms) of one run over keep-alive."""
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    words += ["-s", str(SOURCE / "bench" / script)] if script else []
+    output = subprocess.run([*words, f"http://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True,
+                            preexec_fn=lambda: os.sched_setaffinity(0, LOAD)).stdout
+    if failed := re.search(r"Non-2xx.*", output):
+        raise AssertionError(f"{path}: {failed[0]}")
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
+    value, unit = re.search(r"99%\s+([\d.]+)(\w+)", output).groups()
+    return rate, float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+
+class Fixed:
+    """The peer: the same library, a fixed body."""
+
+    def __init__(self, size):
+        self.process = subprocess.Popen([str(BENCH / "bench_http"), str(size)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        pin(self.process.pid, SERVER)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate()
+
+
+class Bench:
+    """A daemon for one part."""
+
+    def __init__(self, *flags, devices):
+        self.daemon = Daemon(*flags, devices=devices)
+
+    def __enter__(self):
+        return self.daemon
+
+    def __exit__(self, *_):
+        self.daemon.close()
+
+
+def data(answer):
+    assert answer.status == 200, answer.body
+    return answer.data
+
+
+def allocate(daemon, size, device):
+    return data(daemon.post(f"{MEMORY}/allocations/allocate/{device}", {"sizeBytes": size}))["allocation"]
+
+
+def free_all(daemon):
+    return data(daemon.http.request("POST", f"{MEMORY}/operations/clear?timeout=600",
+                                    {"scope": "all", "force": True}, timeout=620))
+
+
+def touch(daemon, size):
+    """Lets the machine give this much memory once, and takes it back."""
+    allocation = allocate(daemon, size, "host:0")
+    data(daemon.post(f"{MEMORY}/operations/fill", {"allocationId": allocation["allocationId"], "value": 1}))
+    data(daemon.delete(f"{MEMORY}/allocations/{allocation['allocationId']}"))
+
+
+def medians(*measures):
+    """Runs the measures by turns, ROUNDS times; the median of each (rates and latencies apart)."""
+    results = [[] for _ in measures]
+    for _ in range(ROUNDS):
+        for measure, found in zip(measures, results):
+            found.append(measure())
+    return [tuple(statistics.median(column) for column in zip(*found)) for found in results]
+
+
+def span():
+    figures = program("bench_span")
+    beside = f"a random access here: {figures['span.machine_random_access_ns']:.0f} ns"
+    line("span: free one of 1M + take, median", figures["span.free_take_median_ns"], "ns", ("<=", 350), beside)
+    line("span: free one of 1M + take, p99", figures["span.free_take_p99_ns"], "ns", ("<=", 1200))
+    line("span: take and free the same block", figures["span.same_block_ns"], "ns", ("<=", 50))
+
+
+def http():
+    with Bench(devices=("host:0=8GiB",)) as daemon:
+        pin(daemon.pid, SERVER)
+        status = f"{MEMORY}/status"
+        with Fixed(len(json.dumps(daemon.get(status).body, separators=(",", ":")))) as fixed:
+            base, get, pairs = medians(lambda: wrk(fixed.port), lambda: wrk(daemon.port, status),
+                                       lambda: wrk(daemon.port, script="allocate_free.lua"))
+    line("http: fixed body, the same library", base[0], "req/s")
+    line("http: GET status / fixed body", get[0] / base[0], "", (">=", 0.6), f"{get[0]:.0f} req/s")
+    line("http: GET status, p99 at 32 connections", get[1], "ms", ("<=", 2))
+    line("http: POST + DELETE of 4 KiB / fixed body", pairs[0] / base[0], "", (">=", 0.35), f"{pairs[0]:.0f} req/s")
+
+
+def active(daemon):
+    return data(daemon.get(f"{MEMORY}/status"))["activeAllocations"]
+
+
+def live(daemon, count):
+    """Allocates 4 KiB until so many are alive; a pipelined connection tops up what wrk left."""
+    while count - active(daemon) > 50_000:
+        missing = count - active(daemon)
+        wrk(daemon.port, script="allocate.lua", seconds=max(1, min(10, missing // 100_000)))
+    request = request_bytes("POST", f"{MEMORY}/allocations/allocate/host:0", b'{"sizeBytes":4096}')
+    with daemon.raw(timeout=120) as raw:
+        for _ in range(max(0, count - active(daemon)) // 500):
+            raw.send(request * 500)
+            for _ in range(500):
+                assert raw.answer().status == 200
+
+
+def rss(pid):
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M)[1]) * KIB
+
+
+def million():
+    with Bench(devices=("host:0=16GiB",)) as daemon:
+        pin(daemon.pid, SERVER)
+        idle = rss(daemon.pid)
+        live(daemon, 1000)
+        few = [wrk(daemon.port, script="allocate_free.lua")[0] for _ in range(ROUNDS)]
+        base = rss(daemon.pid)
+        live(daemon, MILLION)
+        count = active(daemon)
+        bytes_each = (rss(daemon.pid) - base) / (count - 1000)
+        many = [wrk(daemon.port, script="allocate_free.lua")[0] for _ in range(ROUNDS)]
+        listing = wrk(daemon.port, f"{MEMORY}/allocations?limit=100", seconds=2)
+    line("million: POST + DELETE at 1M / at 1,000 live", statistics.median(many) / statistics.median(few), "",
+         (">=", 0.7), f"{statistics.median(many):.0f} req/s at {count:,}")
+    line("million: daemon's bytes per live allocation", bytes_each, "B", ("<=", 300),
+         f"idle {idle / MIB:.1f} MiB")
+    line("million: a page of 100 allocations", listing[0], "req/s")
+
+
+def transfer():
+    with Bench(devices=("host:0=4GiB", "host:1=4GiB")) as daemon:
+        touch(daemon, 3 * GIB)
+        source, target = allocate(daemon, GIB, "host:0"), allocate(daemon, GIB, "host:0")
+        for allocation in (source, target):
+            data(daemon.post(f"{MEMORY}/operations/fill", {"allocationId": allocation["allocationId"], "value": 7}))
+
+        def gib(answer, start):
+            data(answer)
+            return GIB / GIB / (time.monotonic() - start)
+
+        def move(verify):
+            start = time.monotonic()
+            answer = daemon.post(f"{MEMORY}/transfer", {
+                "sourceDeviceId": "host:0", "targetDeviceId": "host:1", "allocationId": source["allocationId"],
+                "verify": verify, "wait": True})
+            rate = gib(answer, start)
+            data(daemon.delete(f"{MEMORY}/allocations/{answer.data['targetAllocationId']}"))
+            return (rate,)
+
+        def copy(verify):
+            start = time.monotonic()
+            return (gib(daemon.post(f"{MEMORY}/operations/copy", {
+                "sourceAllocationId": source["allocationId"], "targetAllocationId": target["allocationId"],
+                "verify": verify}), start),)
+
+        def peer():
+            figures = program("bench_memcpy")
+            return figures["memcpy.fresh_memfd"], figures["memcpy.touched"]
+
+        (fresh, touched), *rates = medians(peer, lambda: move(False), lambda: move(True), lambda: copy(False),
+                                           lambda: copy(True))
+    moved, moved_verified, copied, copied_verified = (rate for (rate,) in rates)
+    line("transfer: memcpy into a fresh memfd", fresh, "GiB/s")
+    line("transfer: memcpy between touched memory", touched, "GiB/s")
+    line("transfer: 1 GiB host to host / memcpy fresh", moved / fresh, "", (">=", 1.5), f"{moved:.2f} GiB/s")
+    line("transfer: the same, verified", moved_verified / fresh, "", (">=", 0.5), f"{moved_verified:.2f} GiB/s")
+    line("transfer: copy / memcpy touched", copied / touched, "", (">=", 0.85), f"{copied:.2f} GiB/s")
+    line("transfer: the same, verified", copied_verified / touched, "", (">=", 0.5), f"{copied_verified:.2f} GiB/s")
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def footprint():
+    starts = []
+    for _ in range(2 * ROUNDS + 1):
+        daemon = Daemon(start=False)
+        began = time.monotonic()
+        daemon.spawn()
+        while not (daemon.runtime / "memkeepd.json").exists():
+            time.sleep(0.001)
+        starts.append((time.monotonic() - began) * 1e3)
+        daemon.facts = json.loads((daemon.runtime / "memkeepd.json").read_text())
+        daemon.close()
+    line("footprint: start to ready", statistics.median(starts), "ms", ("<=", 100))
+    with Bench(devices=()) as daemon:
+        wait_until(lambda: data(daemon.get(f"{MEMORY}/status"))["workers"]["healthy"], "the worker")
+        daemon.get(f"{MEMORY}/status")
+        before, began = cpu_seconds(daemon.pid), time.monotonic()
+        time.sleep(20)  # this is the measurement: what it does when nobody asks
+        used = 100 * (cpu_seconds(daemon.pid) - before) / (time.monotonic() - began)
+        line("footprint: resident memory, idle", rss(daemon.pid) / MIB, "MiB", ("<=", 12))
+        line("footprint: idle CPU over 20 s", used, "%", ("<=", 0.2))
+
+
+def defragment():
+    count, size = 100_000, 16 * KIB
+    with Bench(devices=("host:0=4GiB",)) as daemon, daemon.raw(timeout=120) as raw:
+        def pipelined(requests):
+            for start in range(0, len(requests), 500):
+                batch = requests[start:start + 500]
+                raw.send(b"".join(batch))
+                yield from (data(raw.answer()) for _ in batch)
+
+        body = json.dumps({"sizeBytes": size, "commit": True}).encode()
+        make = request_bytes("POST", f"{MEMORY}/allocations/allocate/host:0", body)
+        ids = [made["allocation"]["allocationId"] for made in pipelined([make] * count)]
+        for _ in pipelined([request_bytes("DELETE", f"{MEMORY}/allocations/{name}") for name in ids[::2]]):
+            pass
+        before, resident = data(daemon.get(f"{MEMORY}/status/host:0")), daemon.resident()
+        answer = daemon.http.request("POST", f"{MEMORY}/operations/defragment?timeout=300", {"strategy": "thorough"},
+                                     timeout=320)
+        after, moved = data(daemon.get(f"{MEMORY}/status/host:0")), data(answer)
+        line("defragment: every second of 100,000 freed", before["fragmentationPercent"], "%", (">=", 45))
+        line("defragment: afterwards", after["fragmentationPercent"], "%", ("<=", 3),
+             f"{moved['defragmentedBytes'] / MIB:.0f} MiB moved in {moved['defragmentationTimeMs']:.0f} ms")
+        line("defragment: the kernel got back / freed", (resident - daemon.resident()) / (count / 2 * size), "",
+             (">=", 0.9))
+
+
+PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment)}
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{cpu[1] if cpu else '?'}, {len(CORES)} cores, load {os.getloadavg()[0]:.1f}, kernel {os.uname().release}"
+
+
+def main():
+    names = sys.argv[1:] or list(PARTS)
+    if unknown := set(names) - set(PARTS):
+        sys.exit(f"bench: no such part: {', '.join(unknown)} (there are: {' '.join(PARTS)})")
+    print(f"bench: {machine()}")
+    for name in names:
+        PARTS[name]()
+    print(f"bench: {len(missed)} missed: {', '.join(missed)}" if missed else "bench: all floors hold")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
