@@ -18,14 +18,18 @@
 #include "base/units.h"
 #include "memory/slab.h"
 
-#define STATE_LEDGER_AHEAD 4096 /* 80 ms of the fastest allocator measured; growing takes a few */
+#define STATE_LEDGER_AHEAD                                                                         \
+  8192 /* 80 ms of 100,000 allocations a second; growing takes a few ms                            \
+        */
 
 enum status state_find_device(const struct service *s, const char *name, uint32_t *index,
                               struct problem *problem) {
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct device_info *info = s->devices[i].info;
-    if (strcmp(name, info->id) && (!info->uuid[0] || strcasecmp(name, info->uuid)) &&
-        (!info->pci[0] || strcasecmp(name, info->pci)))
+    bool named = strcmp(name, info->id) == 0 ||
+                 (info->uuid[0] && strcasecmp(name, info->uuid) == 0) ||
+                 (info->pci[0] && strcasecmp(name, info->pci) == 0);
+    if (!named)
       continue;
     *index = i;
     return STATUS_OK;
@@ -76,15 +80,16 @@ static bool owner_is(const struct state_owner *owner, uint32_t domain, int32_t p
   return owner->domain == domain && owner->pid == pid && owner->pid_start == start && !owner->dead;
 }
 
+static uint32_t *owner_bucket(struct service *s, uint32_t domain, int32_t pid) {
+  uint64_t mixed = ((uint64_t)domain << 32 | (uint32_t)pid) * UINT64_C(0x9e3779b97f4a7c15);
+  return &s->owner_buckets[mixed >> 50];
+}
+
 static uint32_t owner_find(struct service *s, uint32_t domain, int32_t pid, uint64_t start) {
-  uint32_t recent = s->domains[domain].recent;
-  if (recent && owner_is(state_owner(s, recent), domain, pid, start))
-    return recent;
-  const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0);
-  for (; entry; entry = idmap_next(&s->owner_ids, entry->id))
-    if (owner_is(state_owner(s, entry->value), domain, pid, start))
-      return entry->value;
-  return 0;
+  uint32_t index = *owner_bucket(s, domain, pid);
+  while (index && !owner_is(state_owner(s, index), domain, pid, start))
+    index = state_owner(s, index)->next;
+  return index;
 }
 
 static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint64_t start) {
@@ -108,11 +113,26 @@ static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint
     pool_give(&s->owners, index);
     return 0;
   }
-  if (idmap_append(&s->owner_ids, owner->id, index))
-    return index;
+  if (!idmap_append(&s->owner_ids, owner->id, index)) {
+    ledger_drop(s->ledger, owner->slot);
+    pool_give(&s->owners, index);
+    return 0;
+  }
+  uint32_t *bucket = owner_bucket(s, domain, pid);
+  owner->next = *bucket;
+  *bucket = index;
+  return index;
+}
+
+void state_owner_forget(struct service *s, uint32_t index) {
+  struct state_owner *owner = state_owner(s, index);
+  uint32_t *link = owner_bucket(s, owner->domain, owner->pid);
+  while (*link != index)
+    link = &state_owner(s, *link)->next;
+  *link = owner->next;
+  idmap_erase(&s->owner_ids, owner->id);
   ledger_drop(s->ledger, owner->slot);
   pool_give(&s->owners, index);
-  return 0;
 }
 
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
@@ -121,11 +141,7 @@ uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t 
   if (domain == UINT32_MAX)
     return 0;
   uint32_t owner = owner_find(s, domain, pid, pid_start);
-  if (!owner)
-    owner = owner_make(s, domain, pid, pid_start);
-  if (owner)
-    s->domains[domain].recent = owner;
-  return owner;
+  return owner ? owner : owner_make(s, domain, pid, pid_start);
 }
 
 /* What all host devices together may still promise: available RAM less what was promised and not
@@ -226,16 +242,14 @@ void state_pressure(struct service *s) {
   level_moves(&s->pressure, &s->thresholds, worst);
 }
 
-static enum view_alloc_status status_of(const struct state_alloc *alloc,
-                                        const struct state_segment *segment,
-                                        const struct state_owner *owner) {
-  if (segment->share.kind == SHARE_NONE)
+enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc) {
+  if (state_segment(s, alloc->segment)->share.kind == SHARE_NONE)
     return VIEW_LOST;
   if (alloc->moving)
     return VIEW_MOVING;
   if (alloc->busy)
     return VIEW_BUSY;
-  return owner->dead ? VIEW_ORPHANED : VIEW_ACTIVE;
+  return state_owner(s, alloc->owner)->dead ? VIEW_ORPHANED : VIEW_ACTIVE;
 }
 
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out) {
@@ -256,7 +270,7 @@ void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc
   out->share = facts->flags & STATE_SHARE_WRITE  ? VIEW_SHARE_WRITE
                : facts->flags & STATE_SHARE_READ ? VIEW_SHARE_READ
                                                  : VIEW_SHARE_NONE;
-  out->status = status_of(alloc, segment, owner);
+  out->status = state_status(s, alloc);
   out->owner = (struct view_owner){.kind = owner->kind, .id = owner->id, .pid = owner->pid};
   memcpy(out->owner.name, owner->name, sizeof out->owner.name);
   memcpy(out->domain, s->domains[owner->domain].name, sizeof out->domain);
@@ -287,7 +301,8 @@ void state_alloc_event(struct service *s, uint32_t index, enum events_type type,
   alloc->last_event = events_add(s->events, &event);
 }
 
-/* Growing takes a system call, so the reaper does it, ahead of need. */
+/* Growing takes a system call of a few ms, so the decision thread does it, ahead of need: the
+ * reaper may be busy with gigabytes. */
 struct ledger_growth {
   struct task task;
   struct service *service;
@@ -319,5 +334,5 @@ void state_ledger_ahead(struct service *s) {
   growth->service = s;
   growth->records = 2 * STATE_LEDGER_AHEAD + live / 2;
   s->ledger_growing = true;
-  queue_post(s->reaper, &growth->task);
+  queue_post(s->decision, &growth->task);
 }

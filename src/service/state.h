@@ -29,6 +29,8 @@
   3600 /* one a second for the longest window before there is a history on disk */
 #define STATE_SIZES 16
 #define STATE_LIFETIMES 10
+#define STATE_OWNER_BUCKETS 16384
+#define STATE_HUNDRED_YEARS (UINT64_C(100) * 366 * 86400 * 1000000000)
 
 enum {
   STATE_PERSISTENT = 1,
@@ -46,9 +48,10 @@ struct state_alloc {
   uint32_t segment, owner;
   uint32_t key_next;  /* chain of the idempotency table */
   uint32_t text_slot; /* first ledger record of the label, 0: none */
+  uint32_t lease;     /* its place among the expiries, 0: it has none */
   uint16_t attachments;
-  uint8_t busy; /* copies, fills and transfers that touch it now */
-  uint8_t moving;
+  uint16_t busy : 15; /* copies, fills and transfers that touch it now */
+  uint16_t moving : 1;
 };
 
 struct state_segment {
@@ -60,7 +63,7 @@ struct state_segment {
   uint32_t blocks;
   uint32_t next, previous;           /* of the device, by rising id */
   uint32_t slab_next, slab_previous; /* of the owner's slabs on the device */
-  struct space_leaving *leaving;     /* what its release will need, so that releasing cannot fail */
+  struct segment_leaving *leaving;   /* what its release will need, so that releasing cannot fail */
   bool sent;                         /* a worker may have it mapped */
   bool fresh;  /* a slab in which no block was ever freed: its free ranges are as the device made
                   them */
@@ -72,10 +75,11 @@ struct state_owner {
   enum view_owner_kind kind;
   int32_t pid;
   bool dead; /* the process is gone */
-  bool watched;
   uint32_t domain, slot, allocations;
-  uint32_t growing;         /* segments being made for it */
-  struct os_process *watch; /* of its process; loop thread only */
+  uint32_t growing; /* segments being made for it */
+  uint32_t held;    /* work under way that will make an allocation of it, or goes through its own */
+  uint32_t next;    /* chain of the table of owners */
+  struct lease_watching *watching; /* of its process */
   char name[40];
   uint32_t slabs[VIEW_DEVICES];
   uint32_t empty[VIEW_DEVICES]; /* how many of them are */
@@ -85,7 +89,6 @@ struct state_owner {
 struct state_domain {
   uint32_t number; /* caller.domain */
   char name[40];
-  uint32_t recent; /* the owner that was asked for last */
   uint64_t bytes, allocations;
   uint64_t max_bytes, max_allocations; /* UINT64_MAX: no quota */
 };
@@ -145,6 +148,7 @@ struct service {
   struct idmap alloc_ids, segment_ids, owner_ids;
   struct state_domain domains[STATE_DOMAINS];
   uint32_t domain_count, max_segments;
+  uint32_t owner_buckets[STATE_OWNER_BUCKETS]; /* owners by domain and process */
   struct pressure_thresholds thresholds;
   struct view_pressure pressure;
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
@@ -154,6 +158,7 @@ struct service {
   struct job_table *jobs;     /* job.c */
   struct space_grow *growing; /* segments being made: space.c */
   uint32_t growing_count;
+  uint32_t making;         /* allocations whose answer comes later: making.c */
   struct sampler *sampler; /* sampler.c */
   bool ledger_growing, stopping;
 };
@@ -182,9 +187,11 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
 uint32_t state_domain_of(struct service *s, const struct caller *caller);
 
 /* An owner record for the caller (pid 0) or for a process; made when new, 0 when there is no room.
- */
+ * lease_owner also watches the process. */
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
                         uint64_t pid_start);
+/* Its record and its entries in the tables go; nothing of it may be left. */
+void state_owner_forget(struct service *s, uint32_t index);
 /* Figures (contract 2, the table by backend). */
 uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);
@@ -199,11 +206,18 @@ void state_space_problem(const struct service *s, const struct state_device *dev
 void state_pressure(struct service *s);
 uint32_t state_percent(const struct service *s, const struct state_device *device);
 
+enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc);
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out);
 /* One event about an allocation, chained to its earlier ones. */
-void state_alloc_event(struct service *s, uint32_t alloc, enum events_type type,
+void state_alloc_event(struct service *s, uint32_t index, enum events_type type,
                        const char *correlation);
 /* Keeps free slots in the ledger ahead of need. */
 void state_ledger_ahead(struct service *s);
+
+/* A user's number of seconds (or whatever a unit is) as nanoseconds, a hundred years at most, so
+ * that a sum with a clock never wraps. Needs no lock. */
+static inline uint64_t state_ns(uint64_t count, uint64_t unit_ns) {
+  return count > STATE_HUNDRED_YEARS / unit_ns ? STATE_HUNDRED_YEARS : count * unit_ns;
+}
 
 #endif
