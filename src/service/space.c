@@ -2,9 +2,9 @@
  * space: where blocks live. Small requests look through their owner's slabs; what fits none starts
  * a new segment:
  *
- *   reserve   device->pending += size          under the lock, so that nobody else is promised the
- * same bytes create    the device's owner thread        without it commit    segment record,
- * waiters served   under it
+ *   reserve  device->pending += size         under the lock: nobody else is promised these bytes
+ *   create   the device's owner thread       without it
+ *   commit   segment record, waiters served  under it
  *
  * Empty slabs that stand in the way of a reservation are released first; until the driver has them
  * back the new segment is `stalled`.
@@ -19,7 +19,10 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
+#include "service/segment.h"
 #include "service/waiting.h"
+
+#define SPACE_CACHED_PART 16 /* of a device's limit may stay with empty slabs */
 
 struct space_grow {
   struct device_call call;
@@ -27,137 +30,11 @@ struct space_grow {
   uint32_t device, owner;
   uint64_t size;
   uint64_t promised; /* to the waiters, slack for their alignment included */
+  enum status status;
   bool dedicated, stalled;
   struct space_waiter *first, **last;
   struct space_grow *next; /* of the service's list of growths */
 };
-
-/* A segment on its way back: the workers drop it, then the driver gets it. */
-struct space_leaving {
-  struct device_call call;
-  struct mover_drop drop;
-  struct service *service;
-  uint32_t device;
-  space_then_fn *then;
-  void *arg;
-};
-
-static void grow_ready(struct device_call *call);
-
-/* ---- books ---- */
-
-static void slab_link(struct service *s, uint32_t index) {
-  struct state_segment *segment = state_segment(s, index);
-  uint32_t *head = &state_owner(s, segment->owner)->slabs[segment->device];
-  segment->slab_previous = 0;
-  segment->slab_next = *head;
-  if (*head)
-    state_segment(s, *head)->slab_previous = index;
-  *head = index;
-}
-
-static void slab_unlink(struct service *s, uint32_t index) {
-  struct state_segment *segment = state_segment(s, index);
-  uint32_t *head = &state_owner(s, segment->owner)->slabs[segment->device];
-  if (segment->slab_previous)
-    state_segment(s, segment->slab_previous)->slab_next = segment->slab_next;
-  else
-    *head = segment->slab_next;
-  if (segment->slab_next)
-    state_segment(s, segment->slab_next)->slab_previous = segment->slab_previous;
-}
-
-/* The first block of a segment makes it committed, the last one that leaves makes it cached. */
-static void segment_fills(struct service *s, struct state_segment *segment, bool fills) {
-  struct state_device *device = &s->devices[segment->device];
-  struct state_owner *owner = state_owner(s, segment->owner);
-  uint64_t *from = fills ? &device->cached : &device->committed;
-  uint64_t *to = fills ? &device->committed : &device->cached;
-  *from -= segment->size;
-  *to += segment->size;
-  device->resident_cached = fills ? units_minus(device->resident_cached, segment->resident)
-                                  : device->resident_cached + segment->resident;
-  owner->committed[segment->device] += fills ? segment->size : -segment->size;
-  owner->empty[segment->device] += fills ? UINT32_MAX : 1;
-}
-
-static void book(struct service *s, const struct space *place, bool enters) {
-  struct state_segment *segment = state_segment(s, place->segment);
-  uint64_t change = enters ? place->size : -place->size;
-  segment->allocated += change;
-  s->devices[segment->device].allocated += change;
-}
-
-static uint32_t segment_add(struct service *s, struct space_grow *grow, struct span *span) {
-  struct space_leaving *leaving = calloc(1, sizeof *leaving);
-  uint32_t index = leaving ? pool_take(&s->segments) : 0;
-  if (!index) {
-    free(leaving);
-    return 0;
-  }
-  struct state_segment *segment = state_segment(s, index);
-  struct state_device *device = &s->devices[grow->device];
-  segment->id = ledger_next_id(s->ledger);
-  segment->size = grow->size;
-  segment->share = grow->call.share;
-  segment->span = span;
-  segment->device = grow->device;
-  segment->owner = grow->owner;
-  segment->domain = state_owner(s, grow->owner)->domain;
-  segment->fresh = true;
-  struct ledger_record record = {.kind = LEDGER_SEGMENT, .id = segment->id};
-  record.u.segment = (struct ledger_segment){.size_bytes = segment->size,
-                                             .created_boot_ns = clock_boot(),
-                                             .created_real_ns = clock_real(),
-                                             .device = grow->device,
-                                             .domain = s->domains[segment->domain].number,
-                                             .type = grow->dedicated,
-                                             .share_kind = (uint8_t)segment->share.kind,
-                                             .owner = state_owner(s, grow->owner)->id};
-  bool recorded = !ledger_put(s->ledger, &record, &segment->slot);
-  if (!recorded || !idmap_append(&s->segment_ids, segment->id, index)) {
-    if (recorded)
-      ledger_drop(s->ledger, segment->slot);
-    pool_give(&s->segments, index);
-    free(leaving);
-    return 0;
-  }
-  segment->leaving = leaving;
-  segment->previous = device->last;
-  if (device->last)
-    state_segment(s, device->last)->next = index;
-  else
-    device->first = index;
-  device->last = index;
-  device->segments++;
-  device->cached += segment->size;
-  state_owner(s, grow->owner)->empty[grow->device]++;
-  slab_link(s, index);
-  return index;
-}
-
-static void segment_remove(struct service *s, uint32_t index) {
-  struct state_segment *segment = state_segment(s, index);
-  struct state_device *device = &s->devices[segment->device];
-  if (segment->previous)
-    state_segment(s, segment->previous)->next = segment->next;
-  else
-    device->first = segment->next;
-  if (segment->next)
-    state_segment(s, segment->next)->previous = segment->previous;
-  else
-    device->last = segment->previous;
-  device->segments--;
-  device->cached -= segment->size;
-  device->resident_cached = units_minus(device->resident_cached, segment->resident);
-  device->resident = units_minus(device->resident, segment->resident);
-  state_owner(s, segment->owner)->empty[segment->device]--;
-  slab_unlink(s, index);
-  idmap_erase(&s->segment_ids, segment->id);
-  ledger_drop(s->ledger, segment->slot);
-  span_free(segment->span);
-  pool_give(&s->segments, index);
-}
 
 /* ---- taking ---- */
 
@@ -166,18 +43,16 @@ static bool take_in(struct service *s, struct space_waiter *waiter, uint32_t ind
   const struct space_want *want = &waiter->want;
   if (segment->closed || segment->size - segment->allocated < want->size)
     return false;
-  waiter->place = (struct space){.segment = index, .size = want->size};
-  if (segment->span) {
-    if (!span_may_fit(segment->span, want->size, want->alignment))
-      return false;
-    struct span_request request = {want->size, want->alignment, UINT32_MAX};
-    if (span_take(segment->span, &request, &waiter->place.node, &waiter->place.offset))
-      return false;
-  }
+  struct space place = {.segment = index, .size = want->size};
+  struct span_request request = {want->size, want->alignment, UINT32_MAX};
+  if (segment->span && (!span_may_fit(segment->span, want->size, want->alignment) ||
+                        span_take(segment->span, &request, &place.node, &place.offset)))
+    return false;
+  waiter->place = place;
   waiter->fresh = segment->fresh;
   if (!segment->blocks++)
     segment_fills(s, segment, true);
-  book(s, &waiter->place, true);
+  segment->allocated += want->size;
   return true;
 }
 
@@ -190,20 +65,17 @@ bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t 
     return false;
   if (!segment->blocks++)
     segment_fills(s, segment, true);
-  book(s, &place, true);
+  segment->allocated += size;
   *out = place;
   return true;
 }
 
 static bool take_slab(struct service *s, struct space_waiter *waiter) {
-  uint32_t *head = &state_owner(s, waiter->want.owner)->slabs[waiter->want.device];
-  for (uint32_t i = *head; i; i = state_segment(s, i)->slab_next) {
+  uint32_t i = state_owner(s, waiter->want.owner)->slabs[waiter->want.device];
+  for (; i; i = state_segment(s, i)->slab_next) {
     if (!state_segment(s, i)->span || !take_in(s, waiter, i))
       continue;
-    if (i != *head) { /* the next request of this owner most likely fits here too */
-      slab_unlink(s, i);
-      slab_link(s, i);
-    }
+    segment_first(s, i);
     return true;
   }
   return false;
@@ -254,11 +126,19 @@ static uint64_t growth_size(const struct service *s, const struct space_want *wa
   return units_up(size, granularity) <= room ? units_up(size, granularity) : 0;
 }
 
-static bool growth_fits(const struct state_device *device) {
+static bool growth_fits(const struct state_device *device, uint64_t releasing) {
   uint64_t top = units_min(device->limit, device->info->total_bytes);
-  return device->committed + device->cached + device->pending + device->releasing +
-             device->external <=
-         top;
+  return device->committed + device->cached + device->pending + releasing + device->external <= top;
+}
+
+/* Empty slabs go until what is pending will fit when they are gone. */
+static void make_room(struct service *s, uint32_t index) {
+  struct state_device *device = &s->devices[index];
+  for (uint32_t i = device->first, next; i && !growth_fits(device, 0); i = next) {
+    next = state_segment(s, i)->next;
+    if (!state_segment(s, i)->blocks)
+      segment_release(s, i, NULL, NULL);
+  }
 }
 
 static void growth_start(struct service *s, struct space_grow *grow) {
@@ -266,48 +146,12 @@ static void growth_start(struct service *s, struct space_grow *grow) {
   device_start(s->devices[grow->device].device, &grow->call);
 }
 
-enum status space_take(struct service *s, struct space_waiter *waiter, char reason[16]) {
-  const struct space_want *want = &waiter->want;
-  struct state_device *device = &s->devices[want->device];
-  waiter->service = s;
-  reason[0] = 0;
-  if (want->size > device->limit)
-    return STATUS_ALLOCATION_TOO_LARGE;
-  bool own = wants_own(s, want);
-  if (!own && take_slab(s, waiter))
-    return STATUS_OK;
-  struct space_grow *grow = own ? NULL : growth_with_room(s, want);
-  if (grow) {
-    growth_join(grow, waiter);
-    return STATUS_PENDING;
-  }
-  uint64_t size = growth_size(s, want);
-  bool crowded = s->segments.live + s->growing_count >= s->max_segments;
-  if (crowded)
-    snprintf(reason, 16, "segments");
-  if (!size || crowded || !(grow = calloc(1, sizeof *grow)))
-    return STATUS_INSUFFICIENT_MEMORY;
-  grow->call = (struct device_call){.action = DEVICE_CREATE, .size = size, .done = grow_ready};
-  grow->service = s;
-  grow->device = want->device;
-  grow->owner = want->owner;
-  grow->size = size;
-  grow->dedicated = own;
-  grow->last = &grow->first;
-  growth_join(grow, waiter);
-  grow->next = s->growing;
-  s->growing = grow;
-  s->growing_count++;
-  device->pending += size;
-  state_owner(s, want->owner)->growing++;
-  if (!growth_fits(device)) {
-    uint32_t count;
-    space_release_cached(s, want->device, NULL, NULL, &count);
-  }
-  grow->stalled = !growth_fits(device) && device->releasing;
-  if (!grow->stalled)
-    growth_start(s, grow);
-  return STATUS_PENDING;
+void space_came_back(struct service *s, uint32_t index) {
+  const struct state_device *device = &s->devices[index];
+  for (struct space_grow *grow = s->growing; grow; grow = grow->next)
+    if (grow->stalled && grow->device == index &&
+        (growth_fits(device, device->releasing) || !device->releasing))
+      growth_start(s, grow);
 }
 
 static void growth_unlink(struct service *s, struct space_grow *grow) {
@@ -325,7 +169,11 @@ static enum status growth_commit(struct service *s, struct space_grow *grow) {
   struct span *span = NULL;
   if (!grow->dedicated && span_create(&s->nodes, grow->size, SLAB_GRANULE, &span))
     return STATUS_INSUFFICIENT_MEMORY;
-  uint32_t index = segment_add(s, grow, span);
+  uint32_t index = segment_add(s, &(struct segment_new){.device = grow->device,
+                                                        .owner = grow->owner,
+                                                        .size = grow->size,
+                                                        .share = grow->call.share,
+                                                        .span = span});
   if (!index) {
     span_free(span);
     return STATUS_INSUFFICIENT_MEMORY;
@@ -336,92 +184,123 @@ static enum status growth_commit(struct service *s, struct space_grow *grow) {
   return STATUS_OK;
 }
 
-static void grow_ready(struct device_call *call) {
-  struct space_grow *grow = (struct space_grow *)call;
-  struct service *s = grow->service;
-  lock_take(&s->lock);
-  struct state_device *device = &s->devices[grow->device];
-  growth_unlink(s, grow);
-  enum status status = call->status ? call->status : growth_commit(s, grow);
-  if (call->status)
-    device->error_at = clock_now();
-  state_pressure(s);
-  lock_give(&s->lock);
-  if (status) {
-    log_warning("service", "%s: no segment of %llu bytes: %s", device->info->id,
-                (unsigned long long)grow->size, status_text(status));
-    for (struct space_waiter *waiter = grow->first; waiter; waiter = waiter->next)
-      waiter->status = status;
-  }
-  share_close(&call->share);
+/* The last step, without the lock. */
+static void growth_answer(struct space_grow *grow) {
   struct space_waiter *next;
   for (struct space_waiter *waiter = grow->first; waiter; waiter = next) {
     next = waiter->next;
+    if (grow->status)
+      waiter->status = grow->status;
     waiter->ready(waiter);
   }
   free(grow);
 }
 
+/* What was made but could not be recorded is with the driver again. */
+static void growth_undone(struct device_call *call) { growth_answer((struct space_grow *)call); }
+
+static void growth_made(struct device_call *call) {
+  struct space_grow *grow = (struct space_grow *)call;
+  struct service *s = grow->service;
+  struct state_device *device = &s->devices[grow->device];
+  enum status made = call->status;
+  lock_take(&s->lock);
+  growth_unlink(s, grow);
+  grow->status = made ? made : growth_commit(s, grow);
+  if (made && made != STATUS_INSUFFICIENT_MEMORY)
+    device->error_at = clock_now();
+  state_pressure(s);
+  if (grow->status)
+    waiting_kick(s);
+  lock_give(&s->lock);
+  if (grow->status)
+    log_warning("service", "%s: no segment of %llu bytes: %s", device->info->id,
+                (unsigned long long)grow->size, status_text(grow->status));
+  if (made || !grow->status) {
+    growth_answer(grow);
+    return;
+  }
+  call->action = DEVICE_RELEASE;
+  call->done = growth_undone;
+  device_start(device->device, call);
+}
+
+/* Under the lock: the bytes are promised; the driver is asked now, or when it has back what stands
+ * in the way. */
+static void growth_begin(struct service *s, struct space_grow *grow) {
+  struct state_device *device = &s->devices[grow->device];
+  grow->next = s->growing;
+  s->growing = grow;
+  s->growing_count++;
+  device->pending += grow->size;
+  state_owner(s, grow->owner)->growing++;
+  make_room(s, grow->device);
+  grow->stalled = !growth_fits(device, device->releasing) && device->releasing;
+  if (!grow->stalled)
+    growth_start(s, grow);
+}
+
+enum status space_take(struct service *s, struct space_waiter *waiter, char reason[16]) {
+  const struct space_want *want = &waiter->want;
+  waiter->service = s;
+  reason[0] = 0;
+  if (want->size > s->devices[want->device].limit)
+    return STATUS_ALLOCATION_TOO_LARGE;
+  bool own = wants_own(s, want);
+  if (!own && take_slab(s, waiter))
+    return STATUS_OK;
+  struct space_grow *grow = own ? NULL : growth_with_room(s, want);
+  if (grow) {
+    growth_join(grow, waiter);
+    return STATUS_PENDING;
+  }
+  uint64_t size = growth_size(s, want);
+  bool crowded = s->segments.live + s->growing_count >= s->max_segments;
+  if (crowded)
+    snprintf(reason, 16, "segments");
+  if (!size || crowded || !(grow = calloc(1, sizeof *grow)))
+    return STATUS_INSUFFICIENT_MEMORY;
+  grow->call = (struct device_call){.action = DEVICE_CREATE, .size = size, .done = growth_made};
+  grow->service = s;
+  grow->device = want->device;
+  grow->owner = want->owner;
+  grow->size = size;
+  grow->dedicated = own;
+  grow->last = &grow->first;
+  growth_join(grow, waiter);
+  growth_begin(s, grow);
+  return STATUS_PENDING;
+}
+
 /* ---- giving back ---- */
 
-static void left(struct device_call *call) {
-  struct space_leaving *leaving = (struct space_leaving *)call;
-  struct service *s = leaving->service;
-  lock_take(&s->lock);
-  struct state_device *device = &s->devices[leaving->device];
-  device->releasing -= call->size;
-  for (struct space_grow *grow = s->growing; grow; grow = grow->next)
-    if (grow->stalled && grow->device == leaving->device &&
-        (growth_fits(device) || !device->releasing))
-      growth_start(s, grow);
-  state_pressure(s);
-  waiting_kick(s);
-  lock_give(&s->lock);
-  if (leaving->then)
-    leaving->then(leaving->arg);
-  free(leaving);
+/* An empty slab stays for its owner: one in any case, more while they are a small part of the
+ * device. */
+static bool stays(const struct service *s, const struct state_segment *segment) {
+  const struct state_device *device = &s->devices[segment->device];
+  const struct state_owner *owner = state_owner(s, segment->owner);
+  if (!segment->span || segment->closed || owner->dead)
+    return false;
+  return owner->empty[segment->device] == 1 || device->cached <= device->limit / SPACE_CACHED_PART;
 }
 
-static void dropped(struct mover_drop *drop) {
-  struct space_leaving *leaving =
-      (struct space_leaving *)((char *)drop - offsetof(struct space_leaving, drop));
-  device_start(leaving->service->devices[leaving->device].device, &leaving->call);
-}
-
-void space_release(struct service *s, uint32_t index, space_then_fn *then, void *arg) {
-  struct state_segment *segment = state_segment(s, index);
-  struct space_leaving *leaving = segment->leaving;
-  *leaving =
-      (struct space_leaving){.service = s, .device = segment->device, .then = then, .arg = arg};
-  leaving->call = (struct device_call){
-      .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share, .done = left};
-  leaving->drop = (struct mover_drop){.segment = segment->id, .done = dropped};
-  bool sent = segment->sent;
-  s->devices[segment->device].releasing += segment->size;
-  segment_remove(s, index);
-  if (sent && s->mover)
-    s->mover->drop(s->mover_ctx, &leaving->drop);
-  else
-    dropped(&leaving->drop);
-}
-
-bool space_give(struct service *s, const struct space *place, space_then_fn *then, void *arg) {
+bool space_give(struct service *s, const struct space *place, segment_then_fn *then, void *arg) {
   struct state_segment *segment = state_segment(s, place->segment);
-  struct state_owner *owner = state_owner(s, segment->owner);
   if (segment->span)
     span_give(segment->span, place->node);
-  book(s, place, false);
+  segment->allocated -= place->size;
   segment->fresh = false;
-  if (--segment->blocks)
+  if (!--segment->blocks)
+    segment_fills(s, segment, false);
+  if (segment->blocks || stays(s, segment)) {
+    segment_first(s, place->segment);
     return false;
-  segment_fills(s, segment, false);
-  if (segment->span && !segment->closed && !owner->dead && owner->empty[segment->device] == 1)
-    return false;
-  space_release(s, place->segment, then, arg);
+  }
+  segment_release(s, place->segment, then, arg);
   return true;
 }
 
-uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn *then, void *arg,
+uint64_t space_release_cached(struct service *s, uint32_t device, segment_then_fn *then, void *arg,
                               uint32_t *count) {
   uint64_t bytes = 0;
   uint32_t next;
@@ -433,23 +312,27 @@ uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn 
       continue;
     bytes += segment->size;
     ++*count;
-    space_release(s, i, then, arg);
+    segment_release(s, i, then, arg);
   }
   return bytes;
 }
 
 void space_owner_done(struct service *s, uint32_t index) {
   struct state_owner *owner = state_owner(s, index);
-  if (!owner->dead || owner->allocations || owner->growing)
+  if (!owner->dead || owner->allocations || owner->growing || owner->held)
     return;
   for (uint32_t d = 0; d < s->device_count; d++)
     for (uint32_t i = owner->slabs[d], next; i; i = next) {
       next = state_segment(s, i)->slab_next;
       if (!state_segment(s, i)->blocks)
-        space_release(s, i, NULL, NULL);
+        segment_release(s, i, NULL, NULL);
     }
-  s->domains[owner->domain].recent = 0;
-  idmap_erase(&s->owner_ids, owner->id);
-  ledger_drop(s->ledger, owner->slot);
-  pool_give(&s->owners, index);
+  state_owner_forget(s, index);
+}
+
+void space_owner_hold(struct service *s, uint32_t index) { state_owner(s, index)->held++; }
+
+void space_owner_let_go(struct service *s, uint32_t index) {
+  state_owner(s, index)->held--;
+  space_owner_done(s, index);
 }

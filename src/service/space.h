@@ -7,7 +7,7 @@
 #ifndef SERVICE_SPACE_H
 #define SERVICE_SPACE_H
 
-#include "service/state.h"
+#include "service/segment.h"
 
 struct space {
   uint32_t segment, node; /* node 0: the whole segment */
@@ -34,20 +34,22 @@ struct space_waiter {
 /* OK: waiter->place is taken. PENDING. INSUFFICIENT_MEMORY (reason[16] says "segments" when it is
  * those) or ALLOCATION_TOO_LARGE: nothing changed. */
 enum status space_take(struct service *s, struct space_waiter *waiter, char reason[16]);
-/* Gives a place back. A slab that is empty then is kept for its owner, one per device; any other
- * segment that is empty then is released. True: it is, and then(arg) (may be NULL) will be called
- * when the driver has it back. */
-typedef void space_then_fn(void *arg);
-bool space_give(struct service *s, const struct space *place, space_then_fn *then, void *arg);
+/* Gives a place back. A slab that is empty then may be kept for its owner; any other segment that
+ * is empty then is released. True: it is, and then(arg) (may be NULL) will be called when the
+ * driver has it back. */
+bool space_give(struct service *s, const struct space *place, segment_then_fn *then, void *arg);
 /* Exactly this range of a slab, for a planned move. False: it is not free any more. */
 bool space_take_at(struct service *s, uint32_t segment, uint64_t offset, uint64_t size,
                    struct space *out);
-/* An empty segment goes back to the driver; then(arg) on the reaper's thread, without the lock. */
-void space_release(struct service *s, uint32_t segment, space_then_fn *then, void *arg);
+/* A segment of the device is back with the driver: what waits for that goes on. */
+void space_came_back(struct service *s, uint32_t index);
 /* All empty slabs of a device; `then` once for each. Returns their bytes, *count their number. */
-uint64_t space_release_cached(struct service *s, uint32_t device, space_then_fn *then, void *arg,
+uint64_t space_release_cached(struct service *s, uint32_t device, segment_then_fn *then, void *arg,
                               uint32_t *count);
 /* Gives an owner without allocations back when its process is gone, its empty slabs with it. */
-void space_owner_done(struct service *s, uint32_t owner);
+void space_owner_done(struct service *s, uint32_t index);
+/* Between the two the owner stays, even if its process dies. */
+void space_owner_hold(struct service *s, uint32_t index);
+void space_owner_let_go(struct service *s, uint32_t index);
 
 #endif
