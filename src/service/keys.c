@@ -11,8 +11,11 @@
 
 #define KEYS_BUCKETS (UINT32_C(1) << 20) /* 4 MiB of address space, touched by use */
 
+#define KEYS_PENDING 256 /* buckets of those that are being made: few */
+
 struct keys {
   struct pool buckets; /* one uint32_t each */
+  struct keys_pending *pending[KEYS_PENDING];
 };
 
 enum status keys_create(struct service *s) {
@@ -74,4 +77,34 @@ void keys_remove(struct service *s, uint32_t index) {
     *link = state_alloc(s, index)->key_next;
     return;
   }
+}
+
+static struct keys_pending **pending_bucket(const struct service *s, const uint64_t key[2]) {
+  return &s->keys->pending[key[1] % KEYS_PENDING];
+}
+
+struct keys_pending *keys_find_pending(const struct service *s, const uint64_t key[2]) {
+  if (!key[0])
+    return NULL;
+  struct keys_pending *pending = *pending_bucket(s, key);
+  while (pending && (pending->key[0] != key[0] || pending->key[1] != key[1]))
+    pending = pending->next;
+  return pending;
+}
+
+void keys_add_pending(struct service *s, struct keys_pending *pending) {
+  if (!pending->key[0])
+    return;
+  struct keys_pending **head = pending_bucket(s, pending->key);
+  pending->next = *head;
+  *head = pending;
+}
+
+void keys_remove_pending(struct service *s, struct keys_pending *pending) {
+  if (!pending->key[0])
+    return;
+  struct keys_pending **link = pending_bucket(s, pending->key);
+  while (*link != pending)
+    link = &(*link)->next;
+  *link = pending->next;
 }
