@@ -8,12 +8,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/units.h"
 #include "service/keys.h"
 #include "service/lease.h"
 #include "service/quota.h"
 #include "service/waiting.h"
+
+#define RECORD_BATCH 256 /* blocks looked at per holding of the lock */
 
 static struct ledger_record record_of(const struct service *s, const struct space *place,
                                       const struct record_facts *facts) {
@@ -45,6 +46,7 @@ static void count(struct service *s, uint32_t index, bool enters) {
   struct state_owner *owner = state_owner(s, alloc->owner);
   uint64_t one = enters ? 1 : UINT64_MAX, bytes = enters ? facts->size_bytes : -facts->size_bytes;
   device->allocations += (uint32_t)one;
+  device->allocated += bytes;
   device->purpose_bytes[facts->purpose] += bytes;
   device->purpose_count[facts->purpose] += one;
   owner->allocations += (uint32_t)one;
@@ -131,8 +133,8 @@ enum status record_commit(struct service *s, const struct space *place,
   count(s, index, true);
   count_made(&s->devices[segment->device], facts->size);
   state_alloc_event(s, index, EVENTS_ALLOCATION_CREATED, facts->correlation);
-  if (facts->expires_boot_ns && lease_add(s, index))
-    log_error("service", "an expiry was lost: no memory");
+  if (facts->expires_boot_ns)
+    lease_add(s, index);
   *out = index;
   return STATUS_OK;
 }
@@ -143,70 +145,98 @@ struct space record_place(const struct service *s, uint32_t index) {
   return (struct space){alloc->segment, alloc->node, facts->offset_bytes, facts->size_bytes};
 }
 
-bool record_drop(struct service *s, uint32_t index, enum events_type why, space_then_fn *then,
-                 void *arg) {
+bool record_drop(struct service *s, uint32_t index, const struct record_end *end) {
   struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);
   struct space place = record_place(s, index);
   uint32_t owner = alloc->owner;
   count_freed(&s->devices[state_segment(s, alloc->segment)->device],
               units_minus(clock_real(), facts->created_real_ns));
-  state_alloc_event(s, index, why, NULL);
+  state_alloc_event(s, index, end->why, end->correlation);
   keys_remove(s, index);
+  lease_remove(s, index);
   count(s, index, false);
   quota_uncharge(s, owner, facts->size_bytes);
   idmap_erase(&s->alloc_ids, alloc->id);
   ledger_drop(s->ledger, alloc->slot);
   forget_label(s, alloc);
   pool_give(&s->allocs, index);
-  bool released = space_give(s, &place, then, arg);
+  bool released = space_give(s, &place, end->then, end->arg);
   waiting_kick(s);
   if (state_owner(s, owner)->dead)
     space_owner_done(s, owner);
   return released;
 }
 
-/* The first allocation at or after span node `node` that belongs to the segment; advances *node, 0
- * at the end. */
-static uint32_t next_in(const struct service *s, const struct state_segment *segment,
-                        uint32_t *node) {
+static bool goes_with_owner(const struct service *s, const struct state_alloc *alloc) {
+  return !(state_record(s, alloc)->flags & STATE_PERSISTENT) && !alloc->busy && !alloc->moving;
+}
+
+void record_let_go(struct service *s, uint32_t index) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  if (state_owner(s, alloc->owner)->dead && goes_with_owner(s, alloc))
+    record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+}
+
+bool record_is_orphan(const struct service *s, const struct record_facts *facts) {
+  return state_owner(s, facts->owner)->dead && !(facts->flags & STATE_PERSISTENT);
+}
+
+bool record_walk_resume(struct service *s, struct record_walk *walk) {
+  walk->index = idmap_find(&s->segment_ids, walk->segment);
+  walk->node = 0;
+  uint32_t anchor = idmap_find(&s->alloc_ids, walk->anchor);
+  if (walk->index && anchor && state_alloc(s, anchor)->segment == walk->index)
+    walk->node = state_alloc(s, anchor)->node;
+  return walk->index != 0;
+}
+
+bool record_walk_next(struct service *s, struct record_walk *walk, struct span_block *block) {
+  const struct state_segment *segment = state_segment(s, walk->index);
+  if (!segment->span) {
+    *block = (struct span_block){0, segment->allocated, segment->alloc, true};
+    return segment->alloc && !walk->offset++;
+  }
+  do
+    walk->node = span_next(segment->span, walk->node, block);
+  while (walk->node && (!block->used || block->offset < walk->offset));
+  if (!walk->node)
+    return false;
+  walk->offset = block->offset + 1;
+  if (block->user != UINT32_MAX)
+    walk->anchor = state_alloc(s, block->user)->id;
+  return true;
+}
+
+/* The owner's segment with the next higher id. */
+static bool next_segment(const struct service *s, uint32_t owner, struct record_walk *walk) {
+  const struct idmap_entry *entry = idmap_next(&s->segment_ids, walk->segment);
+  while (entry && state_segment(s, entry->value)->owner != owner)
+    entry = idmap_next(&s->segment_ids, entry->id);
+  *walk = (struct record_walk){.segment = entry ? entry->id : UINT64_MAX};
+  return entry != NULL;
+}
+
+bool record_drop_some(struct service *s, uint32_t owner, struct record_walk *walk) {
+  uint64_t victims[RECORD_BATCH], kept = walk->anchor;
+  uint32_t looked = 0, count = 0;
   struct span_block block;
-  if (!segment->span)
-    return segment->alloc;
-  while ((*node = span_next(segment->span, *node, &block)))
-    if (block.used && block.user != UINT32_MAX)
-      return block.user;
-  (void)s;
-  return 0;
-}
-
-/* One that may go with its owner, or 0. */
-static uint32_t droppable(struct service *s, uint32_t segment_index) {
-  const struct state_segment *segment = state_segment(s, segment_index);
-  uint32_t node = 0;
-  for (uint32_t i = next_in(s, segment, &node); i; i = node ? next_in(s, segment, &node) : 0) {
-    const struct state_alloc *alloc = state_alloc(s, i);
-    if (!(state_record(s, alloc)->flags & STATE_PERSISTENT) && !alloc->busy && !alloc->moving)
-      return i;
+  if (!record_walk_resume(s, walk))
+    return next_segment(s, owner, walk);
+  for (; looked < RECORD_BATCH && record_walk_next(s, walk, &block); looked++) {
+    if (block.user == UINT32_MAX)
+      continue;
+    const struct state_alloc *alloc = state_alloc(s, block.user);
+    if (goes_with_owner(s, alloc))
+      victims[count++] = alloc->id;
+    else
+      kept = alloc->id;
   }
-  return 0;
-}
-
-static void drop_in(struct service *s, uint32_t segment) {
-  for (uint32_t alloc; (alloc = droppable(s, segment));) {
-    bool last = state_segment(s, segment)->blocks == 1;
-    record_drop(s, alloc, EVENTS_ALLOCATION_FREED, NULL, NULL);
-    if (last)
-      return; /* the segment went with it */
-  }
-}
-
-void record_drop_owner(struct service *s, uint32_t index) {
-  for (uint32_t d = 0; d < s->device_count; d++)
-    for (uint32_t i = state_owner(s, index)->slabs[d], next; i; i = next) {
-      next = state_segment(s, i)->slab_next;
-      drop_in(s, i);
-    }
+  for (uint32_t i = 0; i < count; i++)
+    record_drop(s, idmap_find(&s->alloc_ids, victims[i]),
+                &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+  walk->anchor = kept;
+  return looked == RECORD_BATCH || next_segment(s, owner, walk);
 }
 
 enum status record_switch(struct service *s, uint32_t index, const struct space *to,
