@@ -9,11 +9,14 @@
 
 enum status lease_create(struct service *s);
 void lease_free(struct service *s);
-/* The allocation's record has an expiry: remember it. INTERNAL_ERROR: no memory. Under the state
- * lock. */
-enum status lease_add(struct service *s, uint32_t alloc);
-/* Watches the process of an owner; its allocations go when it dies. Under the state lock; the
- * watching starts on the loop. */
-void lease_watch(struct service *s, uint32_t owner);
+/* The rest is under the state lock. */
+
+/* The allocation's record has an expiry: it ends then. */
+void lease_add(struct service *s, uint32_t index);
+/* Harmless for one that has none. */
+void lease_remove(struct service *s, uint32_t index);
+/* Whose something will be: state_owner_of, and its process is watched from here on (on the loop);
+ * what it holds goes when it dies. 0: no room. */
+uint32_t lease_owner(struct service *s, const struct caller *caller, int32_t pid, uint64_t start);
 
 #endif
