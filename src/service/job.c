@@ -9,13 +9,16 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/units.h"
 #include "service/job_work.h"
 #include "service/state.h"
+#include "service/waiting.h"
 
 #define JOB_KEPT 10000      /* finished ones that are still listed (contract 3) */
 #define JOB_UNFINISHED 4096 /* more at once is an attack or a bug */
 #define JOB_KEPT_NS (3600 * CLOCK_SECOND)
+#define JOB_TOLD_NS (200 * CLOCK_MS) /* between two events of its progress */
+#define JOB_KEYS 1024                /* buckets */
 
 const char *const job_kinds[] = {"transfer", "copy", "fill",    "defragment", "clear",
                                  "allocate", "free", "refresh", "restart",    NULL};
@@ -30,9 +33,10 @@ struct job {
   char correlation[65];
   struct job_waiter *waiters;
   bool finished, cancellable, cancel_asked;
-  uint64_t finished_ns, speed_ns, speed_bytes;
+  uint64_t finished_ns, running_ns, told_ns;
   uint64_t key[2];
   uint32_t key_args, index;
+  struct job *key_next;
   struct job *older; /* finished ones, oldest first */
 };
 
@@ -41,6 +45,7 @@ struct job_table {
   struct idmap ids;
   struct job *oldest, *newest;
   uint32_t kept, unfinished;
+  struct job *keys[JOB_KEYS];
 };
 
 enum status job_table_create(struct job_table **out) {
@@ -67,15 +72,31 @@ struct job *job_keep(struct job *job) {
   return job;
 }
 
+static void forget_key(struct job_table *jobs, const struct job *job) {
+  if (!job->key[0])
+    return;
+  struct job **link = &jobs->keys[job->key[1] % JOB_KEYS];
+  while (*link != job)
+    link = &(*link)->key_next;
+  *link = job->key_next;
+}
+
 static void forget_oldest(struct job_table *jobs) {
   struct job *job = jobs->oldest;
   jobs->oldest = job->older;
   if (!jobs->oldest)
     jobs->newest = NULL;
   jobs->kept--;
+  forget_key(jobs, job);
   idmap_erase(&jobs->ids, job->view.id);
   pool_give(&jobs->pointers, job->index);
   job_give(job);
+}
+
+static void forget_old(struct job_table *jobs) {
+  uint64_t now = clock_now();
+  while (jobs->oldest && (jobs->kept > JOB_KEPT || now - jobs->oldest->finished_ns > JOB_KEPT_NS))
+    forget_oldest(jobs);
 }
 
 void job_table_free(struct job_table *jobs) {
@@ -135,15 +156,42 @@ void job_running(struct job *job) {
     return;
   job->view.state = JOB_RUNNING;
   job->view.started_at = clock_real();
-  job->speed_ns = clock_now();
+  job->running_ns = job->told_ns = clock_now();
+}
+
+void job_submit(struct job *job, struct mover_task *task) {
+  struct service *s = job->service;
+  job_keep(job);
+  job_running(job);
+  s->mover->submit(s->mover_ctx, task);
+  if (job_cancelled(job))
+    s->mover->cancel(s->mover_ctx, job->view.id);
+  job_give(job);
+}
+
+static void measure(struct job *job, uint64_t bytes_done, uint64_t now) {
+  uint64_t elapsed = units_max(now - job->running_ns, 1);
+  job->view.bytes_done = bytes_done;
+  job->view.bytes_per_second = (uint64_t)((unsigned __int128)bytes_done * CLOCK_SECOND / elapsed);
 }
 
 void job_progress(struct job *job, uint64_t bytes_done) {
-  LOCK_SCOPE(&job->service->jobs_lock);
-  job->view.bytes_done = bytes_done;
-  uint64_t elapsed = clock_now() - job->speed_ns;
-  if (elapsed)
-    job->view.bytes_per_second = (uint64_t)((unsigned __int128)bytes_done * CLOCK_SECOND / elapsed);
+  uint64_t now = clock_now();
+  lock_take(&job->service->jobs_lock);
+  measure(job, bytes_done, now);
+  struct events_record event = {.type = EVENTS_JOB_PROGRESS,
+                                .subject = job->view.id,
+                                .bytes = bytes_done,
+                                .other = job->view.bytes_total,
+                                .detail = (uint8_t)job->view.state};
+  bool tell = now - job->told_ns >= JOB_TOLD_NS;
+  if (tell)
+    job->told_ns = now;
+  lock_give(&job->service->jobs_lock);
+  if (!tell)
+    return;
+  events_set_text(&event, job->correlation);
+  events_add(job->service->events, &event);
 }
 
 bool job_cancelled(struct job *job) {
@@ -165,6 +213,7 @@ void job_forget(struct job *job) {
   lock_take(&job->service->jobs_lock);
   if (job->view.id) {
     jobs->unfinished--;
+    forget_key(jobs, job);
     idmap_erase(&jobs->ids, job->view.id);
     pool_give(&jobs->pointers, job->index);
   }
@@ -180,8 +229,7 @@ static void keep_finished(struct job_table *jobs, struct job *job) {
   else
     jobs->oldest = job;
   jobs->newest = job;
-  while (jobs->kept > JOB_KEPT || job->finished_ns - jobs->oldest->finished_ns > JOB_KEPT_NS)
-    forget_oldest(jobs);
+  forget_old(jobs);
 }
 
 static struct job_waiter *finish_locked(struct job *job, const struct problem *problem) {
@@ -192,10 +240,10 @@ static struct job_waiter *finish_locked(struct job *job, const struct problem *p
                                                       : JOB_FAILED;
   view->problem = *problem;
   view->completed_at = clock_real();
-  if (problem->status == STATUS_OK)
-    view->bytes_done = view->bytes_total;
   job->finished = true;
   job->finished_ns = clock_now();
+  if (problem->status == STATUS_OK && view->bytes_total)
+    measure(job, view->bytes_total, job->finished_ns);
   struct job_waiter *waiters = job->waiters;
   job->waiters = NULL;
   /* A listed job keeps the work's reference as the table's; it goes when the job is forgotten. */
@@ -235,6 +283,19 @@ bool job_unwait(struct job *job, struct job_waiter *waiter) {
   return false;
 }
 
+bool job_abandon(struct job *job, struct job_waiter *waiter) {
+  static const struct caller nobody = {.role = CALLER_ADMIN};
+  struct problem ignored;
+  if (!job_unwait(job, waiter))
+    return false;
+  lock_take(&job->service->jobs_lock);
+  bool alone = !job->view.id && !job->waiters;
+  lock_give(&job->service->jobs_lock);
+  if (alone)
+    (void)job_cancel(job, &nobody, &ignored);
+  return true;
+}
+
 void job_look(struct job *job, struct job_view *out) {
   LOCK_SCOPE(&job->service->jobs_lock);
   *out = job->view;
@@ -246,6 +307,7 @@ static struct job *job_at(const struct job_table *jobs, uint32_t index) {
 
 enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out) {
   LOCK_SCOPE(&service->jobs_lock);
+  forget_old(service->jobs);
   uint32_t index = id ? idmap_find(&service->jobs->ids, id) : 0;
   struct job *job = index ? job_at(service->jobs, index) : NULL;
   if (job && transfers_only && job->view.kind != JOB_TRANSFER)
@@ -267,8 +329,14 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
   lock_give(&service->jobs_lock);
   if (!can)
     return problem_set(problem, STATUS_CONFLICT, "the job is finished, or cannot be cancelled");
-  if (first)
+  if (!first)
+    return STATUS_OK;
+  if (job->view.id) {
     service->mover->cancel(service->mover_ctx, job->view.id);
+    return STATUS_OK;
+  }
+  LOCK_SCOPE(&service->lock);
+  waiting_cancel(service, job);
   return STATUS_OK;
 }
 
@@ -279,6 +347,7 @@ uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job
   uint32_t count = 0;
   uint64_t last = 0;
   *next = 0;
+  forget_old(jobs);
   const struct idmap_entry *entry = idmap_next(&jobs->ids, cursor);
   for (; entry; entry = idmap_next(&jobs->ids, entry->id)) {
     struct job *job = job_at(jobs, entry->value);
@@ -319,20 +388,22 @@ void job_cancel_all(struct service *service) {
 
 void job_set_key(struct job *job, const uint64_t key[2], uint32_t args) {
   LOCK_SCOPE(&job->service->jobs_lock);
+  struct job **head = &job->service->jobs->keys[key[1] % JOB_KEYS];
   job->key[0] = key[0];
   job->key[1] = key[1];
   job->key_args = args;
+  job->key_next = *head;
+  *head = job;
 }
 
 struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t *args) {
   LOCK_SCOPE(&service->jobs_lock);
-  const struct idmap_entry *entry = idmap_next(&service->jobs->ids, 0);
-  for (; entry; entry = idmap_next(&service->jobs->ids, entry->id)) {
-    struct job *job = job_at(service->jobs, entry->value);
-    if (job->key[0] != key[0] || job->key[1] != key[1])
-      continue;
-    *args = job->key_args;
-    return job_keep(job);
-  }
-  return NULL;
+  forget_old(service->jobs);
+  struct job *job = service->jobs->keys[key[1] % JOB_KEYS];
+  while (job && (job->key[0] != key[0] || job->key[1] != key[1]))
+    job = job->key_next;
+  if (!job)
+    return NULL;
+  *args = job->key_args;
+  return job_keep(job);
 }

@@ -115,13 +115,16 @@ void job_give(struct job *job);
 bool job_wait(struct job *job, struct job_waiter *waiter);
 /* True: taken back, ready will not be called. */
 bool job_unwait(struct job *job, struct job_waiter *waiter);
+/* The same for a client who hung up: an unlisted job that nobody else waits for is cancelled (an
+ * allocation that waits for memory waits no longer). */
+bool job_abandon(struct job *job, struct job_waiter *waiter);
 void job_look(struct job *job, struct job_view *out);
 
 /* By id; JOB ids and transfer ids are the same numbers. NOT_FOUND or TRANSFER_NOT_FOUND
  * (transfers_only). Takes a reference. */
 enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out);
-/* CONFLICT when it is finished. The job ends as cancelled once its worker let go; wait for it to
- * see that. */
+/* CONFLICT when it is finished or of a kind that cannot be cancelled. The job ends as cancelled
+ * once its worker let go; wait for it to see that. */
 enum status job_cancel(struct job *job, const struct caller *caller, struct problem *problem);
 /* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the
  * cursor for more or 0. */

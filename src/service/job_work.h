@@ -18,13 +18,18 @@ struct job_params {
   uint64_t id; /* 0: unlisted */
   uint64_t bytes_total;
   bool cancellable; /* its mover task, named by the job's id, is cancelled; the work asks
-                       job_cancelled between steps */
+                       job_cancelled between steps; what waits for memory waits no longer */
 };
 /* A new job with one reference, the work's own, which job_finish gives back. NULL: no memory, or
  * too many unfinished. */
 struct job *job_make(struct service *service, const struct job_params *params);
 struct job *job_keep(struct job *job); /* one more reference */
 void job_running(struct job *job);
+/* Hands a task of the job to the mover; a cancel that came before it is said again. The task may
+ * be over when this returns. */
+struct mover_task;
+void job_submit(struct job *job, struct mover_task *task);
+/* Also told as an event, a few times a second. */
 void job_progress(struct job *job, uint64_t bytes_done);
 bool job_cancelled(struct job *job);
 const char *job_correlation(const struct job *job);
