@@ -1,0 +1,33 @@
+/*
+ * choice: which device an allocation goes to, and the figures of a refusal. Private to this room;
+ * under the state lock.
+ */
+#ifndef SERVICE_CHOICE_H
+#define SERVICE_CHOICE_H
+
+#include "service/alloc.h"
+#include "service/state.h"
+
+struct choice {
+  const struct alloc_params *params;
+  uint32_t named; /* the device that was asked for, UINT32_MAX: any */
+  uint32_t owner; /* 0: not known yet */
+  uint32_t held;  /* devices, a bit each, where others wait and come first */
+};
+
+enum placement_memory choice_memory(const struct device_info *info);
+/* A bit for each device that it would take if there were room. */
+uint32_t choice_devices(const struct service *s, const struct choice *choice);
+/* Fills verdicts[device_count], best first; returns how many fit. */
+uint32_t choice_rank(const struct service *s, const struct choice *choice,
+                     struct placement_verdict *verdicts);
+void choice_tell(const struct service *s, const struct choice *choice,
+                 const struct placement_verdict *verdicts, struct alloc_placement *out);
+/* The device that the numbers of a 507 are about: the one that was asked for, else the one with
+ * most room. NULL: there is none of that memory. */
+const struct state_device *choice_subject(const struct service *s, const struct choice *choice);
+/* Why it does not fit. reason: "" or what ran out. */
+enum status choice_refuse(const struct service *s, const struct choice *choice, const char *reason,
+                          struct problem *problem);
+
+#endif
