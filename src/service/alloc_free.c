@@ -72,13 +72,17 @@ enum status alloc_free(struct service *s, const struct caller *caller,
         (struct job_free){.allocation = victim->id,
                           .freed_bytes = state_record(s, state_alloc(s, index))->size_bytes};
     job_update(job, set_result, &out->answer);
-    goes = record_drop(s, index, EVENTS_ALLOCATION_FREED, released, freeing);
+    struct record_end end = {.why = EVENTS_ALLOCATION_FREED,
+                             .correlation = caller->correlation,
+                             .then = released,
+                             .arg = freeing};
+    goes = record_drop(s, index, &end);
     out->answer.available_bytes = state_available(s, &s->devices[freeing->device]);
   }
   lock_give(&s->lock);
   out->job = goes ? job : NULL;
   if (goes)
-    return STATUS_PENDING;
+    return STATUS_PENDING; // cppcheck-suppress memleak ; `freeing` is with the segment
   job_give(job);
   job_give(job);
   free(freeing);
