@@ -31,8 +31,10 @@ struct walk {
   bool has_cursor, filtered;
   struct row *rows; /* `count` of at most `limit`, in order of the page */
   uint32_t count, looked;
-  bool more;     /* rows beyond the page exist */
-  bool complete; /* the walk saw every record */
+  uint64_t last;   /* the record looked at last */
+  bool from_start; /* else the walk began at the cursor */
+  bool more;       /* rows beyond the page exist */
+  bool complete;   /* the walk saw every record */
   uint64_t total, bytes;
 };
 
@@ -45,7 +47,7 @@ static bool passes(const struct walk *walk, const struct state_alloc *alloc) {
     return false;
   if (filter->purpose >= 0 && state_record(s, alloc)->purpose != filter->purpose)
     return false;
-  if (filter->label[0] && (!alloc->label || strcmp(alloc->label, filter->label)))
+  if (filter->label[0] && (!alloc->label || strcmp(alloc->label, filter->label) != 0))
     return false;
   if (filter->model[0])
     return false; /* none belongs to a model yet */
@@ -107,9 +109,10 @@ static bool walk_some(struct walk *walk, uint64_t *from) {
       walk->complete = true;
       return false;
     }
-    if (walk->looked++ == WALK_MAX || (by_creation && !walk->filtered && walk->more))
+    if (walk->looked == WALK_MAX || (by_creation && !walk->filtered && walk->more))
       return false;
-    *from = entry->id;
+    walk->looked++;
+    *from = walk->last = entry->id;
     const struct state_alloc *alloc = state_alloc(s, entry->value);
     if (!passes(walk, alloc))
       continue;
@@ -120,14 +123,17 @@ static bool walk_some(struct walk *walk, uint64_t *from) {
   return true;
 }
 
+/* "key-id", 16 hex digits each. */
 static bool read_cursor(struct walk *walk, const char *text) {
+  static const char form[] = "0123456789abcdef";
   if (!text[0])
     return true;
   walk->has_cursor = true;
-  int end = 0;
-  return sscanf(text, "%16" SCNx64 "-%16" SCNx64 "%n", &walk->after.key, &walk->after.id, &end) ==
-             2 &&
-         !text[end];
+  bool good = strlen(text) == 33 && strspn(text, form) == 16 && text[16] == '-' &&
+              strspn(text + 17, form) == 16;
+  walk->after.key = good ? strtoull(text, NULL, 16) : 0;
+  walk->after.id = good ? strtoull(text + 17, NULL, 16) : 0;
+  return good;
 }
 
 /* Copies the rows' views; what was freed since is left out. */
@@ -149,7 +155,7 @@ static enum status fill(struct walk *walk, struct alloc_page *out) {
 /* Unfiltered totals are in the books; filtered ones only a complete walk from the start knows. */
 static void totals(struct walk *walk, struct alloc_page *out) {
   struct service *s = walk->service;
-  out->totals_known = walk->complete || !walk->filtered;
+  out->totals_known = !walk->filtered || (walk->complete && walk->from_start);
   out->total_allocations = walk->total;
   out->total_bytes = walk->bytes;
   if (walk->filtered)
@@ -161,23 +167,33 @@ static void totals(struct walk *walk, struct alloc_page *out) {
     out->total_bytes += s->devices[i].allocated;
 }
 
+static bool few_records(struct service *s) {
+  LOCK_SCOPE(&s->lock);
+  return s->alloc_ids.live < WALK_MAX;
+}
+
+static void write_cursor(struct row row, struct alloc_page *out) {
+  snprintf(out->next_cursor, sizeof out->next_cursor, "%016" PRIx64 "-%016" PRIx64, row.key,
+           row.id);
+}
+
 static enum status walk_all(struct walk *walk, struct alloc_page *out) {
   const struct alloc_filter *filter = walk->filter;
-  uint64_t from = filter->ascending ? 0 : UINT64_MAX;
-  /* By creation without a filter, nothing before the cursor need be seen: the books know the
-   * totals. */
-  if (walk->has_cursor && filter->sort == ALLOC_BY_CREATED && !walk->filtered)
-    from = walk->after.id;
+  bool by_creation = filter->sort == ALLOC_BY_CREATED;
+  /* By creation nothing before the cursor need be seen, unless for the totals of a filter. */
+  walk->from_start =
+      !walk->has_cursor || !by_creation || (walk->filtered && few_records(walk->service));
+  uint64_t from = !walk->from_start ? walk->after.id : filter->ascending ? 0 : UINT64_MAX;
   while (walk_some(walk, &from))
     ;
-  bool stopped = !walk->complete && walk->looked > WALK_MAX;
   enum status status = fill(walk, out);
   if (status)
     return status;
   out->next_cursor[0] = 0;
-  if (walk->count && (walk->more || stopped))
-    snprintf(out->next_cursor, sizeof out->next_cursor, "%016" PRIx64 "-%016" PRIx64,
-             walk->rows[walk->count - 1].key, walk->rows[walk->count - 1].id);
+  if (walk->more)
+    write_cursor(walk->rows[walk->count - 1], out);
+  else if (by_creation && !walk->complete)
+    write_cursor((struct row){walk->last, walk->last}, out);
   totals(walk, out);
   return STATUS_OK;
 }
