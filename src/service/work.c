@@ -30,18 +30,25 @@ static void progress(struct mover_task *task, uint64_t bytes_done) {
   job_progress(((struct moving *)task)->job, bytes_done);
 }
 
+static void let_go(struct service *s, uint32_t alloc) {
+  if (!alloc)
+    return;
+  state_alloc(s, alloc)->busy--;
+  record_let_go(s, alloc);
+}
+
 static void done(struct mover_task *task) {
   struct moving *moving = (struct moving *)task;
   struct service *s = moving->service;
   lock_take(&s->lock);
-  for (unsigned i = 0; i < 2; i++) {
-    if (!moving->allocs[i])
-      continue;
-    state_alloc(s, moving->allocs[i])->busy--;
-    record_touch(s, moving->allocs[i]);
-  }
-  if (!task->problem.status)
+  bool well = !task->problem.status;
+  if (well)
     state_alloc_event(s, moving->allocs[0], moving->event, task->correlation);
+  for (unsigned i = 0; i < 2; i++) {
+    if (well && moving->allocs[i])
+      record_touch(s, moving->allocs[i]);
+    let_go(s, moving->allocs[i]);
+  }
   lock_give(&s->lock);
   job_update(moving->job, set_result, task);
   job_finish(moving->job, &task->problem);
@@ -71,7 +78,7 @@ static uint64_t rest_of(const struct service *s, uint32_t index, uint64_t offset
   return state_record(s, state_alloc(s, index))->size_bytes - offset;
 }
 
-/* Under the lock: marks the ends busy, makes the job, hands the task over. */
+/* Under the lock: marks the ends busy, makes the job and its task. */
 static enum status launch(struct service *s, const struct caller *caller, struct moving *moving,
                           struct work_started *out, struct problem *problem) {
   bool fill = moving->task.action == MOVER_FILL;
@@ -105,8 +112,6 @@ static enum status launch(struct service *s, const struct caller *caller, struct
   moving->task.progress = progress;
   moving->task.done = done;
   memcpy(moving->task.correlation, caller->correlation, sizeof moving->task.correlation);
-  job_running(moving->job);
-  s->mover->submit(s->mover_ctx, &moving->task);
   return STATUS_OK;
 }
 
@@ -175,6 +180,8 @@ enum status work_copy_start(struct service *s, const struct caller *caller,
   lock_give(&s->lock);
   if (status)
     free(moving);
+  else
+    job_submit(moving->job, &moving->task); /* ends in `done` */
   return status;
 }
 
@@ -191,5 +198,7 @@ enum status work_fill_start(struct service *s, const struct caller *caller,
   lock_give(&s->lock);
   if (status)
     free(moving);
+  else
+    job_submit(moving->job, &moving->task); /* ends in `done` */
   return status;
 }
