@@ -1,5 +1,6 @@
 /*
- * snapshot: copies blocks out segment by segment; what must not move is marked fixed.
+ * snapshot: copies blocks out, a batch at a time; what must not move is marked fixed. Blocks rise
+ * by address whatever happens between two batches, so no two of a segment ever overlap.
  */
 #include "service/snapshot.h"
 
@@ -8,6 +9,8 @@
 #include "base/units.h"
 #include "memory/slab.h"
 #include "service/record.h"
+
+#define SNAPSHOT_BATCH 1024 /* blocks per holding of the lock */
 
 void snapshot_free(struct snapshot *snapshot) {
   free(snapshot->segments);
@@ -24,10 +27,10 @@ static bool grow(void **array, uint32_t space, size_t size) {
   return larger != NULL;
 }
 
-static bool room_for_block(struct snapshot *snapshot) {
-  if (snapshot->blocks_count < snapshot->blocks_space)
+static bool room_for_blocks(struct snapshot *snapshot) {
+  if (snapshot->blocks_space - snapshot->blocks_count >= SNAPSHOT_BATCH)
     return true;
-  uint32_t space = snapshot->blocks_space ? 2 * snapshot->blocks_space : 1024;
+  uint32_t space = 2 * snapshot->blocks_space + SNAPSHOT_BATCH;
   if (!grow((void **)&snapshot->blocks, space, sizeof *snapshot->blocks) ||
       !grow((void **)&snapshot->block_ids, space, sizeof *snapshot->block_ids))
     return false;
@@ -46,10 +49,8 @@ static bool room_for_segment(struct snapshot *snapshot) {
   return true;
 }
 
-static bool add_block(const struct service *s, struct snapshot *snapshot,
+static void add_block(const struct service *s, struct snapshot *snapshot,
                       const struct span_block *range) {
-  if (!room_for_block(snapshot))
-    return false;
   bool known = range->user != UINT32_MAX; /* else its allocation is still being made */
   struct defrag_block *block = &snapshot->blocks[snapshot->blocks_count];
   *block = (struct defrag_block){.offset = range->offset,
@@ -65,48 +66,78 @@ static bool add_block(const struct service *s, struct snapshot *snapshot,
         units_max(SLAB_GRANULE, UINT64_C(1) << state_record(s, alloc)->alignment_log2);
   }
   snapshot->block_ids[snapshot->blocks_count++] = id;
+}
+
+static bool is_candidate(const struct service *s, uint32_t index, uint64_t owner_id) {
+  const struct state_segment *segment = index ? state_segment(s, index) : NULL;
+  return segment && segment->span && segment->blocks &&
+         state_owner(s, segment->owner)->id == owner_id;
+}
+
+/* Some blocks under the lock. False: the end of the segment. */
+static bool add_some(struct service *s, struct snapshot *snapshot, struct record_walk *walk) {
+  LOCK_SCOPE(&s->lock);
+  struct span_block range;
+  if (!record_walk_resume(s, walk) || !state_segment(s, walk->index)->span)
+    return false;
+  for (unsigned i = 0; i < SNAPSHOT_BATCH; i++) {
+    if (!record_walk_next(s, walk, &range))
+      return false;
+    add_block(s, snapshot, &range);
+  }
   return true;
 }
 
-static bool add_segment(const struct service *s, struct snapshot *snapshot,
-                        const struct state_segment *segment) {
+static bool add_segment(struct service *s, struct snapshot *snapshot, uint64_t id,
+                        uint64_t owner_id) {
   if (!room_for_segment(snapshot))
     return false;
+  lock_take(&s->lock);
+  uint32_t index = idmap_find(&s->segment_ids, id);
+  bool candidate = is_candidate(s, index, owner_id);
+  uint64_t size = candidate ? state_segment(s, index)->size : 0;
+  lock_give(&s->lock);
+  if (!candidate)
+    return true;
   uint32_t first = snapshot->blocks_count;
-  struct span_block range;
-  for (uint32_t node = 0; (node = span_next(segment->span, node, &range));)
-    if (range.used && !add_block(s, snapshot, &range))
-      return false;
+  struct record_walk walk = {.segment = id};
+  while (room_for_blocks(snapshot) && add_some(s, snapshot, &walk))
+    ;
   snapshot->segments[snapshot->segments_count] =
-      (struct defrag_segment){.size = segment->size,
+      (struct defrag_segment){.size = size,
                               .user = snapshot->segments_count,
                               .first_block = first,
                               .blocks = snapshot->blocks_count - first};
-  snapshot->segment_ids[snapshot->segments_count++] = segment->id;
+  snapshot->segment_ids[snapshot->segments_count++] = id;
   return true;
 }
 
-/* The owner's slab on the device with the next higher id; one per holding of the lock. */
-static bool add_next(struct service *s, struct snapshot *snapshot, uint32_t device,
-                     uint64_t owner_id) {
+static int by_value(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* The ids of the owner's slabs on the device; malloced. */
+static uint64_t *slabs_of(struct service *s, uint32_t device, uint64_t owner, uint32_t *count) {
+  *count = 0;
   LOCK_SCOPE(&s->lock);
-  uint64_t after =
-      snapshot->segments_count ? snapshot->segment_ids[snapshot->segments_count - 1] : 0;
-  const struct idmap_entry *entry = idmap_next(&s->segment_ids, after);
-  for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
-    const struct state_segment *segment = state_segment(s, entry->value);
-    if (segment->device != device || !segment->span || !segment->blocks ||
-        state_owner(s, segment->owner)->id != owner_id)
-      continue;
-    return add_segment(s, snapshot, segment);
-  }
-  return false;
+  uint32_t index = idmap_find(&s->owner_ids, owner);
+  uint32_t first = index ? state_owner(s, index)->slabs[device] : 0;
+  uint64_t *ids = first ? calloc(s->devices[device].segments, sizeof *ids) : NULL;
+  for (uint32_t i = first; ids && i; i = state_segment(s, i)->slab_next)
+    ids[(*count)++] = state_segment(s, i)->id;
+  return ids;
 }
 
 void snapshot_make(struct service *s, uint32_t device, uint64_t owner, struct snapshot *out) {
   *out = (struct snapshot){0};
-  while (add_next(s, out, device, owner))
+  uint32_t count;
+  uint64_t *ids = slabs_of(s, device, owner, &count);
+  if (count)
+    qsort(ids, count, sizeof *ids, by_value);
+  for (uint32_t i = 0; i < count && add_segment(s, out, ids[i], owner); i++)
     ;
+  free(ids);
 }
 
 enum status snapshot_plan(const struct snapshot *snapshot, enum defrag_strategy strategy,

@@ -16,7 +16,7 @@ struct snapshot {
   uint32_t segments_count, blocks_count, segments_space, blocks_space;
 };
 
-/* Without the state lock: it is taken for one segment at a time, so the picture may be older than
+/* Without the state lock: it is taken for some blocks at a time, so the picture may be older than
  * the present. Whoever acts on it looks again. Runs short when there is no memory. */
 void snapshot_make(struct service *s, uint32_t device, uint64_t owner, struct snapshot *out);
 /* Plans on it. INTERNAL_ERROR: no memory. */
