@@ -18,6 +18,7 @@
 
 #define DEFRAGMENT_BATCH                                                                           \
   1000 /* moves per message to the mover: a line stays far below its cap of 4 MiB */
+#define DEFRAGMENT_LOCKED 64             /* moves reserved or committed per holding of the lock */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
 struct reservation {
@@ -36,6 +37,8 @@ struct defragment {
   struct job *job;
   struct work_defragment params;
   struct job_defrag result;
+  bool admin;
+  uint32_t domain; /* the caller's number: others' blocks are moved for an admin only */
   uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
   struct snapshot snapshot;
@@ -183,14 +186,22 @@ static void reserve(struct defragment *work, const struct defrag_move *move) {
       (struct reservation){.alloc = work->snapshot.block_ids[move->block], .to = to};
 }
 
+static void reserve_some(struct defragment *work) {
+  LOCK_SCOPE(&work->service->lock);
+  for (unsigned i = 0; i < DEFRAGMENT_LOCKED && work->next_move < work->plan.move_count &&
+                       work->move_count < DEFRAGMENT_BATCH;
+       i++)
+    reserve(work, &work->plan.moves[work->next_move++]);
+}
+
 /* Under the lock: the switch of one block, or its reservation given back. */
 static void commit_one(struct defragment *work, uint32_t i) {
   struct service *s = work->service;
   struct job_defrag_device *row = &work->result.devices[work->at];
   uint32_t index = idmap_find(&s->alloc_ids, work->reservations[i].alloc);
   struct space give = work->reservations[i].to, old;
-  state_alloc(s, index)->moving = 0; /* moving ones cannot be freed: it is there */
   bool moved = work->moves[i].ok && !record_switch(s, index, &give, &old);
+  state_alloc(s, index)->moving = 0; /* moving ones cannot be freed: it is there */
   if (moved) {
     row->moved_bytes += old.size;
     row->allocations_moved++;
@@ -198,35 +209,42 @@ static void commit_one(struct defragment *work, uint32_t i) {
     give = old;
   }
   uint64_t size = state_segment(s, give.segment)->size;
-  if (!space_give(s, &give, released, work))
-    return;
-  work->releasing++;
-  row->segments_released++;
-  row->released_bytes += size;
+  if (space_give(s, &give, released, work)) {
+    work->releasing++;
+    row->segments_released++;
+    row->released_bytes += size;
+  }
+  record_let_go(s, index);
+}
+
+/* Under the lock: some of them. */
+static uint32_t commit_some(struct defragment *work, uint32_t from) {
+  LOCK_SCOPE(&work->service->lock);
+  uint32_t i = from;
+  for (; i < work->move_count && i < from + DEFRAGMENT_LOCKED; i++)
+    commit_one(work, i);
+  return i;
 }
 
 static void copied(struct mover_task *task) {
   struct defragment *work = (struct defragment *)((char *)task - offsetof(struct defragment, task));
-  struct service *s = work->service;
-  lock_take(&s->lock);
-  for (uint32_t i = 0; i < work->move_count; i++)
-    commit_one(work, i);
-  lock_give(&s->lock);
+  uint64_t moved = 0;
+  for (uint32_t i = 0; i < work->move_count;)
+    i = commit_some(work, i);
   if (task->problem.status)
     work->problem = task->problem;
-  job_progress(work->job, work->result.devices[work->at].moved_bytes);
-  queue_post(s->decision, &work->step);
+  for (uint32_t i = 0; i < work->result.device_count; i++)
+    moved += work->result.devices[i].moved_bytes;
+  job_progress(work->job, moved);
+  queue_post(work->service->decision, &work->step);
 }
 
 /* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved
  * any more. */
 static bool start_batch(struct defragment *work) {
-  struct service *s = work->service;
   work->move_count = work->segment_count = 0;
-  lock_take(&s->lock);
   while (work->next_move < work->plan.move_count && work->move_count < DEFRAGMENT_BATCH)
-    reserve(work, &work->plan.moves[work->next_move++]);
-  lock_give(&s->lock);
+    reserve_some(work);
   if (!work->move_count)
     return false;
   work->task = (struct mover_task){.action = MOVER_DEFRAGMENT,
@@ -238,11 +256,16 @@ static bool start_batch(struct defragment *work) {
                                    .verify = true,
                                    .done = copied};
   memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
-  s->mover->submit(s->mover_ctx, &work->task);
+  job_submit(work->job, &work->task);
   return true;
 }
 
 /* ---- what to work on ---- */
+
+static bool may_move(const struct defragment *work, const struct state_owner *owner) {
+  return owner->slabs[work->devices[work->at]] &&
+         (work->admin || work->service->domains[owner->domain].number == work->domain);
+}
 
 /* The owner after the current one, on the next device when there is none. False: all done. */
 static bool next_owner(struct defragment *work) {
@@ -250,12 +273,11 @@ static bool next_owner(struct defragment *work) {
   LOCK_SCOPE(&s->lock);
   while (work->at < work->result.device_count) {
     const struct idmap_entry *entry = idmap_next(&s->owner_ids, work->owner);
-    if (entry) {
-      work->owner = entry->id;
+    work->owner = entry ? entry->id : 0;
+    if (!entry)
+      work->at++;
+    else if (may_move(work, state_owner(s, entry->value)))
       return true;
-    }
-    work->owner = 0;
-    work->at++;
   }
   return false;
 }
@@ -366,7 +388,7 @@ static enum status launch(struct service *s, const struct caller *caller, struct
                                                .cancellable = true});
   if (!work->job)
     return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
-  uint64_t time = work->params.max_time_seconds * CLOCK_SECOND;
+  uint64_t time = state_ns(work->params.max_time_seconds, CLOCK_SECOND);
   if (work->params.strategy == DEFRAG_QUICK)
     time = units_min(time, DEFRAGMENT_QUICK_NS);
   work->deadline = clock_now() + time;
@@ -384,6 +406,8 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
   }
   work->service = s;
   work->params = *params;
+  work->admin = caller->role == CALLER_ADMIN;
+  work->domain = caller->domain;
   work->step.run = step;
   out->job = NULL;
   lock_take(&s->lock);
