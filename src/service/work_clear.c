@@ -70,14 +70,15 @@ static void workers_done(struct mover_task *task) {
   one_done(clearing);
 }
 
+/* Of what is not protected (or is forced). */
 static bool is_idle(const struct service *s, const struct clearing *clearing,
                     const struct state_alloc *alloc) {
   const struct ledger_record *record = ledger_at(s->ledger, alloc->slot);
   uint64_t expires = record->u.allocation.expires_boot_ns;
   if (state_owner(s, alloc->owner)->dead || (expires && expires <= clock_boot()))
     return true;
-  return !alloc->attachments && units_minus(clock_real(), record->last_access_real_ns) >=
-                                    clearing->params.idle_seconds * CLOCK_SECOND;
+  return units_minus(clock_real(), record->last_access_real_ns) >=
+         state_ns(clearing->params.idle_seconds, CLOCK_SECOND);
 }
 
 static bool goes(const struct service *s, const struct clearing *clearing,
@@ -104,7 +105,11 @@ static void drop(struct clearing *clearing, uint32_t index) {
   uint64_t size = segment->size;
   clearing->result.cleared_allocations++;
   clearing->unfinished++;
-  if (record_drop(s, index, EVENTS_ALLOCATION_FREED, one_done, clearing))
+  if (record_drop(s, index,
+                  &(struct record_end){.why = EVENTS_ALLOCATION_FREED,
+                                       .correlation = clearing->task.correlation,
+                                       .then = one_done,
+                                       .arg = clearing}))
     row->cleared_bytes += size;
   else
     clearing->unfinished--;
