@@ -88,6 +88,7 @@ static void add_up(const struct service *s, struct view_host *out) {
     sum->external_bytes += one->external_bytes;
     sum->reserved_bytes += one->reserved_bytes;
     sum->active_allocations += one->active_allocations;
+    sum->segments += one->segments;
     sum->largest_free_bytes = units_max(sum->largest_free_bytes, one->largest_free_bytes);
     if (!s->devices[i].info->host_memory) {
       sum->available_bytes += one->available_bytes;

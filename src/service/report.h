@@ -13,10 +13,10 @@
 enum status report_fresh(struct service *service, bool refresh, struct job **job);
 void report_host(struct service *service, struct view_host *out);
 /* By id, UUID or PCI address. DEVICE_NOT_FOUND with what exists. */
-enum status report_device(struct service *service, const char *device, struct view_device *out,
+enum status report_device(struct service *service, const char *name, struct view_device *out,
                           struct problem *problem);
 /* Resolves a device name to its index in view_host.devices. */
-enum status report_find_device(struct service *service, const char *device, uint32_t *index,
+enum status report_find_device(struct service *service, const char *name, uint32_t *index,
                                struct problem *problem);
 
 struct report_link {
@@ -62,9 +62,9 @@ struct report_pressure {
   uint32_t psi_some10, psi_full10; /* hundredths */
   double seconds_to_critical;      /* < 0: null */
 };
-/* device "" = the host. */
-enum status report_pressure(struct service *service, const char *device,
-                            struct report_pressure *out, struct problem *problem);
+/* name "": the host. */
+enum status report_pressure(struct service *service, const char *name, struct report_pressure *out,
+                            struct problem *problem);
 
 /* parts[] of /health/detailed */
 struct report_part {
