@@ -13,6 +13,8 @@
 #include "service/report.h"
 #include "service/state.h"
 
+#define USAGE_LOCKED 64 /* owners looked at per holding of the lock */
+
 const char *const usage_directions[] = {"rising", "falling", "steady", NULL};
 
 struct window {
@@ -24,7 +26,8 @@ struct window {
 
 /* Copies the window's samples and counters. Under the lock. */
 static void cut(const struct state_device *device, struct window *window) {
-  uint64_t have = device->sample_count < STATE_SAMPLES ? device->sample_count : STATE_SAMPLES;
+  /* One slot of the ring is the second that is not over yet. */
+  uint64_t have = units_min(device->sample_count, STATE_SAMPLES - 1);
   for (uint64_t i = device->sample_count - have; i < device->sample_count; i++) {
     const struct state_sample *sample = &device->samples[i % STATE_SAMPLES];
     if (sample->time < window->start)
@@ -35,7 +38,7 @@ static void cut(const struct state_device *device, struct window *window) {
     window->made_bytes += second->made_bytes;
     window->freed += second->freed;
   }
-  /* The second that is not over yet has no sample, but counts. */
+  /* That one has no sample, but counts. */
   const struct state_second *current = &device->seconds[device->sample_count % STATE_SAMPLES];
   window->made += current->made;
   window->made_bytes += current->made_bytes;
@@ -116,9 +119,10 @@ static void histograms(const struct state_device *device, struct usage_device *o
     out->sizes[i].bytes = device->sizes[i].bytes;
   }
   double limit = 0.001;
-  for (unsigned i = 0; i < USAGE_LIFETIMES; i++, limit *= 10) {
+  for (unsigned i = 0; i < USAGE_LIFETIMES; i++) {
     out->lifetimes[i].up_to_seconds = i + 1 < USAGE_LIFETIMES ? limit : 0;
     out->lifetimes[i].count = device->lifetimes[i];
+    limit *= 10;
   }
   for (unsigned i = 0; i < VIEW_PURPOSES; i++) {
     out->purposes[i].bytes = device->purpose_bytes[i];
@@ -152,6 +156,20 @@ static void owner_row(const struct service *s, const struct state_owner *owner, 
   out->owners[at].count = count;
 }
 
+/* Some owners under the lock; false: all. */
+static bool some_owners(struct service *s, uint32_t device, uint64_t *after,
+                        struct usage_device *out) {
+  LOCK_SCOPE(&s->lock);
+  for (unsigned i = 0; i < USAGE_LOCKED; i++) {
+    const struct idmap_entry *entry = idmap_next(&s->owner_ids, *after);
+    if (!entry)
+      return false;
+    *after = entry->id;
+    owner_row(s, state_owner(s, entry->value), device, out);
+  }
+  return true;
+}
+
 static void usage_of(struct service *s, uint32_t index, const struct usage_params *params,
                      struct window *window, struct usage_device *out) {
   const struct state_device *device = &s->devices[index];
@@ -163,10 +181,9 @@ static void usage_of(struct service *s, uint32_t index, const struct usage_param
   out->current_bytes = state_used(s, device);
   out->active_allocations = device->allocations;
   histograms(device, out);
-  const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0);
-  for (; entry; entry = idmap_next(&s->owner_ids, entry->id))
-    owner_row(s, state_owner(s, entry->value), index, out);
   lock_give(&s->lock);
+  for (uint64_t after = 0; some_owners(s, index, &after, out);)
+    ;
   uint64_t from = units_max(window->start, s->started_at);
   double seconds = (double)units_minus(window->end, from) / 1e9;
   out->total_allocations = window->made;
