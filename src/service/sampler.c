@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "service/job_work.h"
 #include "service/report.h"
+#include "service/space.h"
 #include "service/waiting.h"
 
 #define SAMPLER_FRESH_NS (100 * CLOCK_MS)  /* contract 2 */
@@ -191,6 +192,14 @@ static void take_samples(struct service *s) {
   }
 }
 
+/* From moderate pressure on nothing is kept for reuse (contract 8, Relief). */
+static void drain_caches(struct service *s) {
+  uint32_t count;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (s->devices[i].pressure.level >= PRESSURE_MODERATE && s->devices[i].cached)
+      space_release_cached(s, i, NULL, NULL, &count);
+}
+
 static void tick(struct task *task) {
   struct sampler *sampler = (struct sampler *)task;
   struct service *s = sampler->service;
@@ -198,6 +207,7 @@ static void tick(struct task *task) {
   bool stopping = s->stopping;
   if (!stopping) {
     take_samples(s);
+    drain_caches(s);
     ask_budgets(s);
     if (s->segments.live)
       ask_residents(s);
@@ -260,8 +270,9 @@ static struct job *refresh(struct service *s, bool slow_facts) {
     return NULL;
   sampler->refresh = job_keep(job);
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (clock_now() - sampler->budgets[i].processes_at > SAMPLER_RESIDENT_NS)
-      sampler->budgets[i].processes = !s->devices[i].asked;
+    if (!s->devices[i].asked &&
+        clock_now() - sampler->budgets[i].processes_at > SAMPLER_RESIDENT_NS)
+      sampler->budgets[i].processes = true;
   ask_budgets(s);
   if (clock_now() - sampler->residents_at > SAMPLER_RESIDENT_NS)
     ask_residents(s);
