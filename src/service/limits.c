@@ -4,6 +4,8 @@
  */
 #include "service/limits.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -25,12 +27,20 @@ static enum status check(const struct state_device *device, const struct limits_
   return STATUS_OK;
 }
 
-/* The domain of that name, whether or not it has asked for anything yet. */
+/* The domain of that name. A user's need not have asked for anything yet. */
 static struct state_domain *domain_named(struct service *s, const char *name) {
   for (uint32_t i = 0; i < s->domain_count; i++)
     if (!strcmp(s->domains[i].name, name))
       return &s->domains[i];
-  return NULL;
+  struct caller user = {0};
+  char text[sizeof user.domain_name];
+  user.domain = strncmp(name, "uid:", 4) != 0 ? 0 : (uint32_t)strtoul(name + 4, NULL, 10);
+  snprintf(text, sizeof text, "uid:%u", user.domain);
+  if (strcmp(text, name) != 0)
+    return NULL;
+  memcpy(user.domain_name, text, sizeof text);
+  uint32_t index = state_domain_of(s, &user);
+  return index == UINT32_MAX ? NULL : &s->domains[index];
 }
 
 static enum status check_quotas(struct service *s, const struct limits_set *set,
@@ -58,12 +68,9 @@ static void report(struct service *s, const struct state_device *device, struct 
   }
 }
 
-enum status limits_change(struct service *s, const struct caller *caller, const char *name,
-                          struct limits_set *set, struct problem *problem) {
-  uint32_t index;
-  if (state_find_device(s, name, &index, problem))
-    return problem->status;
-  struct state_device *device = &s->devices[index];
+static enum status change(struct service *s, const struct caller *caller,
+                          struct state_device *device, struct limits_set *set,
+                          struct problem *problem) {
   LOCK_SCOPE(&s->lock);
   state_domain_of(s, caller);
   if (check(device, set, problem) || (set->has_quotas && check_quotas(s, set, problem)))
@@ -80,8 +87,17 @@ enum status limits_change(struct service *s, const struct caller *caller, const 
   report(s, device, set);
   state_pressure(s);
   waiting_kick(s);
-  log_info("service", "%s: limit %llu, reserved %llu bytes (by %s, %s)", device->info->id,
-           (unsigned long long)device->limit, (unsigned long long)device->reserved,
+  return STATUS_OK;
+}
+
+enum status limits_change(struct service *s, const struct caller *caller, const char *name,
+                          struct limits_set *set, struct problem *problem) {
+  uint32_t index;
+  if (state_find_device(s, name, &index, problem) ||
+      change(s, caller, &s->devices[index], set, problem))
+    return problem->status;
+  log_info("service", "%s: limit %llu, reserved %llu bytes (by %s, %s)", s->devices[index].info->id,
+           (unsigned long long)set->max_bytes, (unsigned long long)set->reserved_bytes,
            caller->domain_name, caller->correlation);
   return STATUS_OK;
 }
@@ -97,11 +113,12 @@ enum status limits_change_thresholds(struct service *s, const struct caller *cal
   if (!pressure_thresholds_valid(thresholds))
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "moderate",
                          "thresholds must rise: 0 < moderate < high < critical <= 100");
-  LOCK_SCOPE(&s->lock);
+  lock_take(&s->lock);
   s->thresholds = *thresholds;
   state_pressure(s);
   if (s->mover)
     s->mover->thresholds(s->mover_ctx, thresholds);
+  lock_give(&s->lock);
   log_info("service", "pressure thresholds changed (by %s, %s)", caller->domain_name,
            caller->correlation);
   return STATUS_OK;

@@ -24,7 +24,7 @@ struct limits_set {
 };
 /* Answers what holds now in *set (all has_… true). A limit below what is in use is allowed: over
  * limit, nothing new. */
-enum status limits_change(struct service *service, const struct caller *caller, const char *device,
+enum status limits_change(struct service *service, const struct caller *caller, const char *name,
                           struct limits_set *set, struct problem *problem);
 struct pressure_thresholds limits_thresholds(struct service *service);
 enum status limits_change_thresholds(struct service *service, const struct caller *caller,
