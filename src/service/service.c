@@ -22,7 +22,7 @@
 
 #define SERVICE_ALLOCATIONS (UINT32_C(4) << 20)
 #define SERVICE_OWNERS 65536
-#define SERVICE_LEDGER_FIRST 8192          /* records: 1 MiB of address space, touched by use */
+#define SERVICE_LEDGER_FIRST 16384         /* records: 2 MiB */
 #define SERVICE_STOP_NS (3 * CLOCK_SECOND) /* of the 5 s that a stop may take (contract 7) */
 
 struct service_stop {
@@ -171,7 +171,8 @@ static bool is_idle(struct service *s) {
     return false;
   LOCK_SCOPE(&s->lock);
   waiting_kick(s);
-  bool idle = !s->growing_count && !waiting_any(s) && sampler_idle(s);
+  bool idle =
+      !s->growing_count && !s->making && !waiting_any(s) && !s->ledger_growing && sampler_idle(s);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (s->devices[i].asked || s->devices[i].releasing)
       idle = false;
@@ -222,7 +223,12 @@ static void release_segments(struct service *s) {
 void service_free(struct service *s) {
   if (!s)
     return;
-  /* service_stop waited for the calls under way: these threads have nothing left to do. */
+  if (s->stopping && !is_idle(s)) {
+    /* A driver or a worker hangs and will come back to this memory: leave it to the process's end.
+     */
+    log_warning("service", "something is still under way; its memory goes with the process");
+    return;
+  }
   queue_free(s->decision);
   queue_free(s->reaper);
   release_segments(s);
