@@ -1,5 +1,6 @@
 # Every test file is one ctest: tests/unit/test_x.c, tests/device_suite.c, tests/e2e/test_x.py and
-# tests/tools/test_x.py. An e2e file with `_serial` in its name runs alone.
+# tests/tools/test_x.py. An e2e file with `_serial` in its name runs alone. What several C tests
+# share is in tests/unit/x_fixture.c.
 
 function(add_c_program folder source)
   get_filename_component(name ${source} NAME_WE)
@@ -8,10 +9,18 @@ function(add_c_program folder source)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${folder})
 endfunction()
 
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*_fixture.c)
+set(FIXTURES)
+if(sources AND TARGET room_service)
+  add_library(fixtures STATIC ${sources})
+  target_link_libraries(fixtures PUBLIC house ${ROOMS} PkgConfig::cmocka)
+  set(FIXTURES fixtures)
+endif()
+
 file(GLOB sources CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/tests/unit/test_*.c ${CMAKE_SOURCE_DIR}/tests/device_suite.c)
 foreach(source ${sources})
-  add_c_program(tests ${source} PkgConfig::cmocka)
+  add_c_program(tests ${source} ${FIXTURES} PkgConfig::cmocka)
   get_filename_component(name ${source} NAME_WE)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
