@@ -325,14 +325,14 @@ static void grow_ledger(struct task *task) {
 
 void state_ledger_ahead(struct service *s) {
   uint32_t live = ledger_live(s->ledger);
-  if (s->ledger_growing || ledger_free_slots(s->ledger) >= STATE_LEDGER_AHEAD + live / 4)
+  if (s->ledger_growing || ledger_free_slots(s->ledger) >= STATE_LEDGER_AHEAD + live / 16)
     return;
   struct ledger_growth *growth = calloc(1, sizeof *growth);
   if (!growth)
     return;
   growth->task.run = grow_ledger;
   growth->service = s;
-  growth->records = 2 * STATE_LEDGER_AHEAD + live / 2;
+  growth->records = 2 * STATE_LEDGER_AHEAD + live / 16;
   s->ledger_growing = true;
   queue_post(s->decision, &growth->task);
 }
