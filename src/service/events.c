@@ -7,15 +7,15 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/pool.h"
 
 #define EVENTS_LISTENERS 4
 
 struct events {
   struct lock lock;
-  struct events_record *ring;
+  struct pool ring; /* addressed by place, never taken from */
   uint64_t last;
   struct {
     void (*wake)(void *arg);
@@ -45,11 +45,10 @@ enum status events_create(struct events **out) {
   if (!events)
     return STATUS_INTERNAL_ERROR;
   /* Pages come with use: an idle daemon does not pay for the ring. */
-  events->ring = mmap(NULL, sizeof *events->ring * EVENTS_KEPT, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (events->ring == MAP_FAILED) {
+  enum status status = pool_init(&events->ring, sizeof(struct events_record), EVENTS_KEPT);
+  if (status) {
     free(events);
-    return STATUS_INTERNAL_ERROR;
+    return status;
   }
   lock_init(&events->lock, LOCK_RANK_EVENTS, "events");
   *out = events;
@@ -59,16 +58,20 @@ enum status events_create(struct events **out) {
 void events_free(struct events *events) {
   if (!events)
     return;
-  munmap(events->ring, sizeof *events->ring * EVENTS_KEPT);
+  pool_done(&events->ring);
   lock_done(&events->lock);
   free(events);
+}
+
+static struct events_record *at(const struct events *events, uint64_t id) {
+  return pool_at(&events->ring, 1 + (uint32_t)(id % EVENTS_KEPT));
 }
 
 uint64_t events_add(struct events *events, struct events_record *record) {
   record->time = clock_real();
   LOCK_SCOPE(&events->lock);
   record->id = ++events->last;
-  events->ring[record->id % EVENTS_KEPT] = *record;
+  *at(events, record->id) = *record;
   for (unsigned i = 0; i < events->listener_count; i++)
     events->listeners[i].wake(events->listeners[i].arg);
   return record->id;
@@ -86,7 +89,7 @@ bool events_next(struct events *events, uint64_t after, struct events_record *ou
     id = first;
   if (id > events->last)
     return false;
-  *out = events->ring[id % EVENTS_KEPT];
+  *out = *at(events, id);
   return true;
 }
 
@@ -94,7 +97,7 @@ bool events_at(struct events *events, uint64_t id, struct events_record *out) {
   LOCK_SCOPE(&events->lock);
   if (id < oldest(events) || id > events->last)
     return false;
-  *out = events->ring[id % EVENTS_KEPT];
+  *out = *at(events, id);
   return true;
 }
 
