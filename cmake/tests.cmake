@@ -13,7 +13,7 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*_fixture.c)
 set(FIXTURES)
 if(sources AND TARGET room_service)
   add_library(fixtures STATIC ${sources})
-  target_link_libraries(fixtures PUBLIC house ${ROOMS} PkgConfig::cmocka)
+  target_link_libraries(fixtures PUBLIC room_service PkgConfig::cmocka)
   set(FIXTURES fixtures)
 endif()
 
