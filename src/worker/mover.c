@@ -1,58 +1,73 @@
 /*
  * mover: the limit of a copy is the memory's bandwidth, and one core does not reach it (nor, for
- * pages that are touched for the first time, the rate at which the kernel can clear them). So
- * chunks are handed to a few threads through one atomic counter. A checksum must see its bytes in
- * order, so verification reads source and target each on one thread, side by side, after the copy.
+ * pages that are touched for the first time, the rate at which the kernel can clear them). So a
+ * plain copy hands its chunks to a few threads through one atomic counter: a crew.
+ *
+ * A checksum must see its bytes in order. So what is verified goes through three stages, each of
+ * which takes one step after the other: the source is summed up, the bytes are written, the target
+ * is read again and summed up. The steps are small enough to stay in the caches; whichever thread
+ * is free takes the last stage that has something to do: a relay.
  */
 #include "worker/mover.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "worker/sum.h"
 
-#define MOVER_CHUNK                                                                                \
-  (8 * MIB) /* direct: large beside a thread's start, small beside a second of progress */
-#define MOVER_STAGED (MIB)        /* staged: a slow link still shows progress each second */
+#define MOVER_CHUNK (8 * MIB)     /* large beside a thread's start, small beside a second */
+#define MOVER_STAGED MIB          /* a slow link still shows progress each second */
+#define MOVER_STEP (256 * KIB)    /* of a relay: its source stays in the L2 cache */
+#define MOVER_AHEAD (2 * MIB)     /* of a relay's first stage before its last */
+#define MOVER_RUNNERS 3           /* one per stage */
 #define MOVER_THREADS 4           /* more gain nothing on the machines measured */
 #define MOVER_PARALLEL (32 * MIB) /* below, starting threads costs more than it saves */
+#define MOVER_SHARED MIB          /* the same for a relay */
+
+static struct device_place at(struct device_place place, uint64_t offset) {
+  place.offset += offset;
+  return place;
+}
+
+/* CPU address of a place, NULL when it has none. */
+static char *pointer(struct device_place place) {
+  char *start = device_pointer(place.segment);
+  return start ? start + place.offset : NULL;
+}
+
+static bool is_staged(const struct mover_work *work) {
+  return !device_pointer(work->to.segment) ||
+         (work->from.segment && !device_pointer(work->from.segment));
+}
+
+/* ---- crew ---- */
 
 struct crew {
   struct mover_work *work;
-  enum status (*one)(struct crew *crew, uint64_t offset, uint64_t size, void *staging);
   uint64_t chunk;
   bool staged;
-  atomic_uint_fast64_t next, done;
+  atomic_uint_fast64_t next;
   atomic_int status;
-  pthread_mutex_t progress;
+  uint64_t done; /* under the lock */
+  pthread_mutex_t lock;
 };
 
-static enum status copy_one(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
-  const struct mover_work *work = crew->work;
-  struct device_copy copy = {.from = work->from, .to = work->to, .size = size, .staging = staging};
-  copy.from.offset += offset;
-  copy.to.offset += offset;
+static enum status copy_chunk(const struct mover_work *work, uint64_t offset, uint64_t size,
+                              void *staging) {
+  struct device_copy copy = {
+      .from = at(work->from, offset), .to = at(work->to, offset), .size = size, .staging = staging};
   return device_copy(&copy);
 }
 
-static enum status fill_one(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
-  (void)staging;
-  struct device_place to = crew->work->to;
-  to.offset += offset;
-  return device_fill(to, size, crew->work->value);
-}
-
 static void report(struct crew *crew, uint64_t size) {
-  uint64_t done = atomic_fetch_add(&crew->done, size) + size;
-  if (!crew->work->progress)
-    return;
-  pthread_mutex_lock(&crew->progress);
-  crew->work->progress(crew->work->arg, done);
-  pthread_mutex_unlock(&crew->progress);
+  pthread_mutex_lock(&crew->lock);
+  crew->done += size;
+  if (crew->work->progress)
+    crew->work->progress(crew->work->arg, crew->done);
+  pthread_mutex_unlock(&crew->lock);
 }
 
 static bool may_go_on(struct crew *crew) {
@@ -71,7 +86,7 @@ static void *work_on(void *arg) {
     if (offset >= crew->work->size)
       break;
     uint64_t size = units_min(crew->chunk, crew->work->size - offset);
-    enum status status = crew->one(crew, offset, size, staging);
+    enum status status = copy_chunk(crew->work, offset, size, staging);
     if (status)
       atomic_store(&crew->status, (int)status);
     else
@@ -81,122 +96,182 @@ static void *work_on(void *arg) {
   return NULL;
 }
 
-static unsigned threads_for(const struct crew *crew) {
+/* At most max, and no more than there are cores. */
+static unsigned threads_for(unsigned max) {
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  if (crew->work->size < MOVER_PARALLEL || crew->staged || cores < 2)
-    return 1;
-  return cores < MOVER_THREADS ? (unsigned)cores : MOVER_THREADS;
+  return cores < 1 ? 1 : cores < (long)max ? (unsigned)cores : max;
 }
 
 /* The caller is one of the crew; helpers that cannot be started are done without. */
-static enum status run(struct crew *crew) {
+static enum status run_crew(struct mover_work *work) {
   pthread_t helpers[MOVER_THREADS];
-  unsigned count = 0, wanted = threads_for(crew) - 1;
-  pthread_mutex_init(&crew->progress, NULL);
-  while (count < wanted && !pthread_create(&helpers[count], NULL, work_on, crew))
+  bool staged = is_staged(work);
+  struct crew crew = {.work = work,
+                      .chunk = staged ? MOVER_STAGED : MOVER_CHUNK,
+                      .staged = staged,
+                      .status = STATUS_OK};
+  unsigned count = 0, wanted = 0;
+  if (!staged && work->size >= MOVER_PARALLEL)
+    wanted = threads_for(MOVER_THREADS) - 1;
+  pthread_mutex_init(&crew.lock, NULL);
+  while (count < wanted && !pthread_create(&helpers[count], NULL, work_on, &crew))
     count++;
-  work_on(crew);
+  work_on(&crew);
   for (unsigned i = 0; i < count; i++)
     pthread_join(helpers[i], NULL);
-  pthread_mutex_destroy(&crew->progress);
-  return (enum status)atomic_load(&crew->status);
+  pthread_mutex_destroy(&crew.lock);
+  return (enum status)atomic_load(&crew.status);
 }
 
-/* ---- checksums ---- */
+/* ---- relay ---- */
 
-struct reading {
-  struct device_place place;
-  uint64_t size, checksum;
-  atomic_bool *cancel;
+enum { STAGE_SUM, STAGE_WRITE, STAGE_CHECK, STAGES };
+
+struct relay {
+  struct mover_work *work;
+  bool fill;
+  bool sums; /* the source can be summed up where it lies: STAGE_SUM has something to do */
+  struct sum *source, *target;
+  void *out, *back; /* staging of STAGE_WRITE and STAGE_CHECK */
+  pthread_mutex_t lock;
+  pthread_cond_t moved;
+  uint64_t at[STAGES]; /* how far each stage is */
+  bool busy[STAGES];
   enum status status;
 };
 
-static enum status read_some(const struct reading *reading, uint64_t offset, uint64_t size,
-                             void *buffer, XXH3_state_t *state) {
-  struct device_place place = reading->place;
-  place.offset += offset;
-  const char *bytes = device_pointer(place.segment);
-  enum status status = STATUS_OK;
-  if (bytes)
-    bytes += place.offset;
-  else
-    status = device_read(place, size, buffer);
-  if (!status)
-    XXH3_64bits_update(state, bytes ? bytes : buffer, size);
-  return status;
+static enum status write_step(struct relay *relay, uint64_t offset, uint64_t size) {
+  const struct mover_work *work = relay->work;
+  struct device_place to = at(work->to, offset);
+  if (relay->fill)
+    return device_fill(to, size, work->value);
+  if (relay->sums)
+    return pointer(to) ? copy_chunk(work, offset, size, NULL)
+                       : device_write(to, size, pointer(at(work->from, offset)));
+  enum status status = device_read(at(work->from, offset), size, relay->out);
+  if (status)
+    return status;
+  sum_add(relay->source, relay->out, size);
+  return device_write(to, size, relay->out);
 }
 
-static void *read_all(void *arg) {
-  struct reading *reading = arg;
-  XXH3_state_t *state = XXH3_createState();
-  void *buffer = malloc(MOVER_STAGED);
-  if (!state || !buffer)
-    reading->status = STATUS_INTERNAL_ERROR;
-  else
-    XXH3_64bits_reset(state);
-  for (uint64_t at = 0; at < reading->size && !reading->status; at += MOVER_STAGED) {
-    uint64_t size = units_min(MOVER_STAGED, reading->size - at);
-    reading->status = atomic_load(reading->cancel) ? STATUS_CANCELLED
-                                                   : read_some(reading, at, size, buffer, state);
+static enum status check_step(struct relay *relay, uint64_t offset, uint64_t size) {
+  struct device_place to = at(relay->work->to, offset);
+  const void *bytes = pointer(to);
+  enum status status = bytes ? STATUS_OK : device_read(to, size, relay->back);
+  if (status)
+    return status;
+  sum_add(relay->target, bytes ? bytes : relay->back, size);
+  if (relay->work->progress)
+    relay->work->progress(relay->work->arg, offset + size);
+  return STATUS_OK;
+}
+
+static enum status run_step(struct relay *relay, int stage, uint64_t size) {
+  uint64_t offset = relay->at[stage];
+  if (stage == STAGE_WRITE)
+    return write_step(relay, offset, size);
+  if (stage == STAGE_CHECK)
+    return check_step(relay, offset, size);
+  sum_add(relay->source, pointer(at(relay->work->from, offset)), size);
+  return STATUS_OK;
+}
+
+/* Up to where a stage may go now. */
+static uint64_t end_of(const struct relay *relay, int stage) {
+  if (stage > (relay->sums ? STAGE_SUM : STAGE_WRITE))
+    return relay->at[stage - 1];
+  return units_min(relay->work->size, relay->at[STAGE_CHECK] + MOVER_AHEAD);
+}
+
+static bool is_over(struct relay *relay) {
+  if (!relay->status && atomic_load(relay->work->cancel))
+    relay->status = STATUS_CANCELLED;
+  return relay->status || relay->at[STAGE_CHECK] == relay->work->size;
+}
+
+/* Under the lock: the stage to take a step of; STAGES: it is over. */
+static int next_stage(struct relay *relay) {
+  int first = relay->sums ? STAGE_SUM : STAGE_WRITE;
+  while (!is_over(relay)) {
+    for (int stage = STAGE_CHECK; stage >= first; stage--)
+      if (!relay->busy[stage] && relay->at[stage] < end_of(relay, stage))
+        return stage;
+    pthread_cond_wait(&relay->moved, &relay->lock);
   }
-  if (!reading->status)
-    reading->checksum = XXH3_64bits_digest(state);
-  free(buffer);
-  XXH3_freeState(state);
+  return STAGES;
+}
+
+static void *run_stages(void *arg) {
+  struct relay *relay = arg;
+  int stage;
+  pthread_mutex_lock(&relay->lock);
+  while ((stage = next_stage(relay)) != STAGES) {
+    uint64_t size = units_min(MOVER_STEP, end_of(relay, stage) - relay->at[stage]);
+    relay->busy[stage] = true;
+    pthread_mutex_unlock(&relay->lock);
+    enum status status = run_step(relay, stage, size);
+    pthread_mutex_lock(&relay->lock);
+    relay->busy[stage] = false;
+    relay->at[stage] += size;
+    if (status && !relay->status)
+      relay->status = status;
+    pthread_cond_broadcast(&relay->moved);
+  }
+  pthread_mutex_unlock(&relay->lock);
   return NULL;
 }
 
-/* Source and target side by side. */
-static enum status verify(struct mover_work *work) {
-  struct reading source = {.place = work->from, .size = work->size, .cancel = work->cancel};
-  struct reading target = {.place = work->to, .size = work->size, .cancel = work->cancel};
-  pthread_t helper;
-  bool helped = work->size >= MIB && !pthread_create(&helper, NULL, read_all, &source);
-  if (!helped)
-    read_all(&source);
-  read_all(&target);
-  if (helped)
-    pthread_join(helper, NULL);
-  enum status status = source.status ? source.status : target.status;
-  if (status)
-    return status;
-  work->checksum = source.checksum;
-  work->checksum_known = true;
-  work->verified = source.checksum == target.checksum;
-  return STATUS_OK;
+static void run_all_stages(struct relay *relay) {
+  pthread_t helpers[MOVER_RUNNERS];
+  unsigned count = 0;
+  unsigned wanted = relay->work->size < MOVER_SHARED ? 0 : threads_for(MOVER_RUNNERS) - 1;
+  pthread_mutex_init(&relay->lock, NULL);
+  pthread_cond_init(&relay->moved, NULL);
+  while (count < wanted && !pthread_create(&helpers[count], NULL, run_stages, relay))
+    count++;
+  run_stages(relay);
+  for (unsigned i = 0; i < count; i++)
+    pthread_join(helpers[i], NULL);
+  pthread_cond_destroy(&relay->moved);
+  pthread_mutex_destroy(&relay->lock);
+}
+
+static enum status run_relay(struct mover_work *work, bool fill) {
+  struct relay relay = {.work = work,
+                        .fill = fill,
+                        .sums = !fill && device_pointer(work->from.segment),
+                        .source = sum_create(),
+                        .target = sum_create(),
+                        .out = malloc(MOVER_STEP),
+                        .back = malloc(MOVER_STEP)};
+  if (relay.source && relay.target && relay.out && relay.back)
+    run_all_stages(&relay);
+  else
+    relay.status = STATUS_INTERNAL_ERROR;
+  if (!relay.status) {
+    uint64_t target = sum_get(relay.target);
+    work->checksum = fill ? target : sum_get(relay.source);
+    work->checksum_known = true;
+    work->verified = work->checksum == target;
+  }
+  free(relay.out);
+  free(relay.back);
+  sum_free(relay.source);
+  sum_free(relay.target);
+  return relay.status;
 }
 
 enum status mover_copy(struct mover_work *work) {
   uint64_t start = clock_now();
-  bool staged = !device_pointer(work->from.segment) || !device_pointer(work->to.segment);
-  struct crew crew = {.work = work,
-                      .one = copy_one,
-                      .chunk = staged ? MOVER_STAGED : MOVER_CHUNK,
-                      .staged = staged,
-                      .status = STATUS_OK};
-  enum status status = run(&crew);
-  if (!status && work->verify)
-    status = verify(work);
+  enum status status = work->verify ? run_relay(work, false) : run_crew(work);
   work->device_us = (clock_now() - start) / 1000;
   return status;
 }
 
 enum status mover_fill(struct mover_work *work) {
   uint64_t start = clock_now();
-  bool staged = !device_pointer(work->to.segment);
-  struct crew crew = {.work = work,
-                      .one = fill_one,
-                      .chunk = staged ? MOVER_STAGED : MOVER_CHUNK,
-                      .staged = false,
-                      .status = STATUS_OK};
-  enum status status = run(&crew);
-  struct reading target = {.place = work->to, .size = work->size, .cancel = work->cancel};
-  if (!status) {
-    read_all(&target);
-    status = target.status;
-    work->checksum = target.checksum;
-    work->checksum_known = !status;
-  }
+  enum status status = run_relay(work, true);
   work->device_us = (clock_now() - start) / 1000;
   return status;
 }
