@@ -1,7 +1,8 @@
 /*
- * interface: a table of actions. Quick ones run on the reading thread; those that move bytes or may
- * wait run on one of a few job threads, so that several are under way and a cancel gets through. A
- * cancelled request answers CANCELLED itself.
+ * interface: a table of actions. Quick ones run on the reading thread, each other one on a thread
+ * of its own, so that several are under way and a cancel gets through. Few may move bytes at the
+ * same time; those in line give a sign of life each second, for silence means a hang to the daemon.
+ * A cancelled request answers CANCELLED itself.
  */
 #include "worker/interface.h"
 
@@ -9,24 +10,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "worker/instructor.h"
 #include "worker/interface_actions.h"
 
-#define INTERFACE_THREADS 4 /* requests that move bytes at the same time; more wait in line */
-#define INTERFACE_PROGRESS_NS                                                                      \
-  (200 * CLOCK_MS) /* at most five events a second, at least one (contract 5) */
+#define INTERFACE_MOVING 4 /* requests that move bytes at the same time */
+#define INTERFACE_SIGN_S 1 /* of life, from those that wait */
+/* At most five progress events a second (contract 5). */
+#define INTERFACE_PROGRESS_NS (200 * CLOCK_MS)
 
 struct interface {
   struct manager *manager;
   struct instructor *instructor;
   pthread_mutex_t mutex;
-  pthread_cond_t ended;
+  pthread_cond_t changed;       /* a call ended, or was cancelled */
   struct interface_call *calls; /* under way */
-  struct queue *threads[INTERFACE_THREADS];
-  unsigned load[INTERFACE_THREADS];
+  unsigned moving;
 };
 
 struct manager *interface_manager(const struct interface_call *call) {
@@ -48,7 +49,7 @@ static void leave(struct interface *interface, struct interface_call *call) {
   while (*link != call)
     link = &(*link)->next;
   *link = call->next;
-  pthread_cond_broadcast(&interface->ended);
+  pthread_cond_broadcast(&interface->changed);
   pthread_mutex_unlock(&interface->mutex);
 }
 
@@ -58,11 +59,12 @@ bool interface_cancel(struct interface_call *asking, const char *request, const 
   pthread_mutex_lock(&interface->mutex);
   for (struct interface_call *call = interface->calls; call; call = call->next) {
     if (call == asking ||
-        !(request ? !strcmp(call->id, request) : !strcmp(call->transfer, transfer)))
+        strcmp(request ? call->id : call->transfer, request ? request : transfer) != 0)
       continue;
     atomic_store(&call->cancel, true);
     found = true;
   }
+  pthread_cond_broadcast(&interface->changed);
   pthread_mutex_unlock(&interface->mutex);
   return found;
 }
@@ -73,7 +75,7 @@ bool interface_look(struct interface_call *asking, const char *transfer, uint64_
   bool found = false;
   pthread_mutex_lock(&interface->mutex);
   for (struct interface_call *call = interface->calls; call && !found; call = call->next) {
-    if (call == asking || strcmp(call->transfer, transfer))
+    if (call == asking || strcmp(call->transfer, transfer) != 0)
       continue;
     *done = atomic_load(&call->bytes_done);
     *total = call->bytes_total;
@@ -118,65 +120,91 @@ static void end(struct interface_call *call) {
   free(call);
 }
 
-static void run_on_thread(struct task *task) {
-  struct interface_call *call = (struct interface_call *)task;
-  struct interface *interface = call->interface;
-  answer(call);
-  unsigned mine = 0;
-  while (mine < INTERFACE_THREADS &&
-         !(interface->threads[mine] && queue_is_mine(interface->threads[mine])))
-    mine++;
-  leave(interface, call);
-  pthread_mutex_lock(&interface->mutex);
-  if (mine < INTERFACE_THREADS)
-    interface->load[mine]--;
-  pthread_mutex_unlock(&interface->mutex);
-  end(call);
+/* ---- threads ---- */
+
+static bool may_move(struct interface *interface, const struct interface_call *call) {
+  if (interface->moving >= INTERFACE_MOVING && !atomic_load(&call->cancel))
+    return false;
+  interface->moving++;
+  return true;
 }
 
-/* The least busy thread, started when it is needed first. */
-static struct queue *choose_thread(struct interface *interface) {
-  unsigned best = 0;
+static void wait_in_line(struct interface *interface, struct interface_call *call) {
   pthread_mutex_lock(&interface->mutex);
-  for (unsigned i = 1; i < INTERFACE_THREADS; i++)
-    if (interface->load[i] < interface->load[best])
-      best = i;
-  if (!interface->threads[best] && queue_create("job", &interface->threads[best]))
-    interface->threads[best] = NULL;
-  struct queue *thread = interface->threads[best];
-  if (thread)
-    interface->load[best]++;
+  while (!may_move(interface, call)) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += INTERFACE_SIGN_S;
+    pthread_cond_timedwait(&interface->changed, &interface->mutex, &until);
+    pthread_mutex_unlock(&interface->mutex);
+    interface_progress(call, 0);
+    pthread_mutex_lock(&interface->mutex);
+  }
   pthread_mutex_unlock(&interface->mutex);
-  return thread;
+}
+
+static void *run_on_thread(void *arg) {
+  struct interface_call *call = arg;
+  struct interface *interface = call->interface;
+  bool moves = call->action->pace == INTERFACE_MOVES;
+  if (moves)
+    wait_in_line(interface, call);
+  answer(call);
+  pthread_mutex_lock(&interface->mutex);
+  interface->moving -= moves;
+  pthread_mutex_unlock(&interface->mutex);
+  /* The last thing that is done with the interface. */
+  leave(interface, call);
+  end(call);
+  return NULL;
+}
+
+static enum status start_thread(struct interface_call *call) {
+  pthread_attr_t detached;
+  pthread_t thread;
+  pthread_attr_init(&detached);
+  pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+  int failed = pthread_create(&thread, &detached, run_on_thread, call);
+  pthread_attr_destroy(&detached);
+  return failed ? STATUS_RATE_LIMITED : STATUS_OK;
 }
 
 static void start(struct interface *interface, struct interface_call *call) {
-  struct queue *thread = call->action->slow ? choose_thread(interface) : NULL;
   enter(interface, call);
-  if (thread) {
-    call->task.run = run_on_thread;
-    queue_post(thread, &call->task);
-    return;
+  if (call->action->pace == INTERFACE_QUICK) {
+    answer(call);
+  } else {
+    instructor_progress(call->instructor, call->id, 0, call->bytes_total);
+    call->progress_ns = clock_now();
+    if (!start_thread(call))
+      return;
+    problem_set(&call->problem, STATUS_RATE_LIMITED, "no more threads can be started");
+    instructor_refuse(call->instructor, call->id, &call->problem);
   }
-  answer(call);
   leave(interface, call);
   end(call);
+}
+
+static void refuse(struct interface *interface, const char *id, struct reader_doc *doc,
+                   const struct problem *problem) {
+  instructor_refuse(interface->instructor, id, problem);
+  reader_free(doc);
 }
 
 void interface_run(struct interface *interface, const char *id, struct reader_doc *doc) {
   struct reader_value root = reader_root(doc);
   const char *action = reader_text(reader_get(root, "action"), "");
-  struct problem problem = {0};
-  struct interface_call *call = calloc(1, sizeof *call);
   const struct interface_action *row = interface_actions_find(action);
-  if (!call)
-    problem_set(&problem, STATUS_INTERNAL_ERROR, "the worker is out of memory");
-  else if (!row)
+  struct problem problem;
+  if (!row) {
     problem_set(&problem, STATUS_NOT_FOUND, "no action %.60s", action);
-  if (problem.status) {
-    instructor_refuse(interface->instructor, id, &problem);
-    reader_free(doc);
-    free(call);
+    refuse(interface, id, doc, &problem);
+    return;
+  }
+  struct interface_call *call = calloc(1, sizeof *call);
+  if (!call) {
+    problem_set(&problem, STATUS_INTERNAL_ERROR, "the worker is out of memory");
+    refuse(interface, id, doc, &problem);
     return;
   }
   call->interface = interface;
@@ -184,6 +212,7 @@ void interface_run(struct interface *interface, const char *id, struct reader_do
   call->action = row;
   call->doc = doc;
   call->data = reader_get(root, "data");
+  call->bytes_total = reader_uint(reader_get(call->data, "size_bytes"), 0);
   call->started_ns = clock_now();
   snprintf(call->id, sizeof call->id, "%s", id);
   snprintf(call->transfer, sizeof call->transfer, "%s",
@@ -200,8 +229,12 @@ enum status interface_create(struct manager *manager, struct instructor *instruc
     return STATUS_INTERNAL_ERROR;
   interface->manager = manager;
   interface->instructor = instructor;
+  pthread_condattr_t clock;
+  pthread_condattr_init(&clock);
+  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
   pthread_mutex_init(&interface->mutex, NULL);
-  pthread_cond_init(&interface->ended, NULL);
+  pthread_cond_init(&interface->changed, &clock);
+  pthread_condattr_destroy(&clock);
   *out = interface;
   return STATUS_OK;
 }
@@ -212,13 +245,11 @@ void interface_free(struct interface *interface) {
   pthread_mutex_lock(&interface->mutex);
   for (struct interface_call *call = interface->calls; call; call = call->next)
     atomic_store(&call->cancel, true);
+  pthread_cond_broadcast(&interface->changed);
   while (interface->calls)
-    pthread_cond_wait(&interface->ended, &interface->mutex);
+    pthread_cond_wait(&interface->changed, &interface->mutex);
   pthread_mutex_unlock(&interface->mutex);
-  for (unsigned i = 0; i < INTERFACE_THREADS; i++)
-    if (interface->threads[i])
-      queue_free(interface->threads[i]);
-  pthread_cond_destroy(&interface->ended);
+  pthread_cond_destroy(&interface->changed);
   pthread_mutex_destroy(&interface->mutex);
   free(interface);
 }

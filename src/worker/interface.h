@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "base/problem.h"
-#include "base/queue.h"
 #include "base/reader.h"
 #include "base/writer.h"
 
@@ -21,7 +20,6 @@ struct instructor;
 #define INTERFACE_ID 80 /* a request_id with its quotes; longer ones are refused */
 
 struct interface_call {
-  struct task task; /* first: a job thread's */
   struct interface *interface;
   struct instructor *instructor;
   char id[INTERFACE_ID]; /* raw JSON, to be echoed */
@@ -41,8 +39,8 @@ enum status interface_create(struct manager *manager, struct instructor *instruc
                              struct interface **out);
 /* Cancels what runs and waits for it. */
 void interface_free(struct interface *interface);
-/* Runs one request; doc is taken. Quick actions are answered before it returns, others on a job
- * thread. */
+/* Runs one request; doc is taken. Quick actions are answered before it returns; of the others a
+ * first progress event says at once that they were read. */
 void interface_run(struct interface *interface, const char *id, struct reader_doc *doc);
 /* The capabilities of hello, as array elements. */
 void interface_capabilities(struct writer *writer);
@@ -56,7 +54,7 @@ bool interface_cancel(struct interface_call *asking, const char *request, const 
 /* How far a transfer under way is. */
 bool interface_look(struct interface_call *asking, const char *transfer, uint64_t *done,
                     uint64_t *total);
-/* A mover's progress callback; arg is the call. */
+/* A mover's progress callback; arg is the call. Also a sign of life while it waits. */
 void interface_progress(void *arg, uint64_t bytes_done);
 
 #endif

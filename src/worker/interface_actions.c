@@ -80,7 +80,6 @@ static void transfer(struct interface_call *call, struct writer *w) {
                             .cancel = &call->cancel,
                             .progress = interface_progress,
                             .arg = call};
-  call->bytes_total = size;
   if (!status)
     status = mover_copy(&work);
   call->device_us = work.device_us;
@@ -102,7 +101,6 @@ static void fill(struct interface_call *call, struct writer *w) {
                             .cancel = &call->cancel,
                             .progress = interface_progress,
                             .arg = call};
-  call->bytes_total = size;
   if (!status)
     status = mover_fill(&work);
   call->device_us = work.device_us;
@@ -113,14 +111,30 @@ static void fill(struct interface_call *call, struct writer *w) {
   give_end(call, &to);
 }
 
-static bool move_one(struct interface_call *call, struct reader_value move, uint64_t *bytes) {
+struct sweep {
+  struct interface_call *call;
+  uint64_t done; /* bytes of the moves before */
+};
+
+static void sweep_progress(void *arg, uint64_t bytes_done) {
+  const struct sweep *sweep = arg;
+  interface_progress(sweep->call, sweep->done + bytes_done);
+}
+
+static bool move_one(struct sweep *sweep, struct reader_value move) {
+  struct interface_call *call = sweep->call;
   uint64_t size = reader_uint(reader_get(move, "size_bytes"), 0);
   struct end from = {0}, to = {0};
   enum status status = take_end(call, reader_get(move, "source"), size, &from);
   if (!status)
     status = take_end(call, reader_get(move, "target"), size, &to);
-  struct mover_work work = {
-      .from = from.place, .to = to.place, .size = size, .verify = true, .cancel = &call->cancel};
+  struct mover_work work = {.from = from.place,
+                            .to = to.place,
+                            .size = size,
+                            .verify = true,
+                            .cancel = &call->cancel,
+                            .progress = sweep_progress,
+                            .arg = sweep};
   if (!status)
     status = mover_copy(&work);
   give_end(call, &from);
@@ -128,24 +142,27 @@ static bool move_one(struct interface_call *call, struct reader_value move, uint
   call->device_us += work.device_us;
   if (status || !work.verified)
     return false;
-  *bytes += size;
+  sweep->done += size;
   return true;
 }
 
 /* A move that fails is left out of `moved`: its block simply stays where it is. */
 static void defragment(struct interface_call *call, struct writer *w) {
   struct reader_value moves = reader_get(call->data, "moves");
+  struct sweep sweep = {.call = call};
   size_t count = reader_count(moves);
-  uint64_t bytes = 0;
+  call->bytes_total = 0;
+  for (size_t i = 0; i < count; i++)
+    call->bytes_total += reader_uint(reader_get(reader_at(moves, i), "size_bytes"), 0);
   writer_array(w, "moved");
   for (size_t i = 0; i < count && !atomic_load(&call->cancel); i++) {
-    if (move_one(call, reader_at(moves, i), &bytes))
+    if (move_one(&sweep, reader_at(moves, i)))
       writer_uint(w, NULL, i);
     call->problem.status = STATUS_OK;
-    interface_progress(call, bytes);
+    interface_progress(call, sweep.done);
   }
   writer_end(w);
-  writer_uint(w, "bytes", bytes);
+  writer_uint(w, "bytes", sweep.done);
 }
 
 /* ---- transfers under way ---- */
@@ -204,7 +221,7 @@ static void get_status(struct interface_call *call, struct writer *w) {
   uint32_t segments;
   uint64_t mapped = manager_mapped(interface_manager(call),
                                    reader_text(reader_get(call->data, "device_id"), ""), &segments);
-  writer_bool(w, "initialized", true);
+  writer_bool(w, "initialized", manager_initialized(interface_manager(call)));
   writer_array(w, "loadedModels");
   writer_end(w);
   writer_uint(w, "memoryUsageBytes", 0); /* of its own: what it maps is the daemon's */
@@ -237,10 +254,13 @@ static void clear(struct interface_call *call, struct writer *w) {
   writer_uint(w, "clearedBytes", 0);
 }
 
+/* Answered when it is unmapped and closed; somebody may still be using it. */
 static void drop(struct interface_call *call, struct writer *w) {
-  const char *text = reader_text(reader_get(call->data, "segment_id"), "");
-  uint64_t id = id_parse(ID_SEGMENT, text);
-  writer_bool(w, "dropped", id && !manager_drop(interface_manager(call), id));
+  uint64_t id = id_parse(ID_SEGMENT, reader_text(reader_get(call->data, "segment_id"), ""));
+  enum status status;
+  while ((status = manager_drop(interface_manager(call), id)) == STATUS_ALLOCATION_BUSY)
+    interface_progress(call, 0);
+  writer_bool(w, "dropped", !status);
 }
 
 static void ping(struct interface_call *call, struct writer *w) {
@@ -249,19 +269,19 @@ static void ping(struct interface_call *call, struct writer *w) {
 }
 
 static const struct interface_action actions[] = {
-    {"memory.initialize", NULL, false, initialize},
-    {"memory.get_status", NULL, false, get_status},
-    {"memory.pressure_check", "memory.get_pressure", false, pressure_check},
-    {"memory.clear", NULL, false, clear},
-    {"memory.defragment", NULL, true, defragment},
-    {"memory.transfer", NULL, true, transfer},
-    {"memory.get_transfer", NULL, false, get_transfer},
-    {"memory.cancel_transfer", NULL, false, cancel_transfer},
-    {"memory.copy", NULL, true, transfer},
-    {"memory.fill", NULL, true, fill},
-    {"segment.drop", NULL, true, drop},
-    {"cancel", NULL, false, cancel},
-    {"ping", NULL, false, ping},
+    {"memory.initialize", NULL, INTERFACE_QUICK, initialize},
+    {"memory.get_status", NULL, INTERFACE_QUICK, get_status},
+    {"memory.pressure_check", "memory.get_pressure", INTERFACE_QUICK, pressure_check},
+    {"memory.clear", NULL, INTERFACE_QUICK, clear},
+    {"memory.defragment", NULL, INTERFACE_MOVES, defragment},
+    {"memory.transfer", NULL, INTERFACE_MOVES, transfer},
+    {"memory.get_transfer", NULL, INTERFACE_QUICK, get_transfer},
+    {"memory.cancel_transfer", NULL, INTERFACE_QUICK, cancel_transfer},
+    {"memory.copy", NULL, INTERFACE_MOVES, transfer},
+    {"memory.fill", NULL, INTERFACE_MOVES, fill},
+    {"segment.drop", NULL, INTERFACE_WAITS, drop},
+    {"cancel", NULL, INTERFACE_QUICK, cancel},
+    {"ping", NULL, INTERFACE_QUICK, ping},
 };
 
 const struct interface_action *interface_actions_find(const char *name) {

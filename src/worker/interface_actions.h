@@ -6,9 +6,15 @@
 
 #include "worker/interface.h"
 
+enum interface_pace {
+  INTERFACE_QUICK, /* on the reading thread */
+  INTERFACE_WAITS, /* on a thread of its own */
+  INTERFACE_MOVES  /* the same, and only a few at a time */
+};
+
 struct interface_action {
   const char *name, *alias;
-  bool slow; /* moves bytes or may wait: on a job thread */
+  enum interface_pace pace;
   void (*run)(struct interface_call *call,
               struct writer *data); /* writes members of data, or sets call->problem */
 };

@@ -40,28 +40,31 @@ static bool read_arrival(const char *text, struct manager_arrival *out, struct s
   *out = (struct manager_arrival){.segment = id_parse(ID_SEGMENT, segment),
                                   .size = reader_uint(reader_get(root, "size_bytes"), 0)};
   snprintf(out->device, sizeof out->device, "%s", device);
-  share->kind = share_kind_parse(reader_text(reader_get(root, "handle_type"), ""));
+  enum share_kind kind = share_kind_parse(reader_text(reader_get(root, "handle_type"), ""));
   reader_free(doc);
-  return out->segment && out->size;
+  if (!out->segment || !out->size || kind == SHARE_NONE)
+    return false;
+  share->kind = kind;
+  return true;
 }
 
 static void *take_arrivals(void *arg) {
   struct arrivals *arrivals = arg;
   char text[PACKET_TEXT + 1];
-  struct share share = {SHARE_NONE, 0};
   enum status status;
-  while ((status = packet_receive(&arrivals->end, text, &share)) != STATUS_NOT_FOUND) {
+  for (;;) {
+    struct share share = {SHARE_NONE, 0};
     struct manager_arrival arrival;
-    if (status || share.kind == SHARE_NONE || !read_arrival(text, &arrival, &share))
+    status = packet_receive(&arrivals->end, text, &share);
+    if (status == STATUS_NOT_FOUND)
+      return NULL;
+    if (status || share.kind == SHARE_NONE || !read_arrival(text, &arrival, &share)) {
       log_error("worker", "a message on fd 3 that is none of ours");
-    else if ((status = manager_add_segment(arrivals->manager, &arrival, &share)))
-      log_error("worker", "a segment of %s cannot be mapped: %s", arrival.device,
-                status_text(status));
-    if (share.kind == SHARE_NONE)
-      share.kind = SHARE_FILE;
-    share_close(&share);
+      share_close(&share);
+    } else if ((status = manager_add_segment(arrivals->manager, &arrival, &share))) {
+      log_error("worker", "a segment of %s is not taken: %s", arrival.device, status_text(status));
+    }
   }
-  return NULL;
 }
 
 /* Keeps the wire for us alone: whatever prints to stdout prints to stderr. */
@@ -78,15 +81,21 @@ static int usage(int code) {
   return code;
 }
 
+static enum status start_taking(struct arrivals *arrivals) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, take_arrivals, arrivals))
+    return STATUS_INTERNAL_ERROR;
+  pthread_detach(thread);
+  return STATUS_OK;
+}
+
 static int serve(struct arrivals *arrivals) {
   struct instructor *instructor;
-  pthread_t thread;
   enum status status = manager_create(&arrivals->manager);
   if (!status)
     status = instructor_create(arrivals->manager, &instructor);
-  if (!status && arrivals->end.kind != SHARE_NONE &&
-      pthread_create(&thread, NULL, take_arrivals, arrivals))
-    status = STATUS_INTERNAL_ERROR;
+  if (!status && arrivals->end.kind != SHARE_NONE)
+    status = start_taking(arrivals);
   if (status) {
     log_error("worker", "cannot start: %s", status_text(status));
     return 1;
@@ -105,10 +114,8 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (argc > 1)
-    return usage(strcmp(argv[1], "--help") ? 2 : 0);
+    return usage(argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2);
   signal(SIGPIPE, SIG_IGN);
-  /* Ctrl-C in a terminal is the daemon's: this ends when its stdin does. */
-  signal(SIGINT, SIG_IGN);
   spawn_raise_fd_limit();
   if (!move_stdout())
     return 1;

@@ -16,8 +16,10 @@
 
 struct segment {
   uint64_t id, size;
-  unsigned device, users;
-  struct device_segment *memory;
+  char device[SPEC_ID];
+  unsigned users;
+  struct share share;            /* until it is mapped */
+  struct device_segment *memory; /* NULL: not yet */
   struct segment *next;
 };
 
@@ -32,7 +34,7 @@ struct manager {
   struct segment *segments;
 };
 
-/* An arrival is waited for this long. */
+/* An arrival, or the end of a use, is waited for this long. */
 static struct timespec patience(void) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
@@ -54,13 +56,19 @@ enum status manager_create(struct manager **out) {
   return STATUS_OK;
 }
 
+static void let_go(struct segment *segment) {
+  if (segment->memory)
+    device_drop(segment->memory);
+  share_close(&segment->share);
+  free(segment);
+}
+
 void manager_free(struct manager *manager) {
   if (!manager)
     return;
   for (struct segment *segment = manager->segments, *next; segment; segment = next) {
     next = segment->next;
-    device_drop(segment->memory);
-    free(segment);
+    let_go(segment);
   }
   for (unsigned i = 0; i < manager->device_count; i++)
     device_mover_close(manager->devices[i].mover);
@@ -69,14 +77,11 @@ void manager_free(struct manager *manager) {
   free(manager);
 }
 
-static bool find_device(const struct manager *manager, const char *id, unsigned *index) {
-  for (unsigned i = 0; i < manager->device_count; i++) {
-    if (strcmp(manager->devices[i].spec.id, id))
-      continue;
-    *index = i;
-    return true;
-  }
-  return false;
+static struct device_mover *find_device(const struct manager *manager, const char *id) {
+  for (unsigned i = 0; i < manager->device_count; i++)
+    if (!strcmp(manager->devices[i].spec.id, id))
+      return manager->devices[i].mover;
+  return NULL;
 }
 
 static struct segment *find(const struct manager *manager, uint64_t id) {
@@ -87,53 +92,62 @@ static struct segment *find(const struct manager *manager, uint64_t id) {
 }
 
 enum status manager_add_device(struct manager *manager, const struct spec *spec) {
-  unsigned known;
   enum status status = STATUS_OK;
   pthread_mutex_lock(&manager->mutex);
-  if (!find_device(manager, spec->id, &known)) {
+  if (!find_device(manager, spec->id)) {
     unsigned i = manager->device_count;
     status = i < MANAGER_DEVICES ? device_mover_open(spec, &manager->devices[i].mover)
                                  : STATUS_INTERNAL_ERROR;
     if (!status) {
       manager->devices[i].spec = *spec;
       manager->device_count++;
-      pthread_cond_broadcast(&manager->changed);
     }
   }
   pthread_mutex_unlock(&manager->mutex);
   return status;
 }
 
-enum status manager_add_segment(struct manager *manager, const struct manager_arrival *arrival,
-                                const struct share *share) {
-  struct segment *segment = calloc(1, sizeof *segment);
-  if (!segment)
-    return STATUS_INTERNAL_ERROR;
-  segment->id = arrival->segment;
-  segment->size = arrival->size;
-  struct timespec until = patience();
+bool manager_initialized(struct manager *manager) {
   pthread_mutex_lock(&manager->mutex);
-  /* Its device is named on the other wire, and may be read there a moment later. */
-  while (!find_device(manager, arrival->device, &segment->device) &&
-         !pthread_cond_timedwait(&manager->changed, &manager->mutex, &until))
-    ;
-  enum status status = STATUS_OK;
-  if (find(manager, segment->id))
+  bool initialized = manager->device_count > 0;
+  pthread_mutex_unlock(&manager->mutex);
+  return initialized;
+}
+
+enum status manager_add_segment(struct manager *manager, const struct manager_arrival *arrival,
+                                struct share *share) {
+  struct segment *segment = calloc(1, sizeof *segment);
+  enum status status = segment ? STATUS_OK : STATUS_INTERNAL_ERROR;
+  pthread_mutex_lock(&manager->mutex);
+  if (!status && find(manager, arrival->segment))
     status = STATUS_CONFLICT;
-  else if (!find_device(manager, arrival->device, &segment->device))
-    status = STATUS_DEVICE_NOT_FOUND;
-  if (!status)
-    status = device_import(manager->devices[segment->device].mover, share, segment->size,
-                           &segment->memory);
   if (!status) {
+    *segment = (struct segment){.id = arrival->segment, .size = arrival->size, .share = *share};
+    memcpy(segment->device, arrival->device, sizeof segment->device);
+    *share = (struct share){SHARE_NONE, 0};
     segment->next = manager->segments;
     manager->segments = segment;
     pthread_cond_broadcast(&manager->changed);
   }
   pthread_mutex_unlock(&manager->mutex);
+  share_close(share);
   if (status)
     free(segment);
   return status;
+}
+
+/* A failure is not kept: the next use tries again. */
+static enum status map(const struct manager *manager, struct segment *segment,
+                       struct problem *problem) {
+  struct device_mover *mover = find_device(manager, segment->device);
+  if (!mover)
+    return problem_set(problem, STATUS_DEVICE_NOT_FOUND, "no device %s here", segment->device);
+  enum status status = device_import(mover, &segment->share, segment->size, &segment->memory);
+  if (status)
+    return problem_set(problem, status, "%s: a segment cannot be mapped: %s", segment->device,
+                       status_text(status));
+  share_close(&segment->share);
+  return STATUS_OK;
 }
 
 enum status manager_use(struct manager *manager, uint64_t id, struct device_segment **out,
@@ -143,13 +157,16 @@ enum status manager_use(struct manager *manager, uint64_t id, struct device_segm
   struct segment *segment = find(manager, id);
   while (!segment && !pthread_cond_timedwait(&manager->changed, &manager->mutex, &until))
     segment = find(manager, id);
-  if (segment) {
+  enum status status = STATUS_OK;
+  if (segment && !segment->memory)
+    status = map(manager, segment, problem);
+  if (segment && !status) {
     segment->users++;
     *out = segment->memory;
   }
   pthread_mutex_unlock(&manager->mutex);
   if (segment)
-    return STATUS_OK;
+    return status;
   char text[ID_SIZE];
   return problem_set(problem, STATUS_INVALID_ARGUMENT, "segment %s did not arrive",
                      id_format(ID_SEGMENT, id, text));
@@ -163,29 +180,29 @@ void manager_done(struct manager *manager, uint64_t id) {
   pthread_mutex_unlock(&manager->mutex);
 }
 
-/* Takes the segment out of the list when its last user is gone; NULL: it is not there (any more).
- */
-static struct segment *take_unused(struct manager *manager, uint64_t id) {
-  struct segment *segment;
-  while ((segment = find(manager, id)) && segment->users)
-    pthread_cond_wait(&manager->changed, &manager->mutex);
-  for (struct segment **link = &manager->segments; segment && *link; link = &(*link)->next) {
-    if (*link != segment)
-      continue;
-    *link = segment->next;
-    break;
-  }
-  return segment;
+static void unlink_segment(struct manager *manager, const struct segment *segment) {
+  struct segment **link = &manager->segments;
+  while (*link != segment)
+    link = &(*link)->next;
+  *link = segment->next;
 }
 
 enum status manager_drop(struct manager *manager, uint64_t id) {
+  struct timespec until = patience();
+  struct segment *segment;
+  bool late = false;
   pthread_mutex_lock(&manager->mutex);
-  struct segment *segment = take_unused(manager, id);
+  while ((segment = find(manager, id)) && segment->users && !late)
+    late = pthread_cond_timedwait(&manager->changed, &manager->mutex, &until);
+  bool busy = segment && segment->users;
+  if (segment && !busy)
+    unlink_segment(manager, segment);
   pthread_mutex_unlock(&manager->mutex);
+  if (busy)
+    return STATUS_ALLOCATION_BUSY;
   if (!segment)
     return STATUS_NOT_FOUND;
-  device_drop(segment->memory);
-  free(segment);
+  let_go(segment);
   return STATUS_OK;
 }
 
@@ -194,7 +211,7 @@ uint64_t manager_mapped(struct manager *manager, const char *device, uint32_t *c
   *count = 0;
   pthread_mutex_lock(&manager->mutex);
   for (const struct segment *segment = manager->segments; segment; segment = segment->next) {
-    if (device[0] && strcmp(manager->devices[segment->device].spec.id, device))
+    if (device[0] && strcmp(segment->device, device) != 0)
       continue;
     bytes += segment->size;
     ++*count;
