@@ -5,6 +5,8 @@
  */
 #include "worker/instructor.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -24,8 +26,15 @@ struct instructor {
   pthread_mutex_t output; /* one line at a time */
   struct interface *interface;
   struct line *line;
+  int flags;   /* of stdin, as they were: a terminal is given back as it was */
   bool broken; /* nobody reads us any more */
 };
+
+/* Stdout is nonblocking where it is the same terminal as stdin. */
+static bool wait_for_room(void) {
+  struct pollfd room = {.fd = MAIN_WIRE_OUT, .events = POLLOUT};
+  return errno == EINTR || (errno == EAGAIN && (poll(&room, 1, -1) > 0 || errno == EINTR));
+}
 
 /* Blocks: a worker that nobody reads has nothing better to do. */
 static void write_line(struct instructor *instructor, struct buf *out) {
@@ -35,10 +44,10 @@ static void write_line(struct instructor *instructor, struct buf *out) {
   pthread_mutex_lock(&instructor->output);
   for (size_t at = 0; at < out->size && !instructor->broken;) {
     ssize_t n = write(MAIN_WIRE_OUT, out->data + at, out->size - at);
-    if (n <= 0)
-      instructor->broken = true;
-    else
+    if (n > 0)
       at += (size_t)n;
+    else
+      instructor->broken = !wait_for_room();
   }
   pthread_mutex_unlock(&instructor->output);
 }
@@ -125,7 +134,9 @@ static bool on_line(void *arg, char *text, size_t n) {
   struct reader_doc *doc;
   struct problem problem = {0};
   char id[INTERFACE_ID];
-  if (reader_parse(text, n, &doc, &problem)) {
+  if (!n)
+    problem_set(&problem, STATUS_INVALID_JSON, "the line is empty");
+  if (!n || reader_parse(text, n, &doc, &problem)) {
     instructor_refuse(instructor, "null", &problem);
     return true;
   }
@@ -153,6 +164,7 @@ enum status instructor_create(struct manager *manager, struct instructor **out) 
   if (!instructor)
     return STATUS_INTERNAL_ERROR;
   pthread_mutex_init(&instructor->output, NULL);
+  instructor->flags = fcntl(MAIN_WIRE_IN, F_GETFL);
   struct line_params params = {
       .in = MAIN_WIRE_IN, .out = MAIN_WIRE_IN, .max_line = INSTRUCTOR_LINE, .max_queue = 1};
   enum status status = line_create(&params, &instructor->line);
@@ -169,6 +181,8 @@ enum status instructor_create(struct manager *manager, struct instructor **out) 
 void instructor_free(struct instructor *instructor) {
   interface_free(instructor->interface);
   line_free(instructor->line);
+  if (instructor->flags >= 0)
+    fcntl(MAIN_WIRE_IN, F_SETFL, instructor->flags);
   pthread_mutex_destroy(&instructor->output);
   free(instructor);
 }
