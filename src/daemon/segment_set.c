@@ -25,15 +25,23 @@ bool segment_set_has(const struct segment_set *set, uint64_t id) {
   return at < set->count && set->ids[at] == id;
 }
 
+static bool make_room(struct segment_set *set) {
+  if (set->count < set->space)
+    return true;
+  size_t space = set->space ? 2 * set->space : 64;
+  uint64_t *ids = realloc(set->ids, space * sizeof *ids);
+  if (!ids)
+    return false;
+  set->ids = ids;
+  set->space = space;
+  return true;
+}
+
 bool segment_set_add(struct segment_set *set, uint64_t id) {
-  if (set->count == set->space) {
-    size_t space = set->space ? 2 * set->space : 64;
-    uint64_t *ids = realloc(set->ids, space * sizeof *ids);
-    if (!ids)
-      return false;
-    set->ids = ids;
-    set->space = space;
-  }
+  if (segment_set_has(set, id))
+    return true;
+  if (!make_room(set))
+    return false;
   size_t at = position(set, id);
   memmove(&set->ids[at + 1], &set->ids[at], (set->count - at) * sizeof *set->ids);
   set->ids[at] = id;

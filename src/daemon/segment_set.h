@@ -14,7 +14,7 @@ struct segment_set {
 };
 
 bool segment_set_has(const struct segment_set *set, uint64_t id);
-/* False: no memory. */
+/* An id that is there already stays there once. False: no memory. */
 bool segment_set_add(struct segment_set *set, uint64_t id);
 void segment_set_remove(struct segment_set *set, uint64_t id);
 void segment_set_clear(struct segment_set *set);
