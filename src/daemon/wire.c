@@ -3,6 +3,7 @@
  */
 #include "daemon/wire.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,6 @@
 #include "base/id.h"
 #include "base/writer.h"
 
-#define WIRE_DEADLINE_MS 30000 /* longest silence of a request that moves bytes */
-
 static void open_request(struct writer *w, struct buf *out, uint64_t request, const char *action) {
   char id[32];
   snprintf(id, sizeof id, "r-%" PRIu64, request);
@@ -20,6 +19,13 @@ static void open_request(struct writer *w, struct buf *out, uint64_t request, co
   writer_object(w, NULL);
   writer_text(w, "requestId", id);
   writer_text(w, "action", action);
+  writer_object(w, "data");
+}
+
+static void close_request(struct writer *w, uint64_t deadline_ms) {
+  writer_end(w);
+  writer_uint(w, "deadlineMs", deadline_ms);
+  writer_end(w);
 }
 
 static void place(struct writer *w, const char *key, const struct mover_segment *segment,
@@ -74,28 +80,21 @@ void wire_task(struct buf *out, uint64_t request, const struct mover_task *task)
                                       [MOVER_CLEAR] = "memory.clear"};
   struct writer w;
   open_request(&w, out, request, names[task->action]);
-  writer_object(&w, "data");
   data_of(&w, task);
-  writer_end(&w);
-  writer_uint(&w, "deadlineMs", WIRE_DEADLINE_MS);
-  writer_end(&w);
+  close_request(&w, WIRE_DEADLINE_MS);
 }
 
 void wire_drop(struct buf *out, uint64_t request, uint64_t segment) {
   struct writer w;
   open_request(&w, out, request, "segment.drop");
-  writer_object(&w, "data");
   writer_id(&w, "segmentId", ID_SEGMENT, segment);
-  writer_end(&w);
-  writer_end(&w);
+  close_request(&w, WIRE_DEADLINE_MS);
 }
 
 void wire_plain(struct buf *out, uint64_t request, const char *action) {
   struct writer w;
   open_request(&w, out, request, action);
-  writer_object(&w, "data");
-  writer_end(&w);
-  writer_end(&w);
+  close_request(&w, WIRE_QUICK_MS);
 }
 
 void wire_cancel(struct buf *out, uint64_t request, uint64_t target) {
@@ -103,10 +102,8 @@ void wire_cancel(struct buf *out, uint64_t request, uint64_t target) {
   char id[32];
   snprintf(id, sizeof id, "r-%" PRIu64, target);
   open_request(&w, out, request, "cancel");
-  writer_object(&w, "data");
   writer_text(&w, "requestId", id);
-  writer_end(&w);
-  writer_end(&w);
+  close_request(&w, WIRE_QUICK_MS);
 }
 
 static void thresholds_of(struct writer *w, const struct pressure_thresholds *thresholds) {
@@ -118,7 +115,6 @@ static void thresholds_of(struct writer *w, const struct pressure_thresholds *th
 void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what) {
   struct writer w;
   open_request(&w, out, request, "memory.initialize");
-  writer_object(&w, "data");
   writer_array(&w, "devices");
   for (unsigned i = 0; i < what->count; i++) {
     char text[256];
@@ -131,8 +127,7 @@ void wire_initialize(struct buf *out, uint64_t request, const struct wire_initia
   writer_object(&w, "thresholds");
   thresholds_of(&w, &what->thresholds);
   writer_end(&w);
-  writer_end(&w);
-  writer_end(&w);
+  close_request(&w, WIRE_QUICK_MS);
 }
 
 void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds) {
@@ -159,7 +154,7 @@ void wire_segment(struct buf *out, const struct mover_segment *segment) {
 
 uint64_t wire_request(const char *id) {
   char *end;
-  if (strncmp(id, "r-", 2))
+  if (strncmp(id, "r-", 2) != 0 || !isdigit((unsigned char)id[2]))
     return 0;
   uint64_t number = strtoull(id + 2, &end, 10);
   return *end ? 0 : number;
@@ -167,24 +162,44 @@ uint64_t wire_request(const char *id) {
 
 static void path_of(struct mover_task *task, const char *word) {
   for (int path = DEVICE_PATH_SAME; path <= DEVICE_PATH_STAGED; path++) {
-    if (strcmp(word, device_path_name((enum device_path)path)))
+    if (strcmp(word, device_path_name((enum device_path)path)) != 0)
       continue;
     task->path = (enum device_path)path;
     task->path_known = true;
   }
 }
 
-void wire_result(struct mover_task *task, struct reader_value data) {
-  const char *checksum = reader_text(reader_get(data, "checksum"), "");
-  task->bytes = reader_uint(reader_get(data, "bytes"), 0);
-  task->device_us = reader_uint(reader_get(data, "device_us"), 0);
-  task->verified = reader_bool(reader_get(data, "verified"), false);
-  task->checksum_known = sscanf(checksum, "xxh3-64:%16" SCNx64, &task->checksum) == 1;
-  path_of(task, reader_text(reader_get(data, "path"), ""));
-  struct reader_value moved = reader_get(data, "moved");
+static void defragmented(struct mover_task *task, struct reader_value moved) {
   for (size_t i = 0; i < reader_count(moved); i++) {
     uint64_t index = reader_uint(reader_at(moved, i), UINT64_MAX);
     if (index < task->move_count)
       task->moves[index].ok = true;
   }
+}
+
+/* "xxh3-64:" and 16 hex digits. */
+static bool checksum_of(const char *text, uint64_t *out) {
+  static const char kind[] = "xxh3-64:";
+  const char *digits = text + sizeof kind - 1;
+  if (strncmp(text, kind, sizeof kind - 1) != 0 || strspn(digits, "0123456789abcdef") != 16 ||
+      digits[16])
+    return false;
+  *out = strtoull(digits, NULL, 16);
+  return true;
+}
+
+void wire_result(struct mover_task *task, struct reader_value data) {
+  const char *checksum = reader_text(reader_get(data, "checksum"), "");
+  const char *bytes = task->action == MOVER_CLEAR ? "cleared_bytes" : "bytes";
+  task->bytes = reader_uint(reader_get(data, bytes), 0);
+  task->device_us = reader_uint(reader_get(data, "device_us"), 0);
+  task->verified = reader_bool(reader_get(data, "verified"), false);
+  task->checksum_known = checksum_of(checksum, &task->checksum);
+  path_of(task, reader_text(reader_get(data, "path"), ""));
+  if (task->action == MOVER_DEFRAGMENT)
+    defragmented(task, reader_get(data, "moved"));
+  else if (task->action != MOVER_CLEAR && task->bytes != task->moves[0].size)
+    problem_set(&task->problem, STATUS_INTERNAL_ERROR,
+                "the worker moved %" PRIu64 " of %" PRIu64 " bytes", task->bytes,
+                task->moves[0].size);
 }

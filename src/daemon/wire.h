@@ -12,6 +12,9 @@
 
 #define WIRE_LINE (4u << 20)  /* longest line, both ways */
 #define WIRE_QUEUE (8u << 20) /* what may wait for one worker (contract 8) */
+/* Longest silence, of a request that moves or unmaps bytes, and of one that only looks. */
+#define WIRE_DEADLINE_MS 30000
+#define WIRE_QUICK_MS 10000
 
 /* Each appends one line without newline. */
 void wire_task(struct buf *out, uint64_t request, const struct mover_task *task);
