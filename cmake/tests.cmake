@@ -2,9 +2,38 @@
 # tests/tools/test_x.py. An e2e file with `_serial` in its name runs alone. What several C tests
 # share is in tests/unit/x_fixture.c.
 
+# What unit tests link of a program: all but its main.c, and only where they include it.
+function(add_parts folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.c)
+  list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/src/${folder}/main.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(parts_${folder} STATIC EXCLUDE_FROM_ALL ${sources})
+  target_link_libraries(parts_${folder} PUBLIC house)
+  foreach(lib ${ARGN})
+    if(TARGET ${lib})
+      target_link_libraries(parts_${folder} PUBLIC ${lib})
+    endif()
+  endforeach()
+endfunction()
+
+add_parts(daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
+add_parts(worker room_device room_base)
+
+function(link_parts name source)
+  foreach(folder daemon worker)
+    file(STRINGS ${source} used REGEX "^#include \"${folder}/")
+    if(used AND TARGET parts_${folder})
+      target_link_libraries(${name} PRIVATE parts_${folder})
+    endif()
+  endforeach()
+endfunction()
+
 function(add_c_program folder source)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
+  link_parts(${name} ${source})
   target_link_libraries(${name} PRIVATE house ${ROOMS} ${ARGN})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${folder})
 endfunction()
