@@ -1,0 +1,421 @@
+/*
+ * talk: see talk.h. An answer finds its request by number. Every request (a task, a drop, a
+ * question) ends in one place, `finish`, also when the process dies.
+ *
+ * The worker tells at once that it has read a request that moves bytes. One that it had not read
+ * when it died was never begun, so another process can do it and nobody need know.
+ */
+#include "daemon/talk.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/os_child.h"
+#include "daemon/requests.h"
+#include "daemon/segment_set.h"
+
+#define TALK_PROTOCOL 1
+#define TALK_HELLO_NS (30 * CLOCK_SECOND)
+#define TALK_TERM_NS (2 * CLOCK_SECOND) /* from SIGTERM to SIGKILL */
+#define TALK_PING_NS (20 * CLOCK_SECOND)
+#define TALK_BAD_LINES 10 /* a minute: then it is ended */
+#define TALK_MINUTE_NS (60 * CLOCK_SECOND)
+#define TALK_PACKET 512 /* longest text beside a descriptor */
+
+struct talk {
+  struct talk_params params;
+  struct os_child *child;
+  struct requests requests;
+  struct segment_set segments; /* which it has */
+  struct talk_figures figures;
+  uint64_t started_ns, contact_ns, bad_since_ns;
+  uint64_t ending_ns; /* since when it is being ended, 0: it is not */
+  unsigned bad_lines;
+  char capabilities[TALK_CAPABILITIES];
+};
+
+static void changed(struct talk *talk) { talk->params.changed(talk->params.arg); }
+
+/* ---- requests ---- */
+
+/* The one end of every request. */
+static void finish(struct talk *talk, struct request *request) {
+  struct request ended = *request;
+  requests_remove(&talk->requests, request);
+  if (ended.kind == REQUESTS_TASK && !talk->requests.tasks)
+    changed(talk);
+  if (ended.kind == REQUESTS_TASK)
+    ended.task->done(ended.task);
+  if (ended.kind == REQUESTS_DROP)
+    ended.dropped(ended.drop);
+}
+
+static bool send_line(struct talk *talk, const struct buf *line) {
+  return !line->failed && !os_child_send(talk->child, line->data, line->size);
+}
+
+/* A request that does not leave is taken back. */
+static bool send_request(struct talk *talk, struct request *request, const struct buf *line) {
+  if (send_line(talk, line))
+    return true;
+  requests_remove(&talk->requests, request);
+  return false;
+}
+
+static void ask(struct talk *talk, const char *action) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
+  if (!request)
+    return;
+  wire_plain(&line, request->number, action);
+  (void)send_request(talk, request, &line);
+}
+
+static bool send_segment(struct talk *talk, const struct mover_segment *segment) {
+  struct buf text BUF_CLEANUP;
+  buf_init(&text, TALK_PACKET);
+  wire_segment(&text, segment);
+  if (text.failed || !segment_set_add(&talk->segments, segment->id))
+    return false;
+  if (!os_child_share(talk->child, text.data, text.size, segment->share))
+    return true;
+  segment_set_remove(&talk->segments, segment->id);
+  return false;
+}
+
+/* Descriptors travel before the first line that names their segment. */
+static bool send_segments(struct talk *talk, const struct mover_task *task) {
+  for (uint32_t i = 0; i < task->segment_count; i++)
+    if (!segment_set_has(&talk->segments, task->segments[i].id) &&
+        !send_segment(talk, &task->segments[i]))
+      return false;
+  return true;
+}
+
+bool talk_submit(struct talk *talk, struct mover_task *task) {
+  if (!talk_ready(talk) || !send_segments(talk, task))
+    return false;
+  struct request *request = requests_add(&talk->requests, REQUESTS_TASK);
+  if (!request)
+    return false;
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  wire_task(&line, request->number, task);
+  request->task = task;
+  if (!send_request(talk, request, &line))
+    return false;
+  if (talk->requests.tasks == 1)
+    changed(talk);
+  return true;
+}
+
+static void send_cancel(struct talk *talk, uint64_t target) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
+  if (!request)
+    return;
+  wire_cancel(&line, request->number, target);
+  (void)send_request(talk, request, &line);
+}
+
+bool talk_cancel(struct talk *talk, uint64_t subject) {
+  struct request *request = requests_of(&talk->requests, subject);
+  if (!request)
+    return false;
+  request->task->cancelled = true;
+  send_cancel(talk, request->number);
+  return true;
+}
+
+bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop)) {
+  if (!segment_set_has(&talk->segments, drop->segment))
+    return false;
+  struct request *request = requests_add(&talk->requests, REQUESTS_DROP);
+  if (!request)
+    return false;
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  wire_drop(&line, request->number, drop->segment);
+  request->drop = drop;
+  request->dropped = done;
+  segment_set_remove(&talk->segments, drop->segment);
+  /* One that cannot even be told is ended: its mappings go with it, and so does the request. */
+  if (!send_line(talk, &line))
+    talk_end(talk);
+  return true;
+}
+
+void talk_thresholds(struct talk *talk) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  if (!talk_ready(talk))
+    return;
+  wire_thresholds(&line, &talk->params.initialize->thresholds);
+  (void)send_line(talk, &line);
+}
+
+/* ---- what it says ---- */
+
+static void bad_line(struct talk *talk, const char *why) {
+  uint64_t now = clock_now();
+  if (talk->ending_ns)
+    return;
+  log_warning("daemon", "worker %s: %s", talk->params.name, why);
+  if (!talk->bad_lines || now - talk->bad_since_ns > TALK_MINUTE_NS) {
+    talk->bad_since_ns = now;
+    talk->bad_lines = 0;
+  }
+  if (++talk->bad_lines >= TALK_BAD_LINES)
+    talk_end(talk);
+}
+
+/* As many whole names as there is room for. */
+static void take_capabilities(struct talk *talk, struct reader_value list) {
+  size_t used = 0;
+  for (size_t i = 0; i < reader_count(list); i++) {
+    const char *name = reader_text(reader_at(list, i), "");
+    size_t n = strlen(name);
+    if (used + n + 2 > sizeof talk->capabilities)
+      break;
+    used += (size_t)snprintf(talk->capabilities + used, sizeof talk->capabilities - used, "%s%s",
+                             used ? "," : "", name);
+  }
+}
+
+static void heard_hello(struct talk *talk, struct reader_value data) {
+  uint64_t protocol = reader_uint(reader_get(data, "protocol"), 0);
+  if (protocol != TALK_PROTOCOL) {
+    log_error("daemon", "worker %s speaks protocol %llu, not %d: it is of another version",
+              talk->params.name, (unsigned long long)protocol, TALK_PROTOCOL);
+    talk_end(talk);
+    return;
+  }
+  take_capabilities(talk, reader_get(data, "capabilities"));
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
+  if (!request)
+    return;
+  wire_initialize(&line, request->number, talk->params.initialize);
+  (void)send_request(talk, request, &line);
+  ask(talk, "memory.get_status");
+  talk->figures.ready_ns = clock_now();
+  changed(talk);
+}
+
+static void heard_event(struct talk *talk, const char *name, struct reader_value data) {
+  bool hello = !strcmp(name, "hello");
+  if (!talk->figures.ready_ns && hello)
+    heard_hello(talk, data);
+  else if (!talk->figures.ready_ns)
+    bad_line(talk, "it did not say hello first");
+  else if (!strcmp(name, "memory.changed"))
+    ask(talk, "memory.get_status");
+}
+
+static void heard_failure(struct request *request, struct reader_value root) {
+  struct mover_task *task = request->task;
+  enum status status = status_parse(reader_text(reader_get(root, "error_code"), ""));
+  if (status == STATUS_OK || status == STATUS_PENDING)
+    status = STATUS_INTERNAL_ERROR;
+  /* It obeyed our cancel, and nobody but its own silence had asked for that. */
+  if (status == STATUS_CANCELLED && request->step && !task->cancelled)
+    status = STATUS_WORKER_TIMEOUT;
+  problem_set(&task->problem, status, "%.200s",
+              reader_text(reader_get(root, "error"), "the worker gave no reason"));
+}
+
+static void heard_answer(struct talk *talk, struct request *request, struct reader_value root) {
+  struct reader_value data = reader_get(root, "data");
+  if (reader_get(data, "memory_usage_bytes").json) {
+    talk->figures.memory_bytes = reader_uint(reader_get(data, "memory_usage_bytes"), 0);
+    talk->figures.reclaimable_bytes = reader_uint(reader_get(data, "reclaimable_bytes"), 0);
+  }
+  if (request->kind == REQUESTS_TASK) {
+    request->task->problem.status = STATUS_OK;
+    if (reader_bool(reader_get(root, "success"), false))
+      wire_result(request->task, data);
+    else
+      heard_failure(request, root);
+  }
+  finish(talk, request);
+}
+
+static void heard(struct talk *talk, struct reader_value root) {
+  const char *id = reader_text(reader_get(root, "request_id"), NULL);
+  const char *name = reader_text(reader_get(root, "event"), NULL);
+  talk->figures.contact_real = clock_real();
+  talk->contact_ns = clock_now();
+  if (!id) {
+    if (name)
+      heard_event(talk, name, reader_get(root, "data"));
+    else
+      bad_line(talk, "a line that is neither an answer nor an event");
+    return;
+  }
+  struct request *request = requests_find(&talk->requests, wire_request(id));
+  if (!request) {
+    log_warning("daemon", "worker %s: an answer to %.40s, which nobody asked", talk->params.name,
+                id);
+    return;
+  }
+  request->heard_ns = talk->contact_ns;
+  request->begun = true;
+  if (!name)
+    heard_answer(talk, request, root);
+  else if (request->kind == REQUESTS_TASK && request->task->progress)
+    request->task->progress(request->task,
+                            reader_uint(reader_get(reader_get(root, "data"), "bytes_done"), 0));
+}
+
+static bool on_line(void *arg, char *text, size_t n) {
+  struct talk *talk = arg;
+  struct reader_doc *doc;
+  struct problem problem;
+  if (!n || reader_parse(text, n, &doc, &problem)) {
+    bad_line(talk, "a line that is not a JSON object");
+    return true;
+  }
+  heard(talk, reader_root(doc));
+  reader_free(doc);
+  return true;
+}
+
+/* ---- its end ---- */
+
+/* Whatever it was doing has failed; the bytes at the source are as they were. */
+static void fail_task(struct talk *talk, struct request *request) {
+  struct mover_task *task = request->task;
+  bool silent = request->step > 0;
+  if (task->cancelled)
+    problem_set(&task->problem, STATUS_CANCELLED, "cancelled");
+  else
+    problem_set(&task->problem, silent ? STATUS_WORKER_TIMEOUT : STATUS_WORKER_UNAVAILABLE,
+                "worker %s %s", talk->params.name,
+                silent ? "did not answer in time and was ended" : "died in the middle of it");
+  finish(talk, request);
+}
+
+static void fail_requests(struct talk *talk) {
+  while (talk->requests.first) {
+    struct request *request = talk->requests.first;
+    struct mover_task *task = request->task;
+    if (request->kind != REQUESTS_TASK) {
+      finish(talk, request);
+    } else if (request->begun || request->step || task->cancelled) {
+      fail_task(talk, request);
+    } else {
+      requests_remove(&talk->requests, request);
+      talk->params.unheard(talk->params.arg, task);
+    }
+  }
+}
+
+static void ended(void *arg, const char *how) {
+  struct talk *talk = arg;
+  os_child_free(talk->child);
+  talk->child = NULL;
+  talk->params.ended(talk->params.arg, how);
+}
+
+void talk_end(struct talk *talk) {
+  if (talk->ending_ns || !talk->child)
+    return;
+  talk->ending_ns = clock_now();
+  os_child_signal(talk->child, SIGTERM);
+  changed(talk);
+}
+
+void talk_kill(struct talk *talk) {
+  if (talk->child)
+    os_child_signal(talk->child, SIGKILL);
+}
+
+void talk_close(struct talk *talk) {
+  if (talk->child)
+    os_child_close(talk->child);
+}
+
+/* A request that has been silent for too long: cancel, then its process is ended. What outlives
+ * even SIGKILL sits in a driver: its segments stay booked, but nobody waits for it any longer. */
+static void press(struct talk *talk, struct request *request, uint64_t now) {
+  unsigned due = requests_step(request, now);
+  if (due <= request->step)
+    return;
+  request->step++;
+  if (request->step == 1)
+    send_cancel(talk, request->number);
+  else if (request->step == 2)
+    talk_end(talk);
+  else if (request->step == 4 && request->kind == REQUESTS_TASK)
+    fail_task(talk, request);
+}
+
+void talk_tick(struct talk *talk) {
+  uint64_t now = clock_now();
+  if (!talk->child)
+    return;
+  for (struct request *request = talk->requests.first, *next; request; request = next) {
+    next = request->next;
+    press(talk, request, now);
+  }
+  if (!talk->figures.ready_ns && now - talk->started_ns > TALK_HELLO_NS)
+    talk_end(talk);
+  if (talk->ending_ns && now - talk->ending_ns >= TALK_TERM_NS)
+    talk_kill(talk);
+  if (talk_ready(talk) && !talk->requests.count && now - talk->contact_ns > TALK_PING_NS)
+    ask(talk, "ping");
+}
+
+/* ---- birth, death, looks ---- */
+
+enum status talk_start(const struct talk_params *params, struct talk **out) {
+  struct talk *talk = calloc(1, sizeof *talk);
+  if (!talk)
+    return STATUS_INTERNAL_ERROR;
+  talk->params = *params;
+  talk->started_ns = talk->contact_ns = clock_now();
+  struct os_child_params child = {.argv = params->argv,
+                                  .environment = params->environment,
+                                  .max_line = WIRE_LINE,
+                                  .max_queue = WIRE_QUEUE,
+                                  .on_line = on_line,
+                                  .on_end = ended,
+                                  .arg = talk};
+  enum status status = os_child_start(params->loop, &child, &talk->child);
+  if (status) {
+    free(talk);
+    return status;
+  }
+  *out = talk;
+  return STATUS_OK;
+}
+
+void talk_free(struct talk *talk) {
+  if (!talk)
+    return;
+  talk_kill(talk);
+  os_child_free(talk->child);
+  talk->child = NULL;
+  fail_requests(talk);
+  segment_set_clear(&talk->segments);
+  free(talk);
+}
+
+int32_t talk_pid(const struct talk *talk) { return talk->child ? os_child_pid(talk->child) : 0; }
+
+bool talk_ready(const struct talk *talk) {
+  return talk->child && talk->figures.ready_ns && !talk->ending_ns;
+}
+
+bool talk_busy(const struct talk *talk) { return talk->requests.tasks > 0; }
+
+const char *talk_capabilities(const struct talk *talk) { return talk->capabilities; }
+
+const struct talk_figures *talk_figures(const struct talk *talk) { return &talk->figures; }
