@@ -14,8 +14,9 @@
 #include "daemon/worker.h"
 
 #define WORKERS_WAIT_NS (5 * CLOCK_SECOND)
-#define WORKERS_RETRY_MS                                                                           \
-  50 /* while tasks wait: a descriptor queue that was full, a worker that just came */
+/* While tasks wait: for a worker that comes, or for room among the descriptors on their way, of
+ * which the kernel holds no more than ten by default. */
+#define WORKERS_RETRY_MS 10
 #define WORKERS_WORDS 32 /* of a command */
 
 /* Small things to be said on the loop's thread. */
@@ -30,7 +31,7 @@ struct message {
 struct slot {
   struct worker *worker;
   struct workers_command command;
-  char *words[WORKERS_WORDS + 1];
+  const char *words[WORKERS_WORDS + 1]; /* into the command */
 };
 
 struct workers {
@@ -60,18 +61,20 @@ struct workers {
 static void submit(void *ctx, struct mover_task *task) {
   struct workers *workers = ctx;
   task->next = NULL;
-  LOCK_SCOPE(&workers->lock);
+  lock_take(&workers->lock);
   *workers->tasks_last = task;
   workers->tasks_last = &task->next;
+  lock_give(&workers->lock);
   loop_post(workers->params.loop, &workers->wake);
 }
 
 static void drop(void *ctx, struct mover_drop *drop) {
   struct workers *workers = ctx;
   drop->next = NULL;
-  LOCK_SCOPE(&workers->lock);
+  lock_take(&workers->lock);
   *workers->drops_last = drop;
   workers->drops_last = &drop->next;
+  lock_give(&workers->lock);
   loop_post(workers->params.loop, &workers->wake);
 }
 
@@ -81,9 +84,10 @@ static void post(struct workers *workers, const struct message *what) {
     return;
   *message = *what;
   message->next = NULL;
-  LOCK_SCOPE(&workers->lock);
+  lock_take(&workers->lock);
   *workers->messages_last = message;
   workers->messages_last = &message->next;
+  lock_give(&workers->lock);
   loop_post(workers->params.loop, &workers->wake);
 }
 
@@ -99,7 +103,7 @@ static enum status restart(void *ctx, const char *name) {
   struct workers *workers = ctx;
   struct message message = {.kind = MESSAGE_RESTART};
   for (unsigned i = 0; i < workers->count; i++) {
-    if (strcmp(workers->slots[i].command.name, name))
+    if (strcmp(workers->slots[i].command.name, name) != 0)
       continue;
     snprintf(message.worker, sizeof message.worker, "%s", name);
     post(workers, &message);
@@ -155,10 +159,11 @@ static void refuse(struct mover_task *task, const char *why) {
 }
 
 static void wait(struct workers *workers, struct mover_task *task) {
+  if (!workers->waiting.first)
+    loop_timer_start(workers->retry, WORKERS_RETRY_MS, 0);
   task->next = NULL;
   *workers->waiting.last = task;
   workers->waiting.last = &task->next;
-  loop_timer_start(workers->retry, WORKERS_RETRY_MS, 0);
 }
 
 /* Sent, waiting, or refused. */
@@ -179,6 +184,14 @@ static void offer(struct workers *workers, struct mover_task *task) {
     wait(workers, task);
 }
 
+/* It died before it had begun: the next process will do it, if that comes in time. */
+static void unheard(void *arg, struct mover_task *task) {
+  if (task->action == MOVER_CLEAR)
+    refuse(task, "the worker died");
+  else
+    wait(arg, task);
+}
+
 static void offer_waiting(void *arg) {
   struct workers *workers = arg;
   struct mover_task *task = workers->waiting.first, *next;
@@ -193,7 +206,11 @@ static void offer_waiting(void *arg) {
 /* ---- clear: every worker is asked, one answer is made of theirs ---- */
 
 struct clearing {
-  struct mover_task tasks[WORKERS_MAX];
+  struct clearing_part {
+    struct mover_task task; /* first: the worker hands it back */
+    struct clearing *clearing;
+    const char *worker;
+  } parts[WORKERS_MAX];
   struct mover_task *asked;
   unsigned waiting;
 };
@@ -207,14 +224,14 @@ static void clear_part_done(struct clearing *clearing) {
 }
 
 static void cleared(struct mover_task *task) {
-  struct clearing *clearing = (struct clearing *)(uintptr_t)task->subject;
-  struct mover_task *asked = clearing->asked;
+  struct clearing_part *part = (struct clearing_part *)task;
+  struct mover_task *asked = part->clearing->asked;
   if (!task->problem.status && asked->cleared_count < WORKERS_MAX) {
     snprintf(asked->cleared[asked->cleared_count].id, sizeof asked->cleared[0].id, "%s",
-             task->worker);
+             part->worker);
     asked->cleared[asked->cleared_count++].bytes = task->bytes;
   }
-  clear_part_done(clearing);
+  clear_part_done(part->clearing);
 }
 
 static void clear(struct workers *workers, struct mover_task *task) {
@@ -226,15 +243,13 @@ static void clear(struct workers *workers, struct mover_task *task) {
   clearing->asked = task;
   clearing->waiting = 1;
   for (unsigned i = 0; i < workers->count; i++) {
-    struct mover_task *part = &clearing->tasks[i];
-    if (!worker_can(workers->slots[i].worker, capability(MOVER_CLEAR)))
-      continue;
-    *part = (struct mover_task){
-        .action = MOVER_CLEAR, .subject = (uint64_t)(uintptr_t)clearing, .done = cleared};
-    memcpy(part->worker, workers->slots[i].command.name, sizeof part->worker);
-    clearing->waiting++;
-    if (!worker_submit(workers->slots[i].worker, part))
-      clearing->waiting--;
+    struct clearing_part *part = &clearing->parts[i];
+    struct worker *worker = workers->slots[i].worker;
+    *part = (struct clearing_part){.task = {.action = MOVER_CLEAR, .done = cleared},
+                                   .clearing = clearing,
+                                   .worker = workers->slots[i].command.name};
+    if (worker_can(worker, capability(MOVER_CLEAR)) && worker_submit(worker, &part->task))
+      clearing->waiting++;
   }
   clear_part_done(clearing);
 }
@@ -336,29 +351,33 @@ static void changed(void *arg) {
     finish_stop(workers);
 }
 
-static enum status add(struct workers *workers, const struct workers_command *command,
-                       struct problem *problem) {
-  struct slot *slot = &workers->slots[workers->count];
-  slot->command = *command;
+static enum status split(struct slot *slot, struct problem *problem) {
   unsigned words = 0;
   char *rest = slot->command.command;
   for (char *word; (word = strtok_r(rest, " \t", &rest));) {
     if (words == WORKERS_WORDS)
       return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s: more than %d words",
-                         command->name, WORKERS_WORDS);
+                         slot->command.name, WORKERS_WORDS);
     slot->words[words++] = word;
   }
-  if (!words)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s has no command", command->name);
+  return words ? STATUS_OK
+               : problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s has no command",
+                             slot->command.name);
+}
+
+/* The next slot's name and words are there. */
+static enum status add(struct workers *workers, struct problem *problem) {
+  struct slot *slot = &workers->slots[workers->count];
   const struct workers_params *params = &workers->params;
   struct worker_params how = {
       .loop = params->loop,
       .events = params->events,
       .name = slot->command.name,
-      .argv = (const char *const *)slot->words,
+      .argv = slot->words,
       .environment = workers->environment,
       .initialize = {params->devices, params->device_count, params->thresholds},
       .changed = changed,
+      .unheard = unheard,
       .arg = workers};
   if (worker_create(&how, &slot->worker))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
@@ -370,14 +389,19 @@ static enum status add_all(struct workers *workers, struct problem *problem) {
   const struct workers_params *params = &workers->params;
   enum status status = STATUS_OK;
   if (params->own) {
-    struct workers_command own = {.name = "host"};
-    snprintf(own.command, sizeof own.command, "%s", params->own);
-    status = add(workers, &own, problem);
+    struct slot *slot = &workers->slots[0];
+    snprintf(slot->command.name, sizeof slot->command.name, WORKERS_OWN);
+    slot->words[0] = params->own;
+    status = add(workers, problem);
   }
   for (unsigned i = 0; !status && i < params->command_count; i++) {
     if (workers->count == WORKERS_MAX)
       return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX);
-    status = add(workers, &params->commands[i], problem);
+    struct slot *slot = &workers->slots[workers->count];
+    slot->command = params->commands[i];
+    status = split(slot, problem);
+    if (!status)
+      status = add(workers, problem);
   }
   return status;
 }

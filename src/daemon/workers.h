@@ -15,6 +15,7 @@ struct workers;
 struct events;
 
 #define WORKERS_MAX VIEW_WORKERS
+#define WORKERS_OWN "host" /* the name of memkeep-worker, the mover of host memory */
 
 struct workers_command {
   char name[40];
