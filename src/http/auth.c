@@ -1,0 +1,179 @@
+/*
+ * auth: of a secret only its digest is kept. What a client sends is digested too and compared with
+ * all of them, in a time that tells neither which one it was nor how far it agreed.
+ *
+ * A domain is the token's place in the list of all names ever seen, so that tokens which come and
+ * go with SIGHUP never inherit another's memory.
+ */
+#include "http/auth.h"
+
+#include <nettle/memops.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/lock.h"
+
+#define NAMES_MAX 4096 /* different tokens in the life of a daemon */
+#define FIRST_TOKEN_DOMAIN ((uint32_t)1 << 31)
+
+struct entry {
+  uint8_t digest[SHA256_DIGEST_SIZE];
+  enum caller_role role;
+  uint32_t name;
+};
+
+struct auth {
+  struct lock lock;
+  bool loopback;
+  struct entry entries[HTTP_TOKENS];
+  unsigned count;
+  char (*names)[sizeof(((struct http_token *)0)->name)];
+  uint32_t name_count;
+};
+
+enum status auth_create(bool loopback, struct auth **out) {
+  struct auth *auth = calloc(1, sizeof *auth);
+  if (!auth)
+    return STATUS_INTERNAL_ERROR;
+  auth->names = calloc(NAMES_MAX, sizeof *auth->names);
+  if (!auth->names) {
+    free(auth);
+    return STATUS_INTERNAL_ERROR;
+  }
+  auth->loopback = loopback;
+  lock_init(&auth->lock, LOCK_RANK_LEAF, "auth");
+  *out = auth;
+  return STATUS_OK;
+}
+
+void auth_free(struct auth *auth) {
+  if (!auth)
+    return;
+  lock_done(&auth->lock);
+  explicit_bzero(auth->entries, sizeof auth->entries);
+  free(auth->names);
+  free(auth);
+}
+
+static void digest(const char *secret, size_t n, uint8_t out[SHA256_DIGEST_SIZE]) {
+  struct sha256_ctx state;
+  sha256_init(&state);
+  sha256_update(&state, n, (const uint8_t *)secret);
+  sha256_digest(&state, SHA256_DIGEST_SIZE, out);
+}
+
+static bool has_end(const char *text, size_t size) { return strnlen(text, size) < size; }
+
+static enum status check(const struct auth *auth, const struct http_token *tokens, unsigned count,
+                         struct problem *problem) {
+  if (!count && !auth->loopback)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "an address that is not loopback needs tokens: configure some, or listen on "
+                       "127.0.0.1");
+  if (count > HTTP_TOKENS)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%u tokens, at most %d", count,
+                       HTTP_TOKENS);
+  for (unsigned i = 0; i < count; i++) {
+    const struct http_token *token = &tokens[i];
+    if (!has_end(token->name, sizeof token->name) || !*token->name ||
+        !has_end(token->secret, sizeof token->secret) || !*token->secret)
+      return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                         "token %u needs a name of at most %zu bytes and a secret of at most %zu",
+                         i + 1, sizeof token->name - 1, sizeof token->secret - 1);
+    for (unsigned j = 0; j < i; j++)
+      if (strcmp(tokens[j].name, token->name) == 0)
+        return problem_set(problem, STATUS_INVALID_ARGUMENT, "two tokens are named %s",
+                           token->name);
+  }
+  return STATUS_OK;
+}
+
+/* The place of a name; NAMES_MAX: there are too many. */
+static uint32_t place(struct auth *auth, const char *name) {
+  uint32_t i = 0;
+  while (i < auth->name_count && strcmp(auth->names[i], name) != 0)
+    i++;
+  if (i < auth->name_count || i == NAMES_MAX)
+    return i;
+  snprintf(auth->names[i], sizeof auth->names[i], "%s", name);
+  return auth->name_count++;
+}
+
+enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigned count,
+                     struct problem *problem) {
+  struct entry entries[HTTP_TOKENS];
+  enum status status = check(auth, tokens, count, problem);
+  if (status)
+    return status;
+  LOCK_SCOPE(&auth->lock);
+  for (unsigned i = 0; i < count; i++) {
+    entries[i] = (struct entry){.role = tokens[i].role, .name = place(auth, tokens[i].name)};
+    if (entries[i].name == NAMES_MAX)
+      return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                         "more than %d names of tokens since the start: restart the daemon",
+                         NAMES_MAX);
+    digest(tokens[i].secret, strlen(tokens[i].secret), entries[i].digest);
+  }
+  memcpy(auth->entries, entries, count * sizeof *entries);
+  auth->count = count;
+  explicit_bzero(entries, sizeof entries);
+  return STATUS_OK;
+}
+
+bool auth_wants_peer(struct auth *auth) {
+  LOCK_SCOPE(&auth->lock);
+  return auth->count == 0;
+}
+
+static const char *trust_peer(const struct peer *peer, struct caller *caller) {
+  uint32_t own = geteuid();
+  if (!peer->known)
+    return peer->reason;
+  if (peer->uid != own && peer->uid != 0)
+    return "the other end belongs to another user than the daemon";
+  caller->role = CALLER_ADMIN;
+  caller->domain = own;
+  caller->uid = peer->uid;
+  snprintf(caller->domain_name, sizeof caller->domain_name, "uid:%u", own);
+  return NULL;
+}
+
+/* The text behind "Bearer ", NULL if it is another scheme. */
+static const char *bearer(const char *authorization) {
+  if (strncasecmp(authorization, "Bearer ", 7) != 0)
+    return NULL;
+  return authorization + 7 + strspn(authorization + 7, " ");
+}
+
+static const char *trust_token(const struct auth *auth, const char *authorization,
+                               struct caller *caller) {
+  uint8_t sent[SHA256_DIGEST_SIZE];
+  const char *secret = authorization ? bearer(authorization) : NULL;
+  const struct entry *found = NULL;
+  if (!secret)
+    return "no bearer token was sent";
+  size_t n = strlen(secret);
+  while (n && (secret[n - 1] == ' ' || secret[n - 1] == '\t'))
+    n--;
+  digest(secret, n, sent);
+  for (unsigned i = 0; i < auth->count; i++)
+    if (memeql_sec(auth->entries[i].digest, sent, sizeof sent))
+      found = &auth->entries[i];
+  if (!found)
+    return "the bearer token is not known";
+  caller->role = found->role;
+  caller->domain = FIRST_TOKEN_DOMAIN + found->name;
+  snprintf(caller->domain_name, sizeof caller->domain_name, "token:%s", auth->names[found->name]);
+  return NULL;
+}
+
+const char *auth_identify(struct auth *auth, const char *authorization, const struct peer *peer,
+                          struct caller *caller) {
+  LOCK_SCOPE(&auth->lock);
+  caller->role = CALLER_NONE;
+  return auth->count ? trust_token(auth, authorization, caller) : trust_peer(peer, caller);
+}
