@@ -1,0 +1,95 @@
+/*
+ * link: phases are set by the server's thread and read by the gate's; the list is under a lock, so
+ * that no fd is shut down after it was closed.
+ */
+#include "http/link.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+void link_init(struct links *links, const struct http_limits *limits) {
+  *links = (struct links){
+      .cap = limits->connections,
+      .allowed_ms = {[LINK_IDLE] = limits->idle_ms,
+                     [LINK_RECEIVING] = limits->receive_ms,
+                     [LINK_SENDING] = limits->send_ms},
+  };
+  lock_init(&links->lock, LOCK_RANK_LEAF, "links");
+}
+
+void link_done(struct links *links) {
+  for (struct link *link = links->head, *next; link; link = next) {
+    next = link->next;
+    free(link);
+  }
+  lock_done(&links->lock);
+}
+
+struct link *link_open(struct links *links, int fd, const struct peer *peer) {
+  LOCK_SCOPE(&links->lock);
+  struct link *link = links->count < links->cap ? calloc(1, sizeof *link) : NULL;
+  if (!link)
+    return NULL;
+  link->fd = fd;
+  link->peer = *peer;
+  link->links = links;
+  link->next = links->head;
+  if (link->next)
+    link->next->previous = link;
+  links->head = link;
+  links->count++;
+  link_enter(link, LINK_IDLE);
+  return link;
+}
+
+struct link *link_arrive(struct links *links, int fd) {
+  LOCK_SCOPE(&links->lock);
+  struct link *link = links->head; /* the newest: found soon */
+  while (link && (link->arrived || link->fd != fd))
+    link = link->next;
+  if (link)
+    link->arrived = true;
+  return link;
+}
+
+static void forget(struct link *link) {
+  if (link->next)
+    link->next->previous = link->previous;
+  if (link->previous)
+    link->previous->next = link->next;
+  else
+    link->links->head = link->next;
+  link->links->count--;
+  free(link);
+}
+
+void link_close(struct link *link) {
+  if (!link)
+    return;
+  LOCK_SCOPE(&link->links->lock);
+  forget(link);
+}
+
+void link_enter(struct link *link, enum link_phase phase) {
+  atomic_store_explicit(&link->since, link->links->now_ms, memory_order_relaxed);
+  atomic_store_explicit(&link->phase, phase, memory_order_release);
+}
+
+static bool is_over(const struct links *links, const struct link *link, uint64_t now_ms) {
+  uint64_t allowed = links->allowed_ms[atomic_load_explicit(&link->phase, memory_order_acquire)];
+  return allowed && now_ms - link->since > allowed;
+}
+
+void link_tick(struct links *links, uint64_t now_ms) {
+  LOCK_SCOPE(&links->lock);
+  links->now_ms = now_ms;
+  for (struct link *link = links->head, *next; link; link = next) {
+    next = link->next;
+    if (!is_over(links, link, now_ms))
+      continue;
+    if (link->arrived)
+      shutdown(link->fd, SHUT_RDWR);
+    else
+      forget(link); /* the server had no memory for it and closed the fd */
+  }
+}

@@ -1,0 +1,56 @@
+/*
+ * link: the connections there are, who is at their other end, and how long each may still take for
+ * what it is at. The library's own limit is of inactivity; one byte every few seconds would hold a
+ * connection for ever.
+ */
+#ifndef HTTP_LINK_H
+#define HTTP_LINK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+#include "http/http.h"
+#include "http/peer.h"
+
+enum link_phase {
+  LINK_IDLE,      /* until a request line is there */
+  LINK_RECEIVING, /* until the end of the body */
+  LINK_WORKING,   /* no deadline */
+  LINK_SENDING,   /* until the answer is taken */
+  LINK_PHASES
+};
+
+struct link {
+  struct link *next, *previous;
+  int fd;
+  struct peer peer;
+  bool arrived;        /* the server has it */
+  atomic_uint phase;   /* enum link_phase */
+  atomic_ullong since; /* ms on the clock of struct links */
+  struct links *links;
+};
+
+struct links {
+  struct lock lock;
+  struct link *head;
+  unsigned count, cap;
+  uint64_t allowed_ms[LINK_PHASES]; /* 0: for ever */
+  atomic_ullong now_ms;             /* as of the last links_tick: no clock is read per request */
+};
+
+void link_init(struct links *links, const struct http_limits *limits);
+/* Forgets those that are left. */
+void link_done(struct links *links);
+/* A connection that was accepted; NULL above the cap or without memory. */
+struct link *link_open(struct links *links, int fd, const struct peer *peer);
+/* The one that was opened with that fd and has not arrived yet; NULL: none. */
+struct link *link_arrive(struct links *links, int fd);
+/* Before the fd is closed; NULL is fine. */
+void link_close(struct link *link);
+void link_enter(struct link *link, enum link_phase phase);
+/* Shuts down whatever is over its time. */
+void link_tick(struct links *links, uint64_t now_ms);
+
+#endif
