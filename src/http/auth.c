@@ -20,15 +20,22 @@
 #define NAMES_MAX 4096 /* different tokens in the life of a daemon */
 #define FIRST_TOKEN_DOMAIN ((uint32_t)1 << 31)
 
+/* What a caller becomes. */
+struct who {
+  enum caller_role role;
+  uint32_t domain;
+  char domain_name[sizeof(((struct caller *)0)->domain_name)];
+};
+
 struct entry {
   uint8_t digest[SHA256_DIGEST_SIZE];
-  enum caller_role role;
-  uint32_t name;
+  struct who who;
 };
 
 struct auth {
   struct lock lock;
   bool loopback;
+  struct who own; /* without tokens */
   struct entry entries[HTTP_TOKENS];
   unsigned count;
   char (*names)[sizeof(((struct http_token *)0)->name)];
@@ -45,6 +52,8 @@ enum status auth_create(bool loopback, struct auth **out) {
     return STATUS_INTERNAL_ERROR;
   }
   auth->loopback = loopback;
+  auth->own = (struct who){.role = CALLER_ADMIN, .domain = geteuid()};
+  snprintf(auth->own.domain_name, sizeof auth->own.domain_name, "uid:%u", auth->own.domain);
   lock_init(&auth->lock, LOCK_RANK_LEAF, "auth");
   *out = auth;
   return STATUS_OK;
@@ -111,11 +120,14 @@ enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigne
     return status;
   LOCK_SCOPE(&auth->lock);
   for (unsigned i = 0; i < count; i++) {
-    entries[i] = (struct entry){.role = tokens[i].role, .name = place(auth, tokens[i].name)};
-    if (entries[i].name == NAMES_MAX)
+    uint32_t at = place(auth, tokens[i].name);
+    if (at == NAMES_MAX)
       return problem_set(problem, STATUS_INVALID_ARGUMENT,
                          "more than %d names of tokens since the start: restart the daemon",
                          NAMES_MAX);
+    struct who *who = &entries[i].who;
+    *who = (struct who){.role = tokens[i].role, .domain = FIRST_TOKEN_DOMAIN + at};
+    snprintf(who->domain_name, sizeof who->domain_name, "token:%s", tokens[i].name);
     digest(tokens[i].secret, strlen(tokens[i].secret), entries[i].digest);
   }
   memcpy(auth->entries, entries, count * sizeof *entries);
@@ -129,16 +141,20 @@ bool auth_wants_peer(struct auth *auth) {
   return auth->count == 0;
 }
 
-static const char *trust_peer(const struct peer *peer, struct caller *caller) {
-  uint32_t own = geteuid();
+static void become(struct caller *caller, const struct who *who) {
+  caller->role = who->role;
+  caller->domain = who->domain;
+  memcpy(caller->domain_name, who->domain_name, sizeof caller->domain_name);
+}
+
+static const char *trust_peer(const struct auth *auth, const struct peer *peer,
+                              struct caller *caller) {
   if (!peer->known)
     return peer->reason;
-  if (peer->uid != own && peer->uid != 0)
+  if (peer->uid != auth->own.domain && peer->uid != 0)
     return "the other end belongs to another user than the daemon";
-  caller->role = CALLER_ADMIN;
-  caller->domain = own;
+  become(caller, &auth->own);
   caller->uid = peer->uid;
-  snprintf(caller->domain_name, sizeof caller->domain_name, "uid:%u", own);
   return NULL;
 }
 
@@ -165,9 +181,7 @@ static const char *trust_token(const struct auth *auth, const char *authorizatio
       found = &auth->entries[i];
   if (!found)
     return "the bearer token is not known";
-  caller->role = found->role;
-  caller->domain = FIRST_TOKEN_DOMAIN + found->name;
-  snprintf(caller->domain_name, sizeof caller->domain_name, "token:%s", auth->names[found->name]);
+  become(caller, &found->who);
   return NULL;
 }
 
@@ -175,5 +189,5 @@ const char *auth_identify(struct auth *auth, const char *authorization, const st
                           struct caller *caller) {
   LOCK_SCOPE(&auth->lock);
   caller->role = CALLER_NONE;
-  return auth->count ? trust_token(auth, authorization, caller) : trust_peer(peer, caller);
+  return auth->count ? trust_token(auth, authorization, caller) : trust_peer(auth, peer, caller);
 }
