@@ -22,7 +22,7 @@
 #include "base/pool.h"
 #include "base/status.h"
 
-struct span; /* ~1.3 KiB, malloced */
+struct span; /* ~2 KiB, malloced */
 
 struct span_block {
   uint64_t offset, size;
