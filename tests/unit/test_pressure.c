@@ -1,0 +1,85 @@
+/* pressure: levels, and that a value that trembles does not flap. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "memory/pressure.h"
+
+static const struct pressure_thresholds defaults = {7500, 9000, 9500};
+
+static void levels_begin_at_their_thresholds(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t percent;
+    enum pressure_level level;
+  } rows[] = {{0, PRESSURE_LOW},         {7499, PRESSURE_LOW},  {7500, PRESSURE_MODERATE},
+              {9000, PRESSURE_HIGH},     {9499, PRESSURE_HIGH}, {9500, PRESSURE_CRITICAL},
+              {25000, PRESSURE_CRITICAL}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_int_equal(rows[i].level, pressure_next(&defaults, PRESSURE_LOW, rows[i].percent));
+}
+
+static void a_level_is_left_two_points_below(void **state) {
+  (void)state;
+  assert_int_equal(PRESSURE_HIGH, pressure_next(&defaults, PRESSURE_HIGH, 8801));
+  assert_int_equal(PRESSURE_MODERATE, pressure_next(&defaults, PRESSURE_HIGH, 8799));
+  assert_int_equal(PRESSURE_MODERATE, pressure_next(&defaults, PRESSURE_CRITICAL, 7400));
+  assert_int_equal(PRESSURE_LOW, pressure_next(&defaults, PRESSURE_CRITICAL, 7200));
+}
+
+static void a_tremble_of_a_point_changes_nothing(void **state) {
+  (void)state;
+  unsigned seed = 1;
+  for (uint32_t middle = 0; middle <= 10000; middle += 100) {
+    enum pressure_level level = pressure_next(&defaults, PRESSURE_LOW, middle);
+    unsigned changes = 0;
+    for (unsigned i = 0; i < 200; i++) {
+      seed = seed * 1664525u + 1013904223u;
+      uint32_t percent = middle + (seed >> 8) % 100;
+      enum pressure_level next = pressure_next(&defaults, level, percent);
+      changes += next != level;
+      level = next;
+    }
+    assert_true(changes <= 1);
+  }
+}
+
+static void the_percentage_is_the_worse_of_two(void **state) {
+  (void)state;
+  struct pressure_figures figures = {.used_bytes = 60,
+                                     .reclaimable_cache_bytes = 10,
+                                     .total_bytes = 100,
+                                     .committed_bytes = 30,
+                                     .limit_bytes = 40};
+  assert_int_equal(7500, pressure_percent(&figures));
+  figures.limit_bytes = 100;
+  assert_int_equal(5000, pressure_percent(&figures));
+  figures.reclaimable_cache_bytes = 90;
+  figures.committed_bytes = 0;
+  assert_int_equal(0, pressure_percent(&figures));
+}
+
+static void thresholds_rise(void **state) {
+  (void)state;
+  static const struct pressure_thresholds bad[] = {
+      {0, 9000, 9500}, {9000, 9000, 9500}, {7500, 9500, 9000}, {7500, 9000, 10001}};
+  assert_true(pressure_thresholds_valid(&defaults));
+  assert_true(pressure_thresholds_valid(&(struct pressure_thresholds){1, 2, 10000}));
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_false(pressure_thresholds_valid(&bad[i]));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(levels_begin_at_their_thresholds),
+      cmocka_unit_test(a_level_is_left_two_points_below),
+      cmocka_unit_test(a_tremble_of_a_point_changes_nothing),
+      cmocka_unit_test(the_percentage_is_the_worse_of_two),
+      cmocka_unit_test(thresholds_rise),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
