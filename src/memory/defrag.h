@@ -3,10 +3,11 @@
  * snapshot of one owner's slabs on one device to a list of moves. The service copies and commits
  * them (plan–copy–commit).
  *
- * Idea: sort slabs by used bytes; empty the emptiest first into the free ranges of the fullest that
- * stay (best fit by decreasing block size); a slab is a victim only if all its blocks are movable
- * and all find a place, so that every move helps to give a segment back and no byte is copied
- * twice. Pinned, attached and busy blocks never move.
+ * Idea: the emptiest slabs (by the share that is used: the least to copy for a byte that goes back)
+ * go first, into the free ranges of the fullest that stay (best fit by decreasing block size); a
+ * slab is a victim only if all its blocks are movable and all find a place, so that every move
+ * helps to give a segment back and no byte is copied twice. Pinned, attached and busy blocks never
+ * move.
  */
 #ifndef MEMORY_DEFRAG_H
 #define MEMORY_DEFRAG_H
