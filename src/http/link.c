@@ -4,8 +4,12 @@
  */
 #include "http/link.h"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#define LOOK_MS 1000 /* costs a system call for each connection */
 
 void link_init(struct links *links, const struct http_limits *limits) {
   *links = (struct links){
@@ -80,12 +84,33 @@ static bool is_over(const struct links *links, const struct link *link, uint64_t
   return allowed && now_ms - link->since > allowed;
 }
 
+static bool is_at_its_end(int fd) {
+  struct pollfd one = {.fd = fd, .events = POLLRDHUP};
+  int unread = 0;
+  return poll(&one, 1, 0) == 1 && !ioctl(fd, FIONREAD, &unread) && !unread;
+}
+
+/* Seen twice without a step between, so what was read last has long been looked at. */
+static bool has_left(struct link *link) {
+  enum link_phase phase = atomic_load_explicit(&link->phase, memory_order_acquire);
+  uint64_t since = link->since;
+  bool waits = phase == LINK_IDLE || phase == LINK_RECEIVING;
+  if (!waits || !link->arrived || !is_at_its_end(link->fd))
+    return false;
+  bool again = link->left_since == since;
+  link->left_since = since;
+  return again;
+}
+
 void link_tick(struct links *links, uint64_t now_ms) {
   LOCK_SCOPE(&links->lock);
+  bool look = now_ms - links->looked_ms >= LOOK_MS;
+  if (look)
+    links->looked_ms = now_ms;
   links->now_ms = now_ms;
   for (struct link *link = links->head, *next; link; link = next) {
     next = link->next;
-    if (!is_over(links, link, now_ms))
+    if (!is_over(links, link, now_ms) && !(look && has_left(link)))
       continue;
     if (link->arrived)
       shutdown(link->fd, SHUT_RDWR);

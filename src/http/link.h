@@ -1,7 +1,8 @@
 /*
  * link: the connections there are, who is at their other end, and how long each may still take for
  * what it is at. The library's own limit is of inactivity; one byte every few seconds would hold a
- * connection for ever.
+ * connection for ever. It also misses an end that arrives together with the last bytes (0.9.75), so
+ * that is looked for here.
  */
 #ifndef HTTP_LINK_H
 #define HTTP_LINK_H
@@ -26,6 +27,7 @@ struct link {
   struct link *next, *previous;
   int fd;
   struct peer peer;
+  uint64_t left_since; /* 0, or `since` when the other end was first seen to have left */
   bool arrived;        /* the server has it */
   atomic_uint phase;   /* enum link_phase */
   atomic_ullong since; /* ms on the clock of struct links */
@@ -37,6 +39,7 @@ struct links {
   struct link *head;
   unsigned count, cap;
   uint64_t allowed_ms[LINK_PHASES]; /* 0: for ever */
+  uint64_t looked_ms;               /* when ends were last looked for */
   atomic_ullong now_ms;             /* as of the last links_tick: no clock is read per request */
 };
 
@@ -50,7 +53,7 @@ struct link *link_arrive(struct links *links, int fd);
 /* Before the fd is closed; NULL is fine. */
 void link_close(struct link *link);
 void link_enter(struct link *link, enum link_phase phase);
-/* Shuts down whatever is over its time. */
+/* Shuts down what is over its time, and what can say no more while we wait for a request. */
 void link_tick(struct links *links, uint64_t now_ms);
 
 #endif

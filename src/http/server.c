@@ -2,8 +2,9 @@
  * server: libmicrohttpd in the shape that was measured (epoll, one thread, no listener of its own,
  * suspend and resume). Three things it does not do are done here.
  *
- * It takes its header block apart in place, and a NUL in a header cuts the value short for us but
- * not for a proxy before us. So each header must end where the next one begins.
+ * It takes the request line and the headers apart in place, in one block of memory, and a NUL in
+ * one of them cuts it short for us but not for a proxy before us. So each part must end where the
+ * next one begins.
  *
  * It closes a connection whose body it did not read, which resets it. So a second descriptor keeps
  * the connection open until the other end has taken the answer (drain.h).
@@ -42,22 +43,17 @@ static struct MHD_Connection *connection_of(const struct server_request *request
 
 struct reading {
   struct head *head;
-  const char *end; /* of the header before, with one NUL */
+  const char *end; /* of the part before, with one NUL */
 };
 
-static bool ends_a_line(const char *from, const char *to, ptrdiff_t most) {
-  if (to < from || to - from > most)
-    return false;
-  while (from < to)
-    if (*from++)
-      return false;
-  return true;
-}
-
-/* Between a header and what comes next stands its line's end, which is NULs by now. */
+/* Between two parts of the head stand NULs by now, and nothing else. */
 static void check_place(struct reading *reading, const char *next, ptrdiff_t most) {
-  if (reading->end && !ends_a_line(reading->end, next, most) && !reading->head->flaw)
-    reading->head->flaw = "a header holds a NUL or is folded";
+  const char *at = reading->end;
+  ptrdiff_t between = next - at;
+  while (between >= 0 && at < next && !*at)
+    at++;
+  if ((between < 0 || between > most || at < next) && !reading->head->flaw)
+    reading->head->flaw = "the request line or a header holds a NUL, or a header is folded";
 }
 
 static enum MHD_Result read_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t n,
@@ -66,14 +62,17 @@ static enum MHD_Result read_header(void *arg, enum MHD_ValueKind kind, const cha
   (void)kind;
   check_place(reading, name, 1);
   head_add(reading->head, name, n, value ? value : "");
-  if (value)
-    reading->end = value + size + 1;
+  reading->end = (value ? value + size : name + n) + 1;
   return MHD_YES;
 }
 
-/* The headers are one block of memory that begins with the method. */
-static void read_head(struct MHD_Connection *connection, struct head *head) {
-  struct reading reading = {head, NULL};
+static void read_head(const struct server_request *request, struct head *head) {
+  struct MHD_Connection *connection = connection_of(request);
+  struct reading reading = {head, head->method + strlen(head->method) + 1};
+  check_place(&reading, request->target, 0);
+  reading.end = request->target + request->target_size + 1;
+  check_place(&reading, head->version, 0);
+  reading.end = head->version + strlen(head->version) + 1;
   MHD_get_connection_values_n(connection, MHD_HEADER_KIND, read_header, &reading);
   const union MHD_ConnectionInfo *info =
       MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
@@ -104,13 +103,15 @@ static void *on_line(void *arg, const char *target, struct MHD_Connection *conne
   struct server *server = arg;
   struct link *link = link_of(connection);
   struct server_request *request =
-      link ? server->calls.begin(server->calls.arg, target ? target : "") : NULL;
+      link && target ? server->calls.begin(server->calls.arg, target) : NULL;
   if (!request)
     return NULL;
   link_enter(link, LINK_RECEIVING);
   request->server = server;
   request->channel = (struct server_channel *)connection;
   request->link = link;
+  request->target = target;
+  request->target_size = strlen(target);
   request->headed = false;
   return request;
 }
@@ -120,13 +121,13 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
                                   size_t *upload_size, void **state) {
   struct server *server = arg;
   struct server_request *request = *state;
-  (void)url;
+  (void)connection, (void)url;
   if (!request)
     return MHD_NO;
   if (!request->headed) {
     struct head head = {.method = method, .version = version};
     request->headed = true;
-    read_head(connection, &head);
+    read_head(request, &head);
     server->calls.head(request, &head);
     return MHD_YES;
   }

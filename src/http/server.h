@@ -26,6 +26,8 @@ struct server_request {
   struct server *server;
   struct server_channel *channel;
   struct link *link;
+  const char *target; /* until the headers are there */
+  size_t target_size;
   bool headed;
 };
 

@@ -54,6 +54,8 @@ bool http_fixture_say(struct http_client *client, const char *format, ...) {
   return http_fixture_send(client, text, (size_t)n);
 }
 
+void http_fixture_half_close(struct http_client *client) { shutdown(client->fd, SHUT_WR); }
+
 /* More bytes; false at the end. What was given out is forgotten. */
 static bool read_more(struct http_client *client) {
   assert_true(client->size < HTTP_FIXTURE_SPACE);

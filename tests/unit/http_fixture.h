@@ -30,6 +30,8 @@ bool http_fixture_send(struct http_client *client, const char *data, size_t n);
 /* printf style; at most 64 KiB. */
 bool http_fixture_say(struct http_client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Nothing more will be sent. */
+void http_fixture_half_close(struct http_client *client);
 /* The next answer with its whole body. */
 void http_fixture_hear(struct http_client *client, struct http_answer *out);
 /* Only up to the end of the headers. */

@@ -188,6 +188,24 @@ static void a_nul_in_a_header_is_found_wherever_it_stands(void **state) {
   hear(door, 200);
 }
 
+static void a_nul_in_the_request_line_is_found(void **state) {
+  struct door *door = *state;
+  static const char target[] = "GET /health\0b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                    query[] = "GET /health?a=\0b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                    method[] = "GET\0b /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  const struct {
+    const char *text;
+    size_t size;
+  } heads[] = {{target, sizeof target - 1}, {query, sizeof query - 1}, {method, sizeof method - 1}};
+  for (int i = 0; i < 3; i++) {
+    struct http_client *client = http_fixture_connect(door->port);
+    assert_true(http_fixture_send(client, heads[i].text, heads[i].size));
+    http_fixture_hear(client, &door->answer);
+    assert_int_equal(door->answer.status, 400);
+    http_fixture_close(client);
+  }
+}
+
 static void what_is_too_large_is_refused_and_the_answer_arrives(void **state) {
   struct door *door = *state;
   static char body[(1 << 20) + 1];
@@ -269,6 +287,25 @@ static void tokens_change_while_it_runs(void **state) {
 static void who_sends_nothing_is_ended(void **state) {
   struct door *door = *state;
   http_fixture_until_closed(door->client);
+}
+
+/* Long before any deadline of this door; the end comes together with the last bytes. */
+static void who_can_say_no_more_is_ended(void **state) {
+  struct door *door = *state;
+  static const char *const starts[] = {"", "rubbish", "\r\n\r\n",
+                                       POST("/echo") "Content-Length: 100\r\n\r\nabc", GET "\r\n"};
+  struct http_client *clients[5];
+  for (int i = 0; i < 5; i++) {
+    clients[i] = http_fixture_connect(door->port);
+    assert_true(http_fixture_say(clients[i], "%s", starts[i]));
+    http_fixture_half_close(clients[i]);
+  }
+  http_fixture_hear(clients[4], &door->answer);
+  assert_int_equal(door->answer.status, 200);
+  for (int i = 0; i < 5; i++) {
+    http_fixture_until_closed(clients[i]);
+    http_fixture_close(clients[i]);
+  }
 }
 
 /* Byte after byte, so that inactivity alone would never end it. */
@@ -419,6 +456,7 @@ int main(void) {
       TEST(a_refused_body_leaves_the_connection_in_order, setup),
       TEST(shapes_that_can_be_read_in_two_ways_end_the_connection, setup),
       TEST(a_nul_in_a_header_is_found_wherever_it_stands, setup),
+      TEST(a_nul_in_the_request_line_is_found, setup),
       TEST(what_is_too_large_is_refused_and_the_answer_arrives, setup),
       TEST(a_body_of_a_mebibyte_is_read, setup),
       TEST(an_announced_body_is_refused_before_it_comes, setup),
@@ -427,6 +465,7 @@ int main(void) {
       TEST(strangers_are_told_what_to_do, setup_token),
       TEST(tokens_change_while_it_runs, setup_token),
       TEST(who_sends_nothing_is_ended, setup_impatient),
+      TEST(who_can_say_no_more_is_ended, setup),
       TEST(who_sends_slowly_is_ended, setup_impatient),
       TEST(who_waits_for_work_is_not_ended, setup_impatient),
       TEST(above_the_cap_there_is_a_503, setup_small),
