@@ -140,7 +140,7 @@ enum status ledger_check_overlaps(const struct ledger *ledger, struct problem *p
 /* Texts longer than one record are chained. Returns the id of the first piece in *id. */
 enum status ledger_put_text(struct ledger *ledger, const char *text, size_t n, uint64_t *id,
                             uint32_t *slot);
-/* The slot of the piece after the one in `slot`, 0 at the end. */
+/* The slot of the piece after the one in `slot`, 0 at the end. Kept in an advisory word. */
 uint32_t ledger_next_text(const struct ledger *ledger, uint32_t slot);
 
 #endif
