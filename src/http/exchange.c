@@ -258,8 +258,8 @@ static enum status identify(struct exchange *x, const struct head *head) {
   if (!why || x->is.page || x->call.row->role == CALLER_NONE)
     return STATUS_OK;
   return problem_set(&x->problem, STATUS_UNAUTHORIZED,
-                     "%s: send a configured token as \"Authorization: Bearer …\", or use the Unix "
-                     "socket",
+                     "%s: send a token of the configuration as \"Authorization: Bearer\", or use "
+                     "the Unix socket",
                      why);
 }
 
