@@ -38,7 +38,7 @@ struct http_limits {
 
 /* All is copied but ops. */
 struct http_params {
-  struct ops *ops;                 /* outlives the door */
+  struct ops *ops;                 /* lives until http_stop */
   const char *address;             /* numeric, "127.0.0.1" or "::1" */
   uint16_t port;                   /* 0: any free one */
   const struct http_token *tokens; /* none: loopback addresses only */
@@ -64,8 +64,8 @@ enum status http_set_tokens(struct http *http, const struct http_token *tokens, 
 /* No connection lives when this returns. Calls that are under way are abandoned: ops still owns
  * them and may call their `done` at any later time, also after http_free. */
 void http_stop(struct http *http);
-/* Stops it if it runs. Only when no event can be added any more (the service is stopped): it
- * listens to them until then. NULL is fine. */
+/* After http_stop and after service_free: the service's events wake it until then. It touches
+ * neither ops nor service. Stops it if it runs (then ops must live); NULL is fine. */
 void http_free(struct http *http);
 
 #endif
