@@ -1,0 +1,177 @@
+/*
+ * fake: segments are memfds, mapped by the mover for itself (pointer gives nothing). Reads and
+ * writes cross the link: each takes its turn on one clock, which is ahead of the real one by what
+ * the bytes before it take at the set rate, and sleeps until its turn is over. Copies and fills
+ * stay inside the card and are as fast as memory.
+ *
+ * It promises nothing about fresh memory, as cards do not.
+ */
+#include "device/fake.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/os_memfd.h"
+#include "base/units.h"
+
+#define FAKE_GRANULARITY (2 * MIB) /* that of CUDA's VMM */
+
+struct owner {
+  struct spec spec;
+  atomic_uint_fast64_t used; /* release runs on the reaper */
+};
+
+struct mover {
+  uint64_t rate, latency;
+  atomic_uint_fast64_t turn; /* clock_now() when the link is free */
+};
+
+/* ---- owner ---- */
+
+static enum status owner_open(const struct spec *spec, void **out) {
+  struct owner *owner = calloc(1, sizeof *owner);
+  if (!owner)
+    return STATUS_INTERNAL_ERROR;
+  owner->spec = *spec;
+  *out = owner;
+  return STATUS_OK;
+}
+
+static void owner_close(void *owner) { free(owner); }
+
+static enum status describe(void *arg, struct device_info *info) {
+  const struct owner *owner = arg;
+  snprintf(info->name, sizeof info->name, "fake card");
+  snprintf(info->driver, sizeof info->driver, "fake");
+  info->type = DEVICE_GPU;
+  info->memory = DEVICE_VRAM;
+  info->total_bytes = info->limit_bytes = owner->spec.size_bytes;
+  info->granularity = FAKE_GRANULARITY;
+  info->rate_bytes = owner->spec.rate_bytes;
+  return STATUS_OK;
+}
+
+static enum status budget(void *arg, struct device_budget *out) {
+  const struct owner *owner = arg;
+  out->used_bytes = atomic_load(&owner->used);
+  out->free_bytes = units_minus(owner->spec.size_bytes, out->used_bytes);
+  return STATUS_OK;
+}
+
+static enum status create(void *arg, uint64_t size, struct share *out) {
+  struct owner *owner = arg;
+  struct share share;
+  if (size > units_minus(owner->spec.size_bytes, atomic_load(&owner->used)))
+    return STATUS_INSUFFICIENT_MEMORY;
+  enum status status = os_memfd_create("memkeep-fake", size, &share);
+  if (status)
+    return status;
+  status = os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE | OS_MEMFD_SEAL_FINAL);
+  if (status) {
+    share_close(&share);
+    return status;
+  }
+  atomic_fetch_add(&owner->used, size);
+  *out = share;
+  return STATUS_OK;
+}
+
+static void release(void *arg, struct share *share, uint64_t size, bool exported) {
+  struct owner *owner = arg;
+  (void)exported;
+  share_close(share);
+  atomic_fetch_sub(&owner->used, size);
+}
+
+/* ---- mover ---- */
+
+static enum status start(const struct spec *spec, void **out) {
+  struct mover *mover = calloc(1, sizeof *mover);
+  if (!mover)
+    return STATUS_INTERNAL_ERROR;
+  mover->rate = spec->rate_bytes;
+  mover->latency = spec->latency_ns;
+  *out = mover;
+  return STATUS_OK;
+}
+
+static void stop(void *mover) { free(mover); }
+
+static enum status import(void *mover, const struct share *share, uint64_t size, void **segment) {
+  (void)mover;
+  return os_memfd_map(share, size, true, segment);
+}
+
+static void drop(void *mover, void *segment, uint64_t size) {
+  (void)mover;
+  os_memfd_unmap(segment, size);
+}
+
+static char *at(const struct device_range *range) { return (char *)range->segment + range->offset; }
+
+static uint64_t time_of(const struct mover *mover, uint64_t size) {
+  uint64_t transfer =
+      mover->rate ? (uint64_t)((unsigned __int128)size * CLOCK_SECOND / mover->rate) : 0;
+  return mover->latency + transfer;
+}
+
+/* Waits until these bytes would have crossed the link. */
+static void cross(struct mover *mover, uint64_t size) {
+  uint64_t cost = time_of(mover, size), turn = atomic_load(&mover->turn), end;
+  if (!cost)
+    return;
+  do
+    end = units_max(turn, clock_now()) + cost;
+  while (!atomic_compare_exchange_weak(&mover->turn, &turn, end));
+  const struct timespec until = {(time_t)(end / CLOCK_SECOND), (long)(end % CLOCK_SECOND)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL))
+    ;
+}
+
+static enum status read_bytes(void *mover, const struct device_range *from, void *to) {
+  memcpy(to, at(from), from->size);
+  cross(mover, from->size);
+  return STATUS_OK;
+}
+
+static enum status write_bytes(void *mover, const struct device_range *to, const void *from) {
+  memcpy(at(to), from, to->size);
+  cross(mover, to->size);
+  return STATUS_OK;
+}
+
+static enum status copy(void *mover, const struct device_range *from,
+                        const struct device_range *to) {
+  (void)mover;
+  memcpy(at(to), at(from), to->size);
+  return STATUS_OK;
+}
+
+static enum status fill(void *mover, const struct device_range *range, uint8_t value) {
+  (void)mover;
+  memset(at(range), value, range->size);
+  return STATUS_OK;
+}
+
+const struct backend fake_backend = {
+    .name = "fake",
+    .share = SHARE_MEMFD,
+    .open = owner_open,
+    .close = owner_close,
+    .describe = describe,
+    .budget = budget,
+    .create = create,
+    .release = release,
+    .start = start,
+    .stop = stop,
+    .import = import,
+    .drop = drop,
+    .read = read_bytes,
+    .write = write_bytes,
+    .copy = copy,
+    .fill = fill,
+};
