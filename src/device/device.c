@@ -1,0 +1,315 @@
+/*
+ * device: backends for callers. A device holds its backend's table, or wrap's around it, and two
+ * queues: its own owner thread, and the reaper that all share, to which release and commit go in
+ * pieces so that nobody waits behind 100 GiB.
+ */
+#include "device/device.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "device/backend.h"
+#include "device/probe.h"
+#include "device/wrap.h"
+
+#define DEVICE_PIECE (256 * MIB) /* ~80 ms of committing */
+#define DEVICE_FILL (64 * KIB)   /* of the default fill */
+
+struct device {
+  struct backend table;
+  void *owner;
+  struct device_info info;
+  struct queue *thread, *reaper;
+  atomic_uint_fast64_t busy_since;
+};
+
+struct device_mover {
+  struct backend table;
+  void *mover;
+};
+
+struct device_segment {
+  struct device_mover *mover;
+  void *segment;
+  uint64_t size;
+};
+
+/* The table for a spec; false: there is no such backend. */
+static bool find_table(const struct spec *spec, struct backend *out) {
+  const struct backend *backend = probe_backend(spec->backend);
+  if (!backend)
+    return false;
+  assert(backend->open && backend->close && backend->describe && backend->budget &&
+         backend->create && backend->release);
+  assert(backend->start && backend->stop && backend->import && backend->drop && backend->read &&
+         backend->write);
+  if (spec_wants_wrap(spec))
+    wrap_table(backend, out);
+  else
+    *out = *backend;
+  return true;
+}
+
+/* ---- owner half ---- */
+
+static enum status describe(struct device *device, const struct spec *spec) {
+  struct device_info *info = &device->info;
+  snprintf(info->id, sizeof info->id, "%s", spec->id);
+  snprintf(info->backend, sizeof info->backend, "%s", device->table.name);
+  info->share = device->table.share;
+  info->fresh_is_zero = device->table.fresh_is_zero;
+  info->mappable = device->table.mappable;
+  return device->table.describe(device->owner, info);
+}
+
+enum status device_open(const struct spec *spec, struct queue *reaper, struct device **out) {
+  struct device *device = calloc(1, sizeof *device);
+  if (!device)
+    return STATUS_INTERNAL_ERROR;
+  device->reaper = reaper;
+  enum status status = find_table(spec, &device->table) ? STATUS_OK : STATUS_DEVICE_NOT_FOUND;
+  bool opened = !status && !(status = device->table.open(spec, &device->owner));
+  if (opened)
+    status = describe(device, spec);
+  if (!status)
+    status = queue_create("owner", &device->thread);
+  if (!status) {
+    *out = device;
+    return STATUS_OK;
+  }
+  if (opened)
+    device->table.close(device->owner);
+  free(device);
+  return status;
+}
+
+void device_close(struct device *device) {
+  if (!device)
+    return;
+  queue_free(device->thread);
+  device->table.close(device->owner);
+  free(device);
+}
+
+const struct device_info *device_info(const struct device *device) { return &device->info; }
+
+static enum status read_budget(struct device *device, struct device_budget *out) {
+  struct device_budget budget = {0};
+  enum status status = device->table.budget(device->owner, &budget);
+  budget.sampled_ns = clock_now();
+  if (!status)
+    *out = budget;
+  return status;
+}
+
+static enum status read_resident(struct device *device, struct device_call *call) {
+  if (device->table.resident)
+    return device->table.resident(device->owner, &call->share, &call->bytes);
+  call->bytes = call->size;
+  return STATUS_OK;
+}
+
+static enum status commit_piece(struct device *device, struct device_call *call, uint64_t size) {
+  if (!device->table.commit)
+    return STATUS_OK;
+  return device->table.commit(device->owner, &call->share, call->offset, size);
+}
+
+static enum status run_whole(struct device *device, struct device_call *call) {
+  switch (call->action) {
+  case DEVICE_CREATE:
+    return device->table.create(device->owner, call->size, &call->share);
+  case DEVICE_RELEASE:
+    device->table.release(device->owner, &call->share, call->size, call->exported);
+    return STATUS_OK;
+  case DEVICE_COMMIT:
+    return commit_piece(device, call, call->size);
+  case DEVICE_RESIDENT:
+    return read_resident(device, call);
+  case DEVICE_BUDGET:
+    return read_budget(device, &call->budget);
+  }
+  return STATUS_INTERNAL_ERROR;
+}
+
+enum status device_run(struct device *device, struct device_call *call) {
+  return call->status = run_whole(device, call);
+}
+
+static void run_on_owner(struct task *task) {
+  struct device_call *call =
+      (struct device_call *)((char *)task - offsetof(struct device_call, task));
+  struct device *device = call->device;
+  atomic_store(&device->busy_since, clock_now());
+  call->status = run_whole(device, call);
+  atomic_store(&device->busy_since, 0);
+  call->done(call);
+}
+
+/* A piece, and back to the end of the queue. What a commit that fails had committed stays: its
+ * segment is given back, or keeps pages that are its own. */
+static void run_on_reaper(struct task *task) {
+  struct device_call *call =
+      (struct device_call *)((char *)task - offsetof(struct device_call, task));
+  struct device *device = call->device;
+  uint64_t piece = call->size;
+  if (call->action == DEVICE_COMMIT)
+    piece = units_min(piece, DEVICE_PIECE);
+  call->status =
+      call->action == DEVICE_COMMIT ? commit_piece(device, call, piece) : run_whole(device, call);
+  if (call->action == DEVICE_COMMIT && !call->status && piece < call->size) {
+    call->offset += piece;
+    call->size -= piece;
+    queue_post(device->reaper, &call->task);
+    return;
+  }
+  call->done(call);
+}
+
+void device_start(struct device *device, struct device_call *call) {
+  bool reaped = call->action == DEVICE_RELEASE || call->action == DEVICE_COMMIT;
+  call->device = device;
+  call->task = (struct task){.run = reaped ? run_on_reaper : run_on_owner};
+  queue_post(reaped ? device->reaper : device->thread, &call->task);
+}
+
+uint64_t device_busy_since(const struct device *device) { return atomic_load(&device->busy_since); }
+
+uint32_t device_processes(struct device *device, struct device_process *out, uint32_t max) {
+  return device->table.processes ? device->table.processes(device->owner, out, max) : 0;
+}
+
+/* ---- mover half ---- */
+
+const char *device_path_name(enum device_path path) {
+  static const char *const names[] = {"same-device", "peer", "pinned", "staged"};
+  return names[path];
+}
+
+enum status device_mover_open(const struct spec *spec, struct device_mover **out) {
+  struct device_mover *mover = calloc(1, sizeof *mover);
+  if (!mover)
+    return STATUS_INTERNAL_ERROR;
+  enum status status = find_table(spec, &mover->table) ? mover->table.start(spec, &mover->mover)
+                                                       : STATUS_DEVICE_NOT_FOUND;
+  if (status)
+    free(mover);
+  else
+    *out = mover;
+  return status;
+}
+
+void device_mover_close(struct device_mover *mover) {
+  if (!mover)
+    return;
+  mover->table.stop(mover->mover);
+  free(mover);
+}
+
+enum status device_import(struct device_mover *mover, const struct share *share, uint64_t size,
+                          struct device_segment **out) {
+  struct device_segment *segment = malloc(sizeof *segment);
+  if (!segment)
+    return STATUS_INTERNAL_ERROR;
+  *segment = (struct device_segment){.mover = mover, .size = size};
+  enum status status = mover->table.import(mover->mover, share, size, &segment->segment);
+  if (status)
+    free(segment);
+  else
+    *out = segment;
+  return status;
+}
+
+void device_drop(struct device_segment *segment) {
+  if (!segment)
+    return;
+  segment->mover->table.drop(segment->mover->mover, segment->segment, segment->size);
+  free(segment);
+}
+
+uint64_t device_segment_size(const struct device_segment *segment) { return segment->size; }
+
+void *device_pointer(struct device_segment *segment) {
+  const struct backend *table = &segment->mover->table;
+  return table->pointer ? table->pointer(segment->mover->mover, segment->segment) : NULL;
+}
+
+static bool is_mappable(const struct device_segment *segment) {
+  return segment->mover->table.mappable;
+}
+
+enum device_path device_path(const struct device_segment *from, const struct device_segment *to) {
+  if (from->mover == to->mover)
+    return DEVICE_PATH_SAME;
+  return is_mappable(from) && is_mappable(to) ? DEVICE_PATH_PEER : DEVICE_PATH_STAGED;
+}
+
+static struct device_range range_of(struct device_place place, uint64_t size) {
+  return (struct device_range){place.segment->segment, place.offset, size};
+}
+
+static char *address_of(struct device_place place) {
+  char *base = device_pointer(place.segment);
+  return base ? base + place.offset : NULL;
+}
+
+enum status device_read(struct device_place from, uint64_t size, void *to) {
+  const struct device_mover *mover = from.segment->mover;
+  struct device_range range = range_of(from, size);
+  return mover->table.read(mover->mover, &range, to);
+}
+
+enum status device_write(struct device_place to, uint64_t size, const void *from) {
+  const struct device_mover *mover = to.segment->mover;
+  struct device_range range = range_of(to, size);
+  return mover->table.write(mover->mover, &range, from);
+}
+
+static bool overlaps(const struct device_copy *copy) {
+  return copy->from.segment == copy->to.segment &&
+         copy->from.offset < copy->to.offset + copy->size &&
+         copy->to.offset < copy->from.offset + copy->size;
+}
+
+static enum status copy_staged(const struct device_copy *copy) {
+  if (!copy->staging)
+    return STATUS_INVALID_ARGUMENT;
+  enum status status = device_read(copy->from, copy->size, copy->staging);
+  return status ? status : device_write(copy->to, copy->size, copy->staging);
+}
+
+enum status device_copy(const struct device_copy *copy) {
+  const struct device_mover *mover = copy->to.segment->mover;
+  if (overlaps(copy))
+    return STATUS_INVALID_ARGUMENT;
+  if (copy->from.segment->mover == mover && mover->table.copy) {
+    struct device_range from = range_of(copy->from, copy->size);
+    struct device_range to = range_of(copy->to, copy->size);
+    return mover->table.copy(mover->mover, &from, &to);
+  }
+  const char *source = address_of(copy->from);
+  if (source)
+    return device_write(copy->to, copy->size, source);
+  char *target = address_of(copy->to);
+  return target ? device_read(copy->from, copy->size, target) : copy_staged(copy);
+}
+
+enum status device_fill(struct device_place to, uint64_t size, uint8_t value) {
+  const struct device_mover *mover = to.segment->mover;
+  struct device_range range = range_of(to, size);
+  if (mover->table.fill)
+    return mover->table.fill(mover->mover, &range, value);
+  char bytes[DEVICE_FILL];
+  enum status status = STATUS_OK;
+  memset(bytes, value, sizeof bytes);
+  for (uint64_t n; !status && size; to.offset += n, size -= n) {
+    n = units_min(size, sizeof bytes);
+    status = device_write(to, n, bytes);
+  }
+  return status;
+}
