@@ -20,9 +20,10 @@ enum requests_kind {
 struct request {
   uint64_t number, heard_ns;
   enum requests_kind kind;
-  unsigned step; /* of getting rid of it: 0 waiting, 1 cancelled, 2 its process is being ended, 3
-                    given up */
-  bool begun;    /* the worker said something about it */
+  /* Of getting rid of it: 0 waiting, 1 cancelled, 2 its process is being ended, 3 killed, 4 nobody
+   * waits for it any longer. */
+  unsigned step;
+  bool begun; /* the worker said something about it */
   struct mover_task *task;
   struct mover_drop *drop;
   void (*dropped)(struct mover_drop *drop);

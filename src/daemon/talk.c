@@ -26,15 +26,20 @@
 #define TALK_MINUTE_NS (60 * CLOCK_SECOND)
 #define TALK_PACKET 512 /* longest text beside a descriptor */
 
+struct minute {
+  uint64_t since_ns;
+  unsigned count;
+};
+
 struct talk {
   struct talk_params params;
   struct os_child *child;
   struct requests requests;
   struct segment_set segments; /* which it has */
   struct talk_figures figures;
-  uint64_t started_ns, contact_ns, bad_since_ns;
+  uint64_t started_ns, contact_ns;
   uint64_t ending_ns; /* since when it is being ended, 0: it is not */
-  unsigned bad_lines;
+  struct minute bad_lines, foreign;
   char capabilities[TALK_CAPABILITIES];
 };
 
@@ -162,17 +167,27 @@ void talk_thresholds(struct talk *talk) {
 
 /* ---- what it says ---- */
 
-static void bad_line(struct talk *talk, const char *why) {
+/* Which one this is since a minute that began with the first. */
+static unsigned count(struct minute *minute) {
   uint64_t now = clock_now();
+  if (!minute->count || now - minute->since_ns > TALK_MINUTE_NS)
+    *minute = (struct minute){.since_ns = now};
+  return ++minute->count;
+}
+
+static void bad_line(struct talk *talk, const char *why) {
   if (talk->ending_ns)
     return;
   log_warning("daemon", "worker %s: %s", talk->params.name, why);
-  if (!talk->bad_lines || now - talk->bad_since_ns > TALK_MINUTE_NS) {
-    talk->bad_since_ns = now;
-    talk->bad_lines = 0;
-  }
-  if (++talk->bad_lines >= TALK_BAD_LINES)
+  if (count(&talk->bad_lines) >= TALK_BAD_LINES)
     talk_end(talk);
+}
+
+/* Dropped and logged; but a worker must not be able to fill the log. */
+static void foreign_answer(struct talk *talk, const char *id) {
+  if (count(&talk->foreign) <= TALK_BAD_LINES)
+    log_warning("daemon", "worker %s: an answer to %.40s, which nobody asked", talk->params.name,
+                id);
 }
 
 /* As many whole names as there is room for. */
@@ -261,8 +276,7 @@ static void heard(struct talk *talk, struct reader_value root) {
   }
   struct request *request = requests_find(&talk->requests, wire_request(id));
   if (!request) {
-    log_warning("daemon", "worker %s: an answer to %.40s, which nobody asked", talk->params.name,
-                id);
+    foreign_answer(talk, id);
     return;
   }
   request->heard_ns = talk->contact_ns;

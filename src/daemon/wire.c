@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/id.h"
+#include "base/log.h"
 #include "base/writer.h"
 
 static void open_request(struct writer *w, struct buf *out, uint64_t request, const char *action) {
@@ -112,6 +113,14 @@ static void thresholds_of(struct writer *w, const struct pressure_thresholds *th
   writer_hundredths(w, "critical", thresholds->critical);
 }
 
+/* Ours is theirs. */
+static const char *log_level(void) {
+  return log_wants(LOG_LEVEL_DEBUG)     ? "debug"
+         : log_wants(LOG_LEVEL_INFO)    ? "info"
+         : log_wants(LOG_LEVEL_WARNING) ? "warning"
+                                        : "error";
+}
+
 void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what) {
   struct writer w;
   open_request(&w, out, request, "memory.initialize");
@@ -127,6 +136,7 @@ void wire_initialize(struct buf *out, uint64_t request, const struct wire_initia
   writer_object(&w, "thresholds");
   thresholds_of(&w, &what->thresholds);
   writer_end(&w);
+  writer_text(&w, "logLevel", log_level());
   close_request(&w, WIRE_QUICK_MS);
 }
 
