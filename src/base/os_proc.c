@@ -98,18 +98,6 @@ enum status os_proc_name(pid_t pid, char *name, size_t size) {
   return STATUS_OK;
 }
 
-enum status os_proc_uid(pid_t pid, uid_t *uid) {
-  char text[OS_PROC_TEXT];
-  enum status status = read_process(pid, "status", text, sizeof text);
-  if (status)
-    return status;
-  const char *real = behind(text, "\nUid:");
-  if (!real)
-    return STATUS_INTERNAL_ERROR;
-  *uid = (uid_t)strtoul(real, NULL, 10);
-  return STATUS_OK;
-}
-
 /* Keeps rows sorted, largest first; the smallest of too many falls out. */
 static void rank(struct os_proc_process *rows, uint32_t max, uint32_t *count, pid_t pid) {
   uint64_t bytes;

@@ -40,8 +40,6 @@ enum status os_proc_pressure(struct os_proc_pressure *out);
 enum status os_proc_resident(pid_t pid, uint64_t *bytes);
 /* The short name (comm), cut to size - 1 bytes; any byte but NUL may be in it. */
 enum status os_proc_name(pid_t pid, char *name, size_t size);
-/* The user who runs it (the real uid). */
-enum status os_proc_uid(pid_t pid, uid_t *uid);
 /* The `max` (at most OS_PROC_TOP) processes with the most resident memory, largest first. */
 enum status os_proc_top(struct os_proc_process *out, uint32_t max, uint32_t *count);
 

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define POOL_HUGE ((size_t)2 << 20) /* a small pool stays small: huge pages are for what follows   \
-                                     */
+/* A small pool stays small: huge pages are for what follows. */
+#define POOL_HUGE ((size_t)2 << 20)
 
 enum status pool_init(struct pool *pool, size_t record, uint32_t max) {
   assert(record >= 8 && record % 8 == 0);

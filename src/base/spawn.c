@@ -25,8 +25,6 @@
 #define START_TIME_FIELD 22
 #define AFTER_NAME_FIELD 3 /* the first field behind the name, which may hold anything */
 
-extern char **environ;
-
 struct places {
   int fds[PLACES]; /* -1: none */
   int copies[PLACES];
