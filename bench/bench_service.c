@@ -62,7 +62,7 @@ static void give_up(const char *what, const struct problem *problem) {
 }
 
 static uint64_t allocate(struct service *s) {
-  static const struct alloc_params params = {.device = "fake:0",
+  static const struct alloc_params params = {.device = "host:0",
                                              .size_bytes = BLOCK,
                                              .alignment_bytes = 256,
                                              .purpose = VIEW_BUFFERS,
@@ -122,7 +122,7 @@ static struct service *start(struct loop *loop) {
   struct problem problem;
   struct service_params params = {
       .devices = &spec, .device_count = 1, .loop = loop, .thresholds = PRESSURE_DEFAULTS};
-  if (spec_parse("fake:0=64GiB", &spec, &problem) || service_create(&params, &s, &problem))
+  if (spec_parse("host:0=16GiB", &spec, &problem) || service_create(&params, &s, &problem))
     give_up("start", &problem);
   service_start(s);
   return s;
