@@ -366,6 +366,10 @@ bool reader_is_object(struct reader_value value) {
   return json_is_object((const json_t *)value.json);
 }
 
+bool reader_is_array(struct reader_value value) {
+  return json_is_array((const json_t *)value.json);
+}
+
 size_t reader_count(struct reader_value array) { return json_array_size(array.json); }
 
 struct reader_value reader_at(struct reader_value array, size_t index) {

@@ -74,6 +74,7 @@ enum status reader_decode_text(const struct reader_field *field, const char *tex
 /* Loose access, for the wire between daemon and worker: a member, or one with json == NULL. */
 struct reader_value reader_get(struct reader_value object, const char *name);
 bool reader_is_object(struct reader_value value);
+bool reader_is_array(struct reader_value value);
 size_t reader_count(struct reader_value array); /* 0 if it is no array */
 struct reader_value reader_at(struct reader_value array, size_t index);
 const char *reader_text(struct reader_value value, const char *otherwise); /* borrowed */
