@@ -183,6 +183,7 @@ void job_progress(struct job *job, uint64_t bytes_done) {
                                 .subject = job->view.id,
                                 .bytes = bytes_done,
                                 .other = job->view.bytes_total,
+                                .other_device = (uint8_t)job->view.kind,
                                 .detail = (uint8_t)job->view.state};
   bool tell = now - job->told_ns >= JOB_TOLD_NS;
   if (tell)

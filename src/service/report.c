@@ -142,6 +142,10 @@ enum status report_device(struct service *s, const char *name, struct view_devic
   return STATUS_OK;
 }
 
+const char *report_device_id(const struct service *s, uint32_t index) {
+  return index < s->device_count ? s->devices[index].info->id : NULL;
+}
+
 enum status report_find_device(struct service *s, const char *name, uint32_t *index,
                                struct problem *problem) {
   return state_find_device(s, name, index, problem);

@@ -15,6 +15,8 @@ void report_host(struct service *service, struct view_host *out);
 /* By id, UUID or PCI address. DEVICE_NOT_FOUND with what exists. */
 enum status report_device(struct service *service, const char *name, struct view_device *out,
                           struct problem *problem);
+/* The id of a device by its index in view_host.devices; it lives as long as the service. */
+const char *report_device_id(const struct service *service, uint32_t index);
 /* Resolves a device name to its index in view_host.devices. */
 enum status report_find_device(struct service *service, const char *name, uint32_t *index,
                                struct problem *problem);

@@ -264,6 +264,18 @@ struct queue *service_decision(struct service *s) {
   return s->decision;
 }
 
+void service_on_shutdown(struct service *s, void (*fn)(void *arg), void *arg) {
+  s->on_shutdown = fn;
+  s->shutdown_arg = arg;
+}
+
+enum status service_shutdown(struct service *s) {
+  if (!s->on_shutdown)
+    return STATUS_CONFLICT;
+  s->on_shutdown(s->shutdown_arg);
+  return STATUS_OK;
+}
+
 uint64_t service_started_at(const struct service *s) { return s->started_at; }
 
 uint32_t service_workers(struct service *s, struct view_worker *out, uint32_t max) {

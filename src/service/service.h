@@ -43,6 +43,11 @@ void service_free(struct service *service);
 struct events *service_events(struct service *service);
 /* The decision thread, for the doors' timers. */
 struct queue *service_decision(struct service *service);
+/* What a request to stop the daemon calls, on any thread: it only posts. Set it before the doors
+ * open. */
+void service_on_shutdown(struct service *service, void (*fn)(void *arg), void *arg);
+/* CONFLICT: nobody listens. */
+enum status service_shutdown(struct service *service);
 uint64_t service_started_at(const struct service *service); /* CLOCK_REALTIME */
 /* Workers, for GET /workers and for restarts. */
 uint32_t service_workers(struct service *service, struct view_worker *out, uint32_t max);

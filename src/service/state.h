@@ -152,6 +152,8 @@ struct service {
   struct pressure_thresholds thresholds;
   struct view_pressure pressure;
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
+  void (*on_shutdown)(void *arg); /* set before the doors open */
+  void *shutdown_arg;
   struct lease *lease;        /* expiries and processes: lease.c */
   struct keys *keys;          /* idempotency: keys.c */
   struct waiting *waiting;    /* allocations that wait for memory: waiting.c */
