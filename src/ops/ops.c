@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "ops/decode.h"
 #include "ops/op.h"
 #include "ops/openapi.h"

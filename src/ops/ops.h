@@ -37,7 +37,7 @@ struct ops_call;
 struct ops_row {
   const char *action; /* "memory.allocate"; NULL: HTTP only (health, openapi, events, metrics) */
   enum ops_method method;
-  const char *path;      /* "/api/memory/status/{idDevice}" */
+  const char *path;      /* "/api/memory/status/{idDevice}"; NULL: socket only */
   const char *alias;     /* a second path, or NULL */
   enum caller_role role; /* least role */
   bool envelope;         /* false: the body is the document itself */
@@ -51,7 +51,7 @@ struct ops_row {
   size_t params_size;  /* how much of the params is zeroed before; <= OPS_PARAMS */
   const char *summary; /* what it does; one sentence */
   const char *answer;  /* what a success means; one sentence, the `message` of the envelope */
-  const char *schema;  /* name of the answer's schema (schema.h) */
+  const char *schema;  /* of the answer (schema.c); NULL: no envelope, or a stream */
   void (*defaults)(void *params); /* NULL: zeroes */
   /* Answers by reply.h, or makes the call wait by wait.h. May run again after a wait. */
   enum ops_progress (*handler)(struct ops_call *call, void *params);
@@ -96,6 +96,8 @@ struct ops_call {
 enum status ops_create(struct service *service, struct ops **out);
 void ops_free(struct ops *ops);
 struct service *ops_service(const struct ops *ops);
+/* The OpenAPI document, made once. */
+const struct buf *ops_openapi(const struct ops *ops);
 
 /* All rows, for generators and doors. */
 const struct ops_row *const *ops_rows(size_t *count);

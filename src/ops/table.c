@@ -22,7 +22,7 @@ static const struct ops_row *const rows[] = {
     &op_pressure_device, &op_pressure_thresholds, &op_map_segments,
     &op_jobs_get,        &op_jobs_cancel,         &op_workers_list,
     &op_workers_restart, &op_events_stream,       &op_health_short,
-    &op_health_detailed, &op_health_openapi,
+    &op_health_detailed, &op_health_openapi,      &op_shutdown_now,
 };
 #define ROWS (sizeof rows / sizeof *rows)
 
@@ -78,7 +78,8 @@ static bool follows(const struct route *route, const char *path, const char **va
 }
 
 static bool leads_to(const struct route *route, const struct ops_row *row, const char **values) {
-  return follows(route, row->path, values) || (row->alias && follows(route, row->alias, values));
+  return (row->path && follows(route, row->path, values)) ||
+         (row->alias && follows(route, row->alias, values));
 }
 
 static void allow(struct ops_match *out, const char *method) {
