@@ -1,0 +1,80 @@
+/*
+ * op: the rows, one file of op/ per subject, and the few things that rows say for each other.
+ * Private to this room.
+ */
+#ifndef OPS_OP_H
+#define OPS_OP_H
+
+#include <stddef.h>
+
+#include "ops/ops.h"
+
+struct events_record;
+
+/* Fields whose form is the same wherever they stand. `params_type` is the params', `member` its
+ * member. */
+#define OP_DEVICE(params_type)                                                                     \
+  {                                                                                                \
+    .name = "deviceId", .type = READER_TEXT, .offset = offsetof(params_type, device),              \
+    .size = sizeof(((params_type *)0)->device), .doc = "device id, UUID or PCI address"            \
+  }
+#define OP_BOOL(params_type, member, field, text, sentence)                                        \
+  {                                                                                                \
+    .name = field, .type = READER_BOOL, .offset = offsetof(params_type, member),                   \
+    .otherwise = text, .doc = sentence                                                             \
+  }
+#define OP_MEMORY(params_type, member)                                                             \
+  {                                                                                                \
+    .name = "memoryType", .type = READER_WORD, .offset = offsetof(params_type, member),            \
+    .words = op_allocate_memories, .otherwise = "any",                                             \
+    .doc = "kind of memory; CPU and GPU are other words for RAM and VRAM"                          \
+  }
+#define OP_TIMEOUT(params_type)                                                                    \
+  {                                                                                                \
+    .name = "timeout", .type = READER_UINT, .offset = offsetof(params_type, said.timeout),         \
+    .max = 600, .otherwise = "60", .doc = "seconds that `wait` holds the answer"                   \
+  }
+#define OP_WAIT(params_type, text)                                                                 \
+  OP_BOOL(params_type, said.wait, "wait", text, "answer when it is done, not with a job")
+#define OP_COUNT(fields) (sizeof(fields) / sizeof *(fields))
+
+/* any RAM VRAM CPU GPU; op_memory turns an index of it into an enum placement_memory. */
+extern const char *const op_allocate_memories[];
+static inline int op_memory(int word) { return word > 2 ? word - 2 : word; }
+
+extern const struct ops_row op_status_host, op_status_device;
+extern const struct ops_row op_usage_host, op_usage_device;
+extern const struct ops_row op_allocations_list, op_allocations_list_device, op_allocations_get;
+extern const struct ops_row op_allocate_best, op_allocate_device, op_allocate_free;
+extern const struct ops_row op_clear_all, op_clear_device;
+extern const struct ops_row op_defragment_all, op_defragment_device;
+extern const struct ops_row op_transfer_start, op_transfer_get, op_transfer_list,
+    op_transfer_cancel;
+extern const struct ops_row op_copy_copy, op_copy_fill;
+extern const struct ops_row op_devices_list, op_devices_get;
+extern const struct ops_row op_limits_set;
+extern const struct ops_row op_pressure_host, op_pressure_device, op_pressure_thresholds;
+extern const struct ops_row op_map_segments;
+extern const struct ops_row op_jobs_get, op_jobs_cancel;
+extern const struct ops_row op_workers_list, op_workers_restart;
+extern const struct ops_row op_events_stream;
+extern const struct ops_row op_health_short, op_health_detailed, op_health_openapi;
+extern const struct ops_row op_shutdown_now;
+
+/* Results as members of an object that is open, for the operation itself and for GET /jobs. */
+struct writer;
+void op_clear_write(struct writer *w, const struct job_view *view);
+void op_defragment_write(struct writer *w, const struct job_view *view);
+void op_copy_write(struct writer *w, const struct job_view *view);
+void op_transfer_write(struct writer *w, const struct job_view *view);
+void op_allocate_write(struct writer *w, const struct view_alloc *allocation, const char *key);
+
+/* Answers with a job that is not finished: 202. */
+enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view *view);
+
+/* Whether the params of op_events_stream let an event through. */
+bool op_events_wanted(const void *params, const struct events_record *event);
+/* The event as one object. */
+void op_events_write(struct service *service, const struct events_record *event, struct writer *w);
+
+#endif
