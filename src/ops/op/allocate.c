@@ -1,0 +1,282 @@
+/*
+ * allocate: routes 8, 9 and 10. What a new allocation's placement was is known at once, its place
+ * perhaps later: the placement waits in the call's params, behind what was decoded.
+ */
+#include "base/clock.h"
+#include "ops/op.h"
+#include "ops/reply.h"
+#include "ops/wait.h"
+#include "service/alloc.h"
+
+const char *const op_allocate_memories[] = {"any", "RAM", "VRAM", "CPU", "GPU", NULL};
+
+struct allocate {
+  struct alloc_params params; /* first */
+  struct alloc_placement placement;
+};
+
+/* `key` NULL: an array's element. Leaves the object open when it has a key, for more members. */
+void op_allocate_write(struct writer *w, const struct view_alloc *a, const char *key) {
+  writer_object(w, key);
+  writer_id(w, "allocationId", 'a', a->id);
+  writer_text(w, "deviceId", a->device_id);
+  writer_uint(w, "sizeBytes", a->size_bytes);
+  writer_uint(w, "alignmentBytes", a->alignment_bytes);
+  writer_id(w, "segmentId", 's', a->segment_id);
+  writer_uint(w, "offsetBytes", a->offset_bytes);
+  writer_text(w, "type", a->dedicated ? "dedicated" : "slab");
+  writer_text(w, "purpose", view_purposes[a->purpose]);
+  writer_text_or_null(w, "label", a->label);
+  writer_object(w, "owner");
+  writer_text(w, "kind", view_owner_kinds[a->owner.kind]);
+  writer_id(w, "id", 'o', a->owner.id);
+  if (a->owner.pid)
+    writer_int(w, "pid", a->owner.pid);
+  else
+    writer_null(w, "pid");
+  writer_text_or_null(w, "name", a->owner.name);
+  writer_end(w);
+  writer_null(w, "modelId");
+  writer_text(w, "priority", view_priorities[a->priority]);
+  writer_text(w, "domain", a->domain);
+  writer_text(w, "share", view_shares[a->share]);
+  writer_bool(w, "persistent", a->persistent);
+  writer_bool(w, "pinned", a->pinned);
+  writer_text(w, "status", view_alloc_statuses[a->status]);
+  writer_uint(w, "attachments", a->attachments);
+  writer_time(w, "createdAt", a->created_at);
+  writer_time(w, "lastAccessedAt", a->last_accessed_at);
+  writer_uint(w, "accessCount", a->access_count);
+  writer_time(w, "expiresAt", a->expires_at);
+  if (!key)
+    writer_end(w);
+}
+
+static void write_placement(struct writer *w, const struct alloc_placement *placement) {
+  writer_object(w, "placement");
+  writer_text(w, "deviceId", placement->device_id);
+  writer_text(w, "reason", placement->reason);
+  writer_array(w, "candidates");
+  for (uint32_t i = 0; i < placement->count; i++) {
+    writer_object(w, NULL);
+    writer_text(w, "deviceId", placement->candidates[i].device_id);
+    if (placement->candidates[i].rejected)
+      writer_null(w, "score");
+    else
+      writer_uint(w, "score", placement->candidates[i].score);
+    writer_text(w, "rejected", placement->candidates[i].rejected);
+    writer_end(w);
+  }
+  writer_end(w);
+  writer_end(w);
+}
+
+static double milliseconds(const struct ops_call *call) {
+  return (double)(clock_now() - call->started_ns) / 1e6;
+}
+
+static enum ops_progress answer(struct ops_call *call, const struct job_allocate *made) {
+  const struct allocate *allocate = (const struct allocate *)call->params;
+  struct writer w;
+  reply_begin(call, &w);
+  op_allocate_write(&w, &made->allocation, "allocation");
+  writer_end(&w);
+  writer_uint(&w, "availableBytes", made->available_bytes);
+  writer_hundredths(&w, "utilizationPercent", made->utilization);
+  writer_double(&w, "allocationTimeMs", milliseconds(call));
+  write_placement(&w, &allocate->placement);
+  return reply_end(call, &w);
+}
+
+static void encode_made(struct ops_call *call, const struct job_view *view) {
+  if (!reply_failed_job(call, view))
+    answer(call, &view->result.allocate);
+}
+
+static enum ops_progress answer_dry(struct ops_call *call,
+                                    const struct alloc_placement *placement) {
+  struct writer w;
+  reply_begin(call, &w);
+  writer_bool(&w, "wouldFit", placement->device_id != NULL);
+  write_placement(&w, placement);
+  writer_array(&w, "wouldEvict");
+  writer_end(&w);
+  return reply_end(call, &w);
+}
+
+static enum ops_progress run(struct ops_call *call, void *params) {
+  struct allocate *allocate = params;
+  struct alloc_made made;
+  struct problem problem;
+  allocate->params.memory = op_memory(allocate->params.memory);
+  enum status status =
+      alloc_make(ops_service(call->ops), &call->caller, &allocate->params, &made, &problem);
+  if (status && status != STATUS_PENDING)
+    return reply_fail(call, &problem);
+  allocate->placement = made.placement;
+  if (status == STATUS_PENDING)
+    return wait_finished(call, made.job, encode_made);
+  return allocate->params.dry_run ? answer_dry(call, &made.placement) : answer(call, &made.answer);
+}
+
+static void set_defaults(void *params) { *(struct alloc_params *)params = ALLOC_PARAMS_DEFAULT; }
+
+static const char *const strategies[] = {"spread", "best-fit", "pack", NULL};
+
+#define AT(member) offsetof(struct alloc_params, member)
+
+static const struct reader_field fields[] = {
+    OP_DEVICE(struct alloc_params),
+    {.name = "sizeBytes",
+     .type = READER_UINT,
+     .offset = AT(size_bytes),
+     .min = 1,
+     .max = UINT64_C(1) << 62,
+     .required = true,
+     .doc = "how much"},
+    OP_MEMORY(struct alloc_params, memory),
+    {.name = "alignmentBytes",
+     .type = READER_UINT,
+     .offset = AT(alignment_bytes),
+     .min = 1,
+     .max = 2097152,
+     .power_of_two = true,
+     .otherwise = "256",
+     .doc = "a power of two that its offset is a multiple of"},
+    {.name = "purpose",
+     .type = READER_WORD,
+     .offset = AT(purpose),
+     .words = view_purposes,
+     .otherwise = "buffers",
+     .doc = "what it is for"},
+    {.name = "label",
+     .type = READER_TEXT,
+     .offset = AT(label),
+     .size = VIEW_LABEL,
+     .doc = "your own word for it, at most 256 bytes"},
+    {.name = "priority",
+     .type = READER_WORD,
+     .offset = AT(priority),
+     .words = view_priorities,
+     .otherwise = "normal",
+     .doc = "who comes first when memory is short"},
+    OP_BOOL(struct alloc_params, persistent, "persistent", "false",
+            "kept until it is freed with force"),
+    OP_BOOL(struct alloc_params, pinned, "pinned", "false", "never moved"),
+    {.name = "ttlSeconds",
+     .type = READER_UINT,
+     .offset = AT(ttl_seconds),
+     .min = 1,
+     .max = UINT64_C(1) << 32,
+     .doc = "freed after this time"},
+    {.name = "ownerPid",
+     .type = READER_UINT,
+     .offset = AT(owner_pid),
+     .min = 1,
+     .max = INT32_MAX,
+     .doc = "freed when this process ends"},
+    OP_BOOL(struct alloc_params, zero, "zero", "false", "filled with zeros"),
+    OP_BOOL(struct alloc_params, commit, "commit", "false",
+            "its pages are there before the answer, not at first touch"),
+    {.name = "strategy",
+     .type = READER_WORD,
+     .offset = AT(strategy),
+     .words = strategies,
+     .otherwise = "spread",
+     .doc = "how the device is chosen"},
+    OP_BOOL(struct alloc_params, evict, "evict", "false", "models may be parked to make room"),
+    {.name = "share",
+     .type = READER_WORD,
+     .offset = AT(share),
+     .words = view_shares,
+     .otherwise = "none",
+     .doc = "what other domains may do with it"},
+    {.name = "waitMs",
+     .type = READER_UINT,
+     .offset = AT(wait_ms),
+     .max = 86400000,
+     .otherwise = "0",
+     .doc = "how long to wait for memory"},
+    OP_BOOL(struct alloc_params, dry_run, "dryRun", "false", "only say whether it would fit"),
+};
+
+const struct ops_row op_allocate_best = {.action = "memory.allocate",
+                                         .method = OPS_POST,
+                                         .path = "/api/memory/allocations/allocate",
+                                         .role = CALLER_WRITE,
+                                         .envelope = true,
+                                         .fields = fields + 1,
+                                         .field_count = OP_COUNT(fields) - 1,
+                                         .params_size = sizeof(struct alloc_params),
+                                         .summary = "Allocate on the best device",
+                                         .answer = "Allocated",
+                                         .schema = "Allocated",
+                                         .defaults = set_defaults,
+                                         .handler = run};
+
+const struct ops_row op_allocate_device = {.action = "memory.allocate",
+                                           .method = OPS_POST,
+                                           .path = "/api/memory/allocations/allocate/{idDevice}",
+                                           .role = CALLER_WRITE,
+                                           .envelope = true,
+                                           .fields = fields,
+                                           .field_count = OP_COUNT(fields),
+                                           .path_count = 1,
+                                           .params_size = sizeof(struct alloc_params),
+                                           .summary = "Allocate on one device",
+                                           .answer = "Allocated",
+                                           .schema = "Allocated",
+                                           .defaults = set_defaults,
+                                           .handler = run};
+
+/* ---- free ---- */
+
+static enum ops_progress answer_freed(struct ops_call *call, const struct job_free *freed) {
+  struct writer w;
+  reply_begin(call, &w);
+  writer_id(&w, "allocationId", 'a', freed->allocation);
+  writer_uint(&w, "freedBytes", freed->freed_bytes);
+  writer_double(&w, "deallocationTimeMs", milliseconds(call));
+  writer_uint(&w, "availableBytes", freed->available_bytes);
+  return reply_end(call, &w);
+}
+
+static void encode_freed(struct ops_call *call, const struct job_view *view) {
+  if (!reply_failed_job(call, view))
+    answer_freed(call, &view->result.free);
+}
+
+static enum ops_progress run_free(struct ops_call *call, void *params) {
+  struct alloc_freed freed;
+  struct problem problem;
+  enum status status = alloc_free(ops_service(call->ops), &call->caller, params, &freed, &problem);
+  if (status == STATUS_PENDING)
+    return wait_finished(call, freed.job, encode_freed);
+  return status ? reply_fail(call, &problem) : answer_freed(call, &freed.answer);
+}
+
+static const struct reader_field free_fields[] = {
+    {.name = "allocationId",
+     .type = READER_ID,
+     .offset = offsetof(struct alloc_victim, id),
+     .prefix = 'a',
+     .required = true,
+     .doc = "which"},
+    OP_BOOL(struct alloc_victim, force, "force", "false",
+            "also when it is attached, pinned or persistent"),
+};
+
+const struct ops_row op_allocate_free = {.action = "memory.free",
+                                         .method = OPS_DELETE,
+                                         .path = "/api/memory/allocations/{allocationId}",
+                                         .role = CALLER_WRITE,
+                                         .envelope = true,
+                                         .fields = free_fields,
+                                         .field_count = 2,
+                                         .path_count = 1,
+                                         .query_count = 1,
+                                         .params_size = sizeof(struct alloc_victim),
+                                         .summary = "Free an allocation",
+                                         .answer = "Freed",
+                                         .schema = "Freed",
+                                         .handler = run_free};
