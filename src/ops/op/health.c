@@ -1,0 +1,92 @@
+/*
+ * health: whether all is well, part by part; and the document about all operations.
+ */
+#include "base/clock.h"
+#include "base/version.h"
+#include "ops/op.h"
+#include "ops/reply.h"
+#include "service/report.h"
+#include "service/service.h"
+
+#define PARTS (VIEW_DEVICES + VIEW_WORKERS)
+
+static bool all_well(const struct report_part *parts, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++)
+    if (!parts[i].ok)
+      return false;
+  return true;
+}
+
+static void write_part(struct writer *w, const struct report_part *part) {
+  writer_object(w, NULL);
+  writer_text(w, "name", part->name);
+  writer_text(w, "status", part->ok ? "ok" : "degraded");
+  writer_text_or_null(w, "reason", part->reason);
+  writer_end(w);
+}
+
+static enum ops_progress run_short(struct ops_call *call, void *params) {
+  struct report_part parts[PARTS];
+  struct writer w;
+  (void)params;
+  uint32_t count = report_health(ops_service(call->ops), parts, PARTS);
+  reply_begin(call, &w);
+  writer_text(&w, "status", all_well(parts, count) ? "ok" : "degraded");
+  return reply_end(call, &w);
+}
+
+/* Nothing outlives the daemon before there is a vault. */
+static enum ops_progress run_detailed(struct ops_call *call, void *params) {
+  struct report_part parts[PARTS];
+  struct writer w;
+  (void)params;
+  struct service *service = ops_service(call->ops);
+  uint32_t count = report_health(service, parts, PARTS);
+  reply_begin(call, &w);
+  writer_text(&w, "status", all_well(parts, count) ? "ok" : "degraded");
+  writer_array(&w, "parts");
+  for (uint32_t i = 0; i < count; i++)
+    write_part(&w, &parts[i]);
+  writer_end(&w);
+  writer_bool(&w, "durable", false);
+  writer_text(&w, "version", VERSION_TEXT);
+  writer_uint(&w, "uptimeSeconds", (clock_real() - service_started_at(service)) / CLOCK_SECOND);
+  return reply_end(call, &w);
+}
+
+static enum ops_progress run_openapi(struct ops_call *call, void *params) {
+  const struct buf *document = ops_openapi(call->ops);
+  (void)params;
+  call->http_status = 200;
+  buf_add(&call->out, document->data, document->size);
+  return OPS_DONE;
+}
+
+const struct ops_row op_health_short = {.action = "memory.get_health",
+                                        .method = OPS_GET,
+                                        .path = "/health",
+                                        .role = CALLER_NONE,
+                                        .envelope = true,
+                                        .summary = "Whether all is well",
+                                        .answer = "Health",
+                                        .schema = "Health",
+                                        .handler = run_short};
+
+const struct ops_row op_health_detailed = {.action = "memory.get_detailed_health",
+                                           .method = OPS_GET,
+                                           .path = "/health/detailed",
+                                           .role = CALLER_READ,
+                                           .envelope = true,
+                                           .summary = "Whether all is well, part by part",
+                                           .answer = "Health",
+                                           .schema = "DetailedHealth",
+                                           .handler = run_detailed};
+
+const struct ops_row op_health_openapi = {.method = OPS_GET,
+                                          .path = "/openapi.json",
+                                          .role = CALLER_READ,
+                                          .envelope = false,
+                                          .summary = "This document",
+                                          .answer = "The document",
+                                          .schema = NULL,
+                                          .handler = run_openapi};
