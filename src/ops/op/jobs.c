@@ -1,0 +1,144 @@
+/*
+ * jobs: whatever takes longer. A transfer is a job too, under the same number with another letter.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/id.h"
+#include "ops/op.h"
+#include "ops/reply.h"
+#include "ops/wait.h"
+
+struct get {
+  char id[80];
+};
+
+static uint32_t percent_of(const struct job_view *view) {
+  if (view->state == JOB_COMPLETED)
+    return 10000;
+  return view->bytes_total
+             ? (uint32_t)((unsigned __int128)view->bytes_done * 10000 / view->bytes_total)
+             : 0;
+}
+
+typedef void write_fn(struct writer *w, const struct job_view *view);
+
+static write_fn *const results[JOB_KINDS] = {[JOB_TRANSFER] = op_transfer_write,
+                                             [JOB_COPY] = op_copy_write,
+                                             [JOB_FILL] = op_copy_write,
+                                             [JOB_DEFRAGMENT] = op_defragment_write,
+                                             [JOB_CLEAR] = op_clear_write};
+
+static void write_job(struct writer *w, const struct job_view *view) {
+  bool failed = view->state == JOB_FAILED || view->state == JOB_CANCELLED;
+  writer_id(w, "jobId", view->kind == JOB_TRANSFER ? 't' : 'j', view->id);
+  writer_text(w, "kind", job_kinds[view->kind]);
+  writer_text(w, "status", job_states[view->state]);
+  writer_hundredths(w, "progressPercent", percent_of(view));
+  writer_time(w, "createdAt", view->created_at);
+  writer_time(w, "startedAt", view->started_at);
+  writer_time(w, "completedAt", view->completed_at);
+  if (view->state == JOB_COMPLETED && results[view->kind]) {
+    writer_object(w, "result");
+    results[view->kind](w, view);
+    writer_end(w);
+  } else {
+    writer_null(w, "result");
+  }
+  writer_text(w, "errorCode", failed ? status_code(view->problem.status) : NULL);
+  writer_text(w, "errorMessage", failed ? view->problem.text : NULL);
+}
+
+enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view *view) {
+  struct writer w;
+  reply_begin(call, &w);
+  if (view->kind == JOB_TRANSFER) {
+    op_transfer_write(&w, view);
+    writer_id(&w, "jobId", 't', view->id);
+  } else {
+    write_job(&w, view);
+  }
+  return reply_end(call, &w);
+}
+
+static void encode(struct ops_call *call, const struct job_view *view) {
+  struct writer w;
+  reply_begin(call, &w);
+  write_job(&w, view);
+  reply_end(call, &w);
+}
+
+static enum status find(struct ops_call *call, const char *text, struct job **job,
+                        struct problem *problem) {
+  uint64_t id = id_parse('j', text), transfer = id_parse('t', text);
+  enum status status = STATUS_NOT_FOUND;
+  if (id || transfer)
+    status = job_find(ops_service(call->ops), id ? id : transfer, transfer != 0, job);
+  if (!status)
+    return status;
+  problem_set(problem, STATUS_NOT_FOUND, "no job %.60s", text);
+  if (id || transfer)
+    snprintf(problem->subject, sizeof problem->subject, "%s", text);
+  return STATUS_NOT_FOUND;
+}
+
+static enum ops_progress run_get(struct ops_call *call, void *params) {
+  struct problem problem;
+  struct job_view view;
+  struct job *job;
+  if (find(call, ((const struct get *)params)->id, &job, &problem))
+    return reply_fail(call, &problem);
+  job_look(job, &view);
+  job_give(job);
+  encode(call, &view);
+  return OPS_DONE;
+}
+
+static enum ops_progress run_cancel(struct ops_call *call, void *params) {
+  struct problem problem;
+  struct job *job;
+  if (find(call, ((const struct get *)params)->id, &job, &problem))
+    return reply_fail(call, &problem);
+  if (job_cancel(job, &call->caller, &problem)) {
+    job_give(job);
+    return reply_fail(call, &problem);
+  }
+  return wait_said(call, job, &(struct wait_said){true, WAIT_DEFAULT}, encode);
+}
+
+static const struct reader_field fields[] = {
+    {.name = "jobId",
+     .type = READER_TEXT,
+     .offset = offsetof(struct get, id),
+     .size = sizeof(((struct get *)0)->id),
+     .required = true,
+     .doc = "which"},
+};
+
+const struct ops_row op_jobs_get = {.action = "memory.get_job",
+                                    .method = OPS_GET,
+                                    .path = "/api/memory/jobs/{id}",
+                                    .role = CALLER_READ,
+                                    .envelope = true,
+                                    .fields = fields,
+                                    .field_count = 1,
+                                    .path_count = 1,
+                                    .params_size = sizeof(struct get),
+                                    .summary = "The state of a job",
+                                    .answer = "Job",
+                                    .schema = "Job",
+                                    .handler = run_get};
+
+const struct ops_row op_jobs_cancel = {.action = "memory.cancel_job",
+                                       .method = OPS_DELETE,
+                                       .path = "/api/memory/jobs/{id}",
+                                       .role = CALLER_WRITE,
+                                       .envelope = true,
+                                       .fields = fields,
+                                       .field_count = 1,
+                                       .path_count = 1,
+                                       .params_size = sizeof(struct get),
+                                       .summary = "Cancel a job",
+                                       .answer = "Job",
+                                       .schema = "Job",
+                                       .handler = run_cancel};
