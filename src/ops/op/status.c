@@ -1,0 +1,180 @@
+/*
+ * status: routes 1 and 2.
+ */
+#include "ops/op.h"
+#include "ops/reply.h"
+#include "ops/wait.h"
+#include "service/report.h"
+
+struct request {
+  char device[80];
+  bool refresh;
+};
+
+static void write_figures(struct writer *w, const struct view_figures *f, bool device) {
+  writer_uint(w, "totalBytes", f->total_bytes);
+  writer_uint(w, "usedBytes", f->used_bytes);
+  writer_uint(w, "availableBytes", f->available_bytes);
+  writer_uint(w, "allocatedBytes", f->allocated_bytes);
+  writer_uint(w, "committedBytes", f->committed_bytes);
+  writer_uint(w, "cachedBytes", f->cached_bytes);
+  writer_uint(w, "externalBytes", f->external_bytes);
+  if (device) {
+    writer_uint(w, "reservedBytes", f->reserved_bytes);
+    writer_uint(w, "residentBytes", f->resident_bytes);
+    writer_uint(w, "overheadBytes", f->overhead_bytes);
+    writer_uint(w, "lingeringBytes", f->lingering_bytes);
+  }
+  writer_hundredths(w, "utilizationPercent", f->utilization);
+  writer_hundredths(w, "fragmentationPercent", f->fragmentation);
+}
+
+static void write_pressure(struct writer *w, const struct view_pressure *pressure, bool since) {
+  writer_object(w, "pressure");
+  writer_text(w, "level", pressure_name(pressure->level));
+  writer_hundredths(w, "percent", pressure->percent);
+  if (since)
+    writer_time(w, "since", pressure->since);
+  writer_end(w);
+}
+
+static void write_processes(struct writer *w, const struct view_device *device) {
+  writer_array(w, "processes");
+  for (uint32_t i = 0; i < device->process_count; i++) {
+    const struct view_process *one = &device->processes[i];
+    writer_object(w, NULL);
+    writer_int(w, "pid", one->process.pid);
+    writer_text_or_null(w, "name", one->process.name);
+    writer_uint(w, "usedBytes", one->process.used_bytes);
+    writer_bool(w, "managed", one->managed);
+    writer_bool(w, "deadPid", one->process.dead);
+    writer_end(w);
+  }
+  writer_end(w);
+}
+
+static void write_device(struct writer *w, const struct view_device *device) {
+  static const char *const types[] = {"cpu", "gpu"};
+  static const char *const memories[] = {"RAM", "VRAM", "UNIFIED"};
+  const struct device_info *info = device->info;
+  writer_text(w, "deviceId", info->id);
+  writer_text(w, "name", info->name);
+  writer_text(w, "type", types[info->type]);
+  writer_text(w, "backend", info->backend);
+  writer_text(w, "memoryType", memories[info->memory]);
+  writer_text_or_null(w, "uuid", info->uuid);
+  writer_text_or_null(w, "pciAddress", info->pci);
+  writer_text_or_null(w, "driver", info->driver);
+  writer_text(w, "health", view_healths[device->health]);
+  write_figures(w, &device->figures, true);
+  writer_uint(w, "largestFreeBytes", device->figures.largest_free_bytes);
+  writer_uint(w, "activeAllocations", device->figures.active_allocations);
+  writer_uint(w, "segments", device->figures.segments);
+  write_pressure(w, &device->pressure, true);
+  writer_object(w, "limits");
+  writer_uint(w, "maxBytes", device->limit_max_bytes);
+  writer_uint(w, "reservedBytes", device->limit_reserved_bytes);
+  writer_end(w);
+  write_processes(w, device);
+  writer_time(w, "lastUpdated", device->updated_at);
+}
+
+/* There are no models yet, so these are counts, not unknowns. */
+static void write_models(struct writer *w) {
+  writer_object(w, "models");
+  writer_uint(w, "loaded", 0);
+  writer_uint(w, "deviceBytes", 0);
+  writer_uint(w, "ramBytes", 0);
+  writer_end(w);
+}
+
+static void write_host(struct writer *w, const struct view_host *host) {
+  write_figures(w, &host->figures, false);
+  writer_uint(w, "deviceCount", host->device_count);
+  writer_uint(w, "activeAllocations", host->figures.active_allocations);
+  write_pressure(w, &host->pressure, false);
+  write_models(w);
+  writer_object(w, "workers");
+  writer_uint(w, "total", host->workers);
+  writer_uint(w, "healthy", host->workers_healthy);
+  writer_end(w);
+  writer_object(w, "coordination");
+  writer_bool(w, "isSynchronized", host->synchronized);
+  writer_time(w, "lastSync", host->last_sync);
+  writer_uint(w, "conflictCount", host->conflicts);
+  writer_end(w);
+  writer_array(w, "devices");
+  for (uint32_t i = 0; i < host->device_count; i++) {
+    writer_object(w, NULL);
+    write_device(w, &host->devices[i]);
+    writer_end(w);
+  }
+  writer_end(w);
+  writer_time(w, "lastUpdated", host->updated_at);
+  writer_uint(w, "cacheAgeMs", host->cache_age_ns / 1000000);
+}
+
+static enum ops_progress run_host(struct ops_call *call, void *params) {
+  const struct request *status = params;
+  struct view_host host;
+  struct writer w;
+  if (!wait_fresh(call, status->refresh))
+    return OPS_LATER;
+  report_host(ops_service(call->ops), &host);
+  reply_begin(call, &w);
+  write_host(&w, &host);
+  return reply_end(call, &w);
+}
+
+static enum ops_progress run_device(struct ops_call *call, void *params) {
+  const struct request *status = params;
+  struct view_device device;
+  struct problem problem;
+  struct writer w;
+  uint32_t index;
+  if (report_find_device(ops_service(call->ops), status->device, &index, &problem))
+    return reply_fail(call, &problem);
+  if (!wait_fresh(call, status->refresh))
+    return OPS_LATER;
+  if (report_device(ops_service(call->ops), status->device, &device, &problem))
+    return reply_fail(call, &problem);
+  reply_begin(call, &w);
+  write_device(&w, &device);
+  return reply_end(call, &w);
+}
+
+static const struct reader_field fields[] = {
+    OP_DEVICE(struct request),
+    OP_BOOL(struct request, refresh, "refresh", "false",
+            "read the slow facts (names, totals, drivers) again"),
+};
+
+const struct ops_row op_status_host = {.action = "memory.get_status",
+                                       .method = OPS_GET,
+                                       .path = "/api/memory/status",
+                                       .alias = "/api/memory",
+                                       .role = CALLER_READ,
+                                       .envelope = true,
+                                       .fields = fields + 1,
+                                       .field_count = 1,
+                                       .query_count = 1,
+                                       .params_size = sizeof(struct request),
+                                       .summary = "The memory of the whole host",
+                                       .answer = "Memory status",
+                                       .schema = "HostStatus",
+                                       .handler = run_host};
+
+const struct ops_row op_status_device = {.action = "memory.get_status",
+                                         .method = OPS_GET,
+                                         .path = "/api/memory/status/{idDevice}",
+                                         .role = CALLER_READ,
+                                         .envelope = true,
+                                         .fields = fields,
+                                         .field_count = OP_COUNT(fields),
+                                         .path_count = 1,
+                                         .query_count = 1,
+                                         .params_size = sizeof(struct request),
+                                         .summary = "The memory of one device",
+                                         .answer = "Device status",
+                                         .schema = "DeviceStatus",
+                                         .handler = run_device};
