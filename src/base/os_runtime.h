@@ -9,6 +9,8 @@
 
 #include "base/status.h"
 
+#define OS_RUNTIME_SOCKET_MAX 107 /* longest path of a Unix socket, without its NUL */
+
 /* /run/memkeep for root, else $XDG_RUNTIME_DIR/memkeep, else /tmp/memkeep-UID. Makes nothing.
  * INVALID_ARGUMENT: longer than size - 1. */
 enum status os_runtime_dir(char *out, size_t size);
