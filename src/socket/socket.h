@@ -1,0 +1,43 @@
+/*
+ * socket: the Unix-socket door: JSON lines, every operation under its action name (contract 5).
+ *
+ *   {"request_id":"r-1","action":"memory.free","data":{"allocation_id":"a-…"}}
+ *
+ * Beside these three a line may hold `idempotency_key`, `correlation_id`, `fds`, and
+ *   "envelope":true   the answer as HTTP gives it, camelCase in data and answer; request_id is
+ *                     echoed only if there was one
+ *   "detached":true   asked for the peer's domain and not for its process: what is made outlives it
+ * `ping` answers nothing, at once. Who the peer is, the kernel says.
+ *
+ * Requests of one connection run side by side; answers come in any order. Loop thread only, but for
+ * create and free, which want the loop not to run.
+ */
+#ifndef SOCKET_SOCKET_H
+#define SOCKET_SOCKET_H
+
+#include "base/loop.h"
+#include "ops/ops.h"
+
+struct socket;
+
+struct socket_params {
+  struct loop *loop;
+  struct ops *ops;
+  const char *path;  /* at most OS_RUNTIME_SOCKET_MAX bytes */
+  uint32_t mode;     /* of the socket file; 0: 0600 */
+  const char *group; /* name or number of its group; NULL or "": as the process has it */
+};
+
+/* Binds; the file of a daemon that is dead is replaced. INVALID_ARGUMENT: the path or the group
+ * cannot be. CONFLICT: somebody listens there, or the file is no socket. */
+enum status socket_create(const struct socket_params *params, struct socket **out,
+                          struct problem *problem);
+enum status socket_start(struct socket *door);
+/* Removes the file and takes no more requests. What is under way is still answered, as long as the
+ * loop runs. `done` runs before this returns. */
+void socket_stop(struct socket *door, void (*done)(void *arg), void *arg);
+/* Closes what is left; calls that ops still has are freed when ops gives them back. NULL is fine.
+ */
+void socket_free(struct socket *door);
+
+#endif
