@@ -58,7 +58,7 @@ extern const struct ops_row op_map_segments;
 extern const struct ops_row op_jobs_get, op_jobs_cancel;
 extern const struct ops_row op_workers_list, op_workers_restart;
 extern const struct ops_row op_events_stream;
-extern const struct ops_row op_health_short, op_health_detailed, op_health_openapi;
+extern const struct ops_row op_health_short, op_health_detailed, op_health_openapi, op_health_ping;
 extern const struct ops_row op_shutdown_now;
 
 /* Results as members of an object that is open, for the operation itself and for GET /jobs. */

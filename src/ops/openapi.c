@@ -151,8 +151,7 @@ static void write_content(struct writer *w, const char *media, const struct ops_
   if (row->envelope && !row->streams)
     write_envelope(w, schema);
   else
-    writer_raw(w, "schema", row->streams ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}",
-               row->streams ? 17 : 17);
+    writer_raw(w, "schema", row->streams ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}", 17);
   writer_end(w);
   writer_end(w);
 }
@@ -183,8 +182,12 @@ static void write_answers(struct writer *w, const struct ops_row *row) {
 
 /* ---- paths ---- */
 
-/* get_api_memory_status_idDevice */
+/* The action, where the socket knows this row by it; else get_api_memory_status_idDevice. */
 static void write_id(struct writer *w, const struct ops_row *row, const char *path) {
+  if (row->action && path == row->path && table_by_action(row->action) == row) {
+    writer_text(w, "operationId", row->action);
+    return;
+  }
   char id[160];
   size_t n = 0;
   for (const char *at = ops_methods[row->method]; *at; at++)

@@ -102,6 +102,21 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
   return status ? reply_fail(call, &problem) : call->row->handler(call, call->params);
 }
 
+bool ops_abandon(struct ops_call *call) {
+  struct job *job = atomic_load(&call->held);
+  if (!job || !job_abandon(job, &call->waiter))
+    return false;
+  job_give(call->job);
+  call->job = NULL;
+  return true;
+}
+
+void ops_end(struct ops_call *call) {
+  struct job *job = atomic_exchange(&call->held, NULL);
+  if (job)
+    job_give(job);
+}
+
 void ops_fail(struct ops_call *call, const struct problem *problem) { reply_fail(call, problem); }
 
 bool ops_event_wanted(const struct ops_call *call, const struct events_record *event) {

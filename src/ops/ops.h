@@ -83,7 +83,8 @@ struct ops_call {
   unsigned retry_after; /* seconds, 0: no header */
 
   /* ops' own */
-  struct job *job; /* what it waits for */
+  struct job *job;            /* what it waits for */
+  _Atomic(struct job *) held; /* the same, until ops_end: what ops_abandon lets go */
   struct job_waiter waiter;
   struct task timeout;
   atomic_uint met; /* of the job's end and the timeout, how many have passed */
@@ -119,6 +120,12 @@ void ops_match(const char *method, char *const *segments, size_t count, struct o
 enum ops_progress ops_run(struct ops_call *call, const char *body, size_t n);
 /* The same with a document that is parsed already (socket: `data`). */
 enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data);
+/* The client hung up while the call waits. True: it is over, `done` will not be called. False: it
+ * goes on and `done` comes. The thread that ran it only. */
+bool ops_abandon(struct ops_call *call);
+/* The door has done with a call: after OPS_DONE, after `done`, or after an abandon that was true.
+ */
+void ops_end(struct ops_call *call);
 /* An error answer made by the door itself (404 of a path, 413 …). */
 void ops_fail(struct ops_call *call, const struct problem *problem);
 struct events_record;

@@ -79,6 +79,7 @@ static enum ops_progress wait_for(struct ops_call *call, struct job *job, uint64
 
 enum ops_progress wait_finished(struct ops_call *call, struct job *job, wait_encode_fn *encode) {
   call->encode = encode;
+  atomic_store(&call->held, job_keep(job));
   return wait_for(call, job, 0);
 }
 

@@ -110,6 +110,7 @@ struct job;
 
 /* References. The ones that the service hands out are the caller's to give back. */
 void job_give(struct job *job);
+struct job *job_keep(struct job *job); /* one more */
 /* True: the job is not finished yet and `waiter->ready` will be called once. False: it is finished
  * already. */
 bool job_wait(struct job *job, struct job_waiter *waiter);

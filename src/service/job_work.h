@@ -23,7 +23,6 @@ struct job_params {
 /* A new job with one reference, the work's own, which job_finish gives back. NULL: no memory, or
  * too many unfinished. */
 struct job *job_make(struct service *service, const struct job_params *params);
-struct job *job_keep(struct job *job); /* one more reference */
 void job_running(struct job *job);
 /* Hands a task of the job to the mover; a cancel that came before it is said again. The task may
  * be over when this returns. */

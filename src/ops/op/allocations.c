@@ -85,7 +85,7 @@ static const struct reader_field fields[] = {
      .doc = "smallest or largest first"},
 };
 
-const struct ops_row op_allocations_list = {.action = "memory.get_allocations",
+const struct ops_row op_allocations_list = {.action = "memory.list_allocations",
                                             .method = OPS_GET,
                                             .path = "/api/memory/allocations",
                                             .role = CALLER_READ,
@@ -100,7 +100,7 @@ const struct ops_row op_allocations_list = {.action = "memory.get_allocations",
                                             .defaults = set_defaults,
                                             .handler = run_list};
 
-const struct ops_row op_allocations_list_device = {.action = "memory.get_allocations",
+const struct ops_row op_allocations_list_device = {.action = "memory.list_allocations",
                                                    .method = OPS_GET,
                                                    .path =
                                                        "/api/memory/allocations/device/{idDevice}",

@@ -89,7 +89,7 @@ static enum ops_progress run_get(struct ops_call *call, void *params) {
 
 static const struct reader_field fields[] = {OP_DEVICE(struct devices)};
 
-const struct ops_row op_devices_list = {.action = "memory.get_devices",
+const struct ops_row op_devices_list = {.action = "memory.list_devices",
                                         .method = OPS_GET,
                                         .path = "/api/memory/devices",
                                         .role = CALLER_READ,
@@ -99,7 +99,7 @@ const struct ops_row op_devices_list = {.action = "memory.get_devices",
                                         .schema = "Devices",
                                         .handler = run_list};
 
-const struct ops_row op_devices_get = {.action = "memory.get_devices",
+const struct ops_row op_devices_get = {.action = "memory.list_devices",
                                        .method = OPS_GET,
                                        .path = "/api/memory/devices/{idDevice}",
                                        .role = CALLER_READ,

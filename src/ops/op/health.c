@@ -90,3 +90,17 @@ const struct ops_row op_health_openapi = {.method = OPS_GET,
                                           .answer = "The document",
                                           .schema = NULL,
                                           .handler = run_openapi};
+
+static enum ops_progress run_ping(struct ops_call *call, void *params) {
+  struct writer w;
+  (void)params;
+  reply_begin(call, &w);
+  return reply_end(call, &w);
+}
+
+const struct ops_row op_health_ping = {.action = "ping",
+                                       .role = CALLER_NONE,
+                                       .envelope = true,
+                                       .summary = "Whether anybody is there",
+                                       .answer = "Here",
+                                       .handler = run_ping};

@@ -2,6 +2,8 @@
  * pressure: how near memory is to its end, and the thresholds that say so, one set for the daemon
  * and its workers.
  */
+#include <math.h>
+
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
@@ -98,10 +100,10 @@ struct thresholds {
   double moderate, high, critical; /* percent; NOT_SAID: as it is */
 };
 
-#define NOT_SAID (-1.0)
+#define NOT_SAID NAN
 
 static bool settle(double percent, uint32_t *hundredths) {
-  if (percent == NOT_SAID)
+  if (isnan(percent))
     return true;
   if (!(percent > 0 && percent <= 100))
     return false;

@@ -346,7 +346,7 @@ static const struct reader_field list_fields[] = {
      .doc = "nextCursor of the page before"},
 };
 
-const struct ops_row op_transfer_list = {.action = "memory.get_transfers",
+const struct ops_row op_transfer_list = {.action = "memory.list_transfers",
                                          .method = OPS_GET,
                                          .path = "/api/memory/transfers",
                                          .role = CALLER_READ,

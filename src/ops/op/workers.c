@@ -74,7 +74,7 @@ static const struct reader_field fields[] = {
      .doc = "which"},
 };
 
-const struct ops_row op_workers_list = {.action = "memory.get_workers",
+const struct ops_row op_workers_list = {.action = "memory.list_workers",
                                         .method = OPS_GET,
                                         .path = "/api/memory/workers",
                                         .role = CALLER_READ,
