@@ -99,6 +99,7 @@ static void unlink_parked(struct exchange *x) {
 
 static void give_back(struct exchange *x) {
   struct exchanges *all = x->all;
+  ops_end(&x->call);
   buf_reset(&x->text);
   buf_reset(&x->body);
   buf_reset(&x->call.out);
