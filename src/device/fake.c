@@ -18,7 +18,7 @@
 #include "base/os_memfd.h"
 #include "base/units.h"
 
-#define FAKE_GRANULARITY (2 * MIB) /* that of CUDA's VMM */
+#define FAKE_GRANULARITY (4 * KIB) /* what a memfd is made of */
 
 struct owner {
   struct spec spec;
