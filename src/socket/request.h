@@ -1,0 +1,30 @@
+/*
+ * request: one line that asks something, from its text to its answer's. It belongs to a connection
+ * as long as that lives; afterwards it goes on alone and its answer is dropped.
+ */
+#ifndef SOCKET_REQUEST_H
+#define SOCKET_REQUEST_H
+
+#include "ops/ops.h"
+
+struct request;
+
+struct request_params {
+  struct ops *ops;
+  const struct caller *caller; /* the connection's */
+  /* The answer is ready: `text` until it returns. Loop thread; also from within request_run. */
+  void (*answer)(void *arg, struct request *request, const char *text, size_t n);
+  void *arg;
+  struct loop *loop; /* through which answers of other threads come */
+};
+
+/* Runs a line (n bytes). *shares is how many descriptors it announced. NULL: it was answered. Else
+ * it is under way: keep it for request_let_go. */
+struct request *request_run(const struct request_params *params, const char *text, size_t n,
+                            unsigned *shares);
+/* The connection is gone. */
+void request_let_go(struct request *request);
+/* For the connection's list. */
+struct request **request_link(struct request *request);
+
+#endif
