@@ -23,9 +23,9 @@ struct socket;
 struct socket_params {
   struct loop *loop;
   struct ops *ops;
-  const char *path;  /* at most OS_RUNTIME_SOCKET_MAX bytes */
-  uint32_t mode;     /* of the socket file; 0: 0600 */
-  const char *group; /* name or number of its group; NULL or "": as the process has it */
+  const char *path; /* at most OS_RUNTIME_SOCKET_MAX bytes */
+  uint32_t mode;    /* of the socket file; 0: 0600 */
+  int64_t group;    /* its gid; -1: as the process has it */
 };
 
 /* Binds; the file of a daemon that is dead is replaced. INVALID_ARGUMENT: the path or the group
@@ -33,8 +33,8 @@ struct socket_params {
 enum status socket_create(const struct socket_params *params, struct socket **out,
                           struct problem *problem);
 enum status socket_start(struct socket *door);
-/* Removes the file and takes no more requests. What is under way is still answered, as long as the
- * loop runs. `done` runs before this returns. */
+/* Takes no more requests. done(arg) when those under way are answered, at the latest after a
+ * second. */
 void socket_stop(struct socket *door, void (*done)(void *arg), void *arg);
 /* Closes what is left; calls that ops still has are freed when ops gives them back. NULL is fine.
  */

@@ -1,0 +1,284 @@
+/*
+ * socket: the door itself: connections, and what each may cost. A client that does not read its
+ * answers is dropped when they are OUT_QUEUE; one that asks faster than it is answered is read no
+ * further until it has fewer than CALLS_MAX calls under way. What waits in its socket then is the
+ * kernel's business, and the client's.
+ */
+#include "socket/socket.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <stdio.h>
+
+#include "base/line.h"
+#include "base/log.h"
+#include "base/spawn.h"
+#include "socket/listener.h"
+#include "socket/request.h"
+
+#define LINE_MAX_BYTES ((size_t)4 << 20)
+#define OUT_QUEUE ((size_t)16 << 20)
+#define CALLS_MAX 256
+#define SOCKET_CLIENTS 4096 /* connections at once; more are closed at once */
+#define STOP_MS 1000        /* what those under way have when the door closes */
+
+struct connection {
+  struct socket *door;
+  struct connection *next, *previous;
+  struct share share;
+  struct line *line;
+  struct loop_watch *watch;
+  struct request *requests; /* under way */
+  unsigned calls;
+  struct caller caller;
+  bool broken; /* to be closed as soon as nobody stands on it */
+  bool reading;
+};
+
+struct socket {
+  struct socket_params params;
+  struct share listener;
+  struct loop_watch *watch;
+  struct loop_timer *limit;
+  struct connection *connections;
+  unsigned count;
+  uint64_t next_number;
+  bool stopping;
+  void (*stopped)(void *arg);
+  void *stopped_arg;
+};
+
+/* ---- a connection ---- */
+
+static void close_connection(struct connection *connection) {
+  struct socket *door = connection->door;
+  while (connection->requests) {
+    struct request *request = connection->requests;
+    connection->requests = *request_link(request);
+    request_let_go(request);
+  }
+  loop_unwatch(connection->watch);
+  line_free(connection->line);
+  share_close(&connection->share);
+  if (connection->next)
+    connection->next->previous = connection->previous;
+  if (connection->previous)
+    connection->previous->next = connection->next;
+  else
+    door->connections = connection->next;
+  door->count--;
+  free(connection);
+}
+
+static void update_watch(struct connection *connection) {
+  bool read = connection->calls < CALLS_MAX && !connection->door->stopping;
+  bool write = line_wants_write(connection->line);
+  loop_watch_events(connection->watch, (read ? LOOP_READ : 0) | (write ? LOOP_WRITE : 0));
+}
+
+static void finish_stop(struct socket *door) {
+  if (!door->stopped)
+    return;
+  for (struct connection *one = door->connections; one; one = one->next)
+    if (one->calls || line_wants_write(one->line))
+      return;
+  void (*stopped)(void *arg) = door->stopped;
+  door->stopped = NULL;
+  loop_timer_stop(door->limit);
+  stopped(door->stopped_arg);
+}
+
+/* After each visit: closes what broke, reads and writes on where it did not. */
+static void settle(struct connection *connection) {
+  struct socket *door = connection->door;
+  if (connection->reading)
+    return;
+  if (connection->broken)
+    close_connection(connection);
+  else
+    update_watch(connection);
+  finish_stop(door);
+}
+
+static void forget(struct connection *connection, const struct request *request) {
+  struct request **link = &connection->requests;
+  while (*link && *link != request)
+    link = request_link(*link);
+  if (!*link)
+    return;
+  *link = *request_link(*link);
+  connection->calls--;
+}
+
+static void on_answer(void *arg, struct request *request, const char *text, size_t n) {
+  struct connection *connection = arg;
+  forget(connection, request);
+  if (!connection->broken && line_send(connection->line, text, n, NULL, 0)) {
+    log_info("socket", "client %d does not read its answers: dropped", (int)connection->caller.pid);
+    connection->broken = true;
+  }
+  settle(connection);
+}
+
+/* Nothing here takes descriptors yet: those that a line announced are closed, any other number ends
+ * the connection. */
+static bool drop_shares(struct connection *connection, unsigned announced) {
+  for (; announced; announced--) {
+    struct share share;
+    if (!line_take_share(connection->line, SHARE_FILE, &share))
+      return false;
+    share_close(&share);
+  }
+  return true;
+}
+
+static bool on_line(void *arg, char *text, size_t n) {
+  struct connection *connection = arg;
+  struct socket *door = connection->door;
+  const struct request_params params = {.ops = door->params.ops,
+                                        .caller = &connection->caller,
+                                        .answer = on_answer,
+                                        .arg = connection,
+                                        .loop = door->params.loop};
+  unsigned shares;
+  struct request *request = request_run(&params, text, n, &shares);
+  if (request) {
+    *request_link(request) = connection->requests;
+    connection->requests = request;
+    connection->calls++;
+  }
+  if (!drop_shares(connection, shares))
+    connection->broken = true;
+  return !connection->broken && connection->calls < CALLS_MAX;
+}
+
+static void on_ready(void *arg, int events) {
+  struct connection *connection = arg;
+  connection->reading = true;
+  if (events & LOOP_WRITE && line_flush(connection->line))
+    connection->broken = true;
+  if (events & LOOP_READ && !connection->broken && line_read(connection->line, on_line, connection))
+    connection->broken = true;
+  connection->reading = false;
+  settle(connection);
+}
+
+static struct caller caller_of(struct socket *door, const struct listener_peer *peer) {
+  bool admin = peer->uid == 0 || peer->uid == (uint32_t)geteuid();
+  struct caller caller = {.role = admin ? CALLER_ADMIN : CALLER_WRITE,
+                          .domain = peer->uid,
+                          .uid = peer->uid,
+                          .pid = peer->pid,
+                          .pid_start = peer->pid ? spawn_start_time(peer->pid) : 0,
+                          .connection = ++door->next_number};
+  snprintf(caller.domain_name, sizeof caller.domain_name, "uid:%u", peer->uid);
+  if (!caller.pid_start)
+    caller.pid = 0;
+  return caller;
+}
+
+/* False: no memory; the share is closed. */
+static bool greet(struct socket *door, struct share *share, const struct listener_peer *peer) {
+  struct connection *connection = calloc(1, sizeof *connection);
+  const struct line_params params = {.in = (int)share->value,
+                                     .out = (int)share->value,
+                                     .shares = true,
+                                     .max_line = LINE_MAX_BYTES,
+                                     .max_queue = OUT_QUEUE};
+  bool made = connection && !line_create(&params, &connection->line);
+  if (made &&
+      loop_watch(door->params.loop, (int)share->value, on_ready, connection, &connection->watch)) {
+    line_free(connection->line);
+    made = false;
+  }
+  if (!made) {
+    free(connection);
+    share_close(share);
+    return false;
+  }
+  connection->door = door;
+  connection->share = *share;
+  connection->caller = caller_of(door, peer);
+  connection->next = door->connections;
+  if (door->connections)
+    door->connections->previous = connection;
+  door->connections = connection;
+  door->count++;
+  update_watch(connection);
+  return true;
+}
+
+/* ---- the door ---- */
+
+static void on_client(void *arg, int events) {
+  struct socket *door = arg;
+  struct share share;
+  struct listener_peer peer;
+  (void)events;
+  while (listener_accept(&door->listener, &share, &peer)) {
+    if (door->count >= SOCKET_CLIENTS) {
+      log_warning("socket", "%u clients are connected: another one is refused", door->count);
+      share_close(&share);
+    } else if (!greet(door, &share, &peer)) {
+      log_error("socket", "no memory for another client");
+    }
+  }
+}
+
+static void on_limit(void *arg) {
+  struct socket *door = arg;
+  while (door->connections)
+    close_connection(door->connections);
+  finish_stop(door);
+}
+
+enum status socket_create(const struct socket_params *params, struct socket **out,
+                          struct problem *problem) {
+  struct socket *door = calloc(1, sizeof *door);
+  if (!door)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  door->params = *params;
+  const struct listener_params listener = {params->path, params->mode, params->group};
+  enum status status = listener_open(&listener, &door->listener, problem);
+  if (!status &&
+      (loop_timer(params->loop, on_limit, door, &door->limit) ||
+       loop_watch(params->loop, (int)door->listener.value, on_client, door, &door->watch)))
+    status = problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  if (status)
+    socket_free(door);
+  else
+    *out = door;
+  return status;
+}
+
+enum status socket_start(struct socket *door) {
+  loop_watch_events(door->watch, LOOP_READ);
+  return STATUS_OK;
+}
+
+void socket_stop(struct socket *door, void (*done)(void *arg), void *arg) {
+  door->stopping = true;
+  door->stopped = done;
+  door->stopped_arg = arg;
+  loop_watch_events(door->watch, 0);
+  for (struct connection *one = door->connections; one; one = one->next)
+    update_watch(one);
+  loop_timer_start(door->limit, STOP_MS, 0);
+  finish_stop(door);
+}
+
+void socket_free(struct socket *door) {
+  if (!door)
+    return;
+  while (door->connections)
+    close_connection(door->connections);
+  loop_unwatch(door->watch);
+  loop_timer_free(door->limit);
+  if (door->listener.kind != SHARE_NONE) {
+    unlink(door->params.path);
+    share_close(&door->listener);
+  }
+  free(door);
+}
