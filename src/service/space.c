@@ -229,8 +229,10 @@ static void growth_made(struct device_call *call) {
  * in the way. */
 static void growth_begin(struct service *s, struct space_grow *grow) {
   struct state_device *device = &s->devices[grow->device];
-  grow->next = s->growing;
-  s->growing = grow;
+  struct space_grow **last = &s->growing; /* in order of arrival: who came first is served first */
+  while (*last)
+    last = &(*last)->next;
+  *last = grow;
   s->growing_count++;
   device->pending += grow->size;
   state_owner(s, grow->owner)->growing++;
