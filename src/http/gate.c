@@ -69,7 +69,7 @@ static enum status explain(int error, const char *address, uint16_t port, struct
   switch (error) {
   case EADDRINUSE:
     return problem_set(problem, STATUS_CONFLICT,
-                       "%s port %u is taken: stop who listens there, or listen on another port",
+                       "%s port %u is in use: stop who listens there, or listen on another port",
                        address, port);
   case EADDRNOTAVAIL:
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s is no address of this host", address);
