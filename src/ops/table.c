@@ -1,7 +1,6 @@
 /*
  * table: the list of operations, in the order of the contract; each row stands in the file of its
- * subject. Forty rows are walked, not hashed: the first differing segment ends a comparison, and
- * what is asked most stands first.
+ * subject. Forty rows are walked, not hashed: the first differing segment ends a comparison.
  */
 #include "ops/table.h"
 
@@ -61,26 +60,29 @@ struct route {
   size_t count;
 };
 
-/* Whether the segments are the path's; values gets what stands at its {…}, which is never empty. */
-static bool follows(const struct route *route, const char *path, const char **values) {
+#define NO_WAY SIZE_MAX
+
+/* How many segments stand at the path's {…}, where they are never empty; NO_WAY when the segments
+ * are not the path's. */
+static size_t follow(const struct route *route, const char *path, const char **values) {
   size_t taken = 0;
   for (size_t i = 0; i < route->count; i++) {
     if (*path++ != '/')
-      return false;
+      return NO_WAY;
     size_t n = strcspn(path, "/");
     const char *segment = route->segments[i];
     if (*path == '{' && *segment)
       values[taken++] = segment;
     else if (strncmp(segment, path, n) != 0 || segment[n])
-      return false;
+      return NO_WAY;
     path += n;
   }
-  return !*path;
+  return *path ? NO_WAY : taken;
 }
 
-static bool leads_to(const struct route *route, const struct ops_row *row, const char **values) {
-  return (row->path && follows(route, row->path, values)) ||
-         (row->alias && follows(route, row->alias, values));
+static size_t lead_to(const struct route *route, const struct ops_row *row, const char **values) {
+  size_t taken = row->path ? follow(route, row->path, values) : NO_WAY;
+  return taken == NO_WAY && row->alias ? follow(route, row->alias, values) : taken;
 }
 
 static void allow(struct ops_match *out, const char *method) {
@@ -89,18 +91,25 @@ static void allow(struct ops_match *out, const char *method) {
     snprintf(out->allow + n, sizeof out->allow - n, "%s%s", n ? ", " : "", method);
 }
 
+/* Where two paths fit, the one that says more of it by itself is meant: /allocations/allocate is no
+ * allocation's id. */
 void table_match(const char *method, char *const *segments, size_t count, struct ops_match *out) {
   const struct route route = {segments, count};
+  size_t best = NO_WAY;
   *out = (struct ops_match){.status = STATUS_NOT_FOUND};
   for (size_t i = 0; i < ROWS; i++) {
-    if (!leads_to(&route, rows[i], out->values))
+    const char *values[OPS_PATH_VALUES] = {NULL};
+    size_t taken = lead_to(&route, rows[i], values);
+    if (taken == NO_WAY || taken > best)
       continue;
-    if (strcmp(ops_methods[rows[i]->method], method) == 0) {
-      out->row = rows[i];
-      out->status = STATUS_OK;
-      return;
-    }
-    out->status = STATUS_METHOD_NOT_ALLOWED;
+    if (taken < best)
+      *out = (struct ops_match){.status = STATUS_METHOD_NOT_ALLOWED};
+    best = taken;
     allow(out, ops_methods[rows[i]->method]);
+    if (strcmp(ops_methods[rows[i]->method], method) != 0)
+      continue;
+    out->row = rows[i];
+    out->status = STATUS_OK;
+    memcpy(out->values, values, sizeof values);
   }
 }
