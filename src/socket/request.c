@@ -124,12 +124,10 @@ static bool run(struct request *request, struct reader_value line) {
   return false;
 }
 
-struct request *request_run(const struct request_params *params, const char *text, size_t n,
-                            unsigned *shares) {
+struct request *request_run(const struct request_params *params, const char *text, size_t n) {
   struct request *request = make(params);
   struct reader_doc *doc = NULL;
   struct problem problem;
-  *shares = 0;
   if (!request)
     return NULL;
   enum status status = n ? reader_parse(text, n, &doc, &problem)
@@ -137,9 +135,11 @@ struct request *request_run(const struct request_params *params, const char *tex
   bool later = false;
   if (status) {
     ops_fail(&request->call, &problem);
-  } else {
-    *shares = (unsigned)reader_uint(reader_get(reader_root(doc), "fds"), 0);
+  } else if (params->take_shares(params->arg,
+                                 reader_uint(reader_get(reader_root(doc), "fds"), 0))) {
     later = run(request, reader_root(doc));
+  } else {
+    request->let_go = true;
   }
   reader_free(doc);
   if (later)

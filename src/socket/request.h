@@ -12,16 +12,17 @@ struct request;
 struct request_params {
   struct ops *ops;
   const struct caller *caller; /* the connection's */
+  /* A line announced so many descriptors; false: they are not there, and it is not run. */
+  bool (*take_shares)(void *arg, uint64_t announced);
   /* The answer is ready: `text` until it returns. Loop thread; also from within request_run. */
   void (*answer)(void *arg, struct request *request, const char *text, size_t n);
   void *arg;
   struct loop *loop; /* through which answers of other threads come */
 };
 
-/* Runs a line (n bytes). *shares is how many descriptors it announced. NULL: it was answered. Else
- * it is under way: keep it for request_let_go. */
-struct request *request_run(const struct request_params *params, const char *text, size_t n,
-                            unsigned *shares);
+/* Runs a line (n bytes). NULL: it was answered. Else it is under way: keep it for request_let_go.
+ */
+struct request *request_run(const struct request_params *params, const char *text, size_t n);
 /* The connection is gone. */
 void request_let_go(struct request *request);
 /* For the connection's list. */

@@ -124,14 +124,14 @@ static void on_answer(void *arg, struct request *request, const char *text, size
 
 /* Nothing here takes descriptors yet: those that a line announced are closed, any other number ends
  * the connection. */
-static bool drop_shares(struct connection *connection, unsigned announced) {
-  for (; announced; announced--) {
-    struct share share;
-    if (!line_take_share(connection->line, SHARE_FILE, &share))
-      return false;
+static bool drop_shares(void *arg, uint64_t announced) {
+  struct connection *connection = arg;
+  for (; announced && !connection->broken; announced--) {
+    struct share share = {.kind = SHARE_NONE};
+    connection->broken = !line_take_share(connection->line, SHARE_FILE, &share);
     share_close(&share);
   }
-  return true;
+  return !connection->broken;
 }
 
 static bool on_line(void *arg, char *text, size_t n) {
@@ -139,18 +139,16 @@ static bool on_line(void *arg, char *text, size_t n) {
   struct socket *door = connection->door;
   const struct request_params params = {.ops = door->params.ops,
                                         .caller = &connection->caller,
+                                        .take_shares = drop_shares,
                                         .answer = on_answer,
                                         .arg = connection,
                                         .loop = door->params.loop};
-  unsigned shares;
-  struct request *request = request_run(&params, text, n, &shares);
+  struct request *request = request_run(&params, text, n);
   if (request) {
     *request_link(request) = connection->requests;
     connection->requests = request;
     connection->calls++;
   }
-  if (!drop_shares(connection, shares))
-    connection->broken = true;
   return !connection->broken && connection->calls < CALLS_MAX;
 }
 
