@@ -129,6 +129,10 @@ class Raw:
             return b"".join(parts)
         return self.file.read(int(headers.get("Content-Length", 0)))
 
+    def rest(self):
+        """All that comes until the daemon ends the connection, which it must within the socket's timeout."""
+        return self.file.read()
+
     def is_closed(self):
         """Whether the daemon ended the connection: waits for it up to the socket's timeout."""
         try:

@@ -105,6 +105,7 @@ def meminfo():
 
 def as_user(uid, work):
     """Runs work() in a forked child that has become another user; returns its result (JSON)."""
+    "".encode("idna")  # loaded now: another user may not be allowed to read Python's library
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
