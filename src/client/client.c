@@ -90,7 +90,7 @@ static enum status open_socket(const char *path, int *out, struct problem *probl
 }
 
 enum status client_connect(const char *path, struct client **out, struct problem *problem) {
-  int fd;
+  int fd = -1;
   enum status status = open_socket(path, &fd, problem);
   if (status)
     return status;
