@@ -1,6 +1,7 @@
 /*
  * table: the list of operations, in the order of the contract; each row stands in the file of its
- * subject. Forty rows are walked, not hashed: the first differing segment ends a comparison.
+ * subject. Forty rows are walked, not hashed: the first differing segment ends a comparison, and
+ * what is asked most stands first.
  */
 #include "ops/table.h"
 
@@ -111,5 +112,7 @@ void table_match(const char *method, char *const *segments, size_t count, struct
     out->row = rows[i];
     out->status = STATUS_OK;
     memcpy(out->values, values, sizeof values);
+    if (!taken)
+      return; /* no path says more */
   }
 }
