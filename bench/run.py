@@ -136,6 +136,7 @@ def http():
     with Bench(devices=("host:0=8GiB",)) as daemon:
         pin(daemon.pid, SERVER)
         status = f"{MEMORY}/status"
+        wait_until(lambda: data(daemon.get(status))["devices"][0]["processes"], "the first sample")
         with Fixed(len(json.dumps(daemon.get(status).body, separators=(",", ":")))) as fixed:
             base, get, pairs = medians(lambda: wrk(fixed.port), lambda: wrk(daemon.port, status),
                                        lambda: wrk(daemon.port, script="allocate_free.lua"))
