@@ -19,6 +19,7 @@
 #include "base/reader.h"
 #include "base/writer.h"
 
+#define SOCKET_NAME "memkeep.sock"
 #define CONNECT_SECONDS 5 /* only a daemon that hangs lets one wait at all */
 
 struct client {
@@ -28,16 +29,28 @@ struct client {
   bool answered, failed;
 };
 
+/* A daemon of this session, where there is one: root finds the system's in /run/memkeep otherwise.
+ */
+static bool find_session(char *out, size_t size) {
+  const char *session = getenv("XDG_RUNTIME_DIR");
+  if (!session || *session != '/')
+    return false;
+  int n = snprintf(out, size, "%s/memkeep/" SOCKET_NAME, session);
+  return n > 0 && (size_t)n < size && access(out, F_OK) == 0;
+}
+
 enum status client_default_path(char *out, size_t size) {
   char folder[512];
   const char *said = getenv("MEMKEEP_SOCKET");
   int n;
   if (said && *said)
     n = snprintf(out, size, "%s", said);
+  else if (find_session(out, size))
+    return STATUS_OK;
   else if (os_runtime_dir(folder, sizeof folder))
     return STATUS_INVALID_ARGUMENT;
   else
-    n = snprintf(out, size, "%s/memkeep.sock", folder);
+    n = snprintf(out, size, "%s/" SOCKET_NAME, folder);
   return n > 0 && (size_t)n < size ? STATUS_OK : STATUS_INVALID_ARGUMENT;
 }
 

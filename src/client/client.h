@@ -15,8 +15,8 @@
 
 struct client;
 
-/* MEMKEEP_SOCKET, else memkeep.sock in the runtime directory. INVALID_ARGUMENT: longer than size -
- * 1. */
+/* MEMKEEP_SOCKET, else memkeep.sock of this session (XDG_RUNTIME_DIR) if it is there, else that of
+ * os_runtime_dir. INVALID_ARGUMENT: longer than size - 1. */
 enum status client_default_path(char *out, size_t size);
 
 /* The problem says what to do. NOT_FOUND: no daemon listens there. FORBIDDEN: it is not for us.

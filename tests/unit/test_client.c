@@ -9,11 +9,13 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -197,8 +199,30 @@ static void the_default_path_is_what_the_environment_says(void **state) {
   assert_string_equal(path, "/tmp/here.sock");
   assert_int_equal(client_default_path(path, 14), STATUS_INVALID_ARGUMENT);
   setenv("MEMKEEP_SOCKET", "", 1);
+  unsetenv("XDG_RUNTIME_DIR");
   assert_int_equal(client_default_path(path, 4), STATUS_INVALID_ARGUMENT);
   unsetenv("MEMKEEP_SOCKET");
+}
+
+static void a_socket_of_the_session_is_preferred_where_there_is_one(void **state) {
+  (void)state;
+  char folder[] = "/tmp/test_client-XXXXXX", path[128], found[128];
+  assert_non_null(mkdtemp(folder));
+  unsetenv("MEMKEEP_SOCKET");
+  setenv("XDG_RUNTIME_DIR", folder, 1);
+  snprintf(path, sizeof path, "%s/memkeep", folder);
+  assert_int_equal(mkdir(path, 0700), 0);
+  snprintf(path, sizeof path, "%s/memkeep/memkeep.sock", folder);
+  close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  assert_int_equal(client_default_path(found, sizeof found), STATUS_OK);
+  assert_string_equal(found, path);
+  setenv("XDG_RUNTIME_DIR", folder + 1, 1); /* relative: not valid */
+  assert_int_equal(client_default_path(found, sizeof found), STATUS_OK);
+  assert_string_not_equal(found, path);
+  unlink(path);
+  *strrchr(path, '/') = '\0';
+  rmdir(path);
+  rmdir(folder);
 }
 
 int main(void) {
@@ -211,6 +235,7 @@ int main(void) {
       cmocka_unit_test(a_request_that_is_too_long_is_refused_here),
       cmocka_unit_test(where_nobody_listens_the_path_is_named),
       cmocka_unit_test(a_path_that_no_address_holds_is_refused),
+      cmocka_unit_test(a_socket_of_the_session_is_preferred_where_there_is_one),
       cmocka_unit_test(the_default_path_is_what_the_environment_says),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
