@@ -1,0 +1,30 @@
+/*
+ * table: what the daemon can do, as the build made it from ops' own table (gen/cli_table.h).
+ */
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cli_field {
+  const char *name; /* snake_case */
+  const char *type; /* uint int bool text word id number json */
+  bool required;
+  const char *otherwise; /* the default, NULL: none */
+  const char *doc;
+};
+
+struct cli_operation {
+  const char *action, *summary;
+  const struct cli_field *fields;
+  size_t field_count; /* at most 64 */
+};
+
+const struct cli_operation *table_operations(size_t *count);
+/* NULL: none of that name. */
+const struct cli_operation *table_find(const char *action);
+/* The index of a field, '-' and '_' being the same; -1: none. */
+int table_field(const struct cli_operation *operation, const char *name);
+
+#endif
