@@ -1,0 +1,26 @@
+/*
+ * globals: the flags that every verb knows, wherever they stand.
+ */
+#ifndef CLI_GLOBALS_H
+#define CLI_GLOBALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/problem.h"
+
+#define GLOBALS_WORDS 256
+
+enum globals_exit { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE };
+
+struct globals {
+  const char *socket; /* NULL: the default */
+  bool json, help, version;
+  uint64_t timeout_ns; /* 0: none */
+  const char *words[GLOBALS_WORDS];
+  int count; /* of what is left: the verb, its words and its flags */
+};
+
+enum status globals_take(int argc, char **argv, struct globals *out, struct problem *problem);
+
+#endif
