@@ -1,0 +1,36 @@
+/*
+ * paint: text for people: tables, sizes, and colours where they are wanted.
+ */
+#ifndef CLI_PAINT_H
+#define CLI_PAINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/reader.h"
+
+#define PAINT_COLUMNS 16
+
+/* Columns are as wide as their widest cell. */
+struct paint_table {
+  const char *const *headers; /* NULL-terminated; a '>' before one: to the right */
+  size_t columns, cells;
+  struct buf text; /* the cells, each with its NUL */
+};
+
+void paint_begin(struct paint_table *table, const char *const *headers);
+void paint_cell(struct paint_table *table, const char *text);
+/* A member of an object, by its name: …Bytes is a size, …Percent has its sign, null is "-". */
+void paint_member(struct paint_table *table, struct reader_value object, const char *name);
+/* Prints it to stdout, and frees it. */
+void paint_end(struct paint_table *table);
+
+/* A member as above, as text. Returns out. */
+const char *paint_text(struct reader_value object, const char *name, char *out, size_t size);
+/* Everything in an object, a line each, what is inside of it indented. */
+void paint_all(struct reader_value object);
+/* Whether colours and bars are wanted on a descriptor: a terminal, and no NO_COLOR. */
+bool paint_lively(int fd);
+
+#endif
