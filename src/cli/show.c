@@ -1,0 +1,255 @@
+/*
+ * show: a table per list: which members stand in which column. What has no view of its own is shown
+ * whole (paint_all).
+ */
+#include "cli/show.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/paint.h"
+
+#define TEXT 256
+
+/* A column: its header, and the member that stands there. */
+struct column {
+  const char *header, *member;
+};
+
+static void table(struct reader_value list, const struct column *columns) {
+  const char *headers[PAINT_COLUMNS + 1] = {NULL};
+  struct paint_table out;
+  for (size_t c = 0; c < PAINT_COLUMNS && columns[c].header; c++)
+    headers[c] = columns[c].header;
+  paint_begin(&out, headers);
+  for (size_t i = 0; i < reader_count(list); i++)
+    for (size_t c = 0; c < PAINT_COLUMNS && columns[c].header; c++)
+      paint_member(&out, reader_at(list, i), columns[c].member);
+  paint_end(&out);
+}
+
+/* Prints members into a sentence: "%s" stands for the next name. */
+static void say(struct reader_value data, const char *sentence, const char *const *names) {
+  char text[TEXT];
+  for (; *sentence; sentence++)
+    if (*sentence == '%')
+      fputs(paint_text(data, *names++, text, sizeof text), stdout);
+    else
+      putchar(*sentence);
+  putchar('\n');
+}
+#define SAY(data, sentence, ...) say(data, sentence, (const char *const[]){__VA_ARGS__})
+
+/* ---- devices ---- */
+
+static const char *const status_headers[] = {"DEVICE",   "HEALTH",     ">TOTAL",  ">USED",
+                                             ">FREE",    ">ALLOCATED", ">CACHED", ">FRAG",
+                                             "PRESSURE", ">BLOCKS",    "NAME",    NULL};
+
+static void status_row(struct paint_table *out, struct reader_value device) {
+  static const char *const members[] = {
+      "deviceId",       "health",         "totalBytes",  "usedBytes",
+      "availableBytes", "allocatedBytes", "cachedBytes", "fragmentationPercent"};
+  for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+    paint_member(out, device, members[i]);
+  paint_member(out, reader_get(device, "pressure"), "level");
+  paint_member(out, device, "activeAllocations");
+  paint_member(out, device, "name");
+}
+
+static void status_sum(struct reader_value data) {
+  SAY(data, "\n% devices, % allocations with %, % of % free", "deviceCount", "activeAllocations",
+      "allocatedBytes", "availableBytes", "totalBytes");
+  struct reader_value workers = reader_get(data, "workers");
+  SAY(workers, "% of % workers healthy", "healthy", "total");
+}
+
+void show_status(struct reader_value data) {
+  struct reader_value devices = reader_get(data, "devices");
+  struct paint_table out;
+  paint_begin(&out, status_headers);
+  if (!devices.json)
+    status_row(&out, data);
+  for (size_t i = 0; i < reader_count(devices); i++)
+    status_row(&out, reader_at(devices, i));
+  paint_end(&out);
+  if (devices.json) {
+    status_sum(data);
+    return;
+  }
+  putchar('\n');
+  paint_all(data);
+}
+
+void show_devices(struct reader_value data) {
+  static const struct column devices[] = {
+      {"DEVICE", "deviceId"},   {"BACKEND", "backend"}, {"TYPE", "type"},
+      {"MEMORY", "memoryType"}, {"HEALTH", "health"},   {">TOTAL", "totalBytes"},
+      {"PCI", "pciAddress"},    {"NAME", "name"},       {NULL, NULL}};
+  static const struct column links[] = {{"FROM", "from"},
+                                        {"TO", "to"},
+                                        {"KIND", "kind"},
+                                        {">GB/S", "gigabytesPerSecond"},
+                                        {NULL, NULL}};
+  table(reader_get(data, "devices"), devices);
+  if (!reader_count(reader_get(data, "links")))
+    return;
+  putchar('\n');
+  table(reader_get(data, "links"), links);
+}
+
+void show_limits(struct reader_value data) {
+  static const char *const headers[] = {"DEVICE", ">MAX", ">RESERVED", ">COMMITTED", NULL};
+  struct reader_value devices = reader_get(data, "devices");
+  struct paint_table out;
+  if (!devices.json) {
+    paint_all(data);
+    return;
+  }
+  paint_begin(&out, headers);
+  for (size_t i = 0; i < reader_count(devices); i++) {
+    struct reader_value device = reader_at(devices, i), limits = reader_get(device, "limits");
+    paint_member(&out, device, "deviceId");
+    paint_member(&out, limits, "maxBytes");
+    paint_member(&out, limits, "reservedBytes");
+    paint_member(&out, device, "committedBytes");
+  }
+  paint_end(&out);
+}
+
+/* ---- allocations ---- */
+
+static void owner_cell(struct paint_table *out, struct reader_value owner) {
+  char name[TEXT], pid[32], text[sizeof name + sizeof pid + 4];
+  paint_text(owner, "name", name, sizeof name);
+  if (strcmp(name, "-") == 0)
+    paint_text(owner, "kind", name, sizeof name);
+  paint_text(owner, "pid", pid, sizeof pid);
+  bool process = strcmp(pid, "-") != 0;
+  snprintf(text, sizeof text, "%s%s%s", name, process ? "/" : "", process ? pid : "");
+  paint_cell(out, text);
+}
+
+void show_allocations(struct reader_value data) {
+  static const char *const headers[] = {"ALLOCATION", "DEVICE",  ">SIZE", "PURPOSE", "STATUS",
+                                        "OWNER",      "CREATED", "LABEL", NULL};
+  struct reader_value list = reader_get(data, "allocations");
+  struct paint_table out;
+  if (!reader_count(list)) {
+    puts("no allocations");
+    return;
+  }
+  paint_begin(&out, headers);
+  for (size_t i = 0; i < reader_count(list); i++) {
+    struct reader_value one = reader_at(list, i);
+    static const char *const members[] = {"allocationId", "deviceId", "sizeBytes", "purpose",
+                                          "status"};
+    for (size_t m = 0; m < sizeof members / sizeof *members; m++)
+      paint_member(&out, one, members[m]);
+    owner_cell(&out, reader_get(one, "owner"));
+    paint_member(&out, one, "createdAt");
+    paint_member(&out, one, "label");
+  }
+  paint_end(&out);
+}
+
+void show_allocated(struct reader_value data) {
+  struct reader_value allocation = reader_get(data, "allocation");
+  if (!reader_is_object(allocation)) {
+    paint_all(data); /* a dry run */
+    return;
+  }
+  SAY(allocation, "% is % on %", "allocationId", "sizeBytes", "deviceId");
+  SAY(data, "% are left there; give it back with: memkeep free ID", "availableBytes");
+}
+
+void show_freed(struct reader_value data) {
+  SAY(data, "% is freed: %; % are available there", "allocationId", "freedBytes", "availableBytes");
+}
+
+/* ---- work ---- */
+
+/* A job that takes longer than the answer was held. */
+static bool still_runs(struct reader_value data) {
+  const char *status = reader_text(reader_get(data, "status"), "");
+  if (strcmp(status, "pending") && strcmp(status, "in_progress"))
+    return false;
+  SAY(data, "% is still at it; look with: memkeep jobs %", "jobId", "jobId");
+  return true;
+}
+
+void show_cleared(struct reader_value data) {
+  static const struct column devices[] = {{"DEVICE", "deviceId"},
+                                          {">CLEARED", "clearedBytes"},
+                                          {">USED BEFORE", "usedBytesBefore"},
+                                          {">AFTER", "usedBytesAfter"},
+                                          {NULL, NULL}};
+  if (still_runs(data))
+    return;
+  SAY(data, "cleared % and % allocations in % ms", "clearedBytes", "clearedAllocations",
+      "clearTimeMs");
+  table(reader_get(data, "devices"), devices);
+}
+
+void show_defragmented(struct reader_value data) {
+  if (still_runs(data))
+    return;
+  SAY(data, "moved % allocations (%), released % segments (%) in % ms", "allocationsMoved",
+      "defragmentedBytes", "segmentsReleased", "releasedBytes", "defragmentationTimeMs");
+  SAY(data, "fragmentation % -> %, largest free block % -> %", "fragmentationBefore",
+      "fragmentationAfter", "largestFreeBytesBefore", "largestFreeBytesAfter");
+}
+
+void show_transfer(struct reader_value data) {
+  if (!reader_get(data, "status").json) {
+    paint_all(data); /* a dry run */
+    return;
+  }
+  SAY(data, "% %: % of % from % to %", "transferId", "status", "transferredBytes", "sizeBytes",
+      "sourceDeviceId", "targetDeviceId");
+  if (reader_text(reader_get(data, "errorCode"), NULL))
+    SAY(data, "%: %", "errorCode", "errorMessage");
+  else if (reader_text(reader_get(data, "checksum"), NULL))
+    SAY(data, "%, %, checksum %, verified: %; it is now %", "mode", "bytesPerSecond", "checksum",
+        "verified", "targetAllocationId");
+  else if (strcmp(reader_text(reader_get(data, "status"), ""), "completed") != 0)
+    SAY(data, "look with: memkeep exec memory.get_transfer transfer_id=%", "transferId");
+}
+
+void show_transfers(struct reader_value data) {
+  static const struct column columns[] = {
+      {"TRANSFER", "transferId"}, {"STATUS", "status"},        {">DONE", "progressPercent"},
+      {">SIZE", "sizeBytes"},     {">RATE", "bytesPerSecond"}, {"FROM", "sourceDeviceId"},
+      {"TO", "targetDeviceId"},   {"CREATED", "createdAt"},    {NULL, NULL}};
+  if (reader_count(reader_get(data, "transfers")))
+    table(reader_get(data, "transfers"), columns);
+  else
+    puts("no transfers in the last hour");
+}
+
+void show_jobs(struct reader_value data) {
+  if (reader_get(data, "transfers").json)
+    show_transfers(data);
+  else
+    paint_all(data);
+}
+
+void show_workers(struct reader_value data) {
+  static const struct column columns[] = {{"WORKER", "workerId"},
+                                          {">PID", "pid"},
+                                          {"STATE", "state"},
+                                          {">RESTARTS", "restarts"},
+                                          {">MEMORY", "memoryBytes"},
+                                          {"TRANSPORT", "transport"},
+                                          {"LAST CONTACT", "lastContact"},
+                                          {NULL, NULL}};
+  if (reader_count(reader_get(data, "workers")))
+    table(reader_get(data, "workers"), columns);
+  else
+    puts("no workers");
+}
+
+void show_stopping(struct reader_value data) {
+  (void)data;
+  puts("the daemon stops");
+}

@@ -1,0 +1,24 @@
+/*
+ * show: what each verb's answer looks like to people.
+ */
+#ifndef CLI_SHOW_H
+#define CLI_SHOW_H
+
+#include "base/reader.h"
+
+/* Each prints the `data` of a success to stdout. */
+void show_status(struct reader_value data);
+void show_allocations(struct reader_value data);
+void show_allocated(struct reader_value data);
+void show_freed(struct reader_value data);
+void show_cleared(struct reader_value data);
+void show_defragmented(struct reader_value data);
+void show_transfer(struct reader_value data);
+void show_transfers(struct reader_value data);
+void show_devices(struct reader_value data);
+void show_limits(struct reader_value data);
+void show_workers(struct reader_value data);
+void show_jobs(struct reader_value data);
+void show_stopping(struct reader_value data);
+
+#endif
