@@ -1,0 +1,141 @@
+/*
+ * ask: answers are always asked for in HTTP's form, so that --json prints what curl would, and
+ * there is one form to read. A refusal of what was asked (400) is a usage error, for the words came
+ * from the user.
+ */
+#include "cli/ask.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "cli/paint.h"
+
+#define TEXT 512
+
+/* What can be done about it, where the message does not say. */
+static const struct {
+  const char *code, *advice;
+} advices[] = {
+    {"ALLOCATION_BUSY", "wait until it is not in use, or say --force"},
+    {"CONFLICT", "if it is protected (pinned, persistent), --force overrides that"},
+    {"INSUFFICIENT_MEMORY", "free or clear something, or wait for memory: --wait 30s"},
+    {"ALLOCATION_TOO_LARGE", "see memkeep limits, or choose another device: memkeep status"},
+    {"QUOTA_EXCEEDED", "see memkeep limits"},
+    {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are"},
+    {"DEVICE_NOT_FOUND", "memkeep devices lists those there are"},
+    {"WORKER_UNAVAILABLE", "see memkeep workers"},
+    {"FORBIDDEN", "ask as the daemon's user or as root"},
+};
+
+void ask_init(struct ask *ask, const struct globals *globals) {
+  *ask = (struct ask){.globals = globals};
+  if (globals->timeout_ns)
+    ask->deadline = clock_now() + globals->timeout_ns;
+}
+
+void ask_done(struct ask *ask) { client_free(ask->client); }
+
+static int complain(const struct problem *problem, int code) {
+  fprintf(stderr, "memkeep: %s\n", problem->text);
+  return code;
+}
+
+static int connect_now(struct ask *ask) {
+  char path[TEXT];
+  struct problem problem;
+  const char *said = ask->globals->socket;
+  if (!said && client_default_path(path, sizeof path)) {
+    problem_set(&problem, STATUS_INVALID_ARGUMENT, "the default socket's path is too long");
+    return complain(&problem, EXIT_USAGE);
+  }
+  enum status status = client_connect(said ? said : path, &ask->client, &problem);
+  if (!status)
+    return EXIT_OK;
+  return complain(&problem, status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_UNREACHABLE);
+}
+
+/* ---- refusals ---- */
+
+static void say_details(struct reader_value details) {
+  struct reader_value member;
+  void *iterator = NULL;
+  char text[TEXT];
+  for (const char *key; (key = reader_next(details, &iterator, &member));)
+    fprintf(stderr, "  %s: %s\n", key, paint_text(details, key, text, sizeof text));
+}
+
+static int say_refusal(struct reader_value error) {
+  const char *code = reader_text(reader_get(error, "code"), "INTERNAL_ERROR");
+  const char *message = reader_text(reader_get(error, "message"), "the daemon gave no reason");
+  bool usage = reader_uint(reader_get(error, "statusCode"), 0) == 400;
+  fprintf(stderr, "memkeep: %s: %s\n", code, message);
+  say_details(reader_get(error, "details"));
+  for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+    if (strcmp(advices[i].code, code) == 0)
+      fprintf(stderr, "  %s\n", advices[i].advice);
+  return usage ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int judge(struct ask *ask, struct ask_answer *answer) {
+  struct problem problem;
+  if (reader_parse(answer->text.data, answer->text.size, &answer->doc, &problem)) {
+    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon's answer cannot be understood");
+    return complain(&problem, EXIT_FAILED);
+  }
+  struct reader_value root = reader_root(answer->doc);
+  if (reader_bool(reader_get(root, "success"), false)) {
+    answer->data = reader_get(root, "data");
+    return EXIT_OK;
+  }
+  if (ask->globals->json)
+    ask_print_raw(answer);
+  return say_refusal(reader_get(root, "error"));
+}
+
+/* ---- questions ---- */
+
+static enum status exchange(struct ask *ask, const struct ask_question *question,
+                            struct ask_answer *out, struct problem *problem) {
+  struct client_request request = {.action = question->action,
+                                   .data = question->data,
+                                   .envelope = true,
+                                   .detached = question->detached};
+  if (ask->deadline) {
+    uint64_t now = clock_now();
+    request.timeout_ns = ask->deadline > now ? ask->deadline - now : 1;
+  }
+  return client_call(ask->client, &request, &out->text, problem);
+}
+
+int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out) {
+  struct problem problem;
+  *out = (struct ask_answer){.doc = NULL};
+  buf_init(&out->text, CLIENT_LINE_MAX);
+  int code = ask->client ? EXIT_OK : connect_now(ask);
+  if (code)
+    return code;
+  enum status status = exchange(ask, question, out, &problem);
+  if (!status)
+    return judge(ask, out);
+  switch (status) {
+  case STATUS_INVALID_ARGUMENT:
+    return complain(&problem, EXIT_USAGE);
+  case STATUS_NOT_FOUND:
+    return complain(&problem, EXIT_UNREACHABLE);
+  default:
+    return complain(&problem, EXIT_FAILED);
+  }
+}
+
+void ask_free(struct ask_answer *answer) {
+  if (answer->doc)
+    reader_free(answer->doc);
+  buf_done(&answer->text);
+}
+
+void ask_print_raw(struct ask_answer *answer) {
+  fwrite(answer->text.data, 1, answer->text.size, stdout);
+  putchar('\n');
+}

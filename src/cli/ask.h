@@ -1,0 +1,39 @@
+/*
+ * ask: one question to the daemon and what becomes of the answer.
+ */
+#ifndef CLI_ASK_H
+#define CLI_ASK_H
+
+#include "base/buf.h"
+#include "base/reader.h"
+#include "cli/globals.h"
+#include "client/client.h"
+
+struct ask {
+  const struct globals *globals;
+  struct client *client; /* NULL: not connected yet */
+  uint64_t deadline;     /* of all questions together, 0: none */
+};
+
+struct ask_answer {
+  struct buf text; /* the envelope, as it came */
+  struct reader_doc *doc;
+  struct reader_value data; /* of a success */
+};
+
+void ask_init(struct ask *ask, const struct globals *globals);
+void ask_done(struct ask *ask);
+
+struct ask_question {
+  const char *action, *data; /* data in camelCase */
+  bool detached;
+};
+
+/* EXIT_OK: a success. Else what went wrong has been said on stderr, and with --json a refusal is on
+ * stdout. The answer is to be freed in any case. */
+int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out);
+void ask_free(struct ask_answer *answer);
+/* The answer as it came, on stdout. */
+void ask_print_raw(struct ask_answer *answer);
+
+#endif
