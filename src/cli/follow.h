@@ -1,0 +1,18 @@
+/*
+ * follow: what takes more than one question: lists of many pages, transfers until their end.
+ */
+#ifndef CLI_FOLLOW_H
+#define CLI_FOLLOW_H
+
+#include "cli/ask.h"
+
+/* Both take the first answer, a success, and may put another one in its place. */
+
+/* Shows this page and those behind it. `data` is what was asked for the first. */
+int follow_pages(struct ask *ask, const struct ask_question *question, struct ask_answer *answer,
+                 void (*show)(struct reader_value data));
+/* Waits until the transfer has ended, with a bar where a person looks on; *answer is its last
+ * state. EXIT_FAILED: it did not complete. */
+int follow_transfer(struct ask *ask, struct ask_answer *answer);
+
+#endif
