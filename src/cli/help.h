@@ -1,0 +1,17 @@
+/*
+ * help: what --help prints, to stdout.
+ */
+#ifndef CLI_HELP_H
+#define CLI_HELP_H
+
+#include <stdio.h>
+
+#include "cli/table.h"
+#include "cli/verbs.h"
+
+void help_program(FILE *out);
+void help_verb(const struct verb *verb);
+void help_exec(void);
+void help_operation(const struct cli_operation *operation);
+
+#endif
