@@ -87,8 +87,12 @@ static const char *value_text(const char *name, struct reader_value value, char 
     return snprintf(out, size, "-") > 0 ? out : "";
   if (is_size(name))
     return size_text(name, value, out, size);
-  if (ends_with(name, "Percent") || strcmp(name, "percent") == 0)
-    snprintf(out, size, "%.1f %%", reader_double(value, 0));
+  double number = reader_double(value, -1);
+  bool fragmentation = strncmp(name, "fragmentation", 13) == 0;
+  if (number >= 0 && (fragmentation || ends_with(name, "Percent") || !strcmp(name, "percent")))
+    snprintf(out, size, "%.1f %%", number);
+  else if (number >= 0 && ends_with(name, "Ms"))
+    snprintf(out, size, "%.1f", number);
   clean(out);
   return out;
 }
@@ -143,28 +147,42 @@ static void print_cell(const char *text, size_t width, bool right, bool lively) 
 }
 
 static void measure(const struct paint_table *table, size_t widths[PAINT_COLUMNS]) {
+  size_t column = 0;
   for (size_t c = 0; c < table->columns; c++)
     widths[c] = width_of(table->headers[c]) - (*table->headers[c] == '>');
   const char *at = table->text.data;
   for (size_t i = 0; i < table->cells; i++, at += strlen(at) + 1) {
-    size_t width = width_of(at), *column = &widths[i % table->columns];
-    *column = width > *column ? width : *column;
+    size_t width = width_of(at);
+    widths[column] = width > widths[column] ? width : widths[column];
+    column = column + 1 < table->columns ? column + 1 : 0;
+  }
+}
+
+static void print_row(const struct paint_table *table, const char *const *cells,
+                      const size_t *widths, bool lively) {
+  spaces(table->indent);
+  for (size_t c = 0; c < table->columns; c++) {
+    bool right = *table->headers[c] == '>', last = c + 1 == table->columns;
+    print_cell(cells[c], last && !right ? 0 : widths[c], right, lively);
+    fputs(last ? "\n" : "  ", stdout);
   }
 }
 
 void paint_end(struct paint_table *table) {
   size_t widths[PAINT_COLUMNS];
-  bool lively = paint_lively(STDOUT_FILENO);
-  if (!table->text.failed)
+  const char *cells[PAINT_COLUMNS];
+  bool lively = paint_lively(STDOUT_FILENO), whole = !table->text.failed;
+  if (whole && table->columns) {
     measure(table, widths);
+    for (size_t c = 0; c < table->columns; c++)
+      cells[c] = table->headers[c] + (*table->headers[c] == '>');
+    print_row(table, cells, widths, false);
+  }
   const char *at = table->text.data;
-  for (size_t i = 0; i < table->columns + table->cells && !table->text.failed; i++) {
-    size_t column = i % table->columns;
-    const char *header = table->headers[column];
-    bool right = *header == '>', last = column + 1 == table->columns, head = i < table->columns;
-    print_cell(head ? header + right : at, last && !right ? 0 : widths[column], right, lively);
-    at += head ? 0 : strlen(at) + 1;
-    fputs(last ? "\n" : "  ", stdout);
+  for (size_t i = 0; whole && table->columns && i < table->cells; i += table->columns) {
+    for (size_t c = 0; c < table->columns; c++, at += strlen(at) + 1)
+      cells[c] = at;
+    print_row(table, cells, widths, lively);
   }
   buf_done(&table->text);
 }
@@ -172,6 +190,37 @@ void paint_end(struct paint_table *table) {
 /* ---- everything ---- */
 
 static void paint_inside(struct reader_value value, unsigned depth);
+
+/* Whether a list is a table: objects with nothing inside of them, and few enough columns. */
+static bool is_table(struct reader_value list) {
+  for (size_t i = 0; i < reader_count(list); i++) {
+    struct reader_value one = reader_at(list, i), member;
+    void *iterator = NULL;
+    size_t columns = 0;
+    for (; reader_next(one, &iterator, &member); columns++)
+      if (reader_is_object(member) || reader_is_array(member))
+        return false;
+    if (!columns || columns > PAINT_COLUMNS)
+      return false;
+  }
+  return reader_count(list) > 0;
+}
+
+static void print_table(struct reader_value list, unsigned depth) {
+  const char *headers[PAINT_COLUMNS + 1] = {NULL};
+  struct paint_table table;
+  struct reader_value ignored;
+  void *iterator = NULL;
+  for (size_t c = 0; c < PAINT_COLUMNS; c++)
+    if (!(headers[c] = reader_next(reader_at(list, 0), &iterator, &ignored)))
+      break;
+  paint_begin(&table, headers);
+  table.indent = (size_t)depth * INDENT;
+  for (size_t i = 0; i < reader_count(list); i++)
+    for (size_t c = 0; c < table.columns; c++)
+      paint_member(&table, reader_at(list, i), headers[c]);
+  paint_end(&table);
+}
 
 static void print_named(const char *name, struct reader_value value, unsigned depth) {
   char text[CELL];
@@ -192,6 +241,10 @@ static void print_named(const char *name, struct reader_value value, unsigned de
 static void paint_inside(struct reader_value value, unsigned depth) {
   struct reader_value member;
   void *iterator = NULL;
+  if (is_table(value)) {
+    print_table(value, depth);
+    return;
+  }
   for (const char *key; (key = reader_next(value, &iterator, &member));)
     print_named(key, member, depth);
   for (size_t i = 0; i < reader_count(value); i++) {
@@ -205,4 +258,11 @@ static void paint_inside(struct reader_value value, unsigned depth) {
   }
 }
 
-void paint_all(struct reader_value object) { paint_inside(object, 0); }
+void paint_all(struct reader_value object) {
+  struct reader_value ignored;
+  void *iterator = NULL;
+  if (reader_next(object, &iterator, &ignored))
+    paint_inside(object, 0);
+  else
+    puts("done");
+}

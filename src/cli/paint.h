@@ -15,7 +15,7 @@
 /* Columns are as wide as their widest cell. */
 struct paint_table {
   const char *const *headers; /* NULL-terminated; a '>' before one: to the right */
-  size_t columns, cells;
+  size_t columns, cells, indent;
   struct buf text; /* the cells, each with its NUL */
 };
 
@@ -28,7 +28,8 @@ void paint_end(struct paint_table *table);
 
 /* A member as above, as text. Returns out. */
 const char *paint_text(struct reader_value object, const char *name, char *out, size_t size);
-/* Everything in an object, a line each, what is inside of it indented. */
+/* Everything in an object, a line each, what is inside of it indented; "done" if that is nothing.
+ */
 void paint_all(struct reader_value object);
 /* Whether colours and bars are wanted on a descriptor: a terminal, and no NO_COLOR. */
 bool paint_lively(int fd);
