@@ -160,7 +160,8 @@ void show_allocated(struct reader_value data) {
     return;
   }
   SAY(allocation, "% is % on %", "allocationId", "sizeBytes", "deviceId");
-  SAY(data, "% are left there; give it back with: memkeep free ID", "availableBytes");
+  SAY(data, "% are left there", "availableBytes");
+  SAY(allocation, "give it back with: memkeep free %", "allocationId");
 }
 
 void show_freed(struct reader_value data) {
@@ -172,7 +173,7 @@ void show_freed(struct reader_value data) {
 /* A job that takes longer than the answer was held. */
 static bool still_runs(struct reader_value data) {
   const char *status = reader_text(reader_get(data, "status"), "");
-  if (strcmp(status, "pending") && strcmp(status, "in_progress"))
+  if (strcmp(status, "pending") != 0 && strcmp(status, "in_progress") != 0)
     return false;
   SAY(data, "% is still at it; look with: memkeep jobs %", "jobId", "jobId");
   return true;
@@ -210,8 +211,8 @@ void show_transfer(struct reader_value data) {
   if (reader_text(reader_get(data, "errorCode"), NULL))
     SAY(data, "%: %", "errorCode", "errorMessage");
   else if (reader_text(reader_get(data, "checksum"), NULL))
-    SAY(data, "%, %, checksum %, verified: %; it is now %", "mode", "bytesPerSecond", "checksum",
-        "verified", "targetAllocationId");
+    SAY(data, "%, %, checksum %, verified: %; the target is %", "mode", "bytesPerSecond",
+        "checksum", "verified", "targetAllocationId");
   else if (strcmp(reader_text(reader_get(data, "status"), ""), "completed") != 0)
     SAY(data, "look with: memkeep exec memory.get_transfer transfer_id=%", "transferId");
 }
