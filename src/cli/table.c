@@ -3,6 +3,7 @@
  */
 #include "cli/table.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "gen/cli_table.h"
@@ -21,10 +22,15 @@ const struct cli_operation *table_find(const char *action) {
   return NULL;
 }
 
+static bool joins(char c) { return c == '_' || c == '-'; }
+
+/* size_bytes, size-bytes and sizeBytes are one. */
 static bool same(const char *field, const char *name) {
-  while (*field && (*field == *name || (*field == '_' && *name == '-'))) {
-    field++;
-    name++;
+  while (*field && *name) {
+    field += joins(*field);
+    name += joins(*name);
+    if (*field++ != tolower((unsigned char)*name++))
+      return false;
   }
   return !*field && !*name;
 }

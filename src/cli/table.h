@@ -24,7 +24,7 @@ struct cli_operation {
 const struct cli_operation *table_operations(size_t *count);
 /* NULL: none of that name. */
 const struct cli_operation *table_find(const char *action);
-/* The index of a field, '-' and '_' being the same; -1: none. */
+/* The index of a field, also by size-bytes or sizeBytes; -1: none. */
 int table_field(const struct cli_operation *operation, const char *name);
 
 #endif
