@@ -72,9 +72,9 @@ static const char *value_of(const struct cli_field *field) {
   }
 }
 
-static void print_doc(const struct cli_field *field) {
+static void print_doc(const struct cli_field *field, bool needed) {
   printf("%s", field->doc);
-  if (field->required)
+  if (needed)
     printf(" (required)");
   else if (field->otherwise)
     printf(" (%s)", field->otherwise);
@@ -90,7 +90,7 @@ static void print_flag(const struct verb *verb, const struct cli_field *field) {
   printf("%s%*s ", value, width < COLUMN ? (int)(COLUMN - width) : 0, "");
   if (off)
     printf("do not: ");
-  print_doc(field);
+  print_doc(field, field->required);
 }
 
 static void print_usage(const struct verb *verb, const struct cli_operation *operation) {
@@ -114,7 +114,7 @@ void help_verb(const struct verb *verb) {
   for (int i = 0; i < VERB_WORDS && verb->words[i]; i++) {
     const struct cli_field *field = &operation->fields[table_field(operation, verb->words[i])];
     printf("  %-*s ", COLUMN, field->name);
-    print_doc(field);
+    print_doc(field, field->required && !verb->bare);
   }
   putchar('\n');
   for (size_t i = 0; i < operation->field_count; i++)
@@ -140,7 +140,7 @@ void help_operation(const struct cli_operation *operation) {
   for (size_t i = 0; i < operation->field_count; i++) {
     const struct cli_field *field = &operation->fields[i];
     printf("  %-*s %-7s ", COLUMN, field->name, field->type);
-    print_doc(field);
+    print_doc(field, field->required);
   }
   printf("\nexample: memkeep exec %s%s\n", operation->action,
          operation->field_count ? " FIELD=VALUE" : "");
