@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "ops/decode.h"
+#include "ops/fragment.h"
 #include "ops/op.h"
 #include "ops/openapi.h"
 #include "ops/reply.h"
@@ -21,6 +22,7 @@ const char *const ops_methods[] = {"GET", "POST", "PUT", "DELETE", NULL};
 struct ops {
   struct service *service;
   struct buf openapi;
+  struct fragment *fragment;
 };
 
 enum status ops_create(struct service *service, struct ops **out) {
@@ -30,7 +32,8 @@ enum status ops_create(struct service *service, struct ops **out) {
   ops->service = service;
   buf_init(&ops->openapi, OPENAPI_CAP);
   openapi_write(&ops->openapi);
-  if (ops->openapi.failed) {
+  ops->fragment = fragment_create();
+  if (ops->openapi.failed || !ops->fragment) {
     ops_free(ops);
     return STATUS_INTERNAL_ERROR;
   }
@@ -41,12 +44,17 @@ enum status ops_create(struct service *service, struct ops **out) {
 void ops_free(struct ops *ops) {
   if (!ops)
     return;
+  fragment_free(ops->fragment);
   buf_done(&ops->openapi);
   free(ops);
 }
 
 struct service *ops_service(const struct ops *ops) {
   return ops->service;
+}
+
+struct fragment *ops_fragment(const struct ops *ops) {
+  return ops->fragment;
 }
 
 const struct buf *ops_openapi(const struct ops *ops) { return &ops->openapi; }

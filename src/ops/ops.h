@@ -27,6 +27,7 @@
 
 struct ops;
 struct service;
+struct fragment;
 
 enum ops_method { OPS_GET, OPS_POST, OPS_PUT, OPS_DELETE, OPS_METHODS };
 extern const char *const ops_methods[]; /* "GET" … */
@@ -97,6 +98,7 @@ struct ops_call {
 enum status ops_create(struct service *service, struct ops **out);
 void ops_free(struct ops *ops);
 struct service *ops_service(const struct ops *ops);
+struct fragment *ops_fragment(const struct ops *ops);
 /* The OpenAPI document, made once. */
 const struct buf *ops_openapi(const struct ops *ops);
 

@@ -1,6 +1,7 @@
 /*
  * status: routes 1 and 2.
  */
+#include "ops/fragment.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
@@ -38,22 +39,8 @@ static void write_pressure(struct writer *w, const struct view_pressure *pressur
   writer_end(w);
 }
 
-static void write_processes(struct writer *w, const struct view_device *device) {
-  writer_array(w, "processes");
-  for (uint32_t i = 0; i < device->process_count; i++) {
-    const struct view_process *one = &device->processes[i];
-    writer_object(w, NULL);
-    writer_int(w, "pid", one->process.pid);
-    writer_text_or_null(w, "name", one->process.name);
-    writer_uint(w, "usedBytes", one->process.used_bytes);
-    writer_bool(w, "managed", one->managed);
-    writer_bool(w, "deadPid", one->process.dead);
-    writer_end(w);
-  }
-  writer_end(w);
-}
-
-static void write_device(struct writer *w, const struct view_device *device) {
+static void write_device(struct ops *ops, uint32_t index, const struct view_device *device,
+                         struct writer *w) {
   static const char *const types[] = {"cpu", "gpu"};
   static const char *const memories[] = {"RAM", "VRAM", "UNIFIED"};
   const struct device_info *info = device->info;
@@ -75,7 +62,7 @@ static void write_device(struct writer *w, const struct view_device *device) {
   writer_uint(w, "maxBytes", device->limit_max_bytes);
   writer_uint(w, "reservedBytes", device->limit_reserved_bytes);
   writer_end(w);
-  write_processes(w, device);
+  fragment_processes(ops_fragment(ops), index, device, w);
   writer_time(w, "lastUpdated", device->updated_at);
 }
 
@@ -88,7 +75,7 @@ static void write_models(struct writer *w) {
   writer_end(w);
 }
 
-static void write_host(struct writer *w, const struct view_host *host) {
+static void write_host(struct ops *ops, const struct view_host *host, struct writer *w) {
   write_figures(w, &host->figures, false);
   writer_uint(w, "deviceCount", host->device_count);
   writer_uint(w, "activeAllocations", host->figures.active_allocations);
@@ -106,7 +93,7 @@ static void write_host(struct writer *w, const struct view_host *host) {
   writer_array(w, "devices");
   for (uint32_t i = 0; i < host->device_count; i++) {
     writer_object(w, NULL);
-    write_device(w, &host->devices[i]);
+    write_device(ops, i, &host->devices[i], w);
     writer_end(w);
   }
   writer_end(w);
@@ -122,7 +109,7 @@ static enum ops_progress run_host(struct ops_call *call, void *params) {
     return OPS_LATER;
   report_host(ops_service(call->ops), &host);
   reply_begin(call, &w);
-  write_host(&w, &host);
+  write_host(call->ops, &host, &w);
   return reply_end(call, &w);
 }
 
@@ -139,7 +126,7 @@ static enum ops_progress run_device(struct ops_call *call, void *params) {
   if (report_device(ops_service(call->ops), status->device, &device, &problem))
     return reply_fail(call, &problem);
   reply_begin(call, &w);
-  write_device(&w, &device);
+  write_device(call->ops, index, &device, &w);
   return reply_end(call, &w);
 }
 
