@@ -18,7 +18,8 @@
 #define UINT_DIGITS 20             /* of 2^64 - 1 */
 #define DOUBLE_SPACE 32            /* of "%.17g": sign, 17 digits, point, "e-308" */
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
-#define ESCAPE_SPACE 6             /* "\u001f", the longest form of one character */
+#define KEY_SPACE 80   /* of a literal with its comma, quotes and colon, in snake_case too */
+#define ESCAPE_SPACE 6 /* "\u001f", the longest form of one character */
 
 static char *room(struct buf *out, size_t n) {
   if (!out->failed && out->space - out->size >= n)
@@ -39,8 +40,7 @@ static char *copy_snake(char *at, const char *key) {
 
 /* Opens a member: where its value goes, with room for n bytes of it. Close it with `finish`. */
 static char *begin(struct writer *w, const char *key, size_t n) {
-  size_t length = key ? strlen(key) : 0;
-  char *at = room(w->out, 2 * length + sizeof ",\"\":" + n);
+  char *at = room(w->out, KEY_SPACE + n);
   if (!at)
     return NULL;
   if (w->comma)
@@ -49,7 +49,7 @@ static char *begin(struct writer *w, const char *key, size_t n) {
   if (!key)
     return at;
   *at++ = '"';
-  at = w->names == WRITER_SNAKE ? copy_snake(at, key) : mempcpy(at, key, length);
+  at = w->names == WRITER_SNAKE ? copy_snake(at, key) : stpcpy(at, key);
   *at++ = '"';
   *at++ = ':';
   return at;
