@@ -70,13 +70,16 @@ static size_t follow(const struct route *route, const char *path, const char **v
   for (size_t i = 0; i < route->count; i++) {
     if (*path++ != '/')
       return NO_WAY;
-    size_t n = strcspn(path, "/");
     const char *segment = route->segments[i];
-    if (*path == '{' && *segment)
+    if (*path == '{' && *segment) {
       values[taken++] = segment;
-    else if (strncmp(segment, path, n) != 0 || segment[n])
+      path = strchr(path, '}') + 1;
+      continue;
+    }
+    while (*segment && *segment == *path)
+      segment++, path++;
+    if (*segment || (*path && *path != '/'))
       return NO_WAY;
-    path += n;
   }
   return *path ? NO_WAY : taken;
 }
