@@ -25,7 +25,7 @@ struct listener_peer {
 /* As socket_create. */
 enum status listener_open(const struct listener_params *params, struct share *out,
                           struct problem *problem);
-/* The next client; false: none waits. */
+/* The next client; false: none waits (errno is EAGAIN), or there is no descriptor for it. */
 bool listener_accept(const struct share *listener, struct share *client,
                      struct listener_peer *peer);
 

@@ -6,6 +6,7 @@
  */
 #include "socket/socket.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #define OUT_QUEUE ((size_t)16 << 20)
 #define CALLS_MAX 256
 #define SOCKET_CLIENTS 4096 /* connections at once; more are closed at once */
+#define REST_MS 100         /* of the listener, when no descriptor is left */
 #define STOP_MS 1000        /* what those under way have when the door closes */
 
 struct connection {
@@ -35,17 +37,19 @@ struct connection {
   struct caller caller;
   bool broken; /* to be closed as soon as nobody stands on it */
   bool reading;
+  bool held; /* lines were left in `line`, for too many calls are under way */
 };
 
 struct socket {
   struct socket_params params;
   struct share listener;
   struct loop_watch *watch;
-  struct loop_timer *limit;
+  struct loop_timer *limit, *rest;
   struct connection *connections;
   unsigned count;
   uint64_t next_number;
   bool stopping;
+  bool told; /* that new clients wait */
   void (*stopped)(void *arg);
   void *stopped_arg;
 };
@@ -72,6 +76,13 @@ static void close_connection(struct connection *connection) {
   free(connection);
 }
 
+static void close_all(struct socket *door) {
+  for (struct connection *one = door->connections, *next; one; one = next) {
+    next = one->next;
+    close_connection(one);
+  }
+}
+
 static void update_watch(struct connection *connection) {
   bool read = connection->calls < CALLS_MAX && !connection->door->stopping;
   bool write = line_wants_write(connection->line);
@@ -90,11 +101,17 @@ static void finish_stop(struct socket *door) {
   stopped(door->stopped_arg);
 }
 
-/* After each visit: closes what broke, reads and writes on where it did not. */
+static void read_lines(struct connection *connection);
+
+/* After each visit: closes what broke, reads and writes on where it did not. Lines that were held
+ * are here already, so no event of the descriptor would bring them. */
 static void settle(struct connection *connection) {
   struct socket *door = connection->door;
   if (connection->reading)
     return;
+  bool room = connection->held && connection->calls < CALLS_MAX;
+  if (room && !connection->broken && !door->stopping)
+    read_lines(connection);
   if (connection->broken)
     close_connection(connection);
   else
@@ -149,17 +166,24 @@ static bool on_line(void *arg, char *text, size_t n) {
     connection->requests = request;
     connection->calls++;
   }
-  return !connection->broken && connection->calls < CALLS_MAX;
+  connection->held = connection->calls >= CALLS_MAX;
+  return !connection->broken && !connection->held;
+}
+
+static void read_lines(struct connection *connection) {
+  connection->reading = true;
+  connection->held = false;
+  if (line_read(connection->line, on_line, connection))
+    connection->broken = true;
+  connection->reading = false;
 }
 
 static void on_ready(void *arg, int events) {
   struct connection *connection = arg;
-  connection->reading = true;
   if (events & LOOP_WRITE && line_flush(connection->line))
     connection->broken = true;
-  if (events & LOOP_READ && !connection->broken && line_read(connection->line, on_line, connection))
-    connection->broken = true;
-  connection->reading = false;
+  if (events & LOOP_READ && !connection->broken)
+    read_lines(connection);
   settle(connection);
 }
 
@@ -210,12 +234,27 @@ static bool greet(struct socket *door, struct share *share, const struct listene
 
 /* ---- the door ---- */
 
+static void on_rested(void *arg) {
+  struct socket *door = arg;
+  loop_watch_events(door->watch, door->stopping ? 0 : LOOP_READ);
+}
+
+/* Whoever waits to be accepted keeps the listener readable, and would keep the loop busy. */
+static void rest(struct socket *door) {
+  if (!door->told)
+    log_warning("socket", "out of descriptors or memory: new clients wait");
+  door->told = true;
+  loop_watch_events(door->watch, 0);
+  loop_timer_start(door->rest, REST_MS, 0);
+}
+
 static void on_client(void *arg, int events) {
   struct socket *door = arg;
   struct share share;
   struct listener_peer peer;
   (void)events;
   while (listener_accept(&door->listener, &share, &peer)) {
+    door->told = false;
     if (door->count >= SOCKET_CLIENTS) {
       log_warning("socket", "%u clients are connected: another one is refused", door->count);
       share_close(&share);
@@ -223,12 +262,13 @@ static void on_client(void *arg, int events) {
       log_error("socket", "no memory for another client");
     }
   }
+  if (errno != EAGAIN)
+    rest(door);
 }
 
 static void on_limit(void *arg) {
   struct socket *door = arg;
-  while (door->connections)
-    close_connection(door->connections);
+  close_all(door);
   finish_stop(door);
 }
 
@@ -242,6 +282,7 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
   enum status status = listener_open(&listener, &door->listener, problem);
   if (!status &&
       (loop_timer(params->loop, on_limit, door, &door->limit) ||
+       loop_timer(params->loop, on_rested, door, &door->rest) ||
        loop_watch(params->loop, (int)door->listener.value, on_client, door, &door->watch)))
     status = problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   if (status)
@@ -270,10 +311,10 @@ void socket_stop(struct socket *door, void (*done)(void *arg), void *arg) {
 void socket_free(struct socket *door) {
   if (!door)
     return;
-  while (door->connections)
-    close_connection(door->connections);
+  close_all(door);
   loop_unwatch(door->watch);
   loop_timer_free(door->limit);
+  loop_timer_free(door->rest);
   if (door->listener.kind != SHARE_NONE) {
     unlink(door->params.path);
     share_close(&door->listener);
