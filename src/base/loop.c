@@ -53,9 +53,13 @@ static void close_handle(uv_handle_t *handle, void *arg) {
     uv_close(handle, closed);
 }
 
-static struct task *take_tasks(struct loop *loop) {
+/* All tasks, and whether the loop was to stop behind them: what is posted before a stop is never in
+ * a later list than the stop. */
+static struct task *take_tasks(struct loop *loop, bool *stop) {
   LOCK_SCOPE(&loop->lock);
   struct task *tasks = loop->head;
+  *stop = loop->stopping;
+  loop->stopping = false;
   loop->head = NULL;
   loop->tail = &loop->head;
   return tasks;
@@ -68,16 +72,14 @@ static void release_task(struct loop *loop, struct task *task) {
 
 static void woken(uv_async_t *wake) {
   struct loop *loop = (struct loop *)wake->loop->data;
-  for (struct task *task = take_tasks(loop), *next; task; task = next) {
+  bool stop;
+  for (struct task *task = take_tasks(loop, &stop), *next; task; task = next) {
     next = task->next;
     release_task(loop, task);
     task->run(task);
   }
-  LOCK_SCOPE(&loop->lock);
-  if (!loop->stopping)
-    return;
-  loop->stopping = false;
-  uv_stop(&loop->uv);
+  if (stop)
+    uv_stop(&loop->uv);
 }
 
 enum status loop_create(struct loop **out) {
@@ -114,7 +116,8 @@ void loop_free(struct loop *loop) {
   uv_walk(&loop->uv, close_handle, NULL);
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   uv_loop_close(&loop->uv);
-  for (struct task *task = take_tasks(loop); task; task = task->next)
+  bool stop;
+  for (struct task *task = take_tasks(loop, &stop); task; task = task->next)
     task->queued = false;
   lock_done(&loop->lock);
   free(loop);
