@@ -1,6 +1,7 @@
 /*
  * packet: sendmsg and recvmsg with SCM_RIGHTS. A truncated control message has lost a descriptor:
- * that is an error, never ignored.
+ * that is an error, never ignored. An empty message looks like the end of the stream, so none is
+ * sent; one that brings descriptors is told apart by them.
  */
 #include "base/packet.h"
 
@@ -32,6 +33,8 @@ enum status packet_inherited(const char *number, struct share *out) {
 
 enum status packet_send(const struct share *end, const char *text, size_t n,
                         const struct share *share) {
+  if (!n || n > PACKET_TEXT)
+    return STATUS_INVALID_ARGUMENT;
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int))];
@@ -57,8 +60,9 @@ enum status packet_send(const struct share *end, const char *text, size_t n,
   return sent < 0 && full ? STATUS_RATE_LIMITED : STATUS_INTERNAL_ERROR;
 }
 
-/* The first descriptor of the message; any other is closed. */
-static void take_descriptors(struct msghdr *message, struct share *share) {
+/* How many descriptors came; the first is kept, any other closed. */
+static size_t take_descriptors(struct msghdr *message, struct share *share) {
+  size_t taken = 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
       continue;
@@ -67,12 +71,13 @@ static void take_descriptors(struct msghdr *message, struct share *share) {
       int fd;
       memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
       struct share found = {SHARE_FILE, fd};
-      if (share->kind == SHARE_NONE)
+      if (!taken++)
         *share = found;
       else
         share_close(&found);
     }
   }
+  return taken;
 }
 
 enum status packet_receive(const struct share *end, char text[PACKET_TEXT + 1],
@@ -91,10 +96,12 @@ enum status packet_receive(const struct share *end, char text[PACKET_TEXT + 1],
   do
     n = recvmsg((int)end->value, &message, MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);
-  if (n <= 0)
+  if (n < 0)
     return STATUS_NOT_FOUND;
-  take_descriptors(&message, &found);
-  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+  size_t taken = take_descriptors(&message, &found);
+  if (!n && !taken)
+    return STATUS_NOT_FOUND;
+  if (!n || taken > 1 || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
     share_close(&found);
     return STATUS_INTERNAL_ERROR;
   }
