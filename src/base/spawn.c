@@ -134,7 +134,8 @@ enum status spawn_start(const struct spawn_params *params, struct spawn_child *o
   int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   if (pidfd < 0) {
     kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+      ;
     return STATUS_INTERNAL_ERROR;
   }
   *out = (struct spawn_child){.pid = pid, .pidfd = pidfd};
