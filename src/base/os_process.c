@@ -25,6 +25,12 @@ static void ended(void *arg, int events) {
   process->fn(process->arg);
 }
 
+/* No such process; no process but a thread (ENOENT since Linux 6.15, EINVAL before); no pid. */
+static enum status status_of(int error) {
+  return error == ESRCH || error == ENOENT || error == EINVAL ? STATUS_NOT_FOUND
+                                                              : STATUS_INTERNAL_ERROR;
+}
+
 enum status os_process_watch(struct loop *loop, const struct os_process_params *params,
                              struct os_process **out) {
   struct os_process *process = calloc(1, sizeof *process);
@@ -33,9 +39,7 @@ enum status os_process_watch(struct loop *loop, const struct os_process_params *
   process->fn = params->fn;
   process->arg = params->arg;
   process->fd = (int)syscall(SYS_pidfd_open, params->pid, 0);
-  enum status status = process->fd >= 0                    ? STATUS_OK
-                       : errno == ESRCH || errno == EINVAL ? STATUS_NOT_FOUND
-                                                           : STATUS_INTERNAL_ERROR;
+  enum status status = process->fd < 0 ? status_of(errno) : STATUS_OK;
   if (!status && spawn_start_time(params->pid) != params->start_time)
     status = STATUS_NOT_FOUND;
   if (!status)
