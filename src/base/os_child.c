@@ -3,6 +3,8 @@
  */
 #include "base/os_child.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +28,8 @@ struct os_child {
   line_fn *on_line;
   void (*on_end)(void *arg, const char *how);
   void *arg;
+  bool draining,
+      gone; /* freed while its last lines were told: the struct itself goes behind them */
 };
 
 static void close_fd(int *fd) {
@@ -66,19 +70,25 @@ static void died(void *arg, int events) {
   (void)events;
   struct os_child *child = arg;
   siginfo_t info = {0};
-  if (waitid(P_PIDFD, (id_t)child->process.pidfd, &info, WEXITED | WNOHANG))
-    info.si_pid = child->process.pid;
-  if (!info.si_pid)
+  bool told = !waitid(P_PIDFD, (id_t)child->process.pidfd, &info, WEXITED | WNOHANG);
+  if (told && !info.si_pid)
     return;
   child->process.pid = 0; /* reaped: the number may be anybody's from now on */
   loop_unwatch(child->death);
   child->death = NULL;
   /* What it wrote before it died still counts. */
+  child->draining = true;
   if (child->input)
     readable(child, LOOP_READ);
-  char how[32];
-  snprintf(how, sizeof how, "%s %d", info.si_code == CLD_EXITED ? "exit" : "signal",
-           info.si_status);
+  child->draining = false;
+  if (child->gone) {
+    free(child);
+    return;
+  }
+  char how[32] = "unknown";
+  if (told)
+    snprintf(how, sizeof how, "%s %d", info.si_code == CLD_EXITED ? "exit" : "signal",
+             info.si_status);
   child->on_end(child->arg, how);
 }
 
@@ -101,9 +111,11 @@ static enum status make_pipes(struct os_child *child, int ends[2]) {
 
 static enum status spawn(struct os_child *child, const struct os_child_params *params,
                          const int ends[2], const struct share *packets) {
-  const char *environment[16] = {"MEMKEEP_FD=3"};
-  for (unsigned i = 0; params->environment && params->environment[i] && i < 14; i++)
+  const char *environment[OS_CHILD_ENVIRONMENT + 2] = {"MEMKEEP_FD=3"};
+  for (unsigned i = 0; params->environment && params->environment[i]; i++) {
+    assert(i < OS_CHILD_ENVIRONMENT);
     environment[i + 1] = params->environment[i];
+  }
   struct spawn_params how = {.argv = params->argv,
                              .environment = environment,
                              .stdin_fd = ends[0],
@@ -133,6 +145,15 @@ static enum status watch_all(struct os_child *child, struct loop *loop,
   return STATUS_OK;
 }
 
+/* One that nobody has heard of yet: nobody else would reap it. */
+static void end_at_once(struct os_child *child) {
+  if (child->process.pid <= 0)
+    return;
+  kill(child->process.pid, SIGKILL);
+  while (waitpid(child->process.pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+}
+
 enum status os_child_start(struct loop *loop, const struct os_child_params *params,
                            struct os_child **out) {
   struct os_child *child = calloc(1, sizeof *child);
@@ -157,7 +178,7 @@ enum status os_child_start(struct loop *loop, const struct os_child_params *para
   if (!status)
     status = watch_all(child, loop, params);
   if (status) {
-    os_child_signal(child, SIGKILL);
+    end_at_once(child);
     os_child_free(child);
     return status;
   }
@@ -176,7 +197,9 @@ void os_child_free(struct os_child *child) {
   close_fd(&child->from);
   close_fd(&child->process.pidfd);
   share_close(&child->packets);
-  free(child);
+  child->gone = true;
+  if (!child->draining)
+    free(child);
 }
 
 int32_t os_child_pid(const struct os_child *child) { return child->process.pid; }
