@@ -73,6 +73,28 @@ static void fill_socket(const struct line_fixture *f) {
     ;
 }
 
+/* Much more passes through than the buffer could hold at once, and it never runs empty. */
+static void a_queue_that_is_never_empty_lasts(void **state) {
+  struct line_fixture *f = *state;
+  char text[999], read_back[3000];
+  memset(text, 'x', sizeof text);
+  line_free(f->line);
+  line_fixture_make(f, 1000, 100 * 1000);
+  setsockopt(f->ends[0], SOL_SOCKET, SO_SNDBUF, &(int){4096}, sizeof(int));
+  for (size_t passed = 0; passed < (size_t)500 * 1000;) {
+    enum status status;
+    do
+      status = line_send(f->line, text, sizeof text, NULL, 0);
+    while (!status);
+    assert_int_equal(STATUS_RATE_LIMITED, status);
+    ssize_t n = read(f->ends[1], read_back, sizeof read_back);
+    assert_true(n > 0);
+    passed += (size_t)n;
+    assert_int_equal(STATUS_OK, line_flush(f->line));
+    assert_true(line_wants_write(f->line));
+  }
+}
+
 static void what_waits_is_capped(void **state) {
   struct line_fixture *f = *state;
   char text[MAX_QUEUE] = "";
@@ -128,11 +150,9 @@ static void a_share_that_cannot_be_kept_breaks_it(void **state) {
 int main(void) {
   signal(SIGPIPE, SIG_IGN);
   const struct CMUnitTest tests[] = {
-      TEST(a_line_and_its_shares_arrive_together),
-      TEST(what_waits_keeps_its_shares),
-      TEST(what_waits_is_capped),
-      TEST(shares_that_wait_are_capped),
-      TEST(a_peer_that_is_gone_breaks_it),
+      TEST(a_line_and_its_shares_arrive_together), TEST(what_waits_keeps_its_shares),
+      TEST(a_queue_that_is_never_empty_lasts),     TEST(what_waits_is_capped),
+      TEST(shares_that_wait_are_capped),           TEST(a_peer_that_is_gone_breaks_it),
       TEST(a_share_that_cannot_be_kept_breaks_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
