@@ -2,8 +2,8 @@
  * ledger: the table of everything that must survive: a memfd of 128-byte records, crash-consistent
  * against SIGKILL at any instruction (not against power loss; neither is the memory). Design 4a.
  *
- *  - `state` is one aligned byte, stored last with release order. The crc covers all that recovery
- * relies on.
+ *  - `state` is one aligned byte, stored last with release order. The crc (the lower half of
+ * XXH3-64) covers all that recovery relies on: kind, version, id and contents.
  *  - A live record is never changed in place: ledger_replace writes a second record with the same
  * id and version + 1, makes it live, then frees the first. At start, of two live records with one
  * id the higher version wins.
@@ -44,8 +44,7 @@ enum ledger_kind {
 
 struct ledger_segment {
   uint64_t size_bytes, created_boot_ns, created_real_ns;
-  uint32_t
-      device; /* 32-bit hash slot given by the service's device record; see text for the name */
+  uint32_t device; /* the hash slot of the service's device record; its text holds the name */
   uint32_t domain;
   uint8_t type;     /* 0 slab, 1 dedicated */
   uint8_t exported; /* an fd left our own processes */
@@ -109,8 +108,8 @@ enum status ledger_create(uint32_t records, struct ledger **out);
  * does not add up: nothing was changed then, and the share stays the caller's. Overlap of
  * allocations is checked by ledger_check_overlaps. */
 enum status ledger_adopt(const struct share *share, struct ledger **out, struct problem *problem);
-void ledger_free(
-    struct ledger *ledger); /* unmaps and closes; the memfd lives on if someone else holds it */
+/* Unmaps and closes; the memfd lives on if someone else holds it. */
+void ledger_free(struct ledger *ledger);
 const struct share *ledger_share(const struct ledger *ledger);
 uint64_t ledger_identity(const struct ledger *ledger);
 
