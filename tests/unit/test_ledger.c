@@ -314,6 +314,47 @@ static void what_is_no_ledger_is_refused(void **state) {
   }
 }
 
+/* A ledger that is good but for the number of its bytes. */
+static void a_cut_one_is_refused(void **state) {
+  (void)state;
+  static const uint64_t sizes[] = {ROOM * LEDGER_RECORD - 1, ROOM * LEDGER_RECORD + 1,
+                                   LEDGER_RECORD + 8};
+  struct ledger *ledger = make(ROOM), *heir = NULL;
+  put(ledger, segment_of(ledger, 1));
+  void *from, *to;
+  assert_int_equal(STATUS_OK,
+                   os_memfd_map(ledger_share(ledger), ROOM * LEDGER_RECORD, true, &from));
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    struct share share;
+    struct problem problem = {0};
+    assert_int_equal(STATUS_OK, os_memfd_create("cut", sizes[i], &share));
+    assert_int_equal(STATUS_OK, os_memfd_seal(&share, OS_MEMFD_SEAL_SHRINK));
+    assert_int_equal(STATUS_OK, os_memfd_map(&share, sizes[i], true, &to));
+    memcpy(to, from, sizes[i] < ROOM * LEDGER_RECORD ? sizes[i] : ROOM * LEDGER_RECORD);
+    assert_int_equal(STATUS_CONFLICT, ledger_adopt(&share, &heir, &problem));
+    assert_non_null(strstr(problem.text, "cut"));
+    os_memfd_unmap(to, sizes[i]);
+    share_close(&share);
+  }
+  os_memfd_unmap(from, ROOM * LEDGER_RECORD);
+  ledger_free(ledger);
+}
+
+static void there_are_at_most_sixteen_million(void **state) {
+  (void)state;
+  struct ledger *ledger = NULL;
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, ledger_create(LEDGER_MAX_RECORDS + 1, &ledger));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, ledger_create(UINT32_MAX, &ledger));
+  assert_null(ledger);
+  ledger = make(1);
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, ledger_grow(ledger, LEDGER_MAX_RECORDS));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, ledger_grow(ledger, UINT32_MAX));
+  uint64_t bytes;
+  assert_int_equal(STATUS_OK, os_memfd_size(ledger_share(ledger), &bytes));
+  assert_int_equal(2 * LEDGER_RECORD, bytes);
+  ledger_free(ledger);
+}
+
 static void check_places(uint64_t first, uint64_t size, uint64_t second, const char *told) {
   struct ledger *ledger = make(ROOM);
   struct problem problem = {0};
@@ -421,6 +462,8 @@ int main(void) {
       cmocka_unit_test(one_wrong_bit_refuses_the_whole),
       cmocka_unit_test(two_records_of_one_version_are_refused),
       cmocka_unit_test(what_is_no_ledger_is_refused),
+      cmocka_unit_test(a_cut_one_is_refused),
+      cmocka_unit_test(there_are_at_most_sixteen_million),
       cmocka_unit_test(allocations_lie_in_their_segment_and_apart),
       cmocka_unit_test(a_kill_at_any_instruction_leaves_a_lawful_ledger),
   };
