@@ -38,9 +38,18 @@ static char *copy_snake(char *at, const char *key) {
   return at;
 }
 
+/* Room for a member with this key and n bytes of value. Most often there is plenty, and the key
+ * needs no measuring. */
+static char *member_room(struct buf *out, const char *key, size_t n) {
+  if (!out->failed && out->space - out->size >= KEY_SPACE + n)
+    return out->data + out->size;
+  size_t length = key ? strlen(key) : 0;
+  return room(out, 2 * length + sizeof ",\"\":" + n);
+}
+
 /* Opens a member: where its value goes, with room for n bytes of it. Close it with `finish`. */
 static char *begin(struct writer *w, const char *key, size_t n) {
-  char *at = room(w->out, KEY_SPACE + n);
+  char *at = member_room(w->out, key, n);
   if (!at)
     return NULL;
   if (w->comma)

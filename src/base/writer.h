@@ -5,7 +5,7 @@
  * writer's business. Strings from outside are escaped and checked: a byte that is not UTF-8 comes
  * out as U+FFFD.
  *
- * Failure is the buffer's: look at out->failed at the end. It may come up to 200 bytes before the
+ * Failure is the buffer's: look at out->failed at the end. It may come up to 100 bytes before the
  * cap, because a member reserves for its largest value; deeper than WRITER_DEPTH is a failure too.
  *
  * Cost matters here (status is ~70 members at 50,000 requests/s): integers and hundredths never go
