@@ -1,0 +1,439 @@
+/*
+ * config_table: the rows, and a function per kind of value. A value is always text here: where it
+ * came from, config.c knows.
+ *
+ * "tokens" and "limits" are lists of groups: a new row is opened, its settings are put into the
+ * last one there is, then it is closed. There is no flag for them: a secret on a command line is
+ * none.
+ */
+#include "daemon/config_table.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/units.h"
+#include "device/probe.h"
+
+#define ROWS_TOKENS "tokens"
+#define ROWS_LIMITS "limits"
+#define PORT_MAX 65535
+#define ID_MAX 4294967294.0 /* the largest gid; one more means "none" */
+
+typedef enum status setter(const struct config_setting *setting, struct config *config,
+                           const char *text, struct problem *problem);
+
+static enum status bad(struct problem *problem, const char *reason) {
+  return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s", reason);
+}
+
+static void *member(const struct config_setting *setting, struct config *config) {
+  return (char *)config + setting->offset;
+}
+
+static enum status put_text(char *out, size_t size, const char *text, struct problem *problem) {
+  if (!text[0])
+    return bad(problem, "must not be empty");
+  if (strlen(text) >= size)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "longer than %zu bytes", size - 1);
+  memcpy(out, text, strlen(text) + 1);
+  return STATUS_OK;
+}
+
+/* ---- plain kinds ---- */
+
+static setter set_text, set_switch, set_duration, set_percent;
+
+static enum status set_text(const struct config_setting *setting, struct config *config,
+                            const char *text, struct problem *problem) {
+  return put_text(member(setting, config), setting->size, text, problem);
+}
+
+static enum status set_switch(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  static const char *const words[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (strcasecmp(text, words[i]) != 0)
+      continue;
+    *(bool *)member(setting, config) = i % 2;
+    return STATUS_OK;
+  }
+  return bad(problem, "must be true or false");
+}
+
+static enum status set_duration(const struct config_setting *setting, struct config *config,
+                                const char *text, struct problem *problem) {
+  if (!units_parse_duration(text, member(setting, config)))
+    return bad(problem, "is no time; write it like \"90s\", \"2m\" or \"1h\"");
+  return STATUS_OK;
+}
+
+static enum status set_percent(const struct config_setting *setting, struct config *config,
+                               const char *text, struct problem *problem) {
+  char *end;
+  double percent = strtod(text, &end);
+  if (end == text || *end || !(percent > 0 && percent <= 100))
+    return bad(problem, "must be a percentage above 0, at most 100");
+  *(uint32_t *)member(setting, config) = (uint32_t)(percent * 100 + 0.5);
+  config->thresholds_said = true;
+  return STATUS_OK;
+}
+
+/* ---- one setting each ---- */
+
+static enum status set_port(struct config *config, const char *text, struct problem *problem) {
+  char *end;
+  unsigned long port = strtoul(text, &end, 10);
+  if (!isdigit((unsigned char)text[0]) || *end || port > PORT_MAX)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.40s is no port (0 to %d)", text,
+                       PORT_MAX);
+  config->port = (uint16_t)port;
+  return STATUS_OK;
+}
+
+/* "127.0.0.1:7171", "[::1]:7171", "localhost:7171": numbers, for a name could mean anything. */
+static enum status set_listen(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  (void)setting;
+  char host[sizeof config->address];
+  unsigned char binary[sizeof(struct in6_addr)];
+  const char *colon = strrchr(text, ':');
+  bool brackets = text[0] == '[' && colon && colon > text + 1 && colon[-1] == ']';
+  const char *start = text + brackets, *end = colon ? colon - brackets : NULL;
+  if (!colon || end == start || (size_t)(end - start) >= sizeof host)
+    return bad(problem, "must be an address and a port, as in 127.0.0.1:7171 or [::1]:7171");
+  memcpy(host, start, (size_t)(end - start));
+  host[end - start] = '\0';
+  if (!strcmp(host, "localhost"))
+    memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
+  if (inet_pton(brackets ? AF_INET6 : AF_INET, host, binary) != 1)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "%.64s is no numeric address, as in 127.0.0.1:7171 or [::1]:7171", host);
+  enum status status = set_port(config, colon + 1, problem);
+  if (!status)
+    memcpy(config->address, host, sizeof config->address);
+  return status;
+}
+
+static enum status set_mode(const struct config_setting *setting, struct config *config,
+                            const char *text, struct problem *problem) {
+  char *end;
+  unsigned long mode = strtoul(text, &end, 8);
+  if (!isdigit((unsigned char)text[0]) || *end || mode > 0777)
+    return bad(problem, "must be an octal mode, as in \"0660\"");
+  *(uint32_t *)member(setting, config) = (uint32_t)mode;
+  return STATUS_OK;
+}
+
+static enum status set_group(const struct config_setting *setting, struct config *config,
+                             const char *text, struct problem *problem) {
+  char *end;
+  double number = strtod(text, &end);
+  const struct group *group = getgrnam(text);
+  bool numeric = isdigit((unsigned char)text[0]) && !*end && number <= ID_MAX;
+  if (!group && !numeric)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "there is no group %.64s", text);
+  *(int64_t *)member(setting, config) = group ? (int64_t)group->gr_gid : (int64_t)number;
+  return STATUS_OK;
+}
+
+static enum status set_level(const struct config_setting *setting, struct config *config,
+                             const char *text, struct problem *problem) {
+  if (!log_parse_level(text, member(setting, config)))
+    return bad(problem, "must be error, warning, info or debug");
+  return STATUS_OK;
+}
+
+/* ---- lists ---- */
+
+static enum status add_device(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  (void)setting;
+  struct spec spec;
+  if (spec_parse(text, &spec, problem))
+    return problem->status;
+  if (!probe_backend(spec.backend))
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "there is no kind of device %s",
+                       spec.backend);
+  for (uint32_t i = 0; i < config->device_count; i++)
+    if (!strcmp(config->devices[i].id, spec.id))
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s is named twice", spec.id);
+  if (config->device_count == VIEW_DEVICES)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d devices", VIEW_DEVICES);
+  config->devices[config->device_count++] = spec;
+  return STATUS_OK;
+}
+
+static enum status add_worker(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  (void)setting;
+  struct workers_command command = {.name = ""};
+  const char *equals = strchr(text, '=');
+  size_t length = equals ? (size_t)(equals - text) : 0;
+  if (!length || length >= sizeof command.name)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "must be NAME=COMMAND, the name at most %zu bytes", sizeof command.name - 1);
+  memcpy(command.name, text, length);
+  if (!id_is_token(command.name))
+    return bad(problem, "a worker's name is made of letters, digits, '.', '_' and '-'");
+  if (!strcmp(command.name, WORKERS_OWN))
+    return bad(problem, "\"" WORKERS_OWN "\" is our own worker's name");
+  for (uint32_t i = 0; i < config->worker_count; i++)
+    if (!strcmp(config->workers[i].name, command.name))
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s is named twice",
+                         command.name);
+  if (config->worker_count == WORKERS_MAX - 1)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX - 1);
+  if (!equals[1 + strspn(equals + 1, " \t")])
+    return bad(problem, "the command is missing");
+  if (put_text(command.command, sizeof command.command, equals + 1, problem))
+    return problem->status;
+  config->workers[config->worker_count++] = command;
+  return STATUS_OK;
+}
+
+static enum status add_host(const struct config_setting *setting, struct config *config,
+                            const char *text, struct problem *problem) {
+  (void)setting;
+  if (config->host_count == CONFIG_HOSTS)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d hosts", CONFIG_HOSTS);
+  enum status status = put_text(config->hosts[config->host_count], CONFIG_HOST, text, problem);
+  config->host_count += !status;
+  return status;
+}
+
+static enum status add_model_dir(const struct config_setting *setting, struct config *config,
+                                 const char *text, struct problem *problem) {
+  (void)setting;
+  if (config->model_dir_count == CONFIG_MODEL_DIRS)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d folders", CONFIG_MODEL_DIRS);
+  if (text[0] != '/')
+    return bad(problem, "must be an absolute path");
+  enum status status =
+      put_text(config->model_dirs[config->model_dir_count], CONFIG_PATH, text, problem);
+  config->model_dir_count += !status;
+  return status;
+}
+
+/* ---- rows of tokens and limits ---- */
+
+static struct http_token *last_token(struct config *config) {
+  return &config->tokens[config->token_count - 1];
+}
+
+static enum status set_token_name(const struct config_setting *setting, struct config *config,
+                                  const char *text, struct problem *problem) {
+  (void)setting;
+  if (!id_is_token(text))
+    return bad(problem, "a token's name is made of letters, digits, '.', '_' and '-'");
+  for (uint32_t i = 0; i + 1 < config->token_count; i++)
+    if (!strcmp(config->tokens[i].name, text))
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "token %s is there twice", text);
+  return put_text(last_token(config)->name, sizeof last_token(config)->name, text, problem);
+}
+
+static enum status set_secret(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  (void)setting;
+  struct http_token *token = last_token(config);
+  if (token->secret[0])
+    return bad(problem, "a token has one secret, here or in a file");
+  for (const char *c = text; *c; c++)
+    if (*c <= ' ' || *c > '~')
+      return bad(problem, "a secret is made of visible ASCII without blanks");
+  return put_text(token->secret, sizeof token->secret, text, problem);
+}
+
+/* The first line of the file. */
+static enum status set_secret_file(const struct config_setting *setting, struct config *config,
+                                   const char *text, struct problem *problem) {
+  char secret[sizeof last_token(config)->secret + 1] = "";
+  int fd = open(text, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  ssize_t n = fd < 0 ? -1 : read(fd, secret, sizeof secret - 1);
+  if (fd >= 0)
+    close(fd);
+  if (n < 0)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.200s cannot be read", text);
+  secret[strcspn(secret, "\r\n")] = '\0';
+  enum status status = set_secret(setting, config, secret, problem);
+  explicit_bzero(secret, sizeof secret);
+  return status;
+}
+
+static enum status set_role(const struct config_setting *setting, struct config *config,
+                            const char *text, struct problem *problem) {
+  (void)setting;
+  static const char *const words[] = {[CALLER_NONE] = "", [CALLER_READ] = "read", "write", "admin"};
+  for (int role = CALLER_READ; role <= CALLER_ADMIN; role++)
+    if (!strcmp(words[role], text))
+      last_token(config)->role = (enum caller_role)role;
+  return last_token(config)->role ? STATUS_OK : bad(problem, "must be read, write or admin");
+}
+
+static struct config_limit *last_limit(struct config *config) {
+  return &config->limits[config->limit_count - 1];
+}
+
+static enum status set_limit_device(const struct config_setting *setting, struct config *config,
+                                    const char *text, struct problem *problem) {
+  (void)setting;
+  for (uint32_t i = 0; i + 1 < config->limit_count; i++)
+    if (!strcmp(config->limits[i].device, text))
+      return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.40s is there twice", text);
+  return put_text(last_limit(config)->device, SPEC_ID, text, problem);
+}
+
+static enum status set_size(const char *text, bool *said, uint64_t *bytes,
+                            struct problem *problem) {
+  if (!units_parse(text, bytes))
+    return bad(problem, "is no size; write it like \"8GiB\" or \"512M\"");
+  *said = true;
+  return STATUS_OK;
+}
+
+static enum status set_limit_max(const struct config_setting *setting, struct config *config,
+                                 const char *text, struct problem *problem) {
+  (void)setting;
+  struct config_limit *limit = last_limit(config);
+  return set_size(text, &limit->has_max, &limit->max_bytes, problem);
+}
+
+static enum status set_limit_reserved(const struct config_setting *setting, struct config *config,
+                                      const char *text, struct problem *problem) {
+  (void)setting;
+  struct config_limit *limit = last_limit(config);
+  return set_size(text, &limit->has_reserved, &limit->reserved_bytes, problem);
+}
+
+enum status config_table_open_row(struct config *config, const char *list,
+                                  struct problem *problem) {
+  bool tokens = !strcmp(list, ROWS_TOKENS);
+  if (!config_table_has_rows(list))
+    return problem_set(problem, STATUS_UNKNOWN_FIELD, "it is no list of groups");
+  if (tokens ? config->token_count == HTTP_TOKENS : config->limit_count == VIEW_DEVICES)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d %s",
+                       tokens ? HTTP_TOKENS : VIEW_DEVICES, list);
+  if (tokens)
+    config->tokens[config->token_count++] = (struct http_token){.role = CALLER_NONE};
+  else
+    config->limits[config->limit_count++] = (struct config_limit){.has_max = false};
+  return STATUS_OK;
+}
+
+enum status config_table_close_row(struct config *config, const char *list,
+                                   struct problem *problem) {
+  if (!strcmp(list, ROWS_TOKENS)) {
+    const struct http_token *token = last_token(config);
+    return token->name[0] && token->secret[0] && token->role
+               ? STATUS_OK
+               : bad(problem, "a token has a name, a secret or secret_file, and a role");
+  }
+  const struct config_limit *limit = last_limit(config);
+  return limit->device[0] && (limit->has_max || limit->has_reserved)
+             ? STATUS_OK
+             : bad(problem, "a limit has a device, and max or reserved");
+}
+
+bool config_table_has_rows(const char *name) {
+  return !strcmp(name, ROWS_TOKENS) || !strcmp(name, ROWS_LIMITS);
+}
+
+/* ---- the table ---- */
+
+#define AT(name) .offset = offsetof(struct config, name)
+#define TEXT(name) .set = set_text, AT(name), .size = sizeof(((const struct config *)NULL)->name)
+#define LIST(fn, counter) .set = (fn), .count = offsetof(struct config, counter)
+
+static const struct config_setting rows[] = {
+    {"config", CONFIG_TEXT, CONFIG_FLAG | CONFIG_ENVIRONMENT, "FILE",
+     "the configuration file; else $XDG_CONFIG_HOME/memkeep/memkeep.conf, else "
+     "/etc/memkeep/memkeep.conf",
+     TEXT(file)},
+    {"listen", CONFIG_TEXT, CONFIG_EVERYWHERE, "HOST:PORT",
+     "where HTTP is served; port 0: any free one (127.0.0.1:7171)", .set = set_listen},
+    {"socket", CONFIG_TEXT, CONFIG_EVERYWHERE, "PATH", "the Unix socket (RUNTIME/memkeep.sock)",
+     TEXT(socket)},
+    {"socket.path", CONFIG_TEXT, CONFIG_FILE, "PATH", "the same", TEXT(socket)},
+    {"socket.mode", CONFIG_TEXT, CONFIG_EVERYWHERE, "MODE", "who may connect to it (0600)",
+     .set = set_mode, AT(socket_mode)},
+    {"socket.group", CONFIG_TEXT, CONFIG_EVERYWHERE, "GROUP", "whom it belongs to beside the user",
+     .set = set_group, AT(socket_group)},
+    {"state_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR", "where history is kept", TEXT(state_dir)},
+    {"runtime_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR",
+     "lock, socket and memkeepd.json ($XDG_RUNTIME_DIR/memkeep, /run/memkeep for root)",
+     TEXT(runtime_dir)},
+    {"device", CONFIG_LIST, CONFIG_EVERYWHERE, "ID=SIZE[,KEY=VALUE...]",
+     "a device, as in host:0=2GiB or fake:0=8GiB,rate=20GiB/s; repeatable (host:0, half of the "
+     "RAM)",
+     LIST(add_device, device_count)},
+    {"no_gpu", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL, "look for no cards", .set = set_switch,
+     AT(no_gpu)},
+    {"worker", CONFIG_LIST, CONFIG_EVERYWHERE, "NAME=COMMAND",
+     "one more worker process; no shell; repeatable", LIST(add_worker, worker_count)},
+    {"no_worker", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL,
+     "start no worker of our own: nothing can be copied", .set = set_switch, AT(no_worker)},
+    {"log_level", CONFIG_TEXT, CONFIG_EVERYWHERE, "LEVEL", "error, warning, info or debug (info)",
+     .set = set_level, AT(log_level)},
+    {"host", CONFIG_LIST, CONFIG_EVERYWHERE, "NAME",
+     "a name that the Host header may have beside the loopback's; repeatable",
+     LIST(add_host, host_count)},
+    {"tls.certificate", CONFIG_TEXT, CONFIG_EVERYWHERE, "FILE", "PEM; HTTP becomes HTTPS",
+     TEXT(certificate)},
+    {"tls.key", CONFIG_TEXT, CONFIG_EVERYWHERE, "FILE", "its private key, PEM", TEXT(key)},
+    {"thresholds.moderate", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT",
+     "use at which pressure is moderate (75)", .set = set_percent, AT(thresholds.moderate)},
+    {"thresholds.high", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT", "... high (90)",
+     .set = set_percent, AT(thresholds.high)},
+    {"thresholds.critical", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT", "... critical (95)",
+     .set = set_percent, AT(thresholds.critical)},
+    {"model_dir", CONFIG_LIST, CONFIG_EVERYWHERE, "DIR",
+     "below which models may be loaded by path; repeatable", LIST(add_model_dir, model_dir_count)},
+    {"cache_ttl", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
+     "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
+    {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",
+     .set = set_token_name},
+    {"tokens.secret", CONFIG_TEXT, CONFIG_FILE, NULL, "what the Bearer header says",
+     .set = set_secret},
+    {"tokens.secret_file", CONFIG_TEXT, CONFIG_FILE, NULL, "a file with it in its first line",
+     .set = set_secret_file},
+    {"tokens.role", CONFIG_TEXT, CONFIG_FILE, NULL, "read, write or admin", .set = set_role},
+    {"limits.device", CONFIG_TEXT, CONFIG_FILE, NULL, "limits = ( { … } ); whose they are",
+     .set = set_limit_device},
+    {"limits.max", CONFIG_NUMBER, CONFIG_FILE, NULL, "how much of it may be committed",
+     .set = set_limit_max},
+    {"limits.reserved", CONFIG_NUMBER, CONFIG_FILE, NULL, "how much of that is never given out",
+     .set = set_limit_reserved},
+    {"check_config", CONFIG_SWITCH, CONFIG_FLAG, NULL, "say whether all of this is right, and end",
+     .set = set_switch, AT(check)},
+    {"help", CONFIG_SWITCH, CONFIG_FLAG, NULL, "this", .set = set_switch, AT(help)},
+    {"version", CONFIG_SWITCH, CONFIG_FLAG, NULL, "which one this is", .set = set_switch,
+     AT(version)},
+};
+#define ROWS (sizeof rows / sizeof *rows)
+_Static_assert(ROWS <= CONFIG_TABLE_MAX, "CONFIG_TABLE_MAX is too small");
+
+const struct config_setting *config_table_rows(size_t *count) {
+  *count = ROWS;
+  return rows;
+}
+
+const struct config_setting *config_table_find(const char *name) {
+  for (size_t i = 0; i < ROWS; i++)
+    if (!strcmp(rows[i].name, name))
+      return &rows[i];
+  return NULL;
+}
+
+bool config_table_is_group(const char *name) {
+  size_t n = strlen(name);
+  for (size_t i = 0; i < ROWS; i++)
+    if (!strncmp(rows[i].name, name, n) && rows[i].name[n] == '.')
+      return true;
+  return false;
+}
