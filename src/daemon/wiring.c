@@ -1,0 +1,318 @@
+/*
+ * wiring: built from below, ended from above. The end goes step by step on the loop, each step
+ * starting the next: no more requests, no more jobs, no more workers.
+ */
+#include "daemon/wiring.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/lock.h"
+#include "base/units.h"
+#include "daemon/main.h"
+#include "daemon/notify.h"
+#include "daemon/reload.h"
+#include "device/probe.h"
+#include "http/http.h"
+#include "ops/ops.h"
+#include "service/report.h"
+#include "service/service.h"
+#include "socket/socket.h"
+
+#define WORKER "memkeep-worker"
+#define WIRING_GRACE_MS 1000   /* of a worker, from the end of its stdin to SIGKILL */
+#define WIRING_LIMIT_US 900000 /* and 4 s: a stop takes at most 5 s (contract 7) */
+#define WIRING_LIMIT_S 4
+
+struct wiring {
+  struct task shutdown; /* first: a request's, posted to the loop */
+  struct wiring_params params;
+  struct spec devices[VIEW_DEVICES];
+  unsigned device_count;
+  char worker[CONFIG_PATH];
+  struct loop *loop;
+  struct service *service;
+  struct workers *workers;
+  struct ops *ops;
+  struct http *http;
+  struct socket *socket;
+  bool running, stopping;
+  uint64_t held_bytes;
+  uint32_t held_allocations;
+};
+
+/* ---- the end ---- */
+
+/* What a stop gives back, while it can still be asked. */
+static void count_held(struct wiring *wiring) {
+  struct view_host *host = calloc(1, sizeof *host);
+  if (!host)
+    return;
+  report_host(wiring->service, host);
+  wiring->held_allocations = host->figures.active_allocations;
+  wiring->held_bytes = host->figures.allocated_bytes;
+  free(host);
+}
+
+static void all_stopped(void *arg) {
+  struct wiring *wiring = arg;
+  loop_stop(wiring->loop);
+}
+
+static void service_stopped(void *arg) {
+  struct wiring *wiring = arg;
+  workers_stop(wiring->workers, WIRING_GRACE_MS, all_stopped, wiring);
+}
+
+static void doors_stopped(void *arg) {
+  struct wiring *wiring = arg;
+  service_stop(wiring->service, service_stopped, wiring);
+}
+
+/* Something hangs, most likely a driver. The kernel takes the memory back all the same. */
+static void give_up(int signal_number) {
+  (void)signal_number;
+  static const char text[] = "memkeepd: could not end in time, giving up\n";
+  ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+  (void)ignored;
+  _exit(1);
+}
+
+static void set_limit(void) {
+  struct itimerval limit = {.it_value = {WIRING_LIMIT_S, WIRING_LIMIT_US}};
+  signal(SIGALRM, give_up);
+  setitimer(ITIMER_REAL, &limit, NULL);
+}
+
+static void stop(struct wiring *wiring, const char *why) {
+  if (wiring->stopping)
+    return;
+  wiring->stopping = true;
+  log_info("daemon", "%s: stopping", why);
+  set_limit();
+  notify_send("STOPPING=1");
+  runtime_withdraw(wiring->params.runtime);
+  count_held(wiring);
+  http_stop(wiring->http);
+  socket_stop(wiring->socket, doors_stopped, wiring);
+}
+
+static void on_signal(void *arg, int signal_number) { stop(arg, strsignal(signal_number)); }
+
+static void on_shutdown_task(struct task *task) {
+  stop((struct wiring *)task, "shut down by request");
+}
+
+/* Any thread. */
+static void on_shutdown(void *arg) {
+  struct wiring *wiring = arg;
+  loop_post(wiring->loop, &wiring->shutdown);
+}
+
+static void on_reload(void *arg, int signal_number) {
+  (void)signal_number;
+  struct wiring *wiring = arg;
+  if (wiring->stopping)
+    return;
+  struct config *config = wiring->params.reload(wiring->params.arg);
+  if (!config)
+    return;
+  notify_send("RELOADING=1");
+  reload_apply(config, wiring->service, wiring->http);
+  notify_send("READY=1");
+  config_free(config);
+}
+
+/* ---- parts ---- */
+
+static bool is_named(const struct wiring *wiring, const char *id) {
+  for (unsigned i = 0; i < wiring->device_count; i++)
+    if (!strcmp(wiring->devices[i].id, id))
+      return true;
+  return false;
+}
+
+/* Those that were named and the cards that were found; without a name also the host. */
+static void choose_devices(struct wiring *wiring) {
+  const struct config *config = wiring->params.config;
+  struct spec found[VIEW_DEVICES];
+  unsigned count = probe_defaults(!config->no_gpu, found, VIEW_DEVICES);
+  memcpy(wiring->devices, config->devices, sizeof wiring->devices);
+  wiring->device_count = config->device_count;
+  for (unsigned i = 0; i < count && wiring->device_count < VIEW_DEVICES; i++) {
+    bool wanted = !config->device_count || strcmp(found[i].backend, "host") != 0;
+    if (wanted && !is_named(wiring, found[i].id))
+      wiring->devices[wiring->device_count++] = found[i];
+  }
+}
+
+/* Beside us, else in libexec. If it is in neither, it is missed beside us. */
+static void find_worker(struct wiring *wiring) {
+  char self[CONFIG_PATH / 2], elsewhere[CONFIG_PATH];
+  ssize_t n = readlink("/proc/self/exe", self, sizeof self);
+  while (n > 0 && self[n - 1] != '/')
+    n--;
+  int folder = n > 0 ? (int)n : 0;
+  snprintf(wiring->worker, sizeof wiring->worker, "%.*s" WORKER, folder, self);
+  snprintf(elsewhere, sizeof elsewhere, "%.*s../libexec/memkeep/" WORKER, folder, self);
+  if (access(wiring->worker, X_OK) && !access(elsewhere, X_OK))
+    memcpy(wiring->worker, elsewhere, sizeof elsewhere);
+}
+
+static enum status make_service(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
+  struct service_params service = {.devices = wiring->devices,
+                                   .device_count = wiring->device_count,
+                                   .loop = wiring->loop,
+                                   .thresholds = config->thresholds,
+                                   .cache_ttl_ns = config->cache_ttl_ns};
+  enum status status = service_create(&service, &wiring->service, problem);
+  if (status)
+    return status;
+  service_on_shutdown(wiring->service, on_shutdown, wiring);
+  struct workers_params workers = {.loop = wiring->loop,
+                                   .events = service_events(wiring->service),
+                                   .own = config->no_worker ? NULL : wiring->worker,
+                                   .socket = config->socket,
+                                   .commands = config->workers,
+                                   .command_count = config->worker_count,
+                                   .devices = wiring->devices,
+                                   .device_count = wiring->device_count,
+                                   .thresholds = config->thresholds};
+  status = workers_create(&workers, &wiring->workers, problem);
+  if (!status)
+    service_set_mover(wiring->service, workers_table(), wiring->workers);
+  return status;
+}
+
+static enum status make_doors(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
+  const char *hosts[CONFIG_HOSTS];
+  for (uint32_t i = 0; i < config->host_count; i++)
+    hosts[i] = config->hosts[i];
+  if (ops_create(wiring->service, &wiring->ops))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  struct http_params http = {.ops = wiring->ops,
+                             .address = config->address,
+                             .port = config->port,
+                             .tokens = config->tokens,
+                             .token_count = config->token_count,
+                             .hosts = hosts,
+                             .host_count = config->host_count,
+                             .certificate = config->certificate,
+                             .key = config->key};
+  enum status status = http_create(&http, &wiring->http, problem);
+  if (status)
+    return status;
+  struct socket_params socket = {.loop = wiring->loop,
+                                 .ops = wiring->ops,
+                                 .path = config->socket,
+                                 .mode = config->socket_mode,
+                                 .group = config->socket_group};
+  return socket_create(&socket, &wiring->socket, problem);
+}
+
+static enum status start(struct wiring *wiring, struct problem *problem) {
+  enum status status = service_start(wiring->service);
+  if (status)
+    return problem_set(problem, status, "the service cannot be started");
+  wiring->running = true;
+  status = reload_limits(wiring->params.config, wiring->service, problem);
+  if (status)
+    return status;
+  workers_start(wiring->workers);
+  status = http_start(wiring->http);
+  if (!status)
+    status = socket_start(wiring->socket);
+  return status
+             ? problem_set(problem, status, "the doors cannot be opened: %s", status_text(status))
+             : STATUS_OK;
+}
+
+static enum status announce(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
+  unsigned port = http_port(wiring->http);
+  bool six = strchr(config->address, ':');
+  char url[128];
+  snprintf(url, sizeof url, "http%s://%s%s%s:%u", config->certificate[0] ? "s" : "", six ? "[" : "",
+           config->address, six ? "]" : "", port);
+  struct runtime_facts facts = {.address = config->address,
+                                .socket = config->socket,
+                                .version = MAIN_VERSION,
+                                .port = (uint16_t)port};
+  enum status status = runtime_announce(wiring->params.runtime, &facts, problem);
+  if (status)
+    return status;
+  notify_send("READY=1");
+  log_info("daemon", "memkeepd " MAIN_VERSION " is ready on %s and %s", url, config->socket);
+  log_info("daemon", "try: memkeep status, or: curl %s/api/memory/status", url);
+  return STATUS_OK;
+}
+
+static enum status make(struct wiring *wiring, struct problem *problem) {
+  if (loop_create(&wiring->loop) || loop_signal(wiring->loop, SIGTERM, on_signal, wiring) ||
+      loop_signal(wiring->loop, SIGINT, on_signal, wiring) ||
+      loop_signal(wiring->loop, SIGHUP, on_reload, wiring))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the event loop cannot be made");
+  choose_devices(wiring);
+  find_worker(wiring);
+  enum status status = make_service(wiring, problem);
+  if (!status)
+    status = make_doors(wiring, problem);
+  if (!status)
+    status = start(wiring, problem);
+  return status ? status : announce(wiring, problem);
+}
+
+/* A start that failed half way is ended as any other, but for the words. */
+static void undo(struct wiring *wiring) {
+  if (!wiring->running)
+    return;
+  wiring->stopping = true;
+  set_limit();
+  http_stop(wiring->http);
+  doors_stopped(wiring);
+  loop_run(wiring->loop);
+}
+
+enum status wiring_create(const struct wiring_params *params, struct wiring **out,
+                          struct problem *problem) {
+  struct wiring *wiring = calloc(1, sizeof *wiring);
+  if (!wiring)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  wiring->params = *params;
+  wiring->shutdown.run = on_shutdown_task;
+  enum status status = make(wiring, problem);
+  if (status) {
+    undo(wiring);
+    wiring_free(wiring);
+    return status;
+  }
+  *out = wiring;
+  return STATUS_OK;
+}
+
+void wiring_run(struct wiring *wiring) {
+  loop_run(wiring->loop);
+  char bytes[32];
+  units_format(wiring->held_bytes, bytes, sizeof bytes);
+  log_info("daemon",
+           "stopped: %u allocations, %s given back; nothing stays, for there is no vault yet",
+           wiring->held_allocations, bytes);
+}
+
+void wiring_free(struct wiring *wiring) {
+  if (!wiring)
+    return;
+  socket_free(wiring->socket);
+  http_free(wiring->http);
+  ops_free(wiring->ops);
+  workers_free(wiring->workers);
+  service_free(wiring->service);
+  loop_free(wiring->loop);
+  free(wiring);
+}
