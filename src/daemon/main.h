@@ -4,6 +4,8 @@
 #ifndef DAEMON_MAIN_H
 #define DAEMON_MAIN_H
 
-#define MAIN_VERSION "0.1.0"
+#include "base/version.h"
+
+#define MAIN_VERSION VERSION_TEXT
 
 #endif
