@@ -5,7 +5,7 @@ DESTDIR ?=
 SOURCES = $(sort $(shell find src tests bench tools include fuzz -name '*.[ch]' 2>/dev/null))
 
 .DEFAULT_GOAL := build
-.PHONY: run test build check bench debug asan tsan install format clean help setup
+.PHONY: run test build check bench debug asan tsan fuzz install format clean help setup
 
 run: setup            ## install what is missing, build, start the daemon; Ctrl-C ends it
 	@$(MAKE) --no-print-directory build
@@ -29,6 +29,12 @@ asan tsan debug: %: build-%/build.ninja  ## build and run the suite under a sani
 	cmake --build --preset $@
 	ctest --preset $@
 
+fuzz: setup           ## build the fuzz targets with clang, run each for some seconds
+	cmake -S . -B build-fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DMEMKEEP_FUZZ=ON \
+	  -DMEMKEEP_SANITIZE=fuzzer-no-link,address,undefined
+	cmake --build build-fuzz --target fuzz
+	ctest --test-dir build-fuzz -L fuzz --output-on-failure
+
 install: build        ## PREFIX= and DESTDIR= as usual
 	DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
 
@@ -36,7 +42,7 @@ format:               ## rewrite the C sources in the house style
 	clang-format-14 -i $(SOURCES)
 
 clean:                ## remove every build folder
-	rm -rf build build-debug build-asan build-tsan
+	rm -rf build build-debug build-asan build-tsan build-fuzz
 
 help:                 ## this list
 	@sed -n 's/^\([a-z ]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
