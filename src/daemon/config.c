@@ -197,6 +197,14 @@ static enum status read_default_file(struct load *load) {
 
 /* ---- the environment ---- */
 
+static char *trim(char *word) {
+  word += strspn(word, " \t\n");
+  size_t n = strlen(word);
+  while (n && strchr(" \t\n", word[n - 1]))
+    word[--n] = '\0';
+  return word;
+}
+
 static enum status take_variable(struct load *load, const struct config_setting *setting,
                                  const char *name, const char *text) {
   if (setting->kind != CONFIG_LIST)
@@ -204,7 +212,7 @@ static enum status take_variable(struct load *load, const struct config_setting 
   char *copy = strdup(text), *rest = copy;
   enum status status = copy ? STATUS_OK : STATUS_INTERNAL_ERROR;
   for (char *word; !status && (word = strsep(&rest, ";"));) {
-    word += strspn(word, " \t\n");
+    word = trim(word);
     if (word[0])
       status = apply(load, setting, word, name);
   }

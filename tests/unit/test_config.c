@@ -118,10 +118,12 @@ static void a_flag_beats_the_environment_which_beats_the_file(void **state) {
   setenv("MEMKEEP_LISTEN", "127.0.0.1:2", 1);
   setenv("MEMKEEP_DEVICE", " fake:0=1GiB; fake:1=1GiB ;fake:2=1GiB;", 1);
   struct config *config = load(text, NULL);
+  assert_non_null(config);
   assert_int_equal(config->port, 2);
   assert_int_equal(config->device_count, 3);
   config_free(config);
   config = load(text, FLAGS("--listen=[::1]:3", "--device", "host:5=1GiB", "--no-gpu=false"));
+  assert_non_null(config);
   assert_string_equal(config->address, "::1");
   assert_int_equal(config->port, 3);
   assert_int_equal(config->device_count, 1);
