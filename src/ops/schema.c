@@ -1,7 +1,8 @@
 /*
  * schema: one line per shape, members as "name:type" with blanks between. A type is one of the
  * words below, or the name of another shape; "[…]" makes an array of it, "?" at the end lets it be
- * null.
+ * null. A member is always there unless its name ends in "?". A shape that is a list of words says
+ * "=one|other", one that adds members to another "+Other name:type".
  */
 #include "ops/schema.h"
 
@@ -11,6 +12,25 @@
 static const struct shape {
   const char *name, *members;
 } shapes[] = {
+    {"DeviceType", "=cpu|gpu"},
+    {"Backend", "=host|cuda|vulkan|d3d12|fake"},
+    {"MemoryType", "=RAM|VRAM|UNIFIED"},
+    {"DeviceHealth", "=healthy|warning|critical|error"},
+    {"PressureLevel", "=low|moderate|high|critical"},
+    {"Purpose",
+     "=model_weights|kv_cache|activations|tensors|buffers|staging|cache|temporary|system"},
+    {"Priority", "=low|normal|high|critical"},
+    {"Share", "=none|read|write"},
+    {"OwnerKind", "=api|process|worker|model"},
+    {"AllocationStatus", "=active|busy|moving|orphaned|lost"},
+    {"SegmentType", "=dedicated|slab"},
+    {"TransferMode", "=copy|move"},
+    {"TransferPath", "=same-device|peer|pinned|staged"},
+    {"JobStatus", "=pending|in_progress|completed|failed|cancelled"},
+    {"WorkerState", "=starting|ready|busy|failed|stopped"},
+    {"Transport", "=stdio|socket"},
+    {"TrendDirection", "=rising|falling|steady"},
+    {"PartStatus", "=ok|degraded"},
     {"HostStatus",
      "totalBytes:bytes usedBytes:bytes? availableBytes:bytes allocatedBytes:bytes "
      "committedBytes:bytes cachedBytes:bytes externalBytes:bytes? utilizationPercent:percent? "
@@ -18,15 +38,15 @@ static const struct shape {
      "models:ModelCounts workers:WorkerCounts coordination:Coordination devices:[DeviceStatus] "
      "lastUpdated:time cacheAgeMs:count"},
     {"DeviceStatus",
-     "deviceId:text name:text type:text backend:text memoryType:text uuid:text? pciAddress:text? "
-     "driver:text? health:text totalBytes:bytes usedBytes:bytes? availableBytes:bytes "
-     "allocatedBytes:bytes committedBytes:bytes cachedBytes:bytes externalBytes:bytes? "
-     "reservedBytes:bytes residentBytes:bytes? overheadBytes:bytes? lingeringBytes:bytes "
-     "utilizationPercent:percent? fragmentationPercent:percent largestFreeBytes:bytes "
-     "activeAllocations:count segments:count pressure:LevelSince limits:DeviceLimits "
-     "processes:[Process] lastUpdated:time"},
-    {"Level", "level:text percent:percent"},
-    {"LevelSince", "level:text percent:percent since:time"},
+     "deviceId:text name:text type:DeviceType backend:Backend memoryType:MemoryType uuid:text? "
+     "pciAddress:text? driver:text? health:DeviceHealth totalBytes:bytes usedBytes:bytes? "
+     "availableBytes:bytes allocatedBytes:bytes committedBytes:bytes cachedBytes:bytes "
+     "externalBytes:bytes? reservedBytes:bytes residentBytes:bytes? overheadBytes:bytes? "
+     "lingeringBytes:bytes utilizationPercent:percent? fragmentationPercent:percent "
+     "largestFreeBytes:bytes activeAllocations:count segments:count pressure:LevelSince "
+     "limits:DeviceLimits processes:[Process] lastUpdated:time"},
+    {"Level", "level:PressureLevel percent:percent"},
+    {"LevelSince", "level:PressureLevel percent:percent since:time"},
     {"ModelCounts", "loaded:count deviceBytes:bytes ramBytes:bytes"},
     {"WorkerCounts", "total:count healthy:count"},
     {"Coordination", "isSynchronized:flag lastSync:time? conflictCount:count"},
@@ -41,28 +61,25 @@ static const struct shape {
      "byOwner:[OwnerShare] trend:Trend samples:[Sample]"},
     {"SizeBin", "upToBytes:bytes? count:count bytes:bytes"},
     {"LifetimeBin", "upToSeconds:number? count:count"},
-    {"PurposeShare", "purpose:text bytes:bytes count:count"},
+    {"PurposeShare", "purpose:Purpose bytes:bytes count:count"},
     {"OwnerShare", "owner:text bytes:bytes count:count"},
-    {"Trend", "direction:text bytesPerSecond:number? timeToFullSeconds:number?"},
+    {"Trend", "direction:TrendDirection bytesPerSecond:number? timeToFullSeconds:number?"},
     {"Sample", "time:time usedBytes:bytes? allocatedBytes:bytes"},
-    {"Owner", "kind:text id:text pid:count? name:text?"},
+    {"Owner", "kind:OwnerKind id:text pid:count? name:text?"},
     {"Allocation",
      "allocationId:text deviceId:text sizeBytes:bytes alignmentBytes:bytes segmentId:text "
-     "offsetBytes:bytes type:text purpose:text label:text? owner:Owner modelId:text? priority:text "
-     "domain:text share:text persistent:flag pinned:flag status:text attachments:count "
-     "createdAt:time lastAccessedAt:time? accessCount:count expiresAt:time?"},
+     "offsetBytes:bytes type:SegmentType purpose:Purpose label:text? owner:Owner modelId:text? "
+     "priority:Priority domain:text share:Share persistent:flag pinned:flag "
+     "status:AllocationStatus attachments:count createdAt:time lastAccessedAt:time? "
+     "accessCount:count expiresAt:time?"},
     {"AllocationPage",
      "allocations:[Allocation] totalAllocations:count? totalBytes:bytes? nextCursor:text?"},
     {"AllocationWithHistory", "allocation:LookedAllocation"},
-    {"LookedAllocation",
-     "allocationId:text deviceId:text sizeBytes:bytes alignmentBytes:bytes segmentId:text "
-     "offsetBytes:bytes type:text purpose:text label:text? owner:Owner modelId:text? priority:text "
-     "domain:text share:text persistent:flag pinned:flag status:text attachments:count "
-     "createdAt:time lastAccessedAt:time? accessCount:count expiresAt:time? "
-     "history:[HistoryEntry]"},
+    {"LookedAllocation", "+Allocation history:[HistoryEntry] historyTruncated?:flag"},
     {"HistoryEntry", "time:time event:text detail:text?"},
     {"Allocated", "allocation:Allocation availableBytes:bytes utilizationPercent:percent? "
                   "allocationTimeMs:number placement:Placement"},
+    {"AllocationTrial", "wouldFit:flag placement:Placement wouldEvict:[any]"},
     {"Placement", "deviceId:text? reason:text? candidates:[Candidate]"},
     {"Candidate", "deviceId:text score:number? rejected:text?"},
     {"Freed", "allocationId:text freedBytes:bytes deallocationTimeMs:number availableBytes:bytes"},
@@ -83,45 +100,52 @@ static const struct shape {
      "fragmentationReduced:number largestFreeBytesBefore:bytes largestFreeBytesAfter:bytes"},
     {"Transfer",
      "transferId:text sourceDeviceId:text targetDeviceId:text allocationId:text? "
-     "targetAllocationId:text? mode:text path:text? status:text progressPercent:percent "
-     "sizeBytes:bytes transferredBytes:bytes bytesPerSecond:bytes? estimatedCompletion:time? "
-     "verified:flag? checksum:text? createdAt:time startedAt:time? completedAt:time? "
-     "errorCode:text? errorMessage:text?"},
+     "targetAllocationId:text? mode:TransferMode path:TransferPath? status:JobStatus "
+     "progressPercent:percent sizeBytes:bytes transferredBytes:bytes bytesPerSecond:bytes? "
+     "estimatedCompletion:time? verified:flag? checksum:text? createdAt:time startedAt:time? "
+     "completedAt:time? errorCode:text? errorMessage:text?"},
+    {"StartedTransfer", "+Transfer jobId:text"},
+    {"TransferTrial", "impact:TransferImpact"},
+    {"TransferImpact",
+     "wouldFit:flag wouldEvict:[any] expectedSeconds:number? targetAvailableBytesAfter:bytes "
+     "targetPressureAfter:PressureLevel sourcePressureAfter:PressureLevel attachments:count "
+     "models:[any]"},
     {"TransferPage", "transfers:[Transfer] nextCursor:text?"},
     {"BytesDone", "jobId:text bytes:bytes checksum:text? timeMs:number"},
     {"Devices", "devices:[Device] links:[Link]"},
     {"Device",
-     "deviceId:text name:text type:text backend:text memoryType:text uuid:text? pciAddress:text? "
-     "driver:text? health:text totalBytes:bytes capabilities:Capabilities limits:DeviceLimits"},
+     "deviceId:text name:text type:DeviceType backend:Backend memoryType:MemoryType uuid:text? "
+     "pciAddress:text? driver:text? health:DeviceHealth totalBytes:bytes "
+     "capabilities:Capabilities limits:DeviceLimits"},
     {"Capabilities", "handleType:text mappable:flag freshIsZero:flag granularityBytes:bytes"},
     {"Link", "from:text to:text kind:text gigabytesPerSecond:number?"},
     {"Limits", "deviceId:text maxBytes:bytes reservedBytes:bytes quotas:[Quota]"},
     {"Quota", "domain:text maxBytes:bytes? maxAllocations:count?"},
-    {"Pressure",
-     "level:text percent:percent availableBytes:bytes totalBytes:bytes thresholds:Thresholds "
-     "reclaimableBytes:bytes recommendedActions:[text] timeToCriticalSeconds:number? psi:Psi?"},
+    {"Pressure", "level:PressureLevel percent:percent availableBytes:bytes totalBytes:bytes "
+                 "thresholds:Thresholds reclaimableBytes:bytes recommendedActions:[text] "
+                 "timeToCriticalSeconds:number? psi:Psi?"},
     {"Thresholds", "moderate:percent high:percent critical:percent"},
     {"Psi", "some10:percent full10:percent"},
     {"Segments", "segments:[Segment] fragmentation:FragmentationReport nextCursor:text?"},
-    {"Segment",
-     "segmentId:text sizeBytes:bytes type:text domain:text exported:flag allocatedBytes:bytes "
-     "freeRanges:count largestFreeBytes:bytes blocks:[Block]"},
-    {"Block", "allocationId:text offsetBytes:bytes sizeBytes:bytes purpose:text status:text"},
+    {"Segment", "segmentId:text sizeBytes:bytes type:SegmentType domain:text exported:flag "
+                "allocatedBytes:bytes freeRanges:count largestFreeBytes:bytes blocks:[Block]"},
+    {"Block",
+     "allocationId:text offsetBytes:bytes sizeBytes:bytes purpose:Purpose status:AllocationStatus"},
     {"FragmentationReport",
      "holes:count averageHoleBytes:bytes largestFreeBytes:bytes releasableBytes:bytes "
      "bySizeClass:[SizeClass]"},
     {"SizeClass", "upToBytes:bytes segments:count bytes:bytes freeBytes:bytes"},
-    {"Job",
-     "jobId:text kind:text status:text progressPercent:percent createdAt:time startedAt:time? "
-     "completedAt:time? result:any? errorCode:text? errorMessage:text?"},
+    {"Job", "jobId:text kind:text status:JobStatus progressPercent:percent createdAt:time "
+            "startedAt:time? completedAt:time? result:any? errorCode:text? errorMessage:text?"},
     {"Workers", "workers:[Worker]"},
     {"Worker",
-     "workerId:text pid:count? state:text command:text capabilities:[text] models:[text] "
-     "restarts:count lastContact:time? memoryBytes:bytes? reclaimableBytes:bytes? transport:text"},
-    {"Health", "status:text"},
+     "workerId:text pid:count? state:WorkerState command:text capabilities:[text] models:[text] "
+     "restarts:count lastContact:time? memoryBytes:bytes? reclaimableBytes:bytes? "
+     "transport:Transport"},
+    {"Health", "status:PartStatus"},
     {"DetailedHealth",
-     "status:text parts:[HealthPart] durable:flag version:text uptimeSeconds:count"},
-    {"HealthPart", "name:text status:text reason:text?"},
+     "status:PartStatus parts:[HealthPart] durable:flag version:text uptimeSeconds:count"},
+    {"HealthPart", "name:text status:PartStatus reason:text?"},
     {"Error", "code:text message:text statusCode:count path:text details:any"},
     {"Failure",
      "success:flag data:any? message:text? error:Error timestamp:time correlationId:text"},
@@ -184,21 +208,75 @@ static void write_type(struct writer *w, const char *word, size_t n) {
   }
 }
 
-static void write_shape(struct writer *w, const struct shape *shape) {
-  char name[48];
-  writer_key(w, shape->name);
-  writer_object(w, NULL);
-  writer_text(w, "type", "object");
-  writer_object(w, "properties");
-  for (const char *at = shape->members; *at;) {
-    size_t n = strcspn(at, ":"), size = strcspn(at + n, " ");
-    snprintf(name, sizeof name, "%.*s", (int)n, at);
-    writer_key(w, name);
-    write_type(w, at + n + 1, size - 1);
-    at += n + size;
-    at += *at == ' ';
+static void write_words(struct writer *w, const char *words) {
+  writer_text(w, "type", "string");
+  writer_array(w, "enum");
+  while (*words) {
+    size_t n = strcspn(words, "|");
+    writer_text_n(w, NULL, words, n);
+    words += n + (words[n] == '|');
   }
   writer_end(w);
+}
+
+/* The member that begins here: its name, and where its type is. Returns where the next begins. */
+struct member {
+  char name[48];
+  const char *type;
+  size_t type_size;
+  bool optional;
+};
+static const char *read_member(const char *at, struct member *out) {
+  size_t n = strcspn(at, ":");
+  out->optional = at[n - 1] == '?';
+  out->type = at + n + 1;
+  out->type_size = strcspn(out->type, " ");
+  snprintf(out->name, sizeof out->name, "%.*s", (int)(n - out->optional), at);
+  at = out->type + out->type_size;
+  return at + (*at == ' ');
+}
+
+static void write_members(struct writer *w, const char *members) {
+  struct member member;
+  writer_text(w, "type", "object");
+  writer_object(w, "properties");
+  for (const char *at = members; *at;) {
+    at = read_member(at, &member);
+    writer_key(w, member.name);
+    write_type(w, member.type, member.type_size);
+  }
+  writer_end(w);
+  writer_array(w, "required");
+  for (const char *at = members; *at;) {
+    at = read_member(at, &member);
+    if (!member.optional)
+      writer_text(w, NULL, member.name);
+  }
+  writer_end(w);
+}
+
+/* Another shape and these members besides. */
+static void write_sum(struct writer *w, const char *members) {
+  char base[48];
+  size_t n = strcspn(members, " ");
+  snprintf(base, sizeof base, "%.*s", (int)n, members);
+  writer_array(w, "allOf");
+  schema_write_ref(w, NULL, base);
+  writer_object(w, NULL);
+  write_members(w, members + n + 1);
+  writer_end(w);
+  writer_end(w);
+}
+
+static void write_shape(struct writer *w, const struct shape *shape) {
+  writer_key(w, shape->name);
+  writer_object(w, NULL);
+  if (*shape->members == '=')
+    write_words(w, shape->members + 1);
+  else if (*shape->members == '+')
+    write_sum(w, shape->members + 1);
+  else
+    write_members(w, shape->members);
   writer_end(w);
 }
 
