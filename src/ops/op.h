@@ -10,6 +10,7 @@
 #include "ops/ops.h"
 
 struct events_record;
+struct view_device;
 
 /* Fields whose form is the same wherever they stand. `params_type` is the params', `member` its
  * member. */
@@ -20,8 +21,8 @@ struct events_record;
   }
 #define OP_BOOL(params_type, member, field, text, sentence)                                        \
   {                                                                                                \
-    .name = field, .type = READER_BOOL, .offset = offsetof(params_type, member),                   \
-    .otherwise = text, .doc = sentence                                                             \
+    .name = (field), .type = READER_BOOL, .offset = offsetof(params_type, member),                 \
+    .otherwise = (text), .doc = (sentence)                                                         \
   }
 #define OP_MEMORY(params_type, member)                                                             \
   {                                                                                                \
@@ -41,6 +42,17 @@ struct events_record;
 /* any RAM VRAM CPU GPU; op_memory turns an index of it into an enum placement_memory. */
 extern const char *const op_allocate_memories[];
 static inline int op_memory(int word) { return word > 2 ? word - 2 : word; }
+
+/* A cursor that is an id: OP_START, its default, begins at the start; one that names nothing is
+ * refused, or a client would read the first page for ever. */
+#define OP_START UINT64_MAX
+static inline enum status op_cursor(uint64_t *cursor, struct problem *problem) {
+  if (!*cursor)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "cursor",
+                         "cursor is none that an answer had as its nextCursor");
+  *cursor = *cursor == OP_START ? 0 : *cursor;
+  return STATUS_OK;
+}
 
 extern const struct ops_row op_status_host, op_status_device;
 extern const struct ops_row op_usage_host, op_usage_device;
@@ -67,7 +79,12 @@ void op_clear_write(struct writer *w, const struct job_view *view);
 void op_defragment_write(struct writer *w, const struct job_view *view);
 void op_copy_write(struct writer *w, const struct job_view *view);
 void op_transfer_write(struct writer *w, const struct job_view *view);
+/* `key` NULL: an array's element. With a key the object is left open, for more members. */
 void op_allocate_write(struct writer *w, const struct view_alloc *allocation, const char *key);
+/* What a device is and how it is: deviceId … health. */
+void op_devices_write(struct writer *w, const struct view_device *device);
+/* Hundredths. */
+uint32_t op_jobs_percent(const struct job_view *view);
 
 /* Answers with a job that is not finished: 202. */
 enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view *view);

@@ -131,44 +131,65 @@ static void write_body(struct writer *w, const struct ops_row *row) {
 
 /* ---- answers ---- */
 
-static void write_envelope(struct writer *w, const char *schema) {
-  static const char rest[] =
-      "\"message\":{\"type\":[\"string\",\"null\"]},\"error\":{\"type\":\"null\"},"
-      "\"timestamp\":{\"type\":\"string\",\"format\":\"date-time\"},"
-      "\"correlationId\":{\"type\":\"string\"}";
-  char text[512];
-  int n = snprintf(text, sizeof text,
-                   "{\"type\":\"object\",\"properties\":{\"success\":{\"const\":true},"
-                   "\"data\":{\"$ref\":\"#/components/schemas/%s\"},%s}}",
-                   schema, rest);
-  writer_raw(w, "schema", text, (size_t)n);
+static void write_data(struct writer *w, const char *schema, const char *dry_schema) {
+  if (!dry_schema) {
+    schema_write_ref(w, "data", schema);
+    return;
+  }
+  writer_object(w, "data");
+  writer_array(w, "anyOf");
+  schema_write_ref(w, NULL, schema);
+  schema_write_ref(w, NULL, dry_schema);
+  writer_end(w);
+  writer_end(w);
 }
 
-static void write_content(struct writer *w, const char *media, const struct ops_row *row,
-                          const char *schema) {
+static void write_raw(struct writer *w, const char *key, const char *json) {
+  writer_raw(w, key, json, strlen(json));
+}
+
+static void write_envelope(struct writer *w, const char *schema, const char *dry_schema) {
+  writer_object(w, "schema");
+  writer_text(w, "type", "object");
+  writer_object(w, "properties");
+  write_raw(w, "success", "{\"const\":true}");
+  write_data(w, schema, dry_schema);
+  write_raw(w, "message", "{\"type\":\"string\"}");
+  write_raw(w, "error", "{\"type\":\"null\"}");
+  write_raw(w, "timestamp", "{\"type\":\"string\",\"format\":\"date-time\"}");
+  write_raw(w, "correlationId", "{\"type\":\"string\"}");
+  writer_end(w);
+  write_raw(w, "required",
+            "[\"success\",\"data\",\"message\",\"error\",\"timestamp\",\"correlationId\"]");
+  writer_end(w);
+}
+
+static void write_success(struct writer *w, const struct ops_row *row) {
+  writer_object(w, "200");
+  writer_text(w, "description", row->answer);
   writer_object(w, "content");
-  writer_object(w, media);
-  if (row->envelope && !row->streams)
-    write_envelope(w, schema);
+  writer_object(w, row->streams ? "text/event-stream" : "application/json");
+  if (row->schema)
+    write_envelope(w, row->schema, row->dry_schema);
   else
-    writer_raw(w, "schema", row->streams ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}", 17);
+    write_raw(w, "schema", row->streams ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}");
+  writer_end(w);
+  writer_end(w);
+  writer_end(w);
+}
+
+static void write_started(struct writer *w, const struct ops_row *row) {
+  writer_object(w, "202");
+  writer_text(w, "description", "Started; ask for the job");
+  writer_object(w, "content");
+  writer_object(w, "application/json");
+  write_envelope(w, row->started_schema ? row->started_schema : "Job", NULL);
+  writer_end(w);
   writer_end(w);
   writer_end(w);
 }
 
-static void write_answer(struct writer *w, const char *status, const struct ops_row *row,
-                         const char *schema) {
-  writer_object(w, status);
-  writer_text(w, "description", *status == '2' && status[2] == '2' ? "Started" : row->answer);
-  write_content(w, row->streams ? "text/event-stream" : "application/json", row, schema);
-  writer_end(w);
-}
-
-static void write_answers(struct writer *w, const struct ops_row *row) {
-  writer_object(w, "responses");
-  write_answer(w, "200", row, row->schema);
-  if (row->starts)
-    write_answer(w, "202", row, "Job");
+static void write_failure(struct writer *w) {
   writer_object(w, "default");
   writer_text(w, "description", "An error; error.code says which");
   writer_object(w, "content");
@@ -177,6 +198,14 @@ static void write_answers(struct writer *w, const struct ops_row *row) {
   writer_end(w);
   writer_end(w);
   writer_end(w);
+}
+
+static void write_answers(struct writer *w, const struct ops_row *row) {
+  writer_object(w, "responses");
+  write_success(w, row);
+  if (row->starts)
+    write_started(w, row);
+  write_failure(w);
   writer_end(w);
 }
 

@@ -49,10 +49,12 @@ struct ops_row {
    * the body's. On the socket all are members of `data`. */
   const struct reader_field *fields;
   size_t field_count, path_count, query_count;
-  size_t params_size;  /* how much of the params is zeroed before; <= OPS_PARAMS */
-  const char *summary; /* what it does; one sentence */
-  const char *answer;  /* what a success means; one sentence, the `message` of the envelope */
-  const char *schema;  /* of the answer (schema.c); NULL: no envelope, or a stream */
+  size_t params_size;     /* how much of the params is zeroed before; <= OPS_PARAMS */
+  const char *summary;    /* what it does; one sentence */
+  const char *answer;     /* what a success means; one sentence, the `message` of the envelope */
+  const char *schema;     /* of the answer (schema.c); NULL: no envelope, or a stream */
+  const char *dry_schema; /* of the answer to a dry run; NULL: the same */
+  const char *started_schema;     /* of a 202; NULL: "Job" */
   void (*defaults)(void *params); /* NULL: zeroes */
   /* Answers by reply.h, or makes the call wait by wait.h. May run again after a wait. */
   enum ops_progress (*handler)(struct ops_call *call, void *params);

@@ -25,7 +25,7 @@ static const struct ops_row *const rows[] = {
     &op_health_detailed, &op_health_openapi,      &op_shutdown_now,
     &op_health_ping,
 };
-#define ROWS (sizeof rows / sizeof *rows)
+#define ROWS (sizeof rows / sizeof(void *))
 
 /* Other names of actions that contract 5 knows. */
 static const char *const aliases[][2] = {{"memory.pressure_check", "memory.get_pressure"}};

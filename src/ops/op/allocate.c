@@ -15,7 +15,6 @@ struct allocate {
   struct alloc_placement placement;
 };
 
-/* `key` NULL: an array's element. Leaves the object open when it has a key, for more members. */
 void op_allocate_write(struct writer *w, const struct view_alloc *a, const char *key) {
   writer_object(w, key);
   writer_id(w, "allocationId", 'a', a->id);
@@ -211,6 +210,7 @@ const struct ops_row op_allocate_best = {.action = "memory.allocate",
                                          .summary = "Allocate on the best device",
                                          .answer = "Allocated",
                                          .schema = "Allocated",
+                                         .dry_schema = "AllocationTrial",
                                          .defaults = set_defaults,
                                          .handler = run};
 
@@ -226,6 +226,7 @@ const struct ops_row op_allocate_device = {.action = "memory.allocate",
                                            .summary = "Allocate on one device",
                                            .answer = "Allocated",
                                            .schema = "Allocated",
+                                           .dry_schema = "AllocationTrial",
                                            .defaults = set_defaults,
                                            .handler = run};
 

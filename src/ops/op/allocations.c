@@ -49,8 +49,8 @@ static const char *const orders[] = {"asc", "desc", NULL};
 
 #define TEXT(member, field, sentence)                                                              \
   {                                                                                                \
-    .name = field, .type = READER_TEXT, .offset = offsetof(struct list, filter.member),            \
-    .size = sizeof(((struct list *)0)->filter.member), .doc = sentence                             \
+    .name = (field), .type = READER_TEXT, .offset = offsetof(struct list, filter.member),          \
+    .size = sizeof(((struct list *)0)->filter.member), .doc = (sentence)                           \
   }
 
 static const struct reader_field fields[] = {

@@ -35,12 +35,12 @@ static void encode(struct ops_call *call, const struct job_view *view) {
   }
 #define ALLOCATION(params_type, member, field, sentence)                                           \
   {                                                                                                \
-    .name = field, .type = READER_ID, .offset = offsetof(params_type, params.member),              \
-    .prefix = 'a', .required = true, .doc = sentence                                               \
+    .name = (field), .type = READER_ID, .offset = offsetof(params_type, params.member),            \
+    .prefix = 'a', .required = true, .doc = (sentence)                                             \
   }
 #define OFFSET(params_type, member, field)                                                         \
   {                                                                                                \
-    .name = field, .type = READER_UINT, .offset = offsetof(params_type, params.member),            \
+    .name = (field), .type = READER_UINT, .offset = offsetof(params_type, params.member),          \
     .otherwise = "0", .doc = "from here on"                                                        \
   }
 

@@ -12,11 +12,10 @@ struct devices {
   char device[80];
 };
 
-static void write_device(struct writer *w, const struct view_device *device) {
+void op_devices_write(struct writer *w, const struct view_device *device) {
   static const char *const types[] = {"cpu", "gpu"};
   static const char *const memories[] = {"RAM", "VRAM", "UNIFIED"};
   const struct device_info *info = device->info;
-  writer_object(w, NULL);
   writer_text(w, "deviceId", info->id);
   writer_text(w, "name", info->name);
   writer_text(w, "type", types[info->type]);
@@ -26,6 +25,12 @@ static void write_device(struct writer *w, const struct view_device *device) {
   writer_text_or_null(w, "pciAddress", info->pci);
   writer_text_or_null(w, "driver", info->driver);
   writer_text(w, "health", view_healths[device->health]);
+}
+
+static void write_device(struct writer *w, const struct view_device *device) {
+  const struct device_info *info = device->info;
+  writer_object(w, NULL);
+  op_devices_write(w, device);
   writer_uint(w, "totalBytes", info->total_bytes);
   writer_object(w, "capabilities");
   writer_text(w, "handleType", share_kind_name(info->share));

@@ -13,7 +13,7 @@ struct get {
   char id[80];
 };
 
-static uint32_t percent_of(const struct job_view *view) {
+uint32_t op_jobs_percent(const struct job_view *view) {
   if (view->state == JOB_COMPLETED)
     return 10000;
   return view->bytes_total
@@ -34,7 +34,7 @@ static void write_job(struct writer *w, const struct job_view *view) {
   writer_id(w, "jobId", view->kind == JOB_TRANSFER ? 't' : 'j', view->id);
   writer_text(w, "kind", job_kinds[view->kind]);
   writer_text(w, "status", job_states[view->state]);
-  writer_hundredths(w, "progressPercent", percent_of(view));
+  writer_hundredths(w, "progressPercent", op_jobs_percent(view));
   writer_time(w, "createdAt", view->created_at);
   writer_time(w, "startedAt", view->started_at);
   writer_time(w, "completedAt", view->completed_at);

@@ -4,6 +4,7 @@
 #include "service/limits.h"
 #include "ops/op.h"
 #include "ops/reply.h"
+#include "service/report.h"
 
 #define NOT_SAID UINT64_MAX
 
@@ -61,9 +62,14 @@ static void uint_or_null(struct writer *w, const char *key, uint64_t value) {
 
 static enum ops_progress answer(struct ops_call *call, const struct limits_set *set) {
   const struct limits *limits = (const struct limits *)call->params;
+  struct service *service = ops_service(call->ops);
+  struct problem problem;
   struct writer w;
+  uint32_t index;
+  if (report_find_device(service, limits->device, &index, &problem))
+    return reply_fail(call, &problem);
   reply_begin(call, &w);
-  writer_text(&w, "deviceId", limits->device);
+  writer_text(&w, "deviceId", report_device_id(service, index));
   writer_uint(&w, "maxBytes", set->max_bytes);
   writer_uint(&w, "reservedBytes", set->reserved_bytes);
   writer_array(&w, "quotas");

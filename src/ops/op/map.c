@@ -60,10 +60,12 @@ static void write_classes(struct writer *w, const struct report_map *map) {
 }
 
 static enum ops_progress run(struct ops_call *call, void *params) {
+  struct report_map_params *wanted = params;
   struct report_map map;
   struct problem problem;
   struct writer w;
-  if (report_map_make(ops_service(call->ops), params, &map, &problem))
+  if (op_cursor(&wanted->cursor, &problem) ||
+      report_map_make(ops_service(call->ops), wanted, &map, &problem))
     return reply_fail(call, &problem);
   reply_begin(call, &w);
   writer_array(&w, "segments");
@@ -82,7 +84,11 @@ static enum ops_progress run(struct ops_call *call, void *params) {
   return reply_end(call, &w);
 }
 
-static void set_defaults(void *params) { ((struct report_map_params *)params)->limit = 100; }
+static void set_defaults(void *params) {
+  struct report_map_params *wanted = params;
+  wanted->limit = 100;
+  wanted->cursor = OP_START;
+}
 
 static const struct reader_field fields[] = {
     {.name = "deviceId",

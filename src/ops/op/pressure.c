@@ -137,7 +137,7 @@ static void thresholds_defaults(void *params) {
 #define PERCENT(member, sentence)                                                                  \
   {                                                                                                \
     .name = #member, .type = READER_DOUBLE, .offset = offsetof(struct thresholds, member),         \
-    .doc = sentence                                                                                \
+    .doc = (sentence)                                                                              \
   }
 
 static const struct reader_field threshold_fields[] = {

@@ -41,18 +41,7 @@ static void write_pressure(struct writer *w, const struct view_pressure *pressur
 
 static void write_device(struct ops *ops, uint32_t index, const struct view_device *device,
                          struct writer *w) {
-  static const char *const types[] = {"cpu", "gpu"};
-  static const char *const memories[] = {"RAM", "VRAM", "UNIFIED"};
-  const struct device_info *info = device->info;
-  writer_text(w, "deviceId", info->id);
-  writer_text(w, "name", info->name);
-  writer_text(w, "type", types[info->type]);
-  writer_text(w, "backend", info->backend);
-  writer_text(w, "memoryType", memories[info->memory]);
-  writer_text_or_null(w, "uuid", info->uuid);
-  writer_text_or_null(w, "pciAddress", info->pci);
-  writer_text_or_null(w, "driver", info->driver);
-  writer_text(w, "health", view_healths[device->health]);
+  op_devices_write(w, device);
   write_figures(w, &device->figures, true);
   writer_uint(w, "largestFreeBytes", device->figures.largest_free_bytes);
   writer_uint(w, "activeAllocations", device->figures.active_allocations);

@@ -31,17 +31,9 @@ static void write_checksum(struct writer *w, bool known, uint64_t checksum) {
   writer_text(w, "checksum", known ? text : NULL);
 }
 
-static uint32_t percent_of(const struct job_view *view) {
-  if (view->state == JOB_COMPLETED)
-    return 10000;
-  return view->bytes_total
-             ? (uint32_t)((unsigned __int128)view->bytes_done * 10000 / view->bytes_total)
-             : 0;
-}
-
 static void write_progress(struct writer *w, const struct job_view *view) {
   writer_text(w, "status", job_states[view->state]);
-  writer_hundredths(w, "progressPercent", percent_of(view));
+  writer_hundredths(w, "progressPercent", op_jobs_percent(view));
   writer_uint(w, "sizeBytes", view->result.transfer.size_bytes);
   writer_uint(w, "transferredBytes", view->bytes_done);
   uint64_t rate = view->bytes_per_second;
@@ -158,8 +150,8 @@ static const char *const modes[] = {"copy", "move", NULL};
 #define AT(member) offsetof(struct transfer, member)
 #define DEVICE(member, field, sentence)                                                            \
   {                                                                                                \
-    .name = field, .type = READER_TEXT, .offset = AT(params.member),                               \
-    .size = sizeof(((struct transfer *)0)->params.member), .required = true, .doc = sentence       \
+    .name = (field), .type = READER_TEXT, .offset = AT(params.member),                             \
+    .size = sizeof(((struct transfer *)0)->params.member), .required = true, .doc = (sentence)     \
   }
 
 static const struct reader_field start_fields[] = {
@@ -216,6 +208,8 @@ const struct ops_row op_transfer_start = {.action = "memory.transfer",
                                           .summary = "Move bytes between devices",
                                           .answer = "Transfer",
                                           .schema = "Transfer",
+                                          .dry_schema = "TransferTrial",
+                                          .started_schema = "StartedTransfer",
                                           .defaults = set_defaults,
                                           .handler = run_start};
 
@@ -304,13 +298,15 @@ struct list {
   uint64_t limit, cursor;
 };
 
-static void list_defaults(void *params) { ((struct list *)params)->limit = 100; }
+static void list_defaults(void *params) { *(struct list *)params = (struct list){100, OP_START}; }
 
 static enum ops_progress run_list(struct ops_call *call, void *params) {
-  const struct list *list = params;
+  struct list *list = params;
   struct problem problem;
   struct writer w;
   uint64_t next;
+  if (op_cursor(&list->cursor, &problem))
+    return reply_fail(call, &problem);
   struct job_view *views = malloc(list->limit * sizeof *views);
   if (!views) {
     problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
