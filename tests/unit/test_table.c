@@ -337,7 +337,8 @@ static void an_action_leads_to_its_row_without_a_device(void **state) {
     if (!rows[i]->action)
       continue;
     const struct ops_row *row = table_by_action(rows[i]->action);
-    assert_row(rows[i], row && same(row->action, rows[i]->action));
+    assert_non_null(row);
+    assert_row(rows[i], same(row->action, rows[i]->action));
     assert_row(rows[i], row->field_count <= rows[i]->field_count);
   }
   assert_ptr_equal(table_by_action("memory.pressure_check"),
