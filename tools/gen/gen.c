@@ -33,7 +33,7 @@ static bool is_fullest(const struct ops_row *const *rows, size_t count, size_t i
   for (size_t k = 0; k < count; k++)
     if (k != i && rows[k]->action && strcmp(rows[k]->action, rows[i]->action) == 0 &&
         (rows[k]->field_count > rows[i]->field_count ||
-         (rows[k]->field_count == rows[i]->field_count && k < i)))
+         (k < i && rows[k]->field_count == rows[i]->field_count)))
       return false;
   return true;
 }
