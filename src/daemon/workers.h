@@ -24,11 +24,11 @@ struct workers_command {
 struct workers_params {
   struct loop *loop;
   struct events *events;
-  const char *own;    /* path of memkeep-worker; NULL: none is started */
+  const char *own;    /* path of memkeep-worker, borrowed; NULL: none is started */
   const char *socket; /* MEMKEEP_SOCKET for them */
   const struct workers_command *commands;
   unsigned command_count;
-  const struct spec *devices;
+  const struct spec *devices; /* borrowed */
   unsigned device_count;
   struct pressure_thresholds thresholds;
 };

@@ -149,7 +149,7 @@ static void start(struct fixture *fixture, const char *own, const char *other) {
   struct workers_command command = {.name = "other"};
   char path[96];
   struct problem problem;
-  struct spec host = {.id = "host:0", .backend = "host", .size_bytes = 4096};
+  static const struct spec host = {.id = "host:0", .backend = "host", .size_bytes = 4096};
   if (own)
     write_script(fixture, "own", own, fixture->own);
   if (other) {
