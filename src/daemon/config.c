@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,19 +37,13 @@ struct flag {
   const char *text;
 };
 
-static enum status refuse(struct config_refusal *refusal, const char *where, const char *format,
-                          ...) __attribute__((format(printf, 3, 4)));
-
-static enum status refuse(struct config_refusal *refusal, const char *where, const char *format,
-                          ...) {
-  char text[sizeof refusal->problem.text];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
+static struct problem *at_place(struct config_refusal *refusal, const char *where) {
   snprintf(refusal->where, sizeof refusal->where, "%s", where);
-  return problem_set(&refusal->problem, STATUS_INVALID_ARGUMENT, "%s", text);
+  return &refusal->problem;
 }
+
+#define refuse(refusal, where, ...)                                                                \
+  problem_set(at_place((refusal), (where)), STATUS_INVALID_ARGUMENT, __VA_ARGS__)
 
 static size_t index_of(const struct config_setting *setting) {
   size_t count;
