@@ -74,9 +74,18 @@ static double milliseconds(const struct ops_call *call) {
   return (double)(clock_now() - call->started_ns) / 1e6;
 }
 
+/* What had to wait, or found its first choice taken, went elsewhere than was said at first; then
+ * what was said of the devices holds no more. */
+static void correct(struct alloc_placement *placement, const struct view_alloc *made) {
+  if (placement->device_id != made->device_id)
+    *placement = (struct alloc_placement){.device_id = made->device_id,
+                                          .reason = "where there was room first"};
+}
+
 static enum ops_progress answer(struct ops_call *call, const struct job_allocate *made) {
-  const struct allocate *allocate = (const struct allocate *)call->params;
+  struct allocate *allocate = (struct allocate *)call->params;
   struct writer w;
+  correct(&allocate->placement, &made->allocation);
   reply_begin(call, &w);
   op_allocate_write(&w, &made->allocation, "allocation");
   writer_end(&w);
