@@ -246,7 +246,8 @@ class Unix:
     def send_bytes(self, data, fds=()):
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([data], control)
-        self.socket.sendall(data[sent:])
+        if sent < len(data):  # an empty send would meet a connection that the daemon has ended
+            self.socket.sendall(data[sent:])
 
     def send(self, action, data=None, fds=(), **more):
         """Sends a request, returns its id."""
