@@ -1,34 +1,33 @@
 /*
  * defrag: victims from the emptiest slab on, each tried as a whole: its blocks, the largest first,
- * go into free ranges of slabs that stay. If one finds no place, the victim's moves are undone and
- * the slab stays. A slab that took a block in is no victim any more, so no byte moves twice.
+ * go into slabs that stay. If one finds no place, what was planned for the victim is undone and the
+ * slab stays. A slab that took a block in is no victim any more, so no byte moves twice.
  *
- * Free ranges are in bins by size (8 steps per power of two, as in span.c), each a list with the
- * ranges of the fullest slabs first. A block takes the first that fits of its own bin, looking at a
- * few, else the first of the next bin in which everything fits. So a block costs constant time, and
- * a plan the sorting of slabs and blocks: O(n log n).
+ * A plan is carried out on copies of the slabs' spans, so what fits is what will fit. A block goes
+ * to the first slab that has a place for it, slabs with fixed blocks before all others (they stay
+ * anyway), then the fullest. Were it the best fitting range of all, blocks would land everywhere,
+ * and each slab that takes one stays.
+ *
+ * That slab is found in a tree of maxima over a bound of each slab's longest free range. A bound is
+ * the free bytes at first and sinks with what did not fit. O(log n) a block: O(n log n).
  */
 #include "memory/defrag.h"
 
 #include <stdlib.h>
 
 #include "base/units.h"
+#include "memory/span.h"
 
-#define DEFRAG_BINS 512
-#define DEFRAG_LOOKS 16     /* ranges of a bin that are tried before the next bin */
+#define DEFRAG_LOOKS 16     /* slabs that are tried for an aligned block by chance */
 #define DEFRAG_ENOUGH 1000  /* balanced: 10.00 % */
 #define DEFRAG_QUICK_PART 4 /* quick: slabs of which less than a quarter is used */
 
-struct hole {
-  uint64_t start, length; /* bytes */
-  uint32_t segment;
-  uint32_t before, after; /* in its bin; 0: none. Holes count from 1 */
-};
-
-/* A hole as it was before a block was put into it. */
-struct undo {
-  uint32_t hole, hole_count;
-  uint64_t start, length;
+struct slab {
+  struct span *span; /* NULL: no block in it, nobody's victim or target */
+  uint64_t before;   /* the bound when this victim was begun, if touched */
+  uint32_t place;    /* among the targets, the best first */
+  bool stays;        /* has a fixed block, or took one in */
+  bool touched;      /* while this victim was tried */
 };
 
 struct sorted {
@@ -39,87 +38,111 @@ struct sorted {
 struct planner {
   const struct defrag_snapshot *snapshot;
   struct defrag_plan plan;
-  struct hole *holes;
-  uint32_t hole_count;
-  uint32_t *own_holes; /* where each segment's own begin */
-  uint32_t bins[DEFRAG_BINS];
-  uint64_t *used;       /* of each segment */
-  bool *stays;          /* has a fixed block, or took one in */
-  struct sorted *order; /* segments, the emptiest first */
+  struct pool nodes;
+  struct slab *slabs;
+  struct sorted *order; /* slabs, the emptiest first, those that stay at the end */
   struct sorted *blocks;
-  struct undo *undo;
-  uint32_t undo_count;
-  uint64_t free_bytes; /* in the bins */
+  uint32_t *taken; /* node of each move of this victim */
+  uint32_t *touched;
+  uint32_t touched_count;
+  uint64_t *bounds; /* tree: [1] the root, [leaves + place] a slab */
+  uint32_t leaves;
+  uint64_t free_bytes; /* of all slabs that are not empty */
   uint64_t committed, allocated;
 };
 
-/* ---- bins ---- */
+/* ---- bounds ---- */
 
-static unsigned bin_of(uint64_t length) {
-  if (length < 8)
-    return (unsigned)length;
-  unsigned shift = 60u - (unsigned)__builtin_clzll(length);
-  return (shift + 1) * 8 + (unsigned)(length >> shift) - 8;
+static uint64_t bound_of(const struct planner *p, uint32_t index) {
+  return p->bounds[p->leaves + p->slabs[index].place];
 }
 
-static void hole_list(struct planner *p, uint32_t index) {
-  struct hole *hole = &p->holes[index];
-  uint32_t *head = &p->bins[bin_of(hole->length)];
-  hole->before = 0;
-  hole->after = *head;
-  if (*head)
-    p->holes[*head].before = index;
-  *head = index;
-  p->free_bytes += hole->length;
+static void bound_set(struct planner *p, uint32_t index, uint64_t bound) {
+  size_t i = (size_t)p->leaves + p->slabs[index].place;
+  p->bounds[i] = bound;
+  while (i >>= 1)
+    p->bounds[i] = units_max(p->bounds[2 * i], p->bounds[2 * i + 1]);
 }
 
-static void hole_unlist(struct planner *p, uint32_t index) {
-  const struct hole *hole = &p->holes[index];
-  if (hole->before)
-    p->holes[hole->before].after = hole->after;
-  else
-    p->bins[bin_of(hole->length)] = hole->after;
-  if (hole->after)
-    p->holes[hole->after].before = hole->before;
-  p->free_bytes -= hole->length;
+/* Until the victim is settled, the bound can be had back. */
+static void bound_sink(struct planner *p, uint32_t index, uint64_t bound) {
+  struct slab *slab = &p->slabs[index];
+  if (bound >= bound_of(p, index))
+    return;
+  if (!slab->touched) {
+    slab->touched = true;
+    slab->before = bound_of(p, index);
+    p->touched[p->touched_count++] = index;
+  }
+  bound_set(p, index, bound);
 }
 
-/* A segment's own holes, the lowest address first in its bin. */
-static void holes_of(struct planner *p, uint32_t segment, bool list) {
-  for (uint32_t i = p->own_holes[segment + 1]; i-- > p->own_holes[segment];)
-    (list ? hole_list : hole_unlist)(p, i);
+static void bounds_settle(struct planner *p, bool restore) {
+  while (p->touched_count) {
+    uint32_t index = p->touched[--p->touched_count];
+    p->slabs[index].touched = false;
+    if (restore)
+      bound_set(p, index, p->slabs[index].before);
+  }
+}
+
+/* The first place from this one on whose bound is at least `need`; UINT32_MAX: none. */
+static uint32_t place_from(const struct planner *p, uint32_t place, uint64_t need) {
+  if (place >= p->leaves)
+    return UINT32_MAX;
+  size_t i = (size_t)p->leaves + place;
+  while (p->bounds[i] < need) {
+    while (i & 1)
+      i >>= 1;
+    if (!i)
+      return UINT32_MAX;
+    i++;
+  }
+  while (i < p->leaves)
+    i = 2 * i + (p->bounds[2 * i] < need);
+  return (uint32_t)(i - p->leaves);
 }
 
 /* ---- the picture ---- */
 
-static uint64_t rounded(const struct planner *p, uint64_t size) {
-  return units_up(size, p->snapshot->granule);
+static uint64_t free_in(const struct slab *slab) {
+  return span_size(slab->span) - span_used(slab->span);
 }
 
-static void hole_add(struct planner *p, uint32_t segment, uint64_t start, uint64_t end) {
-  if (start < end)
-    p->holes[++p->hole_count] =
-        (struct hole){.start = start, .length = end - start, .segment = segment};
+/* A snapshot is made in pieces: blocks of it that overlap were not there at the same time. */
+static void copy_block(const struct planner *p, struct slab *slab, const struct defrag_block *block,
+                       uint64_t *end) {
+  uint64_t start = units_max(block->offset, *end);
+  uint64_t stop = block->offset + units_up(block->size, p->snapshot->granule);
+  const struct span_request request = {units_minus(stop, start), 1, 1};
+  uint32_t node;
+  slab->stays |= block->fixed || start > block->offset;
+  if (span_take_at(slab->span, start, &request, &node))
+    slab->stays = true;
+  *end = units_max(*end, stop);
 }
 
-static void look_at(struct planner *p, uint32_t index) {
+static bool copy_slab(struct planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
-  uint64_t end = 0;
-  p->own_holes[index] = p->hole_count + 1;
-  for (uint32_t i = segment->first_block; i < segment->first_block + segment->blocks; i++) {
-    const struct defrag_block *block = &p->snapshot->blocks[i];
-    hole_add(p, index, end, block->offset);
-    end = block->offset + rounded(p, block->size);
-    p->used[index] += end - block->offset;
-    p->allocated += block->size;
-    p->stays[index] |= block->fixed;
+  const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
+  struct slab *slab = &p->slabs[index];
+  uint64_t end = 0, granule = p->snapshot->granule;
+  p->order[index] = (struct sorted){0, 0, index};
+  if (!segment->blocks)
+    return true;
+  if (span_create(&p->nodes, segment->size & ~(granule - 1), granule, &slab->span))
+    return false;
+  for (uint32_t i = 0; i < segment->blocks; i++) {
+    copy_block(p, slab, &blocks[i], &end);
+    p->allocated += blocks[i].size;
   }
-  if (segment->blocks) { /* an empty one is nobody's target */
-    hole_add(p, index, end, segment->size);
-    p->committed += segment->size;
-  }
-  uint64_t part = (uint64_t)((unsigned __int128)p->used[index] * UINT32_MAX / segment->size);
-  p->order[index] = (struct sorted){part, UINT64_MAX - segment->size, index};
+  p->committed += segment->size;
+  p->free_bytes += free_in(slab);
+  uint64_t part =
+      (uint64_t)((unsigned __int128)span_used(slab->span) * UINT32_MAX / span_size(slab->span));
+  p->order[index].key = part + ((uint64_t)slab->stays << 32);
+  p->order[index].then = UINT64_MAX - segment->size;
+  return true;
 }
 
 static int by_key(const void *left, const void *right) {
@@ -138,106 +161,91 @@ static void sort(struct sorted *items, uint32_t count) {
 
 static bool make(struct planner *p, const struct defrag_snapshot *snapshot) {
   size_t blocks = snapshot->block_count, segments = snapshot->segment_count;
+  uint64_t nodes = 4 * (uint64_t)blocks + segments; /* each, and a free range behind; and moved */
   p->snapshot = snapshot;
-  p->holes = calloc(2 * blocks + segments + 1, sizeof *p->holes);
-  p->own_holes = calloc(segments + 1, sizeof *p->own_holes);
-  p->used = calloc(segments + 1, sizeof *p->used);
-  p->stays = calloc(segments + 1, sizeof *p->stays);
+  p->leaves = (uint32_t)units_power_up(segments);
+  p->slabs = calloc(segments + 1, sizeof *p->slabs);
   p->order = calloc(segments + 1, sizeof *p->order);
   p->blocks = calloc(blocks + 1, sizeof *p->blocks);
-  p->undo = calloc(blocks + 1, sizeof *p->undo);
+  p->taken = calloc(blocks + 1, sizeof *p->taken);
+  p->touched = calloc(segments + 1, sizeof *p->touched);
+  p->bounds = calloc(2 * (size_t)p->leaves, sizeof *p->bounds);
   p->plan.moves = calloc(blocks + 1, sizeof *p->plan.moves);
   p->plan.victims = calloc(segments + 1, sizeof *p->plan.victims);
-  return p->holes && p->own_holes && p->used && p->stays && p->order && p->blocks && p->undo &&
-         p->plan.moves && p->plan.victims;
+  return p->slabs && p->order && p->blocks && p->taken && p->touched && p->bounds &&
+         p->plan.moves && p->plan.victims &&
+         !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1));
 }
 
 static void unmake(struct planner *p) {
-  free(p->holes);
-  free(p->own_holes);
-  free(p->used);
-  free(p->stays);
+  for (uint32_t i = 0; p->slabs && i < p->snapshot->segment_count; i++)
+    span_free(p->slabs[i].span);
+  pool_done(&p->nodes);
+  free(p->slabs);
   free(p->order);
   free(p->blocks);
-  free(p->undo);
+  free(p->taken);
+  free(p->touched);
+  free(p->bounds);
 }
 
-static void look(struct planner *p) {
+static bool look(struct planner *p) {
   uint32_t count = p->snapshot->segment_count;
   for (uint32_t i = 0; i < count; i++)
-    look_at(p, i);
-  p->own_holes[count] = p->hole_count + 1;
+    if (!copy_slab(p, i))
+      return false;
   sort(p->order, count);
-  for (uint32_t i = 0; i < count; i++)
-    holes_of(p, p->order[i].index, true);
+  for (uint32_t i = 0; i < count; i++) {
+    struct slab *slab = &p->slabs[p->order[i].index];
+    slab->place = count - 1 - i;
+    if (slab->span)
+      bound_set(p, p->order[i].index, free_in(slab));
+  }
+  return true;
 }
 
 /* ---- one block ---- */
 
-/* Where it would start in a hole; UINT64_MAX: nowhere. */
-static uint64_t place_in(const struct planner *p, const struct hole *hole,
-                         const struct defrag_block *block) {
-  uint64_t start = units_up(hole->start, units_max(block->alignment, 1));
-  uint64_t end = hole->start + hole->length;
-  return start <= end && end - start >= rounded(p, block->size) ? start : UINT64_MAX;
-}
-
-static uint32_t find(const struct planner *p, const struct defrag_block *block) {
-  for (unsigned bin = bin_of(rounded(p, block->size)); bin < DEFRAG_BINS; bin++) {
-    unsigned looks = DEFRAG_LOOKS;
-    for (uint32_t i = p->bins[bin]; i && looks--; i = p->holes[i].after)
-      if (place_in(p, &p->holes[i], block) != UINT64_MAX)
-        return i;
+static bool put_in(struct planner *p, uint32_t index, const struct span_request *request,
+                   struct defrag_move *move, uint32_t *node) {
+  struct slab *slab = &p->slabs[index];
+  uint64_t granule = p->snapshot->granule, offset;
+  if (span_take(slab->span, request, node, &offset)) {
+    uint64_t slack = units_max(request->alignment, granule) - granule;
+    bound_sink(p, index, units_up(request->size, granule) + slack - granule);
+    return false;
   }
-  return 0;
+  bound_sink(p, index, free_in(slab));
+  move->target_segment = index;
+  move->target_offset = offset;
+  return true;
 }
 
-static void put(struct planner *p, uint32_t index, const struct defrag_block *block,
-                struct defrag_move *move) {
-  struct hole *hole = &p->holes[index];
-  uint64_t start = place_in(p, hole, block), end = hole->start + hole->length;
-  uint64_t behind = start + rounded(p, block->size);
-  p->undo[p->undo_count++] = (struct undo){index, p->hole_count, hole->start, hole->length};
-  move->target_segment = hole->segment;
-  move->target_offset = start;
-  hole_unlist(p, index);
-  if (start > hole->start) {
-    hole->length = start - hole->start;
-    hole_list(p, index);
-    hole_add(p, hole->segment, behind, end);
-    if (behind < end)
-      hole_list(p, p->hole_count);
-    return;
-  }
-  hole->start = behind;
-  hole->length = end - behind;
-  if (hole->length)
-    hole_list(p, index);
-}
-
-static void take_back(struct planner *p) {
-  while (p->undo_count) {
-    const struct undo *undo = &p->undo[--p->undo_count];
-    struct hole *hole = &p->holes[undo->hole];
-    if (p->hole_count > undo->hole_count)
-      hole_unlist(p, p->hole_count--);
-    if (hole->length)
-      hole_unlist(p, undo->hole);
-    hole->start = undo->start;
-    hole->length = undo->length;
-    hole_list(p, undo->hole);
+static bool put(struct planner *p, struct defrag_move *move, uint32_t *node) {
+  const struct defrag_block *block = &p->snapshot->blocks[move->block];
+  const struct span_request request = {block->size, units_max(block->alignment, 1), 1};
+  uint64_t granule = p->snapshot->granule, need = units_up(block->size, granule);
+  uint32_t last = p->snapshot->segment_count - 1;
+  unsigned looks = 0;
+  for (uint32_t place = 0;; place++) {
+    if (looks++ == DEFRAG_LOOKS)
+      need += units_max(block->alignment, granule) - granule;
+    place = place_from(p, place, need);
+    if (place == UINT32_MAX)
+      return false;
+    if (put_in(p, p->order[last - place].index, &request, move, node))
+      return true;
   }
 }
 
 /* ---- one victim ---- */
 
-static uint32_t largest_first(struct planner *p, const struct defrag_segment *segment) {
+static void largest_first(struct planner *p, const struct defrag_segment *segment) {
   for (uint32_t i = 0; i < segment->blocks; i++) {
     uint64_t size = p->snapshot->blocks[segment->first_block + i].size;
     p->blocks[i] = (struct sorted){UINT64_MAX - size, 0, segment->first_block + i};
   }
   sort(p->blocks, segment->blocks);
-  return segment->blocks;
 }
 
 /* Moves by rising place, as those who take exact places like them (span_take_at). */
@@ -253,39 +261,44 @@ static void order_moves(struct planner *p, struct defrag_move *moves, uint32_t c
 
 static bool place_all(struct planner *p, const struct defrag_segment *segment) {
   struct defrag_move *moves = p->plan.moves + p->plan.move_count;
-  uint32_t count = largest_first(p, segment);
-  p->undo_count = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    const struct defrag_block *block = &p->snapshot->blocks[p->blocks[i].index];
-    uint32_t hole = find(p, block);
-    if (!hole) {
-      take_back(p);
-      return false;
-    }
-    moves[i].block = p->blocks[i].index;
-    put(p, hole, block, &moves[i]);
+  uint32_t count = 0;
+  largest_first(p, segment);
+  for (; count < segment->blocks; count++) {
+    moves[count].block = p->blocks[count].index;
+    if (!put(p, &moves[count], &p->taken[count]))
+      break;
   }
-  order_moves(p, moves, count);
-  return true;
+  bool all = count == segment->blocks;
+  while (!all && count--)
+    span_give(p->slabs[moves[count].target_segment].span, p->taken[count]);
+  bounds_settle(p, !all);
+  if (all)
+    order_moves(p, moves, segment->blocks);
+  return all;
 }
 
 static void empty(struct planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
-  holes_of(p, index, false);
-  if (p->used[index] > p->free_bytes || !place_all(p, segment)) {
-    holes_of(p, index, true);
+  uint64_t own = free_in(&p->slabs[index]), used = span_used(p->slabs[index].span);
+  uint64_t bound = bound_of(p, index);
+  if (used > p->free_bytes - own)
+    return;
+  bound_set(p, index, 0);
+  if (!place_all(p, segment)) {
+    bound_set(p, index, bound);
     return;
   }
   struct defrag_plan *plan = &p->plan;
   for (uint32_t i = 0; i < segment->blocks; i++) {
     const struct defrag_move *move = &plan->moves[plan->move_count + i];
-    p->stays[move->target_segment] = true;
+    p->slabs[move->target_segment].stays = true;
     plan->moved_bytes += p->snapshot->blocks[move->block].size;
   }
   plan->move_count += segment->blocks;
   plan->victims[plan->victim_count++] = index;
   plan->released_bytes += segment->size;
   p->committed -= segment->size;
+  p->free_bytes -= own + used;
 }
 
 static bool is_enough(const struct planner *p, const struct defrag_params *params) {
@@ -296,21 +309,21 @@ static bool is_enough(const struct planner *p, const struct defrag_params *param
 }
 
 static bool is_victim(const struct planner *p, uint32_t index, enum defrag_strategy strategy) {
-  const struct defrag_segment *segment = &p->snapshot->segments[index];
-  if (p->stays[index] || !segment->blocks)
+  const struct slab *slab = &p->slabs[index];
+  if (slab->stays || !slab->span)
     return false;
-  return strategy != DEFRAG_QUICK || p->used[index] < segment->size / DEFRAG_QUICK_PART;
+  return strategy != DEFRAG_QUICK ||
+         span_used(slab->span) < span_size(slab->span) / DEFRAG_QUICK_PART;
 }
 
 enum status defrag_plan_make(const struct defrag_snapshot *snapshot,
                              const struct defrag_params *params, struct defrag_plan *out) {
   struct planner p = {0};
-  if (!make(&p, snapshot)) {
+  if (!make(&p, snapshot) || !look(&p)) {
     unmake(&p);
     defrag_plan_free(&p.plan);
     return STATUS_INTERNAL_ERROR;
   }
-  look(&p);
   for (uint32_t i = 0; i < snapshot->segment_count && !is_enough(&p, params); i++)
     if (is_victim(&p, p.order[i].index, params->strategy))
       empty(&p, p.order[i].index);
