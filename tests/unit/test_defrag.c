@@ -187,6 +187,111 @@ static void thorough_leaves_next_to_nothing(void **state) {
   picture_done(picture);
 }
 
+/* Half of the blocks of 1 … max granules are gone, which ones is chance: holes of all lengths. */
+static struct picture *half_gone(unsigned max, unsigned seed) {
+  struct picture *picture = picture_make(40, 40 * 16384);
+  picture->seed = seed;
+  for (unsigned i = 0; i < 40; i++) {
+    add_segment(picture, 4 * MIB);
+    for (uint64_t at = 0, size; at < 4 * MIB; at += size) {
+      size = units_min(GRANULE * (1 + draw(picture, max)), 4 * MIB - at);
+      if (draw(picture, 2))
+        add_block(picture, at, size, false);
+    }
+  }
+  return picture;
+}
+
+static uint32_t partly_used_after(const struct picture *picture, const struct defrag_plan *plan) {
+  const struct defrag_snapshot *snapshot = &picture->snapshot;
+  uint64_t *used = calloc(snapshot->segment_count, sizeof *used);
+  uint32_t partly = 0;
+  for (uint32_t i = 0; i < snapshot->segment_count; i++)
+    for (uint32_t b = 0; b < snapshot->segments[i].blocks; b++)
+      used[i] += snapshot->blocks[snapshot->segments[i].first_block + b].size;
+  for (uint32_t i = 0; i < plan->move_count; i++)
+    used[plan->moves[i].target_segment] += snapshot->blocks[plan->moves[i].block].size;
+  for (uint32_t i = 0; i < plan->victim_count; i++)
+    used[plan->victims[i]] = 0;
+  for (uint32_t i = 0; i < snapshot->segment_count; i++)
+    partly += used[i] && used[i] < snapshot->segments[i].size;
+  free(used);
+  return partly;
+}
+
+static void equal_blocks_leave_one_slab_partly_used(void **state) {
+  (void)state;
+  for (unsigned seed = 1; seed <= 5; seed++) {
+    struct picture *picture = half_gone(1, seed);
+    struct defrag_plan plan;
+    plan_for(picture, DEFRAG_THOROUGH, &plan);
+    assert_true(partly_used_after(picture, &plan) <= 1);
+    defrag_plan_free(&plan);
+    picture_done(picture);
+  }
+}
+
+/* What is left are holes that no block fits in: few percent, not the half it was. */
+static void blocks_of_all_sizes_do_not_spread_over_all_slabs(void **state) {
+  (void)state;
+  for (unsigned seed = 1; seed <= 5; seed++) {
+    struct picture *picture = half_gone(256, seed);
+    struct defrag_plan plan;
+    uint64_t committed;
+    plan_for(picture, DEFRAG_THOROUGH, &plan);
+    uint64_t lost = lost_after(picture, &plan, &committed);
+    assert_true(100 * lost < 10 * committed);
+    defrag_plan_free(&plan);
+    picture_done(picture);
+  }
+}
+
+/* The second block was made after the first was gone; both are in a snapshot made in pieces. */
+static void blocks_that_overlap_keep_their_slab_and_their_place(void **state) {
+  (void)state;
+  struct picture *picture = picture_make(2, 3);
+  struct defrag_plan plan;
+  struct defrag_params params = {.strategy = DEFRAG_THOROUGH};
+  add_segment(picture, 16384); /* the emptiest, and would be the victim */
+  add_block(picture, 0, 1024, false);
+  add_block(picture, 512, 1024, false);
+  add_segment(picture, 4096);
+  add_block(picture, 0, 2048, false);
+  assert_int_equal(STATUS_OK, defrag_plan_make(&picture->snapshot, &params, &plan));
+  assert_int_equal(1, plan.move_count);
+  assert_int_equal(2, plan.moves[0].block);
+  assert_int_equal(0, plan.moves[0].target_segment);
+  assert_int_equal(1536, plan.moves[0].target_offset);
+  defrag_plan_free(&plan);
+  picture_done(picture);
+}
+
+/* A victim that is given up leaves no trace: the next one finds the ranges it had. */
+static void a_victim_that_does_not_fit_takes_nothing_from_the_next(void **state) {
+  (void)state;
+  struct picture *picture = picture_make(4, 6);
+  struct defrag_plan plan;
+  add_segment(picture, 64 * KIB); /* the emptiest: 17 KiB find a place, 12 KiB do not */
+  add_block(picture, 0, 17 * KIB, false);
+  add_block(picture, 17 * KIB, 12 * KIB, false);
+  add_segment(picture, 32 * KIB);
+  add_block(picture, 7 * KIB, 17 * KIB, false);
+  add_segment(picture, 32 * KIB); /* fits in the first one only */
+  add_block(picture, 6 * KIB, 20 * KIB, false);
+  add_segment(picture, 128 * KIB);
+  add_block(picture, 0, 100 * KIB, false);
+  add_block(picture, 117 * KIB, 11 * KIB, false);
+  plan_for(picture, DEFRAG_THOROUGH, &plan);
+  assert_int_equal(2, plan.victim_count);
+  assert_int_equal(1, plan.victims[0]);
+  assert_int_equal(3, plan.moves[0].target_segment);
+  assert_int_equal(100 * KIB, plan.moves[0].target_offset);
+  assert_int_equal(2, plan.victims[1]);
+  assert_int_equal(0, plan.moves[1].target_segment);
+  defrag_plan_free(&plan);
+  picture_done(picture);
+}
+
 static void balanced_stops_below_ten_percent(void **state) {
   (void)state;
   struct picture *picture = every_second_of_100000();
@@ -276,6 +381,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_plans_can_be_carried_out),
       cmocka_unit_test(thorough_leaves_next_to_nothing),
+      cmocka_unit_test(equal_blocks_leave_one_slab_partly_used),
+      cmocka_unit_test(blocks_of_all_sizes_do_not_spread_over_all_slabs),
+      cmocka_unit_test(blocks_that_overlap_keep_their_slab_and_their_place),
+      cmocka_unit_test(a_victim_that_does_not_fit_takes_nothing_from_the_next),
       cmocka_unit_test(balanced_stops_below_ten_percent),
       cmocka_unit_test(quick_takes_slabs_under_a_quarter_only),
       cmocka_unit_test(a_fixed_block_keeps_its_slab),
