@@ -35,13 +35,23 @@ static uint64_t score(const struct placement_request *request,
   return candidate->utilization_hundredths;
 }
 
-/* host:2 before host:10: the text up to the number, then the number. */
+/* host:2 before host:10, d3d12:2 before d3d12:10: runs of digits are compared as numbers. */
 static int by_id(const char *a, const char *b) {
-  size_t n = strcspn(a, "0123456789"), m = strcspn(b, "0123456789");
-  if (n != m || strncmp(a, b, n) != 0)
-    return strcmp(a, b);
-  unsigned long long x = strtoull(a + n, NULL, 10), y = strtoull(b + m, NULL, 10);
-  return x < y ? -1 : x > y;
+  static const char digits[] = "0123456789";
+  while (*a && *b) {
+    size_t n = strspn(a, digits), m = strspn(b, digits);
+    if (!n || !m) {
+      if (*a != *b)
+        break;
+      a++, b++;
+      continue;
+    }
+    unsigned long long x = strtoull(a, NULL, 10), y = strtoull(b, NULL, 10);
+    if (x != y)
+      return x < y ? -1 : 1;
+    a += n, b += m;
+  }
+  return (unsigned char)*a - (unsigned char)*b;
 }
 
 static int best_first(const void *left, const void *right) {
