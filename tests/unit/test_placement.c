@@ -38,6 +38,24 @@ static void spread_takes_the_most_available_then_the_idlest_then_the_lowest_id(v
   expect_order(&request, 5, (const char *[]){"fake:0", "host:3", "host:2", "host:10", "host:4"});
 }
 
+/* What is equal in all else goes by id, whatever the order it came in. */
+static void ids_are_in_their_natural_order(void **state) {
+  (void)state;
+  static const char *const pairs[][2] = {{"host:2", "host:10"},  {"d3d12:2", "d3d12:10"},
+                                         {"d3d12:0", "d3d12:1"}, {"cuda:9", "host:0"},
+                                         {"fake:0", "fake:00a"}, {"a", "a:0"}};
+  const struct placement_request request = {1, PLACEMENT_ANY, PLACEMENT_SPREAD};
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+    for (uint32_t first = 0; first < 2; first++) {
+      struct placement_verdict verdicts[2];
+      struct placement_candidate two[] = {devices[0], devices[0]};
+      two[first].id = pairs[i][0];
+      two[!first].id = pairs[i][1];
+      assert_int_equal(2, placement_rank(&request, two, 2, verdicts));
+      assert_int_equal(first, verdicts[0].index);
+    }
+}
+
 static void best_fit_leaves_least_over(void **state) {
   (void)state;
   const struct placement_request request = {1000, PLACEMENT_ANY, PLACEMENT_BEST_FIT};
@@ -95,6 +113,7 @@ static void no_candidates_no_verdicts(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(spread_takes_the_most_available_then_the_idlest_then_the_lowest_id),
+      cmocka_unit_test(ids_are_in_their_natural_order),
       cmocka_unit_test(best_fit_leaves_least_over),
       cmocka_unit_test(pack_takes_the_fullest),
       cmocka_unit_test(each_rejection_has_its_reason),
