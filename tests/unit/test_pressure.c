@@ -48,6 +48,33 @@ static void a_tremble_of_a_point_changes_nothing(void **state) {
   }
 }
 
+/* A walk by steps of all sizes, held against the rule itself: a level goes up when its threshold is
+ * reached, and down when use is more than two points below the threshold of the level left. */
+static void a_random_walk_keeps_the_rule(void **state) {
+  (void)state;
+  static const uint32_t enters[] = {0, 7500, 9000, 9500};
+  enum pressure_level level = PRESSURE_LOW;
+  unsigned seed = 7, moves[4] = {0};
+  int percent = 5000;
+  for (unsigned i = 0; i < 100000; i++) {
+    seed = seed * 1664525u + 1013904223u;
+    int reach = (seed >> 20) % 16 ? 150 : 3000;
+    percent += (int)((seed >> 8) % (unsigned)(2 * reach + 1)) - reach;
+    percent = percent < 6500 ? 6500 : percent > 10500 ? 10500 : percent;
+    int expected = (int)level;
+    while (expected < PRESSURE_CRITICAL && percent >= (int)enters[expected + 1])
+      expected++;
+    while (expected > PRESSURE_LOW && percent < (int)enters[expected] - PRESSURE_HYSTERESIS)
+      expected--;
+    enum pressure_level next = pressure_next(&defaults, level, (uint32_t)percent);
+    assert_int_equal(expected, next);
+    moves[next] += next != level;
+    level = next;
+  }
+  for (unsigned i = 0; i < 4; i++)
+    assert_true(moves[i] > 100);
+}
+
 static void the_percentage_is_the_worse_of_two(void **state) {
   (void)state;
   struct pressure_figures figures = {.used_bytes = 60,
@@ -61,6 +88,14 @@ static void the_percentage_is_the_worse_of_two(void **state) {
   figures.reclaimable_cache_bytes = 90;
   figures.committed_bytes = 0;
   assert_int_equal(0, pressure_percent(&figures));
+}
+
+static void names_are_those_of_the_contract(void **state) {
+  (void)state;
+  assert_string_equal("low", pressure_name(PRESSURE_LOW));
+  assert_string_equal("moderate", pressure_name(PRESSURE_MODERATE));
+  assert_string_equal("high", pressure_name(PRESSURE_HIGH));
+  assert_string_equal("critical", pressure_name(PRESSURE_CRITICAL));
 }
 
 static void thresholds_rise(void **state) {
@@ -78,6 +113,8 @@ int main(void) {
       cmocka_unit_test(levels_begin_at_their_thresholds),
       cmocka_unit_test(a_level_is_left_two_points_below),
       cmocka_unit_test(a_tremble_of_a_point_changes_nothing),
+      cmocka_unit_test(a_random_walk_keeps_the_rule),
+      cmocka_unit_test(names_are_those_of_the_contract),
       cmocka_unit_test(the_percentage_is_the_worse_of_two),
       cmocka_unit_test(thresholds_rise),
   };
