@@ -5,8 +5,8 @@
  *
  * A checksum must see its bytes in order. So what is verified goes through three stages, each of
  * which takes one step after the other: the source is summed up, the bytes are written, the target
- * is read again and summed up. The steps are small enough to stay in the caches; whichever thread
- * is free takes the last stage that has something to do: a relay.
+ * is read again and summed up. A thread carries a step through all of them, so that it stays in
+ * that core's cache, and waits before each for the step ahead to have left it: a relay.
  */
 #include "worker/mover.h"
 
@@ -21,7 +21,6 @@
 #define MOVER_CHUNK (8 * MIB)     /* large beside a thread's start, small beside a second */
 #define MOVER_STAGED MIB          /* a slow link still shows progress each second */
 #define MOVER_STEP (256 * KIB)    /* of a relay: its source stays in the L2 cache */
-#define MOVER_AHEAD (2 * MIB)     /* of a relay's first stage before its last */
 #define MOVER_RUNNERS 3           /* one per stage */
 #define MOVER_THREADS 4           /* more gain nothing on the machines measured */
 #define MOVER_PARALLEL (32 * MIB) /* below, starting threads costs more than it saves */
@@ -135,8 +134,8 @@ struct relay {
   void *out, *back; /* staging of STAGE_WRITE and STAGE_CHECK */
   pthread_mutex_t lock;
   pthread_cond_t moved;
+  uint64_t claimed;    /* all before belongs to some thread */
   uint64_t at[STAGES]; /* how far each stage is */
-  bool busy[STAGES];
   enum status status;
 };
 
@@ -167,56 +166,50 @@ static enum status check_step(struct relay *relay, uint64_t offset, uint64_t siz
   return STATUS_OK;
 }
 
-static enum status run_step(struct relay *relay, int stage, uint64_t size) {
-  uint64_t offset = relay->at[stage];
+static enum status run_step(struct relay *relay, int stage, uint64_t offset, uint64_t size) {
   if (stage == STAGE_WRITE)
     return write_step(relay, offset, size);
   if (stage == STAGE_CHECK)
     return check_step(relay, offset, size);
-  sum_add(relay->source, pointer(at(relay->work->from, offset)), size);
+  if (relay->sums)
+    sum_add(relay->source, pointer(at(relay->work->from, offset)), size);
   return STATUS_OK;
 }
 
-/* Up to where a stage may go now. */
-static uint64_t end_of(const struct relay *relay, int stage) {
-  if (stage > (relay->sums ? STAGE_SUM : STAGE_WRITE))
-    return relay->at[stage - 1];
-  return units_min(relay->work->size, relay->at[STAGE_CHECK] + MOVER_AHEAD);
-}
-
-static bool is_over(struct relay *relay) {
-  if (!relay->status && atomic_load(relay->work->cancel))
+/* Under the lock; false: it is over. */
+static bool is_on(struct relay *relay) {
+  if (!relay->status && atomic_load(relay->work->cancel)) {
     relay->status = STATUS_CANCELLED;
-  return relay->status || relay->at[STAGE_CHECK] == relay->work->size;
+    pthread_cond_broadcast(&relay->moved);
+  }
+  return !relay->status;
 }
 
-/* Under the lock: the stage to take a step of; STAGES: it is over. */
-static int next_stage(struct relay *relay) {
-  int first = relay->sums ? STAGE_SUM : STAGE_WRITE;
-  while (!is_over(relay)) {
-    for (int stage = STAGE_CHECK; stage >= first; stage--)
-      if (!relay->busy[stage] && relay->at[stage] < end_of(relay, stage))
-        return stage;
+/* Under the lock: waits for the steps ahead to have left the stage, and takes this one through. */
+static bool pass(struct relay *relay, int stage, uint64_t offset, uint64_t size) {
+  while (is_on(relay) && relay->at[stage] != offset)
     pthread_cond_wait(&relay->moved, &relay->lock);
-  }
-  return STAGES;
+  if (relay->status)
+    return false;
+  pthread_mutex_unlock(&relay->lock);
+  enum status status = run_step(relay, stage, offset, size);
+  pthread_mutex_lock(&relay->lock);
+  relay->at[stage] += size;
+  if (status && !relay->status)
+    relay->status = status;
+  pthread_cond_broadcast(&relay->moved);
+  return true;
 }
 
 static void *run_stages(void *arg) {
   struct relay *relay = arg;
-  int stage;
   pthread_mutex_lock(&relay->lock);
-  while ((stage = next_stage(relay)) != STAGES) {
-    uint64_t size = units_min(MOVER_STEP, end_of(relay, stage) - relay->at[stage]);
-    relay->busy[stage] = true;
-    pthread_mutex_unlock(&relay->lock);
-    enum status status = run_step(relay, stage, size);
-    pthread_mutex_lock(&relay->lock);
-    relay->busy[stage] = false;
-    relay->at[stage] += size;
-    if (status && !relay->status)
-      relay->status = status;
-    pthread_cond_broadcast(&relay->moved);
+  while (is_on(relay) && relay->claimed < relay->work->size) {
+    uint64_t offset = relay->claimed;
+    uint64_t size = units_min(MOVER_STEP, relay->work->size - offset);
+    relay->claimed += size;
+    for (int stage = STAGE_SUM; stage < STAGES && pass(relay, stage, offset, size); stage++)
+      ;
   }
   pthread_mutex_unlock(&relay->lock);
   return NULL;
