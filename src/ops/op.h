@@ -86,6 +86,13 @@ void op_devices_write(struct writer *w, const struct view_device *device);
 /* Hundredths. */
 uint32_t op_jobs_percent(const struct job_view *view);
 
+/* Answer with a job as it is now, or cancel it and answer with its end. Both take the reference. */
+enum ops_progress op_jobs_look(struct ops_call *call, struct job *job,
+                               void (*encode_job)(struct ops_call *call,
+                                                  const struct job_view *view));
+enum ops_progress op_jobs_end(struct ops_call *call, struct job *job,
+                              void (*encode_job)(struct ops_call *call,
+                                                 const struct job_view *view));
 /* Answers with a job that is not finished: 202. */
 enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view *view);
 

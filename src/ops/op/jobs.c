@@ -82,16 +82,29 @@ static enum status find(struct ops_call *call, const char *text, struct job **jo
   return STATUS_NOT_FOUND;
 }
 
+enum ops_progress op_jobs_look(struct ops_call *call, struct job *job, wait_encode_fn *encode_job) {
+  struct job_view view;
+  job_look(job, &view);
+  job_give(job);
+  encode_job(call, &view);
+  return OPS_DONE;
+}
+
+enum ops_progress op_jobs_end(struct ops_call *call, struct job *job, wait_encode_fn *encode_job) {
+  struct problem problem;
+  if (job_cancel(job, &call->caller, &problem)) {
+    job_give(job);
+    return reply_fail(call, &problem);
+  }
+  return wait_said(call, job, &(struct wait_said){true, WAIT_DEFAULT}, encode_job);
+}
+
 static enum ops_progress run_get(struct ops_call *call, void *params) {
   struct problem problem;
-  struct job_view view;
   struct job *job;
   if (find(call, ((const struct get *)params)->id, &job, &problem))
     return reply_fail(call, &problem);
-  job_look(job, &view);
-  job_give(job);
-  encode(call, &view);
-  return OPS_DONE;
+  return op_jobs_look(call, job, encode);
 }
 
 static enum ops_progress run_cancel(struct ops_call *call, void *params) {
@@ -99,11 +112,7 @@ static enum ops_progress run_cancel(struct ops_call *call, void *params) {
   struct job *job;
   if (find(call, ((const struct get *)params)->id, &job, &problem))
     return reply_fail(call, &problem);
-  if (job_cancel(job, &call->caller, &problem)) {
-    job_give(job);
-    return reply_fail(call, &problem);
-  }
-  return wait_said(call, job, &(struct wait_said){true, WAIT_DEFAULT}, encode);
+  return op_jobs_end(call, job, encode);
 }
 
 static const struct reader_field fields[] = {

@@ -233,14 +233,10 @@ static enum status find(struct ops_call *call, uint64_t id, struct job **job,
 
 static enum ops_progress run_get(struct ops_call *call, void *params) {
   struct problem problem;
-  struct job_view view;
   struct job *job;
   if (find(call, ((const struct one *)params)->id, &job, &problem))
     return reply_fail(call, &problem);
-  job_look(job, &view);
-  job_give(job);
-  encode(call, &view);
-  return OPS_DONE;
+  return op_jobs_look(call, job, encode);
 }
 
 static enum ops_progress run_cancel(struct ops_call *call, void *params) {
@@ -248,11 +244,7 @@ static enum ops_progress run_cancel(struct ops_call *call, void *params) {
   struct job *job;
   if (find(call, ((const struct one *)params)->id, &job, &problem))
     return reply_fail(call, &problem);
-  if (job_cancel(job, &call->caller, &problem)) {
-    job_give(job);
-    return reply_fail(call, &problem);
-  }
-  return wait_said(call, job, &(struct wait_said){true, WAIT_DEFAULT}, encode);
+  return op_jobs_end(call, job, encode);
 }
 
 static const struct reader_field one_fields[] = {
