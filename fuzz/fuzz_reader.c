@@ -23,14 +23,16 @@ struct target {
 
 static const char *const words[] = {"fifo", "lru", NULL};
 static const struct reader_field fields[] = {
-    {"sizeBytes", READER_UINT, offsetof(struct target, size), .min = 1, .power_of_two = true},
-    {"ownId", READER_ID, offsetof(struct target, id), .prefix = ID_ALLOCATION},
-    {"offset", READER_INT, offsetof(struct target, offset), .min = (uint64_t)-9, .max = 9},
-    {"flag", READER_BOOL, offsetof(struct target, flag), .required = true},
-    {"text", READER_TEXT, offsetof(struct target, text), .size = 16},
-    {"word", READER_WORD, offsetof(struct target, word), .words = words},
-    {"real", READER_DOUBLE, offsetof(struct target, real), .otherwise = "1"},
-    {"raw", READER_RAW, offsetof(struct target, raw), .otherwise = "null"},
+    {"sizeBytes", .type = READER_UINT, .offset = offsetof(struct target, size), .min = 1,
+     .power_of_two = true},
+    {"ownId", .type = READER_ID, .offset = offsetof(struct target, id), .prefix = ID_ALLOCATION},
+    {"offset", .type = READER_INT, .offset = offsetof(struct target, offset), .min = (uint64_t)-9,
+     .max = 9},
+    {"flag", .type = READER_BOOL, .offset = offsetof(struct target, flag), .required = true},
+    {"text", .type = READER_TEXT, .offset = offsetof(struct target, text), .size = 16},
+    {"word", .type = READER_WORD, .offset = offsetof(struct target, word), .words = words},
+    {"real", .type = READER_DOUBLE, .offset = offsetof(struct target, real), .otherwise = "1"},
+    {"raw", .type = READER_RAW, .offset = offsetof(struct target, raw), .otherwise = "null"},
 };
 
 static void decode(struct reader_value root) {

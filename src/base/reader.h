@@ -30,16 +30,16 @@ enum reader_type {
 
 struct reader_field {
   const char *name; /* camelCase */
-  enum reader_type type;
-  size_t offset; /* of the member in the target struct */
-  size_t size;   /* READER_TEXT: its size with the NUL */
+  size_t offset;    /* of the member in the target struct */
+  size_t size;      /* READER_TEXT: its size with the NUL */
   uint64_t min, max;
   const char *const *words;
-  char prefix;
-  bool required;
-  bool power_of_two;     /* READER_UINT */
   const char *otherwise; /* the default as docs print it; NULL: none */
   const char *doc;       /* one sentence for openapi.json, docs/api.md and --help */
+  enum reader_type type;
+  char prefix;
+  bool required;
+  bool power_of_two; /* READER_UINT */
 };
 
 enum reader_names { READER_CAMEL, READER_SNAKE };

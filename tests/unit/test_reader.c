@@ -197,18 +197,21 @@ enum { SIZE, ALIGNMENT, ID, OFFSET, PINNED, LABEL, POLICY, RATIO, EXTRA, FIELDS 
 
 static const char *const policies[] = {"fifo", "lru", "lfu", NULL};
 static const struct reader_field fields[FIELDS] = {
-    [SIZE] = {"sizeBytes", READER_UINT, offsetof(struct target, size_bytes), .min = 1},
-    [ALIGNMENT] = {"alignment", READER_UINT, offsetof(struct target, alignment), .min = 1,
-                   .max = 4096, .power_of_two = true},
-    [ID] = {"ownId", READER_ID, offsetof(struct target, id), .prefix = ID_ALLOCATION},
-    [OFFSET] = {"offset", READER_INT, offsetof(struct target, offset), .min = (uint64_t)-5,
-                .max = 5},
-    [PINNED] = {"pinned", READER_BOOL, offsetof(struct target, pinned)},
-    [LABEL] = {"label", READER_TEXT, offsetof(struct target, label),
+    [SIZE] = {"sizeBytes", .type = READER_UINT, .offset = offsetof(struct target, size_bytes),
+              .min = 1},
+    [ALIGNMENT] = {"alignment", .type = READER_UINT, .offset = offsetof(struct target, alignment),
+                   .min = 1, .max = 4096, .power_of_two = true},
+    [ID] = {"ownId", .type = READER_ID, .offset = offsetof(struct target, id),
+            .prefix = ID_ALLOCATION},
+    [OFFSET] = {"offset", .type = READER_INT, .offset = offsetof(struct target, offset),
+                .min = (uint64_t)-5, .max = 5},
+    [PINNED] = {"pinned", .type = READER_BOOL, .offset = offsetof(struct target, pinned)},
+    [LABEL] = {"label", .type = READER_TEXT, .offset = offsetof(struct target, label),
                .size = sizeof((struct target *)0)->label},
-    [POLICY] = {"evictionPolicy", READER_WORD, offsetof(struct target, policy), .words = policies},
-    [RATIO] = {"ratio", READER_DOUBLE, offsetof(struct target, ratio)},
-    [EXTRA] = {"extra", READER_RAW, offsetof(struct target, extra)},
+    [POLICY] = {"evictionPolicy", .type = READER_WORD, .offset = offsetof(struct target, policy),
+                .words = policies},
+    [RATIO] = {"ratio", .type = READER_DOUBLE, .offset = offsetof(struct target, ratio)},
+    [EXTRA] = {"extra", .type = READER_RAW, .offset = offsetof(struct target, extra)},
 };
 
 static const struct reader_table camel = {.fields = fields, .count = FIELDS};
