@@ -45,9 +45,9 @@ struct device_budget {
 };
 
 struct device_process {
+  uint64_t used_bytes;
   int32_t pid;
   char name[32];
-  uint64_t used_bytes;
   bool dead;
 };
 

@@ -13,7 +13,7 @@
 static const struct backend *const backends[] = {&host_backend, &fake_backend};
 
 const struct backend *probe_backend(const char *name) {
-  for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+  for (size_t i = 0; i < sizeof backends / sizeof(void *); i++)
     if (strcmp(backends[i]->name, name) == 0)
       return backends[i];
   return NULL;

@@ -128,8 +128,8 @@ static const struct key keys[] = {
 /* ---- the whole ---- */
 
 static enum status parse_id(const char *id, struct spec *spec, struct problem *problem) {
-  size_t n = strcspn(id, ":");
-  const char *number = id[n] ? id + n + 1 : "";
+  const char *colon = strchr(id, ':'), *number = colon ? colon + 1 : "";
+  size_t n = colon ? (size_t)(colon - id) : 0;
   size_t digits = strspn(number, "0123456789");
   if (!n || n >= sizeof spec->backend || !digits || number[digits] || digits > 3 ||
       (digits > 1 && *number == '0'))

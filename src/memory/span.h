@@ -52,7 +52,7 @@ enum status span_take(struct span *span, const struct span_request *request, uin
  * beyond the end. */
 enum status span_take_at(struct span *span, uint64_t offset, const struct span_request *request,
                          uint32_t *node);
-void span_give(struct span *span, uint32_t node);
+void span_give(struct span *span, uint32_t index);
 
 uint64_t span_size(const struct span *span);
 uint64_t span_used(const struct span *span); /* bytes in used blocks, granule included */
@@ -63,10 +63,10 @@ uint64_t span_largest_free(const struct span *span);
 /* Whether a request of this size and alignment surely fits; constant time, may say no for a fit
  * that span_take's last resort (a walk through one bin) would find. */
 bool span_may_fit(const struct span *span, uint64_t size, uint64_t alignment);
-struct span_block span_block_at(const struct span *span, uint32_t node);
-void span_set_user(struct span *span, uint32_t node, uint32_t user);
-/* Walks all blocks and free ranges by address: start with node 0, ends when it returns 0. */
-uint32_t span_next(const struct span *span, uint32_t node, struct span_block *out);
+struct span_block span_block_at(const struct span *span, uint32_t index);
+void span_set_user(struct span *span, uint32_t index, uint32_t user);
+/* Walks all blocks and free ranges by address: start with index 0, ends when it returns 0. */
+uint32_t span_next(const struct span *span, uint32_t index, struct span_block *out);
 /* Every invariant; false with a debug log otherwise. O(blocks). For tests and debug builds. */
 bool span_check(const struct span *span);
 

@@ -6,9 +6,9 @@
 
 #include "device/backend.h"
 
-enum status host_owner_open(const struct spec *spec, void **owner);
+enum status host_owner_open(const struct spec *spec, void **out);
 void host_owner_close(void *owner);
-enum status host_owner_describe(void *owner, struct device_info *info);
+enum status host_owner_describe(void *arg, struct device_info *info);
 enum status host_owner_budget(void *owner, struct device_budget *budget);
 enum status host_owner_create(void *owner, uint64_t size, struct share *out);
 void host_owner_release(void *owner, struct share *share, uint64_t size, bool exported);
