@@ -13,7 +13,7 @@ run: setup            ## install what is missing, build, start the daemon; Ctrl-
 
 test: setup           ## install what is missing, build, run the whole suite
 	@$(MAKE) --no-print-directory build
-	ctest --preset release $(CTEST_REPEAT)
+	ctest --preset release
 
 build: build/build.ninja  ## the programs, into build/bin/
 	cmake --build --preset release
