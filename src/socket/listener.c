@@ -1,11 +1,12 @@
 /*
  * listener: the file is made under a mask that lets nobody in and opened to whom the configuration
  * names afterwards. Whether a file that is there already has a living daemon behind it is asked by
- * connecting to it.
+ * connecting to it. A file is known by its inode, which lives as long as a socket is bound to it.
  */
 #include "socket/listener.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,8 +14,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define BACKLOG 512
-#define NOBODY UINT32_MAX /* a uid that no process has */
 
 static enum status refuse(struct problem *problem, const char *path) {
   const char *hint = errno == ENOENT   ? ": no such folder"
@@ -44,20 +46,26 @@ static bool somebody_answers(const struct sockaddr_un *address) {
   return answers;
 }
 
-static bool bind_to(int fd, const struct sockaddr_un *address,
-                    const struct listener_params *params) {
+static bool bind_to(struct listener *listener, const struct sockaddr_un *address) {
+  struct stat made;
   mode_t mask = umask(0777);
-  bool bound = !bind(fd, (const struct sockaddr *)address, sizeof *address);
+  bool bound = !bind((int)listener->share.value, (const struct sockaddr *)address, sizeof *address);
   umask(mask);
-  if (!bound)
+  if (!bound || lstat(address->sun_path, &made))
     return false;
-  if (params->group >= 0 && chown(address->sun_path, (uid_t)-1, (gid_t)params->group))
-    return false;
-  return !chmod(address->sun_path, params->mode ? (mode_t)params->mode : 0600) &&
-         !listen(fd, BACKLOG);
+  listener->device = made.st_dev;
+  listener->inode = made.st_ino;
+  return true;
 }
 
-enum status listener_open(const struct listener_params *params, struct share *out,
+static bool let_in(const struct listener *listener, const struct listener_params *params) {
+  if (params->group >= 0 && chown(params->path, (uid_t)-1, (gid_t)params->group))
+    return false;
+  return !chmod(params->path, params->mode ? (mode_t)params->mode : 0600) &&
+         !listen((int)listener->share.value, BACKLOG);
+}
+
+enum status listener_open(const struct listener_params *params, struct listener *out,
                           struct problem *problem) {
   struct sockaddr_un address;
   enum status status = address_of(params->path, &address, problem);
@@ -76,28 +84,51 @@ enum status listener_open(const struct listener_params *params, struct share *ou
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "no descriptor is left for the socket");
-  if (!bind_to(fd, &address, params)) {
+  struct listener listener = {.share = {SHARE_FILE, fd}};
+  if (!bind_to(&listener, &address) || !let_in(&listener, params)) {
     status = refuse(problem, params->path);
-    close(fd);
+    listener_close(&listener, params->path);
     return status;
   }
-  *out = (struct share){SHARE_FILE, fd};
+  *out = listener;
   return STATUS_OK;
 }
 
-bool listener_accept(const struct share *listener, struct share *client,
-                     struct listener_peer *peer) {
+void listener_close(struct listener *listener, const char *path) {
+  struct stat there;
+  if (listener->inode && !lstat(path, &there) && there.st_dev == listener->device &&
+      there.st_ino == listener->inode)
+    unlink(path);
+  share_close(&listener->share);
+}
+
+static bool ask_who(int fd, struct listener_peer *peer) {
   struct ucred who;
   socklen_t n = sizeof who;
-  int fd;
-  do
-    fd = accept4((int)listener->value, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
-  if (fd < 0)
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n))
     return false;
-  *peer = (struct listener_peer){.uid = NOBODY};
-  if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n))
-    *peer = (struct listener_peer){who.uid, who.pid};
-  *client = (struct share){SHARE_FILE, fd};
+  *peer = (struct listener_peer){who.uid, who.pid};
   return true;
+}
+
+bool listener_accept(const struct listener *listener, struct share *client,
+                     struct listener_peer *peer) {
+  for (;;) {
+    int fd = accept4((int)listener->share.value, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+      continue;
+    if (fd < 0)
+      return false;
+    *client = (struct share){SHARE_FILE, fd};
+    if (ask_who(fd, peer))
+      return true;
+    log_warning("socket", "the kernel does not tell who a client is (%s): refused",
+                strerror(errno));
+    share_close(client);
+  }
+}
+
+bool listener_client_left(const struct share *client) {
+  struct pollfd end = {.fd = (int)client->value};
+  return poll(&end, 1, 0) > 0;
 }

@@ -5,6 +5,7 @@
  */
 #include "socket/request.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,29 @@
 #include "base/loop.h"
 
 #define OUT_CAP ((size_t)4 << 20) /* of an answer: the longest line */
+#define ID_BYTES 256              /* of a request_id */
+
+/* The members of a line. */
+struct words {
+  struct reader_value request_id, action, data, key, correlation;
+  uint64_t deadline_ms, fds;
+  bool detached, envelope;
+};
+
+static const struct reader_field fields[] = {
+    {.name = "requestId", .type = READER_RAW, .offset = offsetof(struct words, request_id)},
+    {.name = "action", .type = READER_RAW, .offset = offsetof(struct words, action)},
+    {.name = "data", .type = READER_RAW, .offset = offsetof(struct words, data)},
+    {.name = "deadlineMs", .type = READER_UINT, .offset = offsetof(struct words, deadline_ms)},
+    {.name = "idempotencyKey", .type = READER_RAW, .offset = offsetof(struct words, key)},
+    {.name = "correlationId", .type = READER_RAW, .offset = offsetof(struct words, correlation)},
+    {.name = "fds", .type = READER_UINT, .offset = offsetof(struct words, fds)},
+    {.name = "detached", .type = READER_BOOL, .offset = offsetof(struct words, detached)},
+    {.name = "envelope", .type = READER_BOOL, .offset = offsetof(struct words, envelope)},
+};
+static const char *const ignored[] = {"event", NULL}; /* of workers that come by socket */
+static const struct reader_table table = {fields, sizeof fields / sizeof *fields, READER_SNAKE,
+                                          ignored};
 
 struct request {
   struct task task; /* first: the loop's */
@@ -66,34 +90,55 @@ static struct request *make(const struct request_params *params) {
   return request;
 }
 
-/* What stands beside `data`: whose it is, and in which form it wants the answer. */
-static enum status take_words(struct request *request, struct reader_value line,
-                              struct problem *problem) {
+/* In which form the answer is wanted and what it echoes: taken before anything may be refused. */
+static enum status take_address(struct request *request, struct reader_value line,
+                                struct problem *problem) {
   struct ops_call *call = &request->call;
-  const char *correlation = reader_text(reader_get(line, "correlation_id"), "");
-  const char *key = reader_text(reader_get(line, "idempotency_key"), NULL);
-  if (id_is_token(correlation))
-    snprintf(call->caller.correlation, sizeof call->caller.correlation, "%s", correlation);
-  if (key && !id_is_token(key))
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "idempotency_key",
-                         "idempotency_key is 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'");
-  if (key)
-    snprintf(call->caller.key, sizeof call->caller.key, "%s", key);
-  if (reader_bool(reader_get(line, "detached"), false))
-    call->caller.pid = 0;
   if (reader_bool(reader_get(line, "envelope"), false)) {
     call->http_envelope = true;
     call->names = WRITER_CAMEL;
   }
+  struct reader_value id = reader_get(line, "request_id");
+  if (!id.json)
+    return STATUS_OK;
+  const char *text = reader_text(id, NULL);
+  if (!text || strlen(text) > ID_BYTES)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "request_id",
+                         "request_id must be a string of at most %d bytes", ID_BYTES);
+  reader_dump(id, &request->id);
+  call->request_id = buf_text(&request->id);
   return STATUS_OK;
 }
 
-static enum status take_action(struct request *request, struct reader_value line,
+static enum status take_caller(struct caller *caller, const struct words *words,
                                struct problem *problem) {
-  const char *action = reader_text(reader_get(line, "action"), NULL);
-  if (!action)
+  const char *correlation = reader_text(words->correlation, NULL);
+  const char *key = reader_text(words->key, NULL);
+  if (words->correlation.json && !correlation)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "correlation_id",
+                         "correlation_id must be a string");
+  if (words->key.json && (!key || !id_is_token(key)))
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "idempotency_key",
+                         "idempotency_key is 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'");
+  if (correlation && id_is_token(correlation))
+    snprintf(caller->correlation, sizeof caller->correlation, "%s", correlation);
+  if (key)
+    snprintf(caller->key, sizeof caller->key, "%s", key);
+  if (words->detached) {
+    caller->pid = 0;
+    caller->pid_start = 0;
+  }
+  return STATUS_OK;
+}
+
+static enum status take_action(struct request *request, struct reader_value value,
+                               struct problem *problem) {
+  const char *action = reader_text(value, NULL);
+  if (!value.json)
     return problem_field(problem, STATUS_MISSING_PARAMETER, "action",
                          "action is required: the name of an operation, as in memory.get_status");
+  if (!action)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "action", "action must be a string");
   buf_add(&request->action, action, strlen(action));
   request->call.path = buf_text(&request->action);
   request->call.row = ops_by_action(action);
@@ -103,25 +148,36 @@ static enum status take_action(struct request *request, struct reader_value line
   return STATUS_OK;
 }
 
-static void take_id(struct request *request, struct reader_value line) {
-  struct reader_value id = reader_get(line, "request_id");
-  if (!id.json)
-    return;
-  reader_dump(id, &request->id);
-  request->call.request_id = buf_text(&request->id);
-}
-
 /* False: it was answered. */
 static bool run(struct request *request, struct reader_value line) {
   struct problem problem;
-  take_id(request, line);
-  enum status status = take_words(request, line, &problem);
+  struct words words = {.fds = 0};
+  enum status status = take_address(request, line, &problem);
   if (!status)
-    status = take_action(request, line, &problem);
+    status = reader_decode(line, &table, &words, NULL, &problem);
   if (!status)
-    return ops_run_value(&request->call, reader_get(line, "data")) == OPS_LATER;
+    status = take_caller(&request->call.caller, &words, &problem);
+  if (!status)
+    status = take_action(request, words.action, &problem);
+  if (!status)
+    return ops_run_value(&request->call, words.data) == OPS_LATER;
   ops_fail(&request->call, &problem);
   return false;
+}
+
+/* The line counts within the connection, not within itself. */
+static enum status parse(uint64_t number, const char *text, size_t n, struct reader_doc **doc,
+                         struct problem *problem) {
+  struct problem flaw;
+  if (!n)
+    return problem_set(problem, STATUS_INVALID_JSON,
+                       "line %" PRIu64 " is not a JSON object: it is empty", number);
+  enum status status = reader_parse(text, n, doc, &flaw);
+  if (!status)
+    return STATUS_OK;
+  const char *column = strstr(flaw.text, "column ");
+  return problem_set(problem, status, "line %" PRIu64 " is not a JSON object: %s", number,
+                     column ? column : flaw.text);
 }
 
 struct request *request_run(const struct request_params *params, const char *text, size_t n) {
@@ -130,10 +186,8 @@ struct request *request_run(const struct request_params *params, const char *tex
   struct problem problem;
   if (!request)
     return NULL;
-  enum status status = n ? reader_parse(text, n, &doc, &problem)
-                         : problem_set(&problem, STATUS_INVALID_JSON, "an empty line");
   bool later = false;
-  if (status) {
+  if (parse(params->number, text, n, &doc, &problem)) {
     ops_fail(&request->call, &problem);
   } else if (params->take_shares(params->arg,
                                  reader_uint(reader_get(reader_root(doc), "fds"), 0))) {
@@ -146,6 +200,14 @@ struct request *request_run(const struct request_params *params, const char *tex
     return request;
   answer(request);
   return NULL;
+}
+
+void request_refuse(const struct request_params *params, const struct problem *problem) {
+  struct request *request = make(params);
+  if (!request)
+    return;
+  ops_fail(&request->call, problem);
+  answer(request);
 }
 
 void request_let_go(struct request *request) {

@@ -18,11 +18,14 @@ struct request_params {
   void (*answer)(void *arg, struct request *request, const char *text, size_t n);
   void *arg;
   struct loop *loop; /* through which answers of other threads come */
+  uint64_t number;   /* of the line in its connection, from 1 */
 };
 
 /* Runs a line (n bytes). NULL: it was answered. Else it is under way: keep it for request_let_go.
  */
 struct request *request_run(const struct request_params *params, const char *text, size_t n);
+/* Answers a line that cannot be run at all. */
+void request_refuse(const struct request_params *params, const struct problem *problem);
 /* The connection is gone. */
 void request_let_go(struct request *request);
 /* For the connection's list. */

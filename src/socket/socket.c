@@ -3,15 +3,18 @@
  * answers is dropped when they are OUT_QUEUE; one that asks faster than it is answered is read no
  * further until it has fewer than CALLS_MAX calls under way. What waits in its socket then is the
  * kernel's business, and the client's.
+ *
+ * A client that sends no more may still read: what it asked is answered before its connection is
+ * closed. The kernel cannot be asked to report only that such a client left, so it is looked at.
  */
 #include "socket/socket.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <stdio.h>
 
 #include "base/line.h"
 #include "base/log.h"
@@ -24,6 +27,7 @@
 #define CALLS_MAX 256
 #define SOCKET_CLIENTS 4096 /* connections at once; more are closed at once */
 #define REST_MS 100         /* of the listener, when no descriptor is left */
+#define LOOK_MS 500         /* between two looks at clients that send no more */
 #define STOP_MS 1000        /* what those under way have when the door closes */
 
 struct connection {
@@ -34,22 +38,25 @@ struct connection {
   struct loop_watch *watch;
   struct request *requests; /* under way */
   unsigned calls;
+  uint64_t lines; /* read */
   struct caller caller;
   bool broken; /* to be closed as soon as nobody stands on it */
+  bool ended;  /* nothing more is read: to be closed when all is answered */
   bool reading;
   bool held; /* lines were left in `line`, for too many calls are under way */
 };
 
 struct socket {
   struct socket_params params;
-  struct share listener;
+  struct listener listener;
   struct loop_watch *watch;
-  struct loop_timer *limit, *rest;
+  struct loop_timer *limit, *rest, *look;
   struct connection *connections;
   unsigned count;
   uint64_t next_number;
   bool stopping;
-  bool told; /* that new clients wait */
+  bool told;    /* that new clients wait */
+  bool looking; /* at clients that send no more */
   void (*stopped)(void *arg);
   void *stopped_arg;
 };
@@ -84,7 +91,7 @@ static void close_all(struct socket *door) {
 }
 
 static void update_watch(struct connection *connection) {
-  bool read = connection->calls < CALLS_MAX && !connection->door->stopping;
+  bool read = connection->calls < CALLS_MAX && !connection->ended && !connection->door->stopping;
   bool write = line_wants_write(connection->line);
   loop_watch_events(connection->watch, (read ? LOOP_READ : 0) | (write ? LOOP_WRITE : 0));
 }
@@ -112,7 +119,8 @@ static void settle(struct connection *connection) {
   bool room = connection->held && connection->calls < CALLS_MAX;
   if (room && !connection->broken && !door->stopping)
     read_lines(connection);
-  if (connection->broken)
+  bool over = connection->ended && !connection->calls && !line_wants_write(connection->line);
+  if (connection->broken || over)
     close_connection(connection);
   else
     update_watch(connection);
@@ -151,15 +159,20 @@ static bool drop_shares(void *arg, uint64_t announced) {
   return !connection->broken;
 }
 
+static struct request_params ask_for(struct connection *connection, uint64_t number) {
+  const struct socket *door = connection->door;
+  return (struct request_params){.ops = door->params.ops,
+                                 .caller = &connection->caller,
+                                 .take_shares = drop_shares,
+                                 .answer = on_answer,
+                                 .arg = connection,
+                                 .loop = door->params.loop,
+                                 .number = number};
+}
+
 static bool on_line(void *arg, char *text, size_t n) {
   struct connection *connection = arg;
-  struct socket *door = connection->door;
-  const struct request_params params = {.ops = door->params.ops,
-                                        .caller = &connection->caller,
-                                        .take_shares = drop_shares,
-                                        .answer = on_answer,
-                                        .arg = connection,
-                                        .loop = door->params.loop};
+  const struct request_params params = ask_for(connection, ++connection->lines);
   struct request *request = request_run(&params, text, n);
   if (request) {
     *request_link(request) = connection->requests;
@@ -170,10 +183,32 @@ static bool on_line(void *arg, char *text, size_t n) {
   return !connection->broken && !connection->held;
 }
 
+static void refuse_length(struct connection *connection) {
+  const struct request_params params = ask_for(connection, ++connection->lines);
+  struct problem problem;
+  problem_set(&problem, STATUS_BODY_TOO_LARGE, "line %" PRIu64 " is longer than %zu bytes",
+              connection->lines, LINE_MAX_BYTES);
+  request_refuse(&params, &problem);
+}
+
+static void end(struct connection *connection) {
+  struct socket *door = connection->door;
+  connection->ended = true;
+  if (!door->looking)
+    loop_timer_start(door->look, LOOK_MS, LOOK_MS);
+  door->looking = true;
+}
+
 static void read_lines(struct connection *connection) {
   connection->reading = true;
   connection->held = false;
-  if (line_read(connection->line, on_line, connection))
+  enum status status = line_read(connection->line, on_line, connection);
+  if (status == STATUS_BODY_TOO_LARGE)
+    refuse_length(connection);
+  if (status == STATUS_BODY_TOO_LARGE ||
+      (status == STATUS_NOT_FOUND && !listener_client_left(&connection->share)))
+    end(connection);
+  else if (status)
     connection->broken = true;
   connection->reading = false;
 }
@@ -266,6 +301,23 @@ static void on_client(void *arg, int events) {
     rest(door);
 }
 
+/* Their descriptors would be readable for ever, or tell nothing. */
+static void on_look(void *arg) {
+  struct socket *door = arg;
+  unsigned count = 0;
+  for (struct connection *one = door->connections, *next; one; one = next) {
+    next = one->next;
+    if (one->ended && listener_client_left(&one->share))
+      close_connection(one);
+    else
+      count += one->ended;
+  }
+  door->looking = count;
+  if (!count)
+    loop_timer_stop(door->look);
+  finish_stop(door);
+}
+
 static void on_limit(void *arg) {
   struct socket *door = arg;
   close_all(door);
@@ -283,7 +335,8 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
   if (!status &&
       (loop_timer(params->loop, on_limit, door, &door->limit) ||
        loop_timer(params->loop, on_rested, door, &door->rest) ||
-       loop_watch(params->loop, (int)door->listener.value, on_client, door, &door->watch)))
+       loop_timer(params->loop, on_look, door, &door->look) ||
+       loop_watch(params->loop, (int)door->listener.share.value, on_client, door, &door->watch)))
     status = problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   if (status)
     socket_free(door);
@@ -315,9 +368,7 @@ void socket_free(struct socket *door) {
   loop_unwatch(door->watch);
   loop_timer_free(door->limit);
   loop_timer_free(door->rest);
-  if (door->listener.kind != SHARE_NONE) {
-    unlink(door->params.path);
-    share_close(&door->listener);
-  }
+  loop_timer_free(door->look);
+  listener_close(&door->listener, door->params.path);
   free(door);
 }

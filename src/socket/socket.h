@@ -3,10 +3,13 @@
  *
  *   {"request_id":"r-1","action":"memory.free","data":{"allocation_id":"a-…"}}
  *
- * Beside these three a line may hold `idempotency_key`, `correlation_id`, `fds`, and
+ * request_id, if there is one, is a string of at most 256 bytes. Beside these three a line may hold
+ * `idempotency_key`, `correlation_id`, `deadline_ms`, `fds`, and
  *   "envelope":true   the answer as HTTP gives it, camelCase in data and answer; request_id is
  *                     echoed only if there was one
  *   "detached":true   asked for the peer's domain and not for its process: what is made outlives it
+ * and no other member, but for `event`. A line over 4 MiB is the last that is read. Of whom shuts
+ * down its sending side, all is answered that was read before; then the connection is closed.
  * `ping` answers nothing, at once. Who the peer is, the kernel says.
  *
  * Requests of one connection run side by side; answers come in any order. Loop thread only, but for

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -124,14 +126,25 @@ class Refusals(SocketCase):
                 self.assertIs(False, self.unix.call(action)["success"])
 
     def test_lines_that_are_no_object_have_a_null_id_and_the_connection_goes_on(self):
-        for line in (b"nonsense", b"[1,2]", b'"x"', b"5", b"{", b"\xff", b'{"request_id":"r","request_id":"s"}',
-                     b"[" * 10_000):
+        for number, line in enumerate((b"nonsense", b"[1,2]", b'"x"', b"5", b"{", b"\xff", b"",
+                                       b'{"request_id":"r","request_id":"s"}', b"[" * 10_000), 1):
             with self.subTest(line[:20]):
                 self.unix.send_bytes(line + b"\n")
                 answer = self.unix.line()
                 self.assertEqual((None, False, "INVALID_JSON"),
                                  (answer["request_id"], answer["success"], answer["error_code"]))
+                self.assertRegex(answer["error"], f"^line {number} is not a JSON object")
         self.done("memory.get_status")
+
+    def test_members_of_the_line_are_read_strictly(self):
+        for code, name, value in (("UNKNOWN_FIELD", "key", "k"), ("UNKNOWN_FIELD", "idempotencyKey", "k"),
+                                  ("INVALID_ARGUMENT", "idempotency_key", 5),
+                                  ("INVALID_ARGUMENT", "idempotency_key", "a b"),
+                                  ("INVALID_ARGUMENT", "detached", "yes"), ("INVALID_ARGUMENT", "deadline_ms", "5")):
+            with self.subTest(f"{name} {value}"):
+                answer = self.fails(code, "memory.get_status", **{name: value})
+                self.assertEqual(name, answer["details"]["field"])
+                self.assertIn(name, answer["error"])
 
     def test_what_is_missing_in_the_line_itself(self):
         for line in ({"request_id": "r-x", "data": {}}, {"request_id": "r-x", "action": 5},
@@ -142,32 +155,49 @@ class Refusals(SocketCase):
                 self.assertIs(False, answer["success"])
                 self.assertEqual("r-x", answer["request_id"])
 
-    def test_a_line_over_four_mebibytes_ends_the_connection(self):
+    def test_a_line_over_four_mebibytes_is_the_last(self):
+        self.done("ping")
         try:
             self.unix.send_bytes(b" " * (5 << 20) + b"\n")
         except OSError:
             pass
-        while (line := self.unix.line()) is not None:
-            self.assertIs(False, line["success"])
+        answer = self.unix.line()
+        self.assertEqual((None, False, "BODY_TOO_LARGE"),
+                         (answer["request_id"], answer["success"], answer["error_code"]))
+        self.assertIn("line 2 ", answer["error"])
+        self.assertIsNone(self.unix.line())
         self.ok(self.daemon.get("/health"))
 
 
 class Ids(SocketCase):
-    def test_any_id_is_echoed(self):
-        for request_id in ("r-17", "", "ünï", 17, "x" * 1000):
+    def ask(self, request_id):
+        line = {"request_id": request_id, "action": "memory.get_status", "data": {}}
+        self.unix.send_bytes(json.dumps(line).encode() + b"\n")
+        return self.unix.line()
+
+    def test_any_string_up_to_256_bytes_is_echoed(self):
+        for request_id in ("r-17", "", "ünï", "\x01\n\"", "x" * 256):
+            with self.subTest(request_id[:20]):
+                answer = self.ask(request_id)
+                self.assertEqual((request_id, True), (answer["request_id"], answer["success"]))
+
+    def test_longer_ids_and_other_types_are_refused(self):
+        for request_id in ("x" * 257, "ü" * 129, "x" * ((4 << 20) - 100), 17, None, True, {}, ["r"]):
             with self.subTest(str(request_id)[:20]):
-                line = {"request_id": request_id, "action": "memory.get_status", "data": {}}
-                self.unix.send_bytes(json.dumps(line).encode() + b"\n")
-                self.assertEqual(request_id, self.unix.line()["request_id"])
+                answer = self.ask(request_id)
+                self.assertEqual((None, False, "INVALID_ARGUMENT", "request_id"),
+                                 (answer["request_id"], answer["success"], answer["error_code"],
+                                  answer["details"]["field"]))
+        self.done("ping")
 
     def test_data_may_be_left_out(self):
         self.unix.send_bytes(b'{"request_id":"r","action":"memory.get_status"}\n')
         self.assertTrue(self.unix.line()["success"])
 
     def test_many_lines_in_one_write(self):
-        lines = [json.dumps({"request_id": i, "action": "memory.get_status", "data": {}}) + "\n" for i in range(200)]
+        lines = [json.dumps({"request_id": str(i), "action": "memory.get_status", "data": {}}) + "\n" for i in range(200)]
         self.unix.send_bytes("".join(lines).encode())
-        self.assertEqual(set(range(200)), {self.unix.line()["request_id"] for _ in range(200)})
+        self.assertEqual({str(i) for i in range(200)}, {self.unix.line()["request_id"] for _ in range(200)})
 
     def test_a_line_in_many_writes(self):
         for byte in b'{"request_id":"slow","action":"memory.get_status","data":{}}\n':
@@ -183,6 +213,17 @@ class Ids(SocketCase):
         self.assertNotIn(slow, self.unix.answers)
         answer = self.unix.wait(slow)
         self.assertEqual("completed", answer["data"]["status"])
+        self.try_free(answer["data"]["target_allocation_id"])
+
+    def test_a_slow_one_is_answered_to_a_client_that_sends_no_more(self):
+        allocation = self.made(64 * MIB)
+        slow = self.unix.send("memory.transfer", {
+            "source_device_id": "host:0", "target_device_id": "fake:0", "wait": True, "verify": False,
+            "allocation_id": allocation["allocation_id"]})
+        self.unix.socket.shutdown(socket.SHUT_WR)
+        answer = self.unix.wait(slow)
+        self.assertEqual("completed", answer["data"]["status"])
+        self.assertIsNone(self.unix.line())
         self.try_free(answer["data"]["target_allocation_id"])
 
     def test_a_slow_one_can_be_cancelled_from_the_same_connection(self):
@@ -284,6 +325,18 @@ class Connections(DaemonCase):
             with self.daemon.unix() as unix:
                 unix.send_bytes(data) if data else None
         self.ok(self.daemon.get("/health"))
+
+    def test_detached_processes_of_a_user_are_one_owner(self):
+        program = ("import sys; from doors import Unix; unix = Unix(sys.argv[1]); "
+                   "made = unix.call('memory.allocate', {'size_bytes': 4096, 'device_id': 'host:0'}, detached=True); "
+                   "print(made['data']['allocation']['allocation_id'])")
+        names = [subprocess.run([sys.executable, "-c", program, self.daemon.socket_path], check=True, text=True,
+                                stdout=subprocess.PIPE, cwd=os.path.dirname(__file__)).stdout.strip()
+                 for _ in range(2)]
+        first, second = (self.look(name) for name in names)
+        self.assertEqual("api", first["owner"]["kind"])
+        self.assertEqual(first["owner"], second["owner"])
+        self.assertEqual(first["segmentId"], second["segmentId"])
 
     def test_a_client_that_never_reads_holds_up_nobody(self):
         line = json.dumps({"request_id": "r", "action": "memory.get_status", "data": {}}).encode() + b"\n"
