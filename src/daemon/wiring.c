@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "base/lock.h"
+#include "base/os_notify.h"
 #include "base/units.h"
 #include "daemon/main.h"
-#include "daemon/notify.h"
 #include "daemon/reload.h"
 #include "device/probe.h"
 #include "http/http.h"
@@ -94,7 +94,7 @@ static void stop(struct wiring *wiring, const char *why) {
   wiring->stopping = true;
   log_info("daemon", "%s: stopping", why);
   set_limit();
-  notify_send("STOPPING=1");
+  os_notify("STOPPING=1");
   runtime_withdraw(wiring->params.runtime);
   count_held(wiring);
   http_stop(wiring->http);
@@ -121,9 +121,9 @@ static void on_reload(void *arg, int signal_number) {
   struct config *config = wiring->params.reload(wiring->params.arg);
   if (!config)
     return;
-  notify_send("RELOADING=1");
+  os_notify("RELOADING=1");
   reload_apply(config, wiring->service, wiring->http);
-  notify_send("READY=1");
+  os_notify("READY=1");
   config_free(config);
 }
 
@@ -247,7 +247,7 @@ static enum status announce(struct wiring *wiring, struct problem *problem) {
   enum status status = runtime_announce(wiring->params.runtime, &facts, problem);
   if (status)
     return status;
-  notify_send("READY=1");
+  os_notify("READY=1");
   log_info("daemon", "memkeepd " MAIN_VERSION " is ready on %s and %s", url, config->socket);
   log_info("daemon", "try: memkeep status, or: curl %s/api/memory/status", url);
   return STATUS_OK;

@@ -1,8 +1,8 @@
 /*
- * notify: sd_notify(3) without its library: the protocol is one datagram to the socket that
+ * os_notify: sd_notify(3) without its library: the protocol is one datagram to the socket that
  * $NOTIFY_SOCKET names, "@" standing for the NUL of the abstract name space.
  */
-#include "daemon/notify.h"
+#include "base/os_notify.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -14,14 +14,14 @@
 
 #include "base/log.h"
 
-void notify_send(const char *state) {
+void os_notify(const char *state) {
   const char *path = getenv("NOTIFY_SOCKET");
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t n = path ? strlen(path) : 0;
   if (!n)
     return;
   if (n >= sizeof address.sun_path || (path[0] != '/' && path[0] != '@')) {
-    log_warning("daemon", "NOTIFY_SOCKET is no address: %.120s", path);
+    log_warning("notify", "NOTIFY_SOCKET is no address: %.120s", path);
     return;
   }
   memcpy(address.sun_path, path, n);
@@ -32,7 +32,7 @@ void notify_send(const char *state) {
   ssize_t sent =
       sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address, size);
   if (sent < 0)
-    log_warning("daemon", "systemd cannot be told %s: %s", state, strerrordesc_np(errno));
+    log_warning("notify", "systemd cannot be told %s: %s", state, strerrordesc_np(errno));
   if (fd >= 0)
     close(fd);
 }
