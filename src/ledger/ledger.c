@@ -7,7 +7,7 @@
  * Free records are chained through themselves, the last freed first, so a record that was just in
  * the cache is used again; slots that were never used are taken by count and cost no page.
  *
- * The crc is the lower half of XXH3-64.
+ * A crc is the lower half of XXH3-64.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +26,10 @@ uint32_t ledger_crc(const struct ledger_record *record) {
   copy.state = 0;
   copy.crc = 0;
   return (uint32_t)XXH3_64bits(&copy, LEDGER_HASHED);
+}
+
+uint32_t ledger_header_crc(const struct ledger_header *header) {
+  return (uint32_t)XXH3_64bits(header, offsetof(struct ledger_header, crc));
 }
 
 /* Stores before stay before, stores behind stay behind, as far as this process goes. */
@@ -49,6 +53,18 @@ static enum status map_new(struct ledger *ledger, uint32_t records) {
   return status;
 }
 
+static void begin(struct ledger *ledger) {
+  struct ledger_header made = {.format = LEDGER_VERSION, .record_size = LEDGER_RECORD};
+  memcpy(made.magic, LEDGER_MAGIC, sizeof made.magic);
+  do {
+    made.identity[0] = id_random();
+    made.identity[1] = id_random();
+  } while (!(made.identity[0] | made.identity[1]));
+  made.next_id = ledger->id_next;
+  made.crc = ledger_header_crc(&made);
+  *ledger->header = made;
+}
+
 enum status ledger_create(uint32_t records, struct ledger **out) {
   if (records > LEDGER_MAX_RECORDS)
     return STATUS_INSUFFICIENT_MEMORY;
@@ -63,13 +79,7 @@ enum status ledger_create(uint32_t records, struct ledger **out) {
   ledger->capacity = ledger->grown = records;
   ledger->id_next = ledger->id_end =
       ((id_random() >> LEDGER_ID_BITS) << LEDGER_ID_BITS) + UINT64_C(1);
-  struct ledger_header *header = ledger->header;
-  header->format = LEDGER_VERSION;
-  header->record_size = LEDGER_RECORD;
-  header->identity = id_random();
-  header->next_id = ledger->id_next;
-  in_order();
-  memcpy(header->magic, LEDGER_MAGIC, sizeof header->magic);
+  begin(ledger);
   *out = ledger;
   return STATUS_OK;
 }
@@ -84,7 +94,9 @@ void ledger_free(struct ledger *ledger) {
 
 const struct share *ledger_share(const struct ledger *ledger) { return &ledger->share; }
 
-uint64_t ledger_identity(const struct ledger *ledger) { return ledger->header->identity; }
+void ledger_identity(const struct ledger *ledger, uint64_t out[2]) {
+  memcpy(out, ledger->header->identity, sizeof ledger->header->identity);
+}
 
 uint64_t ledger_next_id(struct ledger *ledger) {
   if (ledger->id_next == ledger->id_end) {

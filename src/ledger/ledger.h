@@ -8,8 +8,20 @@
  * id and version + 1, makes it live, then frees the first. At start, of two live records with one
  * id the higher version wins.
  *  - Advisory words (last access, count) are single aligned 8-byte stores outside the crc.
+ *  - The header's fixed part (magic, format, record size, identity) has a crc of its own.
  *  - Ids: 16 bits drawn per ledger, 48 counted; the header's next id moves ahead in steps of 4,096
- * before the first of a step is given out. No id is ever used twice.
+ * before the first of a step is given out; it is outside of the header's crc. No id is ever used
+ * twice.
+ *
+ * What names another record is put after it and dropped before it, with one exception, so that the
+ * records of every moment are a legal ledger:
+ *  - put: segment, owner, texts, then the allocation; allocation and owner, then an attachment.
+ *  - drop: the allocation, then in any order its texts, its attachments and its segment; an owner
+ * behind all that names it. An attachment may so name an allocation that is gone.
+ *  - A text belongs to the one record that names it. ledger_put_text makes its pieces, the last
+ * one first; they are dropped from the first to the last.
+ * Segments, owners and texts that nobody names are legal, and stay until they are dropped. What
+ * segments, jobs and models name is the caller's to check.
  *
  * Not thread-safe: callers hold the state lock. No call but create, adopt, grow and free makes a
  * system call.
@@ -44,7 +56,7 @@ enum ledger_kind {
 
 struct ledger_segment {
   uint64_t size_bytes, created_boot_ns, created_real_ns;
-  uint32_t device; /* the hash slot of the service's device record; its text holds the name */
+  uint64_t device; /* id of a limit record, whose text names it */
   uint32_t domain;
   uint8_t type;     /* 0 slab, 1 dedicated */
   uint8_t exported; /* an fd left our own processes */
@@ -63,14 +75,28 @@ struct ledger_allocation {
   uint8_t alignment_log2, purpose, priority,
       flags; /* flags: the service's bits: persistent pinned share … */
 };
+struct ledger_attachment {
+  uint64_t allocation;
+  uint64_t owner, pid_start; /* the owner record of the process that is attached */
+  uint32_t pid;
+  uint8_t writable;
+  uint8_t pad[3];
+};
 struct ledger_owner {
   uint64_t pid_start, created_real_ns, text;
   uint32_t pid, uid;
   uint8_t kind; /* api process worker model */
   uint8_t pad[7];
 };
+/* What is known of a device, or of a domain's quota. */
 struct ledger_limit {
-  uint64_t max_bytes, reserved_bytes, text; /* text: the device's id */
+  uint64_t max_bytes, reserved_bytes; /* a domain's: bytes, allocations */
+  uint64_t text;                      /* the device's id, or the domain's name */
+  uint64_t total_bytes;               /* of a device when it was last seen, 0: the whole RAM */
+  uint32_t domain;                    /* its number */
+  uint8_t of_domain;                  /* else of a device */
+  uint8_t changed;                    /* at run time: holds over a restart */
+  uint8_t pad[2];
 };
 struct ledger_text {
   uint64_t next; /* id of the next piece, 0: last */
@@ -90,6 +116,7 @@ struct ledger_record {
     struct ledger_segment segment;
     struct ledger_allocation allocation;
     struct ledger_owner owner;
+    struct ledger_attachment attachment;
     struct ledger_limit limit;
     struct ledger_text text;
     uint8_t bytes[88];
@@ -103,15 +130,18 @@ struct ledger;
 
 /* A new, empty ledger with room for `records` (grown later by ledger_grow). */
 enum status ledger_create(uint32_t records, struct ledger **out);
-/* Takes a memfd that an earlier daemon left. Validates magic, format version, record size, every
- * crc; frees the older of two live versions. CONFLICT with the reason in the problem when anything
- * does not add up: nothing was changed then, and the share stays the caller's. Overlap of
- * allocations is checked by ledger_check_overlaps. */
+/* Takes a memfd that an earlier daemon left. Validates the header, every live record's kind, crc,
+ * id and version, and that what it names is there: an allocation's segment, owner and text, an
+ * attachment's allocation and owner, an owner's and a limit's text, a text's next piece. Then frees
+ * the older of two live versions, and attachments whose allocation is gone. CONFLICT with the
+ * reason in the problem when anything does not add up: nothing was changed then. The share stays
+ * the caller's either way. Overlap of allocations is checked by ledger_check_overlaps. */
 enum status ledger_adopt(const struct share *share, struct ledger **out, struct problem *problem);
 /* Unmaps and closes; the memfd lives on if someone else holds it. */
 void ledger_free(struct ledger *ledger);
 const struct share *ledger_share(const struct ledger *ledger);
-uint64_t ledger_identity(const struct ledger *ledger);
+/* 128 random bits, drawn when it was created; never both 0. */
+void ledger_identity(const struct ledger *ledger, uint64_t out[2]);
 
 /* The next id; never 0. */
 uint64_t ledger_next_id(struct ledger *ledger);
@@ -133,7 +163,8 @@ uint32_t ledger_live(const struct ledger *ledger);
  * size is ledger_grow_commit under the lock). INSUFFICIENT_MEMORY when the kernel says no. */
 enum status ledger_grow(struct ledger *ledger, uint32_t records);
 void ledger_grow_commit(struct ledger *ledger);
-/* Two live allocations overlap, or leave their segment: CONFLICT. O(n log n). */
+/* Two live allocations overlap, or one is empty, leaves its segment, or has none: CONFLICT with the
+ * reason in the problem. O(n). */
 enum status ledger_check_overlaps(const struct ledger *ledger, struct problem *problem);
 
 /* Texts longer than one record are chained. Returns the id of the first piece in *id. */

@@ -1,25 +1,32 @@
 /*
  * ledger_adopt: a ledger that another daemon left. First everything is looked at and nothing
- * written; a single thing that does not add up refuses the whole. Then the older of two versions is
- * freed, the list of free records made anew, and the hints of texts set.
+ * written; a single thing that does not add up refuses the whole. What the look finds out about a
+ * record is kept beside it, one byte a slot. Then the list of free records is made anew, what a
+ * change cut short left behind is freed, and the hints of texts are set.
+ *
+ * Texts cannot go round: the last piece of one is made first, so a piece names an older one, and no
+ * piece is named twice.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/os_memfd.h"
+#include "ledger/ledger_index.h"
 #include "ledger/ledger_layout.h"
 
-/* A live record, for finding it by id. */
-struct found {
-  uint64_t id;
-  uint32_t version, slot;
+#define COUNTED ((UINT64_C(1) << LEDGER_ID_BITS) - 1)
+
+enum {
+  MARK_OLDER = 1,  /* a newer version is live */
+  MARK_ADRIFT = 2, /* an attachment to nothing */
+  MARK_NAMED = 4,  /* a piece of text that a record names */
 };
 
 struct adoption {
   struct ledger *ledger;
-  struct found *found;
-  size_t count;
+  struct ledger_index index; /* the newest version of each id */
+  uint8_t *marks;            /* of each slot */
   struct problem *problem;
 };
 
@@ -27,6 +34,13 @@ static enum status refuse(struct adoption *adoption, const char *why, uint64_t n
   return problem_set(adoption->problem, STATUS_CONFLICT,
                      "the ledger is not valid: %s (%" PRIu64 ")", why, number);
 }
+
+static const struct ledger_record *find(const struct adoption *adoption, uint64_t id) {
+  uint32_t slot = ledger_index_find(&adoption->index, id);
+  return slot ? ledger_slot(adoption->ledger, slot) : NULL;
+}
+
+/* ---- each by itself ---- */
 
 static enum status check_header(struct adoption *adoption, uint64_t bytes) {
   const struct ledger_header *header = adoption->ledger->header;
@@ -36,41 +50,143 @@ static enum status check_header(struct adoption *adoption, uint64_t bytes) {
     return refuse(adoption, "another version of Memkeep wrote it, format", header->format);
   if (header->record_size != LEDGER_RECORD)
     return refuse(adoption, "its records have another size", header->record_size);
+  if (header->crc != ledger_header_crc(header))
+    return refuse(adoption, "the checksum of its header is wrong", header->crc);
+  if (!(header->identity[0] | header->identity[1]))
+    return refuse(adoption, "it has no identity", 0);
   if (bytes % LEDGER_RECORD || bytes > LEDGER_MAP)
     return refuse(adoption, "it is cut, or too long, at byte", bytes);
   return header->next_id ? STATUS_OK : refuse(adoption, "it has no next id", 0);
 }
 
+static bool was_given_out(const struct adoption *adoption, uint64_t id) {
+  uint64_t next = adoption->ledger->header->next_id;
+  return id >> LEDGER_ID_BITS == next >> LEDGER_ID_BITS && id & COUNTED && id < next;
+}
+
 static enum status check_record(struct adoption *adoption, uint32_t slot) {
   const struct ledger_record *record = ledger_slot(adoption->ledger, slot);
-  uint64_t next = adoption->ledger->header->next_id;
-  if (record->state == LEDGER_STATE_FREE)
-    return STATUS_OK;
   if (record->state != LEDGER_STATE_LIVE)
     return refuse(adoption, "neither live nor free: record", slot);
   if (record->kind == LEDGER_FREE || record->kind > LEDGER_TEXT_CHAIN)
     return refuse(adoption, "of an unknown kind: record", slot);
   if (record->crc != ledger_crc(record))
     return refuse(adoption, "the checksum is wrong: record", slot);
-  if (record->id >> LEDGER_ID_BITS != next >> LEDGER_ID_BITS || record->id >= next)
+  if (!was_given_out(adoption, record->id))
     return refuse(adoption, "an id that was never given out: record", slot);
-  adoption->found[adoption->count++] = (struct found){record->id, record->version, slot};
+  if (record->kind == LEDGER_TEXT_CHAIN && record->u.text.size > LEDGER_TEXT)
+    return refuse(adoption, "a text that is longer than it can be: record", slot);
   return STATUS_OK;
 }
 
-static int by_id(const void *left, const void *right) {
-  const struct found *a = left, *b = right;
-  if (a->id != b->id)
-    return a->id < b->id ? -1 : 1;
-  return a->version < b->version ? -1 : a->version > b->version;
+static enum status enter(struct adoption *adoption, uint32_t slot) {
+  uint32_t *place = ledger_index_place(&adoption->index, ledger_slot(adoption->ledger, slot)->id);
+  uint32_t other = *place;
+  *place = slot;
+  if (!other)
+    return STATUS_OK;
+  const struct ledger_record *now = ledger_slot(adoption->ledger, slot);
+  const struct ledger_record *before = ledger_slot(adoption->ledger, other);
+  if (now->kind != before->kind)
+    return refuse(adoption, "two kinds of record with one id: record", slot);
+  if (now->version == before->version + 1) {
+    adoption->marks[other] |= MARK_OLDER;
+  } else if (now->version + 1 == before->version) {
+    adoption->marks[slot] |= MARK_OLDER;
+    *place = other;
+  } else {
+    return refuse(adoption, "two of one id, and neither follows the other: record", slot);
+  }
+  return STATUS_OK;
 }
 
-static enum status check_versions(struct adoption *adoption) {
-  for (size_t i = 1; i < adoption->count; i++)
-    if (adoption->found[i].id == adoption->found[i - 1].id &&
-        adoption->found[i].version == adoption->found[i - 1].version)
-      return refuse(adoption, "two records of one id and version: record", adoption->found[i].slot);
+static enum status check_each(struct adoption *adoption) {
+  uint32_t live = 0, capacity = adoption->ledger->capacity;
+  for (uint32_t slot = 1; slot <= capacity; slot++)
+    live += ledger_slot(adoption->ledger, slot)->state != LEDGER_STATE_FREE;
+  adoption->marks = calloc((size_t)capacity + 1, 1);
+  if (!adoption->marks || !ledger_index_init(&adoption->index, live))
+    return problem_set(adoption->problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  enum status status = STATUS_OK;
+  for (uint32_t slot = 1; !status && slot <= capacity; slot++) {
+    if (ledger_slot(adoption->ledger, slot)->state == LEDGER_STATE_FREE)
+      continue;
+    status = check_record(adoption, slot);
+    if (!status)
+      status = enter(adoption, slot);
+  }
+  return status;
+}
+
+/* ---- what they say of each other ---- */
+
+static enum status check_named(struct adoption *adoption, uint32_t slot, uint64_t id,
+                               enum ledger_kind kind) {
+  const struct ledger_record *named = find(adoption, id);
+  if (named && named->kind == kind)
+    return STATUS_OK;
+  return refuse(adoption,
+                kind == LEDGER_SEGMENT ? "its segment is missing: record"
+                : kind == LEDGER_OWNER ? "its owner is missing: record"
+                                       : "its text is missing: record",
+                slot);
+}
+
+static enum status check_text(struct adoption *adoption, uint32_t slot, uint64_t id) {
+  if (!id)
+    return STATUS_OK;
+  enum status status = check_named(adoption, slot, id, LEDGER_TEXT_CHAIN);
+  if (status)
+    return status;
+  uint8_t *marks = &adoption->marks[ledger_index_find(&adoption->index, id)];
+  if (*marks & MARK_NAMED)
+    return refuse(adoption, "its text is another's too: record", slot);
+  *marks |= MARK_NAMED;
   return STATUS_OK;
+}
+
+static enum status check_piece(struct adoption *adoption, uint32_t slot) {
+  const struct ledger_record *record = ledger_slot(adoption->ledger, slot);
+  if (record->u.text.next >= record->id)
+    return refuse(adoption, "its text goes round: record", slot);
+  return check_text(adoption, slot, record->u.text.next);
+}
+
+static enum status check_allocation(struct adoption *adoption, uint32_t slot) {
+  const struct ledger_allocation *allocation = &ledger_slot(adoption->ledger, slot)->u.allocation;
+  enum status status = check_named(adoption, slot, allocation->segment, LEDGER_SEGMENT);
+  if (!status)
+    status = check_named(adoption, slot, allocation->owner, LEDGER_OWNER);
+  return status ? status : check_text(adoption, slot, allocation->text);
+}
+
+/* The one record that may name what is gone: allocations go before their attachments. */
+static enum status check_attachment(struct adoption *adoption, uint32_t slot) {
+  const struct ledger_attachment *attachment = &ledger_slot(adoption->ledger, slot)->u.attachment;
+  const struct ledger_record *allocation = find(adoption, attachment->allocation);
+  if (!allocation && was_given_out(adoption, attachment->allocation))
+    adoption->marks[slot] |= MARK_ADRIFT;
+  else if (!allocation || allocation->kind != LEDGER_ALLOCATION)
+    return refuse(adoption, "it is attached to what was no allocation: record", slot);
+  return check_named(adoption, slot, attachment->owner, LEDGER_OWNER);
+}
+
+static enum status check_references(struct adoption *adoption, uint32_t slot) {
+  const struct ledger_record *record = ledger_slot(adoption->ledger, slot);
+  switch (record->kind) {
+  case LEDGER_ALLOCATION:
+    return check_allocation(adoption, slot);
+  case LEDGER_ATTACHMENT:
+    return check_attachment(adoption, slot);
+  case LEDGER_OWNER:
+    return check_text(adoption, slot, record->u.owner.text);
+  case LEDGER_LIMIT:
+    return check_text(adoption, slot, record->u.limit.text);
+  case LEDGER_TEXT_CHAIN:
+    return check_piece(adoption, slot);
+  default:
+    return STATUS_OK;
+  }
 }
 
 static enum status check(struct adoption *adoption, uint64_t bytes) {
@@ -79,31 +195,14 @@ static enum status check(struct adoption *adoption, uint64_t bytes) {
   if (status)
     return status;
   ledger->capacity = ledger->grown = (uint32_t)(bytes / LEDGER_RECORD) - 1;
-  adoption->found = malloc(((size_t)ledger->capacity + 1) * sizeof *adoption->found);
-  if (!adoption->found)
-    return problem_set(adoption->problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  status = check_each(adoption);
   for (uint32_t slot = 1; !status && slot <= ledger->capacity; slot++)
-    status = check_record(adoption, slot);
-  if (status)
-    return status;
-  if (adoption->count)
-    qsort(adoption->found, adoption->count, sizeof *adoption->found, by_id);
-  return check_versions(adoption);
+    if (ledger_is_live(ledger, slot) && !(adoption->marks[slot] & MARK_OLDER))
+      status = check_references(adoption, slot);
+  return status;
 }
 
 /* ---- from here on it is ours ---- */
-
-static void keep_newest(struct adoption *adoption) {
-  size_t kept = 0;
-  for (size_t i = 0; i < adoption->count; i++) {
-    const struct found *found = &adoption->found[i];
-    if (i + 1 < adoption->count && adoption->found[i + 1].id == found->id)
-      ledger_slot(adoption->ledger, found->slot)->state = LEDGER_STATE_FREE;
-    else
-      adoption->found[kept++] = *found;
-  }
-  adoption->count = kept;
-}
 
 static void chain_free(struct ledger *ledger) {
   for (uint32_t slot = ledger->capacity; slot; slot--) {
@@ -118,22 +217,16 @@ static void chain_free(struct ledger *ledger) {
   }
 }
 
-static void hint_texts(const struct adoption *adoption) {
-  for (size_t i = 0; i < adoption->count; i++) {
-    struct ledger_record *record = ledger_slot(adoption->ledger, adoption->found[i].slot);
-    if (record->kind != LEDGER_TEXT_CHAIN)
-      continue;
-    const struct found key = {.id = record->u.text.next, .version = 1};
-    const struct found *next = bsearch(&key, adoption->found, adoption->count, sizeof key, by_id);
-    record->last_access_real_ns = next ? next->slot : 0;
-  }
-}
-
 static void take_over(struct adoption *adoption) {
   struct ledger *ledger = adoption->ledger;
-  keep_newest(adoption);
   chain_free(ledger);
-  hint_texts(adoption);
+  for (uint32_t slot = ledger_next(ledger, 0); slot; slot = ledger_next(ledger, slot)) {
+    struct ledger_record *record = ledger_slot(ledger, slot);
+    if (adoption->marks[slot] & (MARK_OLDER | MARK_ADRIFT))
+      ledger_drop(ledger, slot);
+    else if (record->kind == LEDGER_TEXT_CHAIN)
+      record->last_access_real_ns = ledger_index_find(&adoption->index, record->u.text.next);
+  }
   ledger->id_next = ledger->id_end = ledger->header->next_id;
 }
 
@@ -169,6 +262,7 @@ enum status ledger_adopt(const struct share *share, struct ledger **out, struct 
     take_over(&adoption);
     *out = adoption.ledger;
   }
-  free(adoption.found);
+  ledger_index_done(&adoption.index);
+  free(adoption.marks);
   return status;
 }

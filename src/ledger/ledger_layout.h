@@ -13,12 +13,13 @@
 
 enum { LEDGER_STATE_FREE, LEDGER_STATE_LIVE };
 
-/* In the place of slot 0. */
+/* In the place of slot 0. Nothing before next_id changes after ledger_create. */
 struct ledger_header {
   char magic[8];
   uint32_t format, record_size;
-  uint64_t identity;
-  uint64_t next_id; /* no id from here on was ever given out */
+  uint64_t identity[2];
+  uint32_t crc, pad; /* ledger_header_crc */
+  uint64_t next_id;  /* no id from here on was ever given out */
 };
 _Static_assert(sizeof(struct ledger_header) <= LEDGER_RECORD, "the header is one record long");
 
@@ -40,6 +41,8 @@ struct ledger {
 
 /* Over kind, version, id and contents; not over state and the advisory words. */
 uint32_t ledger_crc(const struct ledger_record *record);
+/* Over what stands before it. */
+uint32_t ledger_header_crc(const struct ledger_header *header);
 
 static inline struct ledger_record *ledger_slot(const struct ledger *ledger, uint32_t slot) {
   return (struct ledger_record *)ledger->header + slot;
