@@ -2,15 +2,25 @@
  * vaultwire: one struct is one message. Nothing here trusts the other side: a message that is
  * shorter than its header or its entries, of an unknown kind, or that came with its descriptors cut
  * off is refused, and what came with it is closed.
+ *
+ * A peer that died with answers of ours unread leaves ECONNRESET. Linux reports it once, ahead of
+ * what the peer had sent and is still to be read; so it is passed over.
  */
 #include "base/vaultwire.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define HEAD offsetof(struct vaultwire, entries)
 
@@ -85,12 +95,12 @@ enum status vaultwire_receive(const struct share *end, struct vaultwire *message
   ssize_t size;
   do
     size = recvmsg((int)end->value, &header, MSG_CMSG_CLOEXEC);
-  while (size < 0 && errno == EINTR);
-  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-    return STATUS_RATE_LIMITED;
-  if (size <= 0)
-    return STATUS_NOT_FOUND;
+  while (size < 0 && (errno == EINTR || errno == ECONNRESET));
+  if (size < 0)
+    return errno == EAGAIN || errno == EWOULDBLOCK ? STATUS_RATE_LIMITED : STATUS_NOT_FOUND;
   unsigned came = detach(&header, shares);
+  if (!size && !came)
+    return STATUS_NOT_FOUND;
   if (!(header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) && is_sound(message, (size_t)size)) {
     *count = came;
     return STATUS_OK;
@@ -98,4 +108,49 @@ enum status vaultwire_receive(const struct share *end, struct vaultwire *message
   while (came)
     share_close(&shares[--came]);
   return STATUS_INTERNAL_ERROR;
+}
+
+/* ---- the connection ---- */
+
+enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, struct share *out) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  const struct timeval limit = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000};
+  size_t n = (size_t)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", runtime_dir,
+                              VAULTWIRE_SOCKET);
+  if (n >= sizeof address.sun_path)
+    return STATUS_INVALID_ARGUMENT;
+  struct share end = {SHARE_FILE, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+  int fd = (int)end.value;
+  if (fd < 0)
+    return STATUS_INTERNAL_ERROR;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  if (!connect(fd, (const struct sockaddr *)&address, sizeof address)) {
+    *out = end;
+    return STATUS_OK;
+  }
+  share_close(&end);
+  return STATUS_NOT_FOUND;
+}
+
+bool vaultwire_is_locked(const char *runtime_dir) {
+  char path[4096];
+  if ((size_t)snprintf(path, sizeof path, "%s/%s", runtime_dir, VAULTWIRE_LOCK) >= sizeof path)
+    return false;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+  if (fd >= 0)
+    close(fd);
+  return locked;
+}
+
+int32_t vaultwire_peer(const struct share *end) {
+  struct ucred peer;
+  socklen_t n = sizeof peer;
+  return getsockopt((int)end->value, SOL_SOCKET, SO_PEERCRED, &peer, &n) ? 0 : peer.pid;
+}
+
+void vaultwire_wait(const struct share *end, unsigned timeout_ms) {
+  struct pollfd ready = {.fd = (int)end->value, .events = POLLOUT};
+  poll(&ready, 1, (int)timeout_ms);
 }

@@ -18,6 +18,7 @@
 #ifndef BASE_VAULTWIRE_H
 #define BASE_VAULTWIRE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/share.h"
@@ -63,10 +64,20 @@ struct vaultwire {
 enum status vaultwire_send(const struct share *end, struct vaultwire *message,
                            const struct share *shares, unsigned count);
 /* One message; *count descriptors come in shares[VAULTWIRE_BATCH], the caller's to close, of kind
- * SHARE_FILE until the reader knows better. NOT_FOUND: the peer is gone. RATE_LIMITED: nothing came
- * within the socket's SO_RCVTIMEO. INTERNAL_ERROR: no message of this protocol, or descriptors were
- * cut off; nothing is kept then. */
+ * SHARE_FILE until the reader knows better. NOT_FOUND: the peer is gone, and all it sent was read.
+ * RATE_LIMITED: nothing came within the socket's SO_RCVTIMEO. INTERNAL_ERROR: no message of this
+ * protocol, or descriptors were cut off; nothing is kept then. */
 enum status vaultwire_receive(const struct share *end, struct vaultwire *message,
                               struct share *shares, unsigned *count);
+
+/* To the vault of that runtime directory; calls block for timeout_ms at most. NOT_FOUND: nobody
+ * listens there. INVALID_ARGUMENT: the path is too long for a socket. */
+enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, struct share *out);
+/* Whether a vault lives that holds the directory's lock, answering or not. */
+bool vaultwire_is_locked(const char *runtime_dir);
+/* The process at the other end, 0: not known. */
+int32_t vaultwire_peer(const struct share *end);
+/* Until a message would go, for timeout_ms at most. */
+void vaultwire_wait(const struct share *end, unsigned timeout_ms);
 
 #endif
