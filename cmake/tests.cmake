@@ -20,9 +20,10 @@ endfunction()
 
 add_parts(daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
 add_parts(worker room_device room_base)
+add_parts(vault room_base)
 
 function(link_parts name source)
-  foreach(folder daemon worker)
+  foreach(folder daemon worker vault)
     file(STRINGS ${source} used REGEX "^#include \"${folder}/")
     if(used AND TARGET parts_${folder})
       target_link_libraries(${name} PRIVATE parts_${folder})

@@ -15,12 +15,12 @@ struct table_slot {
 };
 
 enum status table_init(struct table *table, uint32_t max) {
-  uint64_t slots = units_power_up(2 * (uint64_t)max);
+  uint64_t slots = units_power_up(max ? 2 * (uint64_t)max : 1);
   void *memory = mmap(NULL, slots * sizeof *table->slots, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED)
     return STATUS_INTERNAL_ERROR;
-  *table = (struct table){.slots = memory, .mask = (uint32_t)(slots - 1)};
+  *table = (struct table){.slots = memory, .mask = (uint32_t)(slots - 1), .max = max};
   return STATUS_OK;
 }
 
@@ -45,7 +45,7 @@ bool table_put(struct table *table, const struct vaultwire_entry *entry, struct 
   uint32_t at = find(table, entry->id);
   struct table_slot *slot = &table->slots[at];
   if (is_free(table, at)) {
-    if (table->live > table->mask / 2)
+    if (table->live == table->max)
       return false;
     table->live++;
   } else {
@@ -107,4 +107,10 @@ void table_release(struct table *table) {
   table->live = 0;
   table->bytes = 0;
   memset(table->ledger, 0, sizeof table->ledger);
+}
+
+void table_done(struct table *table) {
+  table_release(table);
+  munmap(table->slots, (table->mask + UINT64_C(1)) * sizeof *table->slots);
+  table->slots = NULL;
 }

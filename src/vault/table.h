@@ -12,12 +12,12 @@
 
 struct table {
   struct table_slot *slots; /* open addressing by id; a power of two of them */
-  uint32_t mask, live;
+  uint32_t mask, live, max;
   uint64_t bytes;     /* of all entries */
   uint64_t ledger[2]; /* identity; both 0: none is held */
 };
 
-/* Room for `max` entries. INTERNAL_ERROR: no address space. */
+/* Room for `max` entries and not one more. INTERNAL_ERROR: no address space. */
 enum status table_init(struct table *table, uint32_t max);
 /* Takes the share; what was held under the id is closed. False: full, the share stays the caller's.
  */
@@ -28,6 +28,9 @@ bool table_drop(struct table *table, uint64_t id);
  * shares (borrowed); message->cursor is where to go on, 0 at the end. */
 void table_list(const struct table *table, uint64_t cursor, struct vaultwire *message,
                 struct share *shares);
+/* Closes all; it is empty then. */
 void table_release(struct table *table);
+/* The same, and gives its memory back. */
+void table_done(struct table *table);
 
 #endif
