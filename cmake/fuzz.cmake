@@ -1,5 +1,6 @@
 # Fuzz targets (libFuzzer), with clang only: `make fuzz`. fuzz/fuzz_x.c becomes the program fuzz_x
-# (of base/ so far, so it is linked with no more) and a short run over copies of fuzz/corpus/x, which the suite of that build folder includes.
+# (linked with base/ and the parts of the program that it includes, like a unit test) and a short
+# run over copies of fuzz/corpus/x, which the suite of that build folder includes.
 
 option(MEMKEEP_FUZZ "Build the fuzz targets; needs clang" OFF)
 if(NOT MEMKEEP_FUZZ)
@@ -17,7 +18,15 @@ foreach(source ${sources})
   get_filename_component(name ${source} NAME_WE)
   string(REPLACE fuzz_ "" corpus ${name})
   add_executable(${name} EXCLUDE_FROM_ALL ${source})
-  target_link_libraries(${name} PRIVATE room_base -fsanitize=fuzzer)
+  link_parts(${name} ${source})
+  target_link_libraries(${name} PRIVATE -fsanitize=fuzzer)
+  foreach(room ${ROOMS})
+    string(REPLACE room_ "" folder ${room})
+    file(STRINGS ${source} used REGEX "^#include \"${folder}/")
+    if(used)
+      target_link_libraries(${name} PRIVATE ${room})
+    endif()
+  endforeach()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   add_dependencies(fuzz ${name})
   # What is found goes into the first folder, never into the tree.
