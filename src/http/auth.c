@@ -75,7 +75,39 @@ static void digest(const char *secret, size_t n, uint8_t out[SHA256_DIGEST_SIZE]
   sha256_digest(&state, SHA256_DIGEST_SIZE, out);
 }
 
+/* -1: it is none. */
+static int hex_digit(char c) {
+  static const char digits[] = "0123456789abcdef";
+  const char *at = c ? strchr(digits, c | 0x20) : NULL;
+  return at ? (int)(at - digits) : -1;
+}
+
+static bool parse_digest(const char *hex, uint8_t out[SHA256_DIGEST_SIZE]) {
+  for (size_t i = 0; i < SHA256_DIGEST_SIZE; i++) {
+    int high = hex_digit(hex[2 * i]), low = high < 0 ? -1 : hex_digit(hex[2 * i + 1]);
+    if (low < 0)
+      return false;
+    out[i] = (uint8_t)(high << 4 | low);
+  }
+  return !hex[(size_t)2 * SHA256_DIGEST_SIZE];
+}
+
 static bool has_end(const char *text, size_t size) { return strnlen(text, size) < size; }
+
+static enum status check_one(const struct http_token *token, unsigned number,
+                             struct problem *problem) {
+  uint8_t unused[SHA256_DIGEST_SIZE];
+  if (!has_end(token->name, sizeof token->name) || !*token->name ||
+      !has_end(token->secret, sizeof token->secret) || !*token->secret == !*token->sha256)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "token %u needs a name of at most %zu bytes and a secret of at most %zu, or "
+                       "the SHA-256 of one",
+                       number, sizeof token->name - 1, sizeof token->secret - 1);
+  if (*token->sha256 && !parse_digest(token->sha256, unused))
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "the SHA-256 of token %s is not 64 hexadecimal digits", token->name);
+  return STATUS_OK;
+}
 
 static enum status check(const struct auth *auth, const struct http_token *tokens, unsigned count,
                          struct problem *problem) {
@@ -88,11 +120,9 @@ static enum status check(const struct auth *auth, const struct http_token *token
                        HTTP_TOKENS);
   for (unsigned i = 0; i < count; i++) {
     const struct http_token *token = &tokens[i];
-    if (!has_end(token->name, sizeof token->name) || !*token->name ||
-        !has_end(token->secret, sizeof token->secret) || !*token->secret)
-      return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                         "token %u needs a name of at most %zu bytes and a secret of at most %zu",
-                         i + 1, sizeof token->name - 1, sizeof token->secret - 1);
+    enum status status = check_one(token, i + 1, problem);
+    if (status)
+      return status;
     for (unsigned j = 0; j < i; j++)
       if (strcmp(tokens[j].name, token->name) == 0)
         return problem_set(problem, STATUS_INVALID_ARGUMENT, "two tokens are named %s",
@@ -128,7 +158,12 @@ enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigne
     struct who *who = &entries[i].who;
     *who = (struct who){.role = tokens[i].role, .domain = FIRST_TOKEN_DOMAIN + at};
     snprintf(who->domain_name, sizeof who->domain_name, "token:%s", tokens[i].name);
-    digest(tokens[i].secret, strlen(tokens[i].secret), entries[i].digest);
+    if (!parse_digest(tokens[i].sha256, entries[i].digest))
+      digest(tokens[i].secret, strlen(tokens[i].secret), entries[i].digest);
+    for (unsigned j = 0; j < i; j++)
+      if (memeql_sec(entries[j].digest, entries[i].digest, SHA256_DIGEST_SIZE))
+        return problem_set(problem, STATUS_INVALID_ARGUMENT, "tokens %s and %s have one secret",
+                           tokens[j].name, tokens[i].name);
   }
   memcpy(auth->entries, entries, count * sizeof *entries);
   auth->count = count;

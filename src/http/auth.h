@@ -15,7 +15,8 @@ enum status auth_create(bool loopback, struct auth **out);
 /* Secrets are forgotten; NULL is fine. */
 void auth_free(struct auth *auth);
 /* All of them in place of those before. INVALID_ARGUMENT, and nothing changes: too many, a name
- * twice, an empty name or secret, none where they are needed. A name keeps its domain. */
+ * twice, a secret twice, an empty name, not one of secret and digest, none where they are needed. A
+ * name keeps its domain. */
 enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigned count,
                      struct problem *problem);
 bool auth_wants_peer(struct auth *auth);

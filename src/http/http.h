@@ -22,7 +22,8 @@ struct http;
 
 struct http_token {
   char name[32];    /* shown as the domain "token:NAME"; unique */
-  char secret[256]; /* what a client sends after "Bearer " */
+  char secret[256]; /* what a client sends after "Bearer "; or "" and */
+  char sha256[65];  /* its SHA-256 as 64 hex digits, so that no file need hold the secret */
   enum caller_role role;
 };
 

@@ -69,6 +69,41 @@ static void anything_else_has_no_role(void **state) {
   }
 }
 
+/* printf %s aaa | sha256sum */
+#define DIGEST "9834876dcfb05cb167a5c24953eba58c4ac89b1adf57f28f2f9d09af107ee8f0"
+
+static struct http_token hashed(const char *name, const char *sha256) {
+  struct http_token made = {.role = CALLER_READ};
+  snprintf(made.name, sizeof made.name, "%s", name);
+  snprintf(made.sha256, sizeof made.sha256, "%s", sha256);
+  return made;
+}
+
+static void a_digest_is_as_good_as_its_secret(void **state) {
+  static const char *const digests[] = {
+      DIGEST, "9834876DCFB05CB167A5C24953EBA58C4AC89B1ADF57F28F2F9D09AF107EE8F0"};
+  for (int i = 0; i < 2; i++) {
+    struct http_token reader = hashed("reader", digests[i]);
+    struct caller caller = {.role = CALLER_NONE};
+    set(*state, &reader, 1);
+    assert_null(auth_identify(*state, "Bearer aaa", &nobody, &caller));
+    assert_int_equal(caller.role, CALLER_READ);
+    assert_non_null(auth_identify(*state, "Bearer " DIGEST, &nobody, &caller));
+    assert_int_equal(caller.role, CALLER_NONE);
+  }
+}
+
+static void what_is_no_digest_or_one_too_many_is_refused(void **state) {
+  struct http_token bad[] = {hashed("a", "abc"), hashed("b", DIGEST), hashed("c", DIGEST)};
+  struct http_token same[] = {token("x", "aaa", CALLER_ADMIN), hashed("y", DIGEST)};
+  struct problem problem;
+  bad[1].sha256[63] = 'g';
+  snprintf(bad[2].secret, sizeof bad[2].secret, "aaa");
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(auth_set(*state, &bad[i], 1, &problem), STATUS_INVALID_ARGUMENT);
+  assert_int_equal(auth_set(*state, same, 2, &problem), STATUS_INVALID_ARGUMENT);
+}
+
 static void a_name_keeps_its_domain(void **state) {
   struct http_token first[] = {token("a", "1", CALLER_READ), token("b", "2", CALLER_READ)};
   struct http_token second[] = {token("c", "3", CALLER_READ), token("b", "4", CALLER_ADMIN)};
@@ -209,6 +244,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_token_has_its_role_and_its_domain, setup, teardown),
       cmocka_unit_test_setup_teardown(anything_else_has_no_role, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_digest_is_as_good_as_its_secret, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_is_no_digest_or_one_too_many_is_refused, setup,
+                                      teardown),
       cmocka_unit_test_setup_teardown(a_name_keeps_its_domain, setup, teardown),
       cmocka_unit_test_setup_teardown(bad_lists_change_nothing, setup, teardown),
       cmocka_unit_test(a_foreign_address_needs_tokens),
