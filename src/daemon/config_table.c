@@ -23,6 +23,7 @@
 
 #define ROWS_TOKENS "tokens"
 #define ROWS_LIMITS "limits"
+#define ONE_SECRET "a token has one secret: its sha256, a secret_file or a secret"
 #define PORT_MAX 65535
 #define ID_MAX 4294967294.0 /* the largest gid; one more means "none" */
 
@@ -238,12 +239,16 @@ static enum status set_token_name(const struct config_setting *setting, struct c
   return put_text(last_token(config)->name, sizeof last_token(config)->name, text, problem);
 }
 
+static bool has_secret(const struct http_token *token) {
+  return token->secret[0] || token->sha256[0];
+}
+
 static enum status set_secret(const struct config_setting *setting, struct config *config,
                               const char *text, struct problem *problem) {
   (void)setting;
   struct http_token *token = last_token(config);
-  if (token->secret[0])
-    return bad(problem, "a token has one secret, here or in a file");
+  if (has_secret(token))
+    return bad(problem, ONE_SECRET);
   for (const char *c = text; *c; c++)
     if (*c <= ' ' || *c > '~')
       return bad(problem, "a secret is made of visible ASCII without blanks");
@@ -264,6 +269,17 @@ static enum status set_secret_file(const struct config_setting *setting, struct 
   enum status status = set_secret(setting, config, secret, problem);
   explicit_bzero(secret, sizeof secret);
   return status;
+}
+
+static enum status set_digest(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  (void)setting;
+  struct http_token *token = last_token(config);
+  if (has_secret(token))
+    return bad(problem, ONE_SECRET);
+  if (strlen(text) != sizeof token->sha256 - 1 || text[strspn(text, "0123456789abcdefABCDEF")])
+    return bad(problem, "must be 64 hexadecimal digits, as sha256sum prints them");
+  return put_text(token->sha256, sizeof token->sha256, text, problem);
 }
 
 static enum status set_role(const struct config_setting *setting, struct config *config,
@@ -330,9 +346,9 @@ enum status config_table_close_row(struct config *config, const char *list,
                                    struct problem *problem) {
   if (!strcmp(list, ROWS_TOKENS)) {
     const struct http_token *token = last_token(config);
-    return token->name[0] && token->secret[0] && token->role
+    return token->name[0] && has_secret(token) && token->role
                ? STATUS_OK
-               : bad(problem, "a token has a name, a secret or secret_file, and a role");
+               : bad(problem, "a token has a name, a sha256, secret_file or secret, and a role");
   }
   const struct config_limit *limit = last_limit(config);
   return limit->device[0] && (limit->has_max || limit->has_reserved)
@@ -398,10 +414,12 @@ static const struct config_setting rows[] = {
      "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
     {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",
      .set = set_token_name},
-    {"tokens.secret", CONFIG_TEXT, CONFIG_FILE, NULL, "what the Bearer header says",
+    {"tokens.sha256", CONFIG_TEXT, CONFIG_FILE, NULL,
+     "SHA-256 of what the Bearer header says: printf %s SECRET | sha256sum", .set = set_digest},
+    {"tokens.secret", CONFIG_TEXT, CONFIG_FILE, NULL, "the same, open to all who read this file",
      .set = set_secret},
-    {"tokens.secret_file", CONFIG_TEXT, CONFIG_FILE, NULL, "a file with it in its first line",
-     .set = set_secret_file},
+    {"tokens.secret_file", CONFIG_TEXT, CONFIG_FILE, NULL,
+     "a file with the secret in its first line", .set = set_secret_file},
     {"tokens.role", CONFIG_TEXT, CONFIG_FILE, NULL, "read, write or admin", .set = set_role},
     {"limits.device", CONFIG_TEXT, CONFIG_FILE, NULL, "limits = ( { … } ); whose they are",
      .set = set_limit_device},

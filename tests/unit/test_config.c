@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#define DIGEST_END "834876dcfb05cb167a5c24953eba58c4ac89b1adf57f28f2f9d09af107ee8f0"
+#define DIGEST "9" DIGEST_END
+
 #include "base/clock.h"
 #include "base/units.h"
 
@@ -179,6 +182,11 @@ static void lines_of_the_file_are_named(void **state) {
       {"tokens = ( { name = \"a\"; role = \"read\"; } );\n", ":1", "secret"},
       {"tokens = ( { name = \"a\"; secret = \"b c\"; role = \"read\"; } );\n", ":1", "blanks"},
       {"tokens = ( { name = \"a\"; secret = \"b\"; secret_file = \"/x\"; } );\n", ":1", "read"},
+      {"tokens = ( { name = \"a\"; sha256 = \"" DIGEST "\"; secret = \"b\"; } );\n", ":1", "one"},
+      {"tokens = ( { name = \"a\"; secret = \"b\"; sha256 = \"" DIGEST "\"; } );\n", ":1", "one"},
+      {"tokens = ( { name = \"a\"; sha256 = \"" DIGEST "0\"; } );\n", ":1", "64"},
+      {"tokens = ( { name = \"a\"; sha256 = \"abc\"; } );\n", ":1", "64"},
+      {"tokens = ( { name = \"a\"; sha256 = \"x" DIGEST_END "\"; } );\n", ":1", "64"},
       {"tokens = (\n{ name = \"a\"; secret = \"b\"; role = \"root\"; } );\n", ":2", "admin"},
       {"tokens = ( { name = \"a\"; secret = \"b\"; role = \"read\"; },\n"
        "{ name = \"a\"; secret = \"c\"; role = \"read\"; } );\n",
@@ -259,6 +267,16 @@ static void a_secret_may_lie_in_a_file(void **state) {
   config_free(config);
 }
 
+static void a_digest_stands_for_a_secret(void **state) {
+  (void)state;
+  struct config *config =
+      load("tokens = ( { name = \"a\"; sha256 = \"" DIGEST "\"; role = \"read\"; } );", NULL);
+  assert_non_null(config);
+  assert_string_equal(config->tokens[0].sha256, DIGEST);
+  assert_string_equal(config->tokens[0].secret, "");
+  config_free(config);
+}
+
 static void a_secret_is_not_repeated_in_a_refusal(void **state) {
   (void)state;
   assert_null(load("tokens = ( { name = \"a\"; secret = \"very secret\"; } );", NULL));
@@ -279,6 +297,7 @@ int main(void) {
       cmocka_unit_test(beyond_loopback_only_with_tokens),
       cmocka_unit_test(a_socket_path_must_fit_its_address),
       cmocka_unit_test(a_secret_may_lie_in_a_file),
+      cmocka_unit_test(a_digest_stands_for_a_secret),
       cmocka_unit_test(a_secret_is_not_repeated_in_a_refusal),
   };
   return cmocka_run_group_tests(tests, make_file, remove_file);
