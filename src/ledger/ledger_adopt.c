@@ -56,7 +56,7 @@ static enum status check_header(struct adoption *adoption, uint64_t bytes) {
     return refuse(adoption, "it has no identity", 0);
   if (bytes % LEDGER_RECORD || bytes > LEDGER_MAP)
     return refuse(adoption, "it is cut, or too long, at byte", bytes);
-  return header->next_id ? STATUS_OK : refuse(adoption, "it has no next id", 0);
+  return header->next_id & COUNTED ? STATUS_OK : refuse(adoption, "it has no next id", 0);
 }
 
 static bool was_given_out(const struct adoption *adoption, uint64_t id) {
