@@ -81,10 +81,42 @@ static void work_ids(struct world *world) {
   put_segment(world->ledger, ledger_next_id(world->ledger), 7);
 }
 
+static uint64_t put(struct ledger *ledger, struct ledger_record record, uint32_t *slot) {
+  record.id = ledger_next_id(ledger);
+  (void)ledger_put(ledger, &record, slot);
+  return record.id;
+}
+
+/* What an allocation needs, itself and an attachment come and go, in the header's order. */
+static void work_allocation(struct world *world) {
+  struct ledger *ledger = world->ledger;
+  uint32_t owner_slot, text_slot, slot, attachment_slot;
+  uint64_t owner = put(ledger, (struct ledger_record){.kind = LEDGER_OWNER}, &owner_slot), text;
+  (void)ledger_put_text(ledger, TEXT, strlen(TEXT), &text, &text_slot);
+  struct ledger_record record = {.kind = LEDGER_ALLOCATION};
+  record.u.allocation = (struct ledger_allocation){
+      .segment = world->segment, .owner = owner, .text = text, .size_bytes = 1};
+  uint64_t allocation = put(ledger, record, &slot);
+  record = (struct ledger_record){.kind = LEDGER_ATTACHMENT};
+  record.u.attachment = (struct ledger_attachment){.allocation = allocation, .owner = owner};
+  put(ledger, record, &attachment_slot);
+  record = *ledger_at(ledger, slot);
+  record.u.allocation.segment = world->kept;
+  (void)ledger_replace(ledger, &slot, &record);
+  ledger_drop(ledger, slot);
+  for (uint32_t next; text_slot; text_slot = next) {
+    next = ledger_next_text(ledger, text_slot);
+    ledger_drop(ledger, text_slot);
+  }
+  ledger_drop(ledger, attachment_slot);
+  ledger_drop(ledger, world->slot);
+  ledger_drop(ledger, owner_slot);
+}
+
 /* ---- what an heir finds ---- */
 
 struct found {
-  unsigned live, texts;
+  unsigned live, texts, allocations, attachments;
   uint64_t size; /* of the segment that is worked on, 0: it is not there */
 };
 
@@ -104,6 +136,10 @@ static void look_at(struct ledger *heir, const struct world *world, struct found
       assert_int_equal(record->u.text.next, following ? ledger_at(heir, following)->id : 0);
       continue;
     }
+    found->allocations += record->kind == LEDGER_ALLOCATION;
+    found->attachments += record->kind == LEDGER_ATTACHMENT;
+    if (record->kind != LEDGER_SEGMENT)
+      continue;
     assert_int_equal(~record->u.segment.size_bytes, record->u.segment.created_real_ns);
     kept |= record->id == world->kept && record->u.segment.size_bytes == 77;
     if (record->id == world->segment)
@@ -140,6 +176,8 @@ static void adopt(const void *image, const struct world *world, struct found *fo
   memcpy(map, image, BYTES);
   os_memfd_unmap(map, BYTES);
   if (ledger_adopt(&share, &heir, &problem))
+    fail_msg("%s", problem.text);
+  if (ledger_check_overlaps(heir, &problem))
     fail_msg("%s", problem.text);
   look_at(heir, world, found);
   fill(heir);
@@ -263,6 +301,21 @@ static void ids_are_ahead_of_records(void **state) {
   assert_int_equal(3, last.live);
 }
 
+/* That all of it names what is there, adoption has judged. */
+static void one_goes_with_its_attachment(const struct found *before, const struct found *now) {
+  (void)before;
+  assert_true(now->allocations <= 1);
+  assert_true(now->attachments <= now->allocations);
+  assert_true(now->live <= 7);
+}
+
+static void every_moment_of_an_allocation_is_lawful(void **state) {
+  (void)state;
+  struct found last;
+  assert_true(step_through(work_allocation, one_goes_with_its_attachment, &last) > 20);
+  assert_int_equal(1, last.live);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_put_is_whole_or_not_there),
@@ -270,6 +323,7 @@ int main(void) {
       cmocka_unit_test(a_drop_is_done_or_not),
       cmocka_unit_test(a_live_piece_of_text_names_live_ones),
       cmocka_unit_test(ids_are_ahead_of_records),
+      cmocka_unit_test(every_moment_of_an_allocation_is_lawful),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
