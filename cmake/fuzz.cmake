@@ -1,6 +1,6 @@
 # Fuzz targets (libFuzzer), with clang only: `make fuzz`. fuzz/fuzz_x.c becomes the program fuzz_x
-# (linked with base/ and the parts of the program that it includes, like a unit test) and a short
-# run over copies of fuzz/corpus/x, which the suite of that build folder includes.
+# (linked with the rooms and the parts of a program that it includes) and a short run over copies of
+# fuzz/corpus/x, which the suite of that build folder includes.
 
 option(MEMKEEP_FUZZ "Build the fuzz targets; needs clang" OFF)
 if(NOT MEMKEEP_FUZZ)
