@@ -6,7 +6,7 @@
  * XXH3-64) covers all that recovery relies on: kind, version, id and contents.
  *  - A live record is never changed in place: ledger_replace writes a second record with the same
  * id and version + 1, makes it live, then frees the first. At start, of two live records with one
- * id the higher version wins.
+ * id the one with version + 1 wins; two of one id in any other relation are refused.
  *  - Advisory words (last access, count) are single aligned 8-byte stores outside the crc.
  *  - The header's fixed part (magic, format, record size, identity) has a crc of its own.
  *  - Ids: 16 bits drawn per ledger, 48 counted; the header's next id moves ahead in steps of 4,096
