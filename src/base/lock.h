@@ -8,6 +8,8 @@
 #include <pthread.h>
 
 enum lock_rank {
+  LOCK_RANK_ENTERING = 4, /* held over a write to the vault, which takes in what we send at once */
+  LOCK_RANK_VAULT = 6,    /* the same */
   LOCK_RANK_STATE = 10,
   LOCK_RANK_EVENTS = 20,
   LOCK_RANK_QUEUE = 30,

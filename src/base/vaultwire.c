@@ -154,3 +154,37 @@ void vaultwire_wait(const struct share *end, unsigned timeout_ms) {
   struct pollfd ready = {.fd = (int)end->value, .events = POLLOUT};
   poll(&ready, 1, (int)timeout_ms);
 }
+
+/* It closes its stdout when it listens. */
+static enum status start(const struct vaultwire_reach *reach, struct spawn_child *child) {
+  const char *argv[] = {reach->program, "--runtime-dir", reach->runtime_dir, NULL};
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC))
+    return STATUS_INTERNAL_ERROR;
+  struct spawn_params spawn = {.argv = argv,
+                               .stdin_fd = -1,
+                               .stdout_fd = ready[1],
+                               .stderr_fd = -1,
+                               .third_fd = -1,
+                               .session = true};
+  enum status status = spawn_start(&spawn, child);
+  close(ready[1]);
+  struct pollfd end = {.fd = ready[0], .events = POLLIN};
+  if (!status && poll(&end, 1, (int)reach->timeout_ms) != 1)
+    status = STATUS_RATE_LIMITED;
+  close(ready[0]);
+  return status;
+}
+
+enum status vaultwire_reach(const struct vaultwire_reach *reach, struct share *out,
+                            struct spawn_child *child) {
+  enum status status = vaultwire_connect(reach->runtime_dir, reach->timeout_ms, out);
+  if (status != STATUS_NOT_FOUND)
+    return status;
+  if (vaultwire_is_locked(reach->runtime_dir))
+    return STATUS_RATE_LIMITED;
+  status = start(reach, child);
+  if (!status)
+    status = vaultwire_connect(reach->runtime_dir, reach->timeout_ms, out);
+  return status == STATUS_NOT_FOUND && child->pid ? STATUS_RATE_LIMITED : status;
+}

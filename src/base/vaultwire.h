@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/share.h"
+#include "base/spawn.h"
 #include "base/status.h"
 
 #define VAULTWIRE_MAGIC UINT32_C(0x314b4d56) /* "VMK1" */
@@ -75,6 +76,15 @@ enum status vaultwire_receive(const struct share *end, struct vaultwire *message
 enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, struct share *out);
 /* Whether a vault lives that holds the directory's lock, answering or not. */
 bool vaultwire_is_locked(const char *runtime_dir);
+/* To whoever listens there, else to a new vault in a session of its own, whose child the caller
+ * reaps (*child is untouched when none was started). INVALID_ARGUMENT as above. NOT_FOUND: there is
+ * no such program. RATE_LIMITED: the one that is there does not answer, or the new one ended. */
+struct vaultwire_reach {
+  const char *runtime_dir, *program;
+  unsigned timeout_ms;
+};
+enum status vaultwire_reach(const struct vaultwire_reach *reach, struct share *out,
+                            struct spawn_child *child);
 /* The process at the other end, 0: not known. */
 int32_t vaultwire_peer(const struct share *end);
 /* Until a message would go, for timeout_ms at most. */

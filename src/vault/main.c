@@ -123,6 +123,16 @@ static void settle(void) {
   signal(SIGHUP, SIG_IGN);
 }
 
+/* Who started us waits for the end of our stdout; and we will outlive whoever reads our stderr. */
+static void leave_terminal(void) {
+  int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  dup2(fd, STDOUT_FILENO);
+  dup2(fd, STDERR_FILENO);
+  close(fd);
+}
+
 static int run(const char *folder, bool stays) {
   struct serve serve = {.peer = {.kind = SHARE_NONE}, .stays = stays};
   struct share listener;
@@ -136,6 +146,8 @@ static int run(const char *folder, bool stays) {
   settle();
   if (stays)
     os_notify("READY=1");
+  else
+    leave_terminal();
   serve_run(&serve, &listener);
   if (address_of(folder, &address))
     unlink(address.sun_path);
