@@ -2,8 +2,8 @@
  * segment: the books of segments. One is in three lists: all by id, those of its device by rising
  * id, and those of its owner on that device, where the one that was useful last comes first.
  *
- * On its way out the workers drop it, then the driver gets it; what that takes was set aside when
- * it was added.
+ * On its way out the workers drop it, then the vault, then the driver gets it; what that takes was
+ * set aside when it was added.
  */
 #include "service/segment.h"
 
@@ -14,10 +14,12 @@
 #include "service/space.h"
 #include "service/waiting.h"
 
-/* A segment on its way back: the workers drop it, then the driver gets it. */
+/* A segment on its way back: the workers drop it, then the vault, then the driver gets it.
+ */
 struct segment_leaving {
   struct device_call call;
   struct mover_drop drop;
+  struct keeper_drop vault;
   struct service *service;
   uint32_t device;
   uint64_t resident, started_ns;
@@ -59,41 +61,16 @@ void segment_fills(struct service *s, struct state_segment *segment, bool fills)
   owner->empty[segment->device] += fills ? UINT32_MAX : 1;
 }
 
-uint32_t segment_add(struct service *s, const struct segment_new *new) {
-  struct segment_leaving *leaving = calloc(1, sizeof *leaving);
-  uint32_t index = leaving ? pool_take(&s->segments) : 0;
-  if (!index) {
-    free(leaving);
-    return 0;
-  }
+/* Into the lists and figures, empty. False: no room, nothing happened. */
+static bool enter(struct service *s, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
-  struct state_device *device = &s->devices[new->device];
-  segment->id = ledger_next_id(s->ledger);
-  segment->size = new->size;
-  segment->share = new->share;
-  segment->span = new->span;
-  segment->device = new->device;
-  segment->owner = new->owner;
-  segment->domain = state_owner(s, new->owner)->domain;
-  segment->fresh = true;
-  struct ledger_record record = {.kind = LEDGER_SEGMENT, .id = segment->id};
-  record.u.segment = (struct ledger_segment){.size_bytes = segment->size,
-                                             .created_boot_ns = clock_boot(),
-                                             .created_real_ns = clock_real(),
-                                             .device = new->device,
-                                             .domain = s->domains[segment->domain].number,
-                                             .type = !new->span,
-                                             .share_kind = (uint8_t)segment->share.kind,
-                                             .owner = state_owner(s, new->owner)->id};
-  bool recorded = !ledger_put(s->ledger, &record, &segment->slot);
-  if (!recorded || !idmap_append(&s->segment_ids, segment->id, index)) {
-    if (recorded)
-      ledger_drop(s->ledger, segment->slot);
-    pool_give(&s->segments, index);
-    free(leaving);
-    return 0;
+  struct state_device *device = &s->devices[segment->device];
+  segment->leaving = calloc(1, sizeof *segment->leaving);
+  if (!segment->leaving || !idmap_append(&s->segment_ids, segment->id, index)) {
+    free(segment->leaving);
+    return false;
   }
-  segment->leaving = leaving;
+  segment->domain = state_owner(s, segment->owner)->domain;
   segment->previous = device->last;
   if (device->last)
     state_segment(s, device->last)->next = index;
@@ -102,9 +79,70 @@ uint32_t segment_add(struct service *s, const struct segment_new *new) {
   device->last = index;
   device->segments++;
   device->cached += segment->size;
-  state_owner(s, new->owner)->empty[new->device]++;
+  state_owner(s, segment->owner)->empty[segment->device]++;
   link_slab(s, index);
+  return true;
+}
+
+static struct ledger_record record_of(const struct service *s, const struct segment_new *new) {
+  const struct state_owner *owner = state_owner(s, new->owner);
+  struct ledger_record record = {.kind = LEDGER_SEGMENT, .id = new->id};
+  record.u.segment = (struct ledger_segment){.size_bytes = new->size,
+                                             .created_boot_ns = clock_boot(),
+                                             .created_real_ns = clock_real(),
+                                             .device = s->devices[new->device].record,
+                                             .domain = s->domains[owner->domain].number,
+                                             .type = !new->span,
+                                             .share_kind = (uint8_t) new->share.kind,
+                                             .owner = owner->id};
+  return record;
+}
+
+uint32_t segment_add(struct service *s, const struct segment_new *new) {
+  uint32_t index = pool_take(&s->segments);
+  if (!index)
+    return 0;
+  struct state_segment *segment = state_segment(s, index);
+  struct ledger_record record = record_of(s, new);
+  segment->id = new->id;
+  segment->size = new->size;
+  segment->share = new->share;
+  segment->span = new->span;
+  segment->device = new->device;
+  segment->owner = new->owner;
+  segment->kept = new->kept;
+  segment->fresh = true;
+  bool recorded = !ledger_put(s->ledger, &record, &segment->slot);
+  if (!recorded || !enter(s, index)) {
+    if (recorded)
+      ledger_drop(s->ledger, segment->slot);
+    pool_give(&s->segments, index);
+    return 0;
+  }
+  if (s->keeper)
+    s->keeper->entered(s->keeper_ctx, segment->kept);
   return index;
+}
+
+uint32_t segment_adopt(struct service *s, const struct segment_new *new, uint32_t slot) {
+  uint32_t index = pool_take(&s->segments);
+  if (!index)
+    return 0;
+  struct state_segment *segment = state_segment(s, index);
+  bool lost = new->share.kind == SHARE_NONE;
+  segment->id = new->id;
+  segment->size = lost ? 0 : new->size;
+  segment->share = new->share;
+  segment->span = new->span;
+  segment->device = new->device;
+  segment->owner = new->owner;
+  segment->kept = new->kept;
+  segment->slot = slot;
+  segment->closed = lost;
+  if (enter(s, index))
+    return index;
+  pool_give(&s->segments, index);
+  return 0;
 }
 
 static void take_out(struct service *s, uint32_t index) {
@@ -165,10 +203,22 @@ static void left(struct device_call *call) {
   free(leaving);
 }
 
+static void to_driver(struct segment_leaving *leaving) {
+  device_start(leaving->service->devices[leaving->device].device, &leaving->call);
+}
+
+static void forgotten(struct keeper_drop *drop) {
+  to_driver((struct segment_leaving *)((char *)drop - offsetof(struct segment_leaving, vault)));
+}
+
 static void dropped(struct mover_drop *drop) {
   struct segment_leaving *leaving =
       (struct segment_leaving *)((char *)drop - offsetof(struct segment_leaving, drop));
-  device_start(leaving->service->devices[leaving->device].device, &leaving->call);
+  struct service *s = leaving->service;
+  if (s->keeper)
+    s->keeper->drop(s->keeper_ctx, &leaving->vault);
+  else
+    to_driver(leaving);
 }
 
 void segment_release(struct service *s, uint32_t index, segment_then_fn *then, void *arg) {
@@ -180,9 +230,13 @@ void segment_release(struct service *s, uint32_t index, segment_then_fn *then, v
                                       .started_ns = clock_now(),
                                       .then = then,
                                       .arg = arg};
-  leaving->call = (struct device_call){
-      .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share, .done = left};
+  leaving->call = (struct device_call){.action = DEVICE_RELEASE,
+                                       .size = segment->size,
+                                       .share = segment->share,
+                                       .exported = segment->exported,
+                                       .done = left};
   leaving->drop = (struct mover_drop){.segment = segment->id, .done = dropped};
+  leaving->vault = (struct keeper_drop){.segment = segment->id, .done = forgotten};
   bool sent = segment->sent;
   s->devices[segment->device].releasing += segment->size;
   take_out(s, index);

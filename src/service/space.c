@@ -4,6 +4,7 @@
  *
  *   reserve  device->pending += size         under the lock: nobody else is promised these bytes
  *   create   the device's owner thread       without it
+ *   keep     the vault gets its descriptor   without it
  *   commit   segment record, waiters served  under it
  *
  * Empty slabs that stand in the way of a reservation are released first; until the driver has them
@@ -26,8 +27,10 @@
 
 struct space_grow {
   struct device_call call;
+  struct keeper_drop vault;
   struct service *service;
   uint32_t device, owner;
+  uint64_t id, kept; /* of the segment, once it is made */
   uint64_t size;
   uint64_t promised; /* to the waiters, slack for their alignment included */
   enum status status;
@@ -169,7 +172,9 @@ static enum status growth_commit(struct service *s, struct space_grow *grow) {
   struct span *span = NULL;
   if (!grow->dedicated && span_create(&s->nodes, grow->size, SLAB_GRANULE, &span))
     return STATUS_INSUFFICIENT_MEMORY;
-  uint32_t index = segment_add(s, &(struct segment_new){.device = grow->device,
+  uint32_t index = segment_add(s, &(struct segment_new){.id = grow->id,
+                                                        .kept = grow->kept,
+                                                        .device = grow->device,
                                                         .owner = grow->owner,
                                                         .size = grow->size,
                                                         .share = grow->call.share,
@@ -199,11 +204,21 @@ static void growth_answer(struct space_grow *grow) {
 /* What was made but could not be recorded is with the driver again. */
 static void growth_undone(struct device_call *call) { growth_answer((struct space_grow *)call); }
 
-static void growth_made(struct device_call *call) {
-  struct space_grow *grow = (struct space_grow *)call;
-  struct service *s = grow->service;
+/* It gets its id, and the vault its descriptor. */
+static void growth_keep(struct service *s, struct space_grow *grow) {
+  lock_take(&s->lock);
+  grow->id = ledger_next_id(s->ledger);
+  lock_give(&s->lock);
+  grow->kept = keeper_put(s, &(struct keeper_segment){grow->id, grow->size, grow->call.share});
+}
+
+/* Into the books, with its id in order of those that enter before and after. */
+static void growth_enter(struct service *s, struct space_grow *grow) {
   struct state_device *device = &s->devices[grow->device];
-  enum status made = call->status;
+  enum status made = grow->call.status;
+  LOCK_SCOPE(&s->entering);
+  if (!made)
+    growth_keep(s, grow);
   lock_take(&s->lock);
   growth_unlink(s, grow);
   grow->status = made ? made : growth_commit(s, grow);
@@ -213,16 +228,34 @@ static void growth_made(struct device_call *call) {
   if (grow->status)
     waiting_kick(s);
   lock_give(&s->lock);
+}
+
+/* It was made but could not be recorded. */
+static void growth_undo(struct space_grow *grow) {
+  grow->call.action = DEVICE_RELEASE;
+  grow->call.done = growth_undone;
+  device_start(grow->service->devices[grow->device].device, &grow->call);
+}
+
+static void growth_forgotten(struct keeper_drop *drop) {
+  growth_undo((struct space_grow *)((char *)drop - offsetof(struct space_grow, vault)));
+}
+
+static void growth_made(struct device_call *call) {
+  struct space_grow *grow = (struct space_grow *)call;
+  struct service *s = grow->service;
+  bool made = !call->status;
+  growth_enter(s, grow);
   if (grow->status)
-    log_warning("service", "%s: no segment of %llu bytes: %s", device->info->id,
+    log_warning("service", "%s: no segment of %llu bytes: %s", s->devices[grow->device].info->id,
                 (unsigned long long)grow->size, status_text(grow->status));
-  if (made || !grow->status) {
+  grow->vault = (struct keeper_drop){.segment = grow->id, .done = growth_forgotten};
+  if (!made || !grow->status)
     growth_answer(grow);
-    return;
-  }
-  call->action = DEVICE_RELEASE;
-  call->done = growth_undone;
-  device_start(device->device, call);
+  else if (grow->kept)
+    s->keeper->drop(s->keeper_ctx, &grow->vault);
+  else
+    growth_undo(grow);
 }
 
 /* Under the lock: the bytes are promised; the driver is asked now, or when it has back what stands
