@@ -25,6 +25,7 @@ enum status reload_limits(const struct config *config, struct service *service,
     const struct config_limit *limit = &config->limits[i];
     struct limits_set set = {.has_max = limit->has_max,
                              .has_reserved = limit->has_reserved,
+                             .configured = true,
                              .max_bytes = limit->max_bytes,
                              .reserved_bytes = limit->reserved_bytes};
     struct problem why = {.status = STATUS_OK};

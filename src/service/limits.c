@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "service/kept.h"
 #include "service/state.h"
 #include "service/waiting.h"
 
@@ -68,10 +69,18 @@ static void report(struct service *s, const struct state_device *device, struct 
   }
 }
 
-static enum status change(struct service *s, const struct caller *caller,
-                          struct state_device *device, struct limits_set *set,
-                          struct problem *problem) {
+static enum status keep_quotas(struct service *s, const struct limits_set *set) {
+  enum status status = STATUS_OK;
+  for (uint32_t i = 0; !status && set->has_quotas && i < set->quota_count; i++)
+    status = kept_quota(s, (uint32_t)(domain_named(s, set->quotas[i].domain) - s->domains));
+  return status;
+}
+
+static enum status change(struct service *s, const struct caller *caller, uint32_t index,
+                          struct limits_set *set, struct problem *problem) {
+  struct state_device *device = &s->devices[index];
   LOCK_SCOPE(&s->lock);
+  state_ledger_ahead(s);
   state_domain_of(s, caller);
   if (check(device, set, problem) || (set->has_quotas && check_quotas(s, set, problem)))
     return problem->status;
@@ -84,6 +93,8 @@ static enum status change(struct service *s, const struct caller *caller,
     domain->max_bytes = set->quotas[i].max_bytes;
     domain->max_allocations = set->quotas[i].max_allocations;
   }
+  if (kept_device(s, index, !set->configured) || keep_quotas(s, set))
+    log_warning("service", "no room in the ledger: these limits end with the daemon");
   report(s, device, set);
   state_pressure(s);
   waiting_kick(s);
@@ -93,8 +104,7 @@ static enum status change(struct service *s, const struct caller *caller,
 enum status limits_change(struct service *s, const struct caller *caller, const char *name,
                           struct limits_set *set, struct problem *problem) {
   uint32_t index;
-  if (state_find_device(s, name, &index, problem) ||
-      change(s, caller, &s->devices[index], set, problem))
+  if (state_find_device(s, name, &index, problem) || change(s, caller, index, set, problem))
     return problem->status;
   log_info("service", "%s: limit %llu, reserved %llu bytes (by %s, %s)", s->devices[index].info->id,
            (unsigned long long)set->max_bytes, (unsigned long long)set->reserved_bytes,

@@ -18,6 +18,7 @@ struct limits_quota {
 };
 struct limits_set {
   bool has_max, has_reserved, has_quotas; /* what to change; the rest stays */
+  bool configured;                        /* said at every start: not kept over one */
   uint64_t max_bytes, reserved_bytes;
   struct limits_quota quotas[LIMITS_QUOTAS];
   uint32_t quota_count;
