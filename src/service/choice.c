@@ -51,7 +51,7 @@ uint32_t choice_rank(const struct service *s, const struct choice *choice,
     candidates[i] = (struct placement_candidate){
         .id = device->info->id,
         .memory = choice_memory(device->info),
-        .healthy = device->answering,
+        .healthy = device->answering && !device->gone,
         .named = choice->named == UINT32_MAX || choice->named == i,
         .available_bytes = room_for(s, i, choice),
         .limit_bytes = device->limit,
@@ -106,6 +106,9 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
   if (!device)
     return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "there is no device with %s",
                        params->memory == PLACEMENT_VRAM ? "VRAM" : "RAM");
+  if (device->gone)
+    return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "%s is not configured any more",
+                       device->info->id);
   if (!device->answering)
     return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "%s does not answer", device->info->id);
   char size[32], available[32];

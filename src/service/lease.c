@@ -171,19 +171,23 @@ static void watch(struct task *task) {
   process_ended(watching);
 }
 
-uint32_t lease_owner(struct service *s, const struct caller *caller, int32_t pid, uint64_t start) {
-  uint32_t index = state_owner_of(s, caller, pid, start);
-  if (!index || !pid || state_owner(s, index)->watching)
-    return index;
+bool lease_watch(struct service *s, uint32_t index) {
+  struct state_owner *owner = state_owner(s, index);
+  if (!owner->pid || owner->watching)
+    return true;
   struct lease_watching *watching = calloc(1, sizeof *watching);
   if (!watching)
-    return 0;
-  *watching =
-      (struct lease_watching){.task.run = watch, .service = s, .owner = state_owner(s, index)->id};
-  state_owner(s, index)->watching = watching;
+    return false;
+  *watching = (struct lease_watching){.task.run = watch, .service = s, .owner = owner->id};
+  owner->watching = watching;
   space_owner_hold(s, index);
   loop_post(s->loop, &watching->task);
-  return index;
+  return true;
+}
+
+uint32_t lease_owner(struct service *s, const struct caller *caller, int32_t pid, uint64_t start) {
+  uint32_t index = state_owner_of(s, caller, pid, start);
+  return index && lease_watch(s, index) ? index : 0;
 }
 
 /* ---- life ---- */

@@ -18,5 +18,8 @@ void lease_remove(struct service *s, uint32_t index);
 /* Whose something will be: state_owner_of, and its process is watched from here on (on the loop);
  * what it holds goes when it dies. 0: no room. */
 uint32_t lease_owner(struct service *s, const struct caller *caller, int32_t pid, uint64_t start);
+/* Watches the process of an owner that has one; whoever is gone already is noticed at once. False:
+ * out of memory. */
+bool lease_watch(struct service *s, uint32_t owner);
 
 #endif

@@ -61,11 +61,22 @@ static void answer(struct making *making) {
 /* After the lock was taken and given again. */
 static void place_is_back(void *arg) { answer(arg); }
 
+/* Under the lock: no room was found when the device was to give the pages. */
+static void tell_space(struct making *making) {
+  struct problem *problem = &making->problem;
+  if (problem->status != STATUS_INSUFFICIENT_MEMORY || problem->has_space)
+    return;
+  const struct state_device *device = &making->service->devices[making->waiter.want.device];
+  problem->has_space = true;
+  state_space_problem(making->service, device, making->params.size_bytes, &problem->space);
+}
+
 /* Its problem is set; the place goes back before anyone hears of it. */
 static void give_place_back(struct making *making) {
   struct service *s = making->service;
   lock_take(&s->lock);
   bool waits = space_give(s, &making->waiter.place, place_is_back, making);
+  tell_space(making);
   leave(making);
   waiting_kick(s);
   lock_give(&s->lock);

@@ -11,6 +11,8 @@
 /* QUOTA_EXCEEDED, with the figures of `device` in the problem. */
 enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
                          const struct state_device *device, struct problem *problem);
+/* What an earlier daemon gave is held, whatever the quota is now. */
+void quota_adopt(struct service *s, uint32_t owner, uint64_t bytes);
 void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes);
 
 #endif

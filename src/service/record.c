@@ -139,6 +139,50 @@ enum status record_commit(struct service *s, const struct space *place,
   return STATUS_OK;
 }
 
+enum status record_adopt(struct service *s, const struct record_left *left, uint32_t *out) {
+  const struct ledger_record *record = ledger_at(s->ledger, left->slot);
+  uint32_t index = pool_take(&s->allocs);
+  if (!index)
+    return STATUS_INSUFFICIENT_MEMORY;
+  struct state_alloc *alloc = state_alloc(s, index);
+  alloc->id = record->id;
+  alloc->slot = left->slot;
+  alloc->text_slot = left->text_slot;
+  alloc->segment = left->segment;
+  alloc->owner = left->owner;
+  alloc->label = left->label[0] ? strdup(left->label) : NULL;
+  if ((left->label[0] && !alloc->label) || !idmap_append(&s->alloc_ids, alloc->id, index)) {
+    free(alloc->label);
+    pool_give(&s->allocs, index);
+    return STATUS_INSUFFICIENT_MEMORY;
+  }
+  keys_add(s, index);
+  count(s, index, true);
+  quota_adopt(s, left->owner, record->u.allocation.size_bytes);
+  if (record->u.allocation.expires_boot_ns)
+    lease_add(s, index);
+  *out = index;
+  return STATUS_OK;
+}
+
+bool record_adopt_place(struct service *s, uint32_t index) {
+  struct state_alloc *alloc = state_alloc(s, index);
+  struct state_segment *segment = state_segment(s, alloc->segment);
+  struct space place = record_place(s, index);
+  if (segment->span) {
+    if (!space_take_at(s, alloc->segment, place.offset, place.size, &place))
+      return false;
+    span_set_user(segment->span, place.node, index);
+    alloc->node = place.node;
+    return true;
+  }
+  segment->alloc = index;
+  segment->allocated = place.size;
+  if (!segment->blocks++)
+    segment_fills(s, segment, true);
+  return true;
+}
+
 struct space record_place(const struct service *s, uint32_t index) {
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);

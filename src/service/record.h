@@ -23,6 +23,16 @@ struct record_facts {
  * place stays taken. */
 enum status record_commit(struct service *s, const struct space *place,
                           const struct record_facts *facts, uint32_t *out);
+/* An allocation whose record an earlier daemon left in `slot`; its place is taken with
+ * record_adopt_place. INSUFFICIENT_MEMORY: no room. */
+struct record_left {
+  uint32_t slot, segment, owner;
+  uint32_t text_slot;
+  const char *label; /* "" none */
+};
+enum status record_adopt(struct service *s, const struct record_left *left, uint32_t *out);
+/* In order of rising offsets within a segment. False: the place is taken. */
+bool record_adopt_place(struct service *s, uint32_t index);
 /* Ends it: record, place, books, event. True: its segment goes back, and then(arg) will be called.
  */
 struct record_end {

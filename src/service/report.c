@@ -20,7 +20,7 @@ enum status report_fresh(struct service *s, bool refresh, struct job **job) {
 }
 
 static enum view_health health_of(const struct state_device *device) {
-  if (!device->answering)
+  if (!device->answering || device->gone)
     return VIEW_ERROR;
   if (device->pressure.level == PRESSURE_CRITICAL ||
       (device->error_at && clock_now() - device->error_at < REPORT_ERROR_NS))
@@ -64,6 +64,7 @@ static void processes_of(const struct state_device *device, const struct view_wo
 
 static void device_of(const struct service *s, const struct state_device *device,
                       struct view_device *out) {
+  memset(out, 0, sizeof *out);
   out->info = device->info;
   figures_of(s, device, &out->figures);
   out->health = health_of(device);
@@ -209,13 +210,22 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
     if (!part->ok)
       snprintf(part->reason, sizeof part->reason, "%s", view_worker_states[workers[i].state]);
   }
+  if (s->keeper && count < max) {
+    struct report_part *part = &out[count++];
+    struct keeper_state keeper;
+    service_keeper_state(s, &keeper);
+    *part = (struct report_part){.name = "vault", .ok = keeper.durable};
+    snprintf(part->reason, sizeof part->reason, "%s", keeper.why);
+  }
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < s->device_count && count < max; i++) {
     struct report_part *part = &out[count++];
-    *part = (struct report_part){.ok = s->devices[i].answering};
+    *part = (struct report_part){.ok = s->devices[i].answering && !s->devices[i].gone};
     snprintf(part->name, sizeof part->name, "device:%.30s", s->devices[i].info->id);
     if (!part->ok)
-      snprintf(part->reason, sizeof part->reason, "the driver does not answer");
+      snprintf(part->reason, sizeof part->reason, "%s",
+               s->devices[i].gone ? "not configured any more, but holds memory"
+                                  : "the driver does not answer");
   }
   return count;
 }

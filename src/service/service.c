@@ -11,10 +11,12 @@
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/units.h"
+#include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
 #include "service/lease.h"
 #include "service/record.h"
+#include "service/restore.h"
 #include "service/sampler.h"
 #include "service/space.h"
 #include "service/state.h"
@@ -23,60 +25,16 @@
 #define SERVICE_ALLOCATIONS (UINT32_C(4) << 20)
 #define SERVICE_OWNERS 65536
 #define SERVICE_LEDGER_FIRST 16384         /* records: 2 MiB */
+#define SERVICE_BATCH 256                  /* allocations looked at per holding of the lock */
 #define SERVICE_STOP_NS (3 * CLOCK_SECOND) /* of the 5 s that a stop may take (contract 7) */
 
 struct service_stop {
   struct task look; /* first: the decision thread's */
   struct task back; /* the loop's */
   struct service *service;
-  uint64_t deadline;
-  void (*done)(void *arg);
-  void *arg;
+  uint64_t deadline, after; /* after: the allocation looked at last */
+  struct service_stop_params params;
 };
-
-/* ---- devices ---- */
-
-static enum status open_device(struct service *s, const struct spec *spec,
-                               struct problem *problem) {
-  struct state_device *device = &s->devices[s->device_count];
-  struct device_call budget = {.action = DEVICE_BUDGET};
-  enum status status = device_open(spec, s->reaper, &device->device);
-  if (status)
-    return problem_set(problem, status, "device %s cannot be opened: %s", spec->id,
-                       status_text(status));
-  s->device_count++;
-  device->spec = *spec;
-  device->info = device_info(device->device);
-  device->limit = device->info->limit_bytes;
-  device->samples = calloc(STATE_SAMPLES, sizeof *device->samples);
-  device->seconds = calloc(STATE_SAMPLES, sizeof *device->seconds);
-  if (!device->samples || !device->seconds)
-    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
-  device->answering = !device_run(device->device, &budget);
-  device->budget = budget.budget;
-  device->budget_real = clock_real();
-  if (!device->info->host_memory)
-    device->external = budget.budget.used_bytes;
-  return STATUS_OK;
-}
-
-/* A host device without a size cannot stand beside another one (contract 2). */
-static enum status check_devices(const struct service *s, struct problem *problem) {
-  unsigned hosts = 0, whole = 0;
-  for (uint32_t i = 0; i < s->device_count; i++) {
-    hosts += s->devices[i].info->host_memory;
-    whole += s->devices[i].info->whole_host;
-    for (uint32_t k = 0; k < i; k++)
-      if (!strcmp(s->devices[i].info->id, s->devices[k].info->id))
-        return problem_set(problem, STATUS_INVALID_ARGUMENT, "device %s is named twice",
-                           s->devices[i].info->id);
-  }
-  if (whole && hosts > 1)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                       "a host device without a size cannot stand beside another one: "
-                       "give each a size, as in --device host:0=2GiB");
-  return STATUS_OK;
-}
 
 /* ---- life ---- */
 
@@ -88,8 +46,6 @@ static enum status make_parts(struct service *s, const struct service_params *pa
   enum status status = queue_create("decision", &s->decision);
   if (!status)
     status = queue_create("reaper", &s->reaper);
-  if (!status)
-    status = ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
   if (!status)
     status = events_create(&s->events);
   if (!status)
@@ -126,17 +82,26 @@ enum status service_create(const struct service_params *params, struct service *
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   lock_init(&s->lock, LOCK_RANK_STATE, "state");
   lock_init(&s->jobs_lock, LOCK_RANK_LEAF, "jobs");
+  lock_init(&s->entering, LOCK_RANK_ENTERING, "entering");
   s->loop = params->loop;
   s->thresholds = params->thresholds;
   s->cache_ttl_ns = params->cache_ttl_ns;
   s->started_at = s->slow_facts_at = clock_real();
+  problem->status = STATUS_OK;
   enum status status = make_parts(s, params);
-  if (status)
+  if (!status)
+    status = params->found ? restore_ledger(s, params->found, problem)
+                           : ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
+  if (status && !problem->status)
     problem_set(problem, status, "not enough memory to start");
   for (unsigned i = 0; !status && i < params->device_count; i++)
-    status = open_device(s, &params->devices[i], problem);
+    status = inventory_open(s, &params->devices[i], problem);
   if (!status)
-    status = check_devices(s, problem);
+    status = inventory_check(s, problem);
+  if (!status && params->found)
+    status = restore_books(s, params->found, problem);
+  if (!status)
+    status = inventory_keep(s, problem);
   if (status) {
     service_free(s);
     return status;
@@ -150,8 +115,20 @@ void service_set_mover(struct service *s, const struct mover_table *table, void 
   s->mover_ctx = ctx;
 }
 
+void service_set_keeper(struct service *s, const struct keeper_table *table, void *ctx) {
+  s->keeper = table;
+  s->keeper_ctx = ctx;
+}
+
+void service_keeper_state(struct service *s, struct keeper_state *out) {
+  *out = (struct keeper_state){.why = "there is no vault"};
+  if (s->keeper)
+    s->keeper->state(s->keeper_ctx, out);
+}
+
 enum status service_start(struct service *s) {
   lock_take(&s->lock);
+  restore_tidy(s);
   state_pressure(s);
   lock_give(&s->lock);
   sampler_start(s);
@@ -161,7 +138,7 @@ enum status service_start(struct service *s) {
 static void stopped(struct task *task) {
   struct service_stop *stop =
       (struct service_stop *)((char *)task - offsetof(struct service_stop, back));
-  stop->done(stop->arg);
+  stop->params.done(stop->params.arg);
   free(stop);
 }
 
@@ -188,31 +165,65 @@ static void look_whether_idle(struct task *task) {
     loop_post(s->loop, &stop->back);
 }
 
-void service_stop(struct service *s, void (*done)(void *arg), void *arg) {
+static bool ends_with_us(const struct service *s, const struct service_stop *stop,
+                         const struct state_alloc *alloc) {
+  const struct ledger_allocation *facts = state_record(s, alloc);
+  if (alloc->busy || alloc->moving)
+    return false;
+  return stop->params.release_all ||
+         (state_owner(s, alloc->owner)->kind == VIEW_OWNER_API && !alloc->attachments &&
+          !(facts->flags & STATE_PERSISTENT) && !facts->expires_boot_ns);
+}
+
+/* Some per holding of the lock, until all were looked at. */
+static void give_back(struct task *task) {
+  struct service_stop *stop = (struct service_stop *)task;
+  struct service *s = stop->service;
+  lock_take(&s->lock);
+  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, stop->after);
+  for (unsigned i = 0; entry && i < SERVICE_BATCH; i++) {
+    stop->after = entry->id;
+    if (ends_with_us(s, stop, state_alloc(s, entry->value)))
+      record_drop(s, entry->value, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+    entry = idmap_next(&s->alloc_ids, stop->after);
+  }
+  uint32_t count;
+  for (uint32_t i = 0; !entry && i < s->device_count; i++)
+    space_release_cached(s, i, NULL, NULL, &count);
+  lock_give(&s->lock);
+  if (!entry)
+    stop->look.run = look_whether_idle;
+  queue_post(s->decision, &stop->look);
+}
+
+void service_stop(struct service *s, const struct service_stop_params *params) {
   struct service_stop *stop = calloc(1, sizeof *stop);
   lock_take(&s->lock);
   s->stopping = true;
   lock_give(&s->lock);
   if (!stop) {
-    done(arg);
+    params->done(params->arg);
     return;
   }
   *stop = (struct service_stop){
-      .service = s, .deadline = clock_now() + SERVICE_STOP_NS, .done = done, .arg = arg};
-  stop->look.run = look_whether_idle;
+      .service = s, .deadline = clock_now() + SERVICE_STOP_NS, .params = *params};
+  stop->look.run = s->keeper ? give_back : look_whether_idle;
   stop->back.run = stopped;
   job_cancel_all(s);
   queue_post(s->decision, &stop->look);
 }
 
-/* Everything that is left goes back to the drivers, on this thread. */
-static void release_segments(struct service *s) {
+/* What is left goes back to the drivers, on this thread; or stays with the vault. */
+static void leave_segments(struct service *s) {
   const struct idmap_entry *entry = idmap_next(&s->segment_ids, 0);
   for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
     struct state_segment *segment = state_segment(s, entry->value);
     struct device_call call = {
         .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share};
-    (void)device_run(s->devices[segment->device].device, &call);
+    if (s->keeper)
+      share_close(&segment->share);
+    else
+      (void)device_run(s->devices[segment->device].device, &call);
     span_free(segment->span);
     free(segment->leaving);
   }
@@ -231,7 +242,7 @@ void service_free(struct service *s) {
   }
   queue_free(s->decision);
   queue_free(s->reaper);
-  release_segments(s);
+  leave_segments(s);
   for (uint32_t i = 0; i < s->device_count; i++) {
     device_close(s->devices[i].device);
     free(s->devices[i].samples);
@@ -251,6 +262,7 @@ void service_free(struct service *s) {
   pool_done(&s->allocs);
   events_free(s->events);
   ledger_free(s->ledger);
+  lock_done(&s->entering);
   lock_done(&s->jobs_lock);
   lock_done(&s->lock);
   free(s);
@@ -264,15 +276,15 @@ struct queue *service_decision(struct service *s) {
   return s->decision;
 }
 
-void service_on_shutdown(struct service *s, void (*fn)(void *arg), void *arg) {
+void service_on_shutdown(struct service *s, void (*fn)(void *arg, bool release_all), void *arg) {
   s->on_shutdown = fn;
   s->shutdown_arg = arg;
 }
 
-enum status service_shutdown(struct service *s) {
+enum status service_shutdown(struct service *s, bool release_all) {
   if (!s->on_shutdown)
     return STATUS_CONFLICT;
-  s->on_shutdown(s->shutdown_arg);
+  s->on_shutdown(s->shutdown_arg, release_all);
   return STATUS_OK;
 }
 

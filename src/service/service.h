@@ -17,14 +17,18 @@
 
 struct service;
 struct events;
+struct keeper_table;
+struct keeper_state;
+struct restore_found;
 
 struct service_params {
   const struct spec *devices;
   unsigned device_count;
   struct loop *loop; /* for pidfds and timers; running or not yet */
   struct pressure_thresholds thresholds;
-  uint64_t cache_ttl_ns;    /* how old slow facts may get; default 2 min */
-  uint32_t max_allocations; /* all together; default 4 Mi */
+  uint64_t cache_ttl_ns;       /* how old slow facts may get; default 2 min */
+  uint32_t max_allocations;    /* all together; default 4 Mi */
+  struct restore_found *found; /* what the vault held; NULL: a new ledger */
 };
 
 /* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it.
@@ -33,11 +37,22 @@ enum status service_create(const struct service_params *params, struct service *
                            struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
+/* Before any operation: who holds descriptors over our death. Without one nothing outlives us. */
+void service_set_keeper(struct service *service, const struct keeper_table *table, void *ctx);
+/* `durable` false, with the reason, while something would not outlive us. */
+void service_keeper_state(struct service *service, struct keeper_state *out);
 /* Starts sampling. From here on operations may be called. */
 enum status service_start(struct service *service);
-/* Cancels running jobs, gives all memory back. Call it from the loop's thread before the loop
+/* Cancels running jobs and gives back empty segments, and what ends with a clean stop: memory that
+ * was asked for over HTTP without a word about its life, and that nobody has attached. With
+ * release_all, or without a keeper, everything. Call it from the loop's thread before the loop
  * stops; `done` runs on the loop. */
-void service_stop(struct service *service, void (*done)(void *arg), void *arg);
+struct service_stop_params {
+  bool release_all;
+  void (*done)(void *arg);
+  void *arg;
+};
+void service_stop(struct service *service, const struct service_stop_params *params);
 void service_free(struct service *service);
 
 struct events *service_events(struct service *service);
@@ -45,9 +60,10 @@ struct events *service_events(struct service *service);
 struct queue *service_decision(struct service *service);
 /* What a request to stop the daemon calls, on any thread: it only posts. Set it before the doors
  * open. */
-void service_on_shutdown(struct service *service, void (*fn)(void *arg), void *arg);
+void service_on_shutdown(struct service *service, void (*fn)(void *arg, bool release_all),
+                         void *arg);
 /* CONFLICT: nobody listens. */
-enum status service_shutdown(struct service *service);
+enum status service_shutdown(struct service *service, bool release_all);
 uint64_t service_started_at(const struct service *service); /* CLOCK_REALTIME */
 /* Workers, for GET /workers and for restarts. */
 uint32_t service_workers(struct service *service, struct view_worker *out, uint32_t max);

@@ -92,36 +92,84 @@ static uint32_t owner_find(struct service *s, uint32_t domain, int32_t pid, uint
   return index;
 }
 
+/* Into the tables. False: no room, nothing happened. */
+static bool owner_enter(struct service *s, uint32_t index) {
+  struct state_owner *owner = state_owner(s, index);
+  if (!idmap_append(&s->owner_ids, owner->id, index))
+    return false;
+  memcpy(owner->name, s->domains[owner->domain].name, sizeof owner->name);
+  uint32_t *bucket = owner_bucket(s, owner->domain, owner->pid);
+  owner->next = *bucket;
+  *bucket = index;
+  return true;
+}
+
+static void owner_drop_text(struct service *s, struct state_owner *owner) {
+  for (uint32_t slot = owner->text_slot, next; slot; slot = next) {
+    next = ledger_next_text(s->ledger, slot);
+    ledger_drop(s->ledger, slot);
+  }
+}
+
+/* A uid says its own name; a token's must be kept. */
+static enum status owner_put_text(struct service *s, struct state_owner *owner, uint64_t *text) {
+  const char *name = s->domains[owner->domain].name;
+  *text = 0;
+  if (!strncmp(name, "uid:", 4))
+    return STATUS_OK;
+  return ledger_put_text(s->ledger, name, strlen(name), text, &owner->text_slot);
+}
+
 static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint64_t start) {
   uint32_t index = pool_take(&s->owners);
   if (!index)
     return 0;
   struct state_owner *owner = state_owner(s, index);
-  owner->id = ledger_next_id(s->ledger);
   owner->kind = pid ? VIEW_OWNER_PROCESS : VIEW_OWNER_API;
   owner->pid = pid;
   owner->pid_start = start;
   owner->domain = domain;
-  memcpy(owner->name, s->domains[domain].name, sizeof owner->name);
-  struct ledger_record record = {.kind = LEDGER_OWNER, .id = owner->id};
+  struct ledger_record record = {.kind = LEDGER_OWNER};
   record.u.owner = (struct ledger_owner){.pid_start = start,
                                          .created_real_ns = clock_real(),
                                          .pid = (uint32_t)pid,
                                          .uid = s->domains[domain].number,
                                          .kind = (uint8_t)owner->kind};
-  if (ledger_put(s->ledger, &record, &owner->slot)) {
-    pool_give(&s->owners, index);
-    return 0;
-  }
-  if (!idmap_append(&s->owner_ids, owner->id, index)) {
+  bool recorded = !owner_put_text(s, owner, &record.u.owner.text);
+  owner->id = record.id = ledger_next_id(s->ledger);
+  recorded = recorded && !ledger_put(s->ledger, &record, &owner->slot);
+  if (recorded && owner_enter(s, index))
+    return index;
+  if (recorded)
     ledger_drop(s->ledger, owner->slot);
-    pool_give(&s->owners, index);
+  owner_drop_text(s, owner);
+  pool_give(&s->owners, index);
+  return 0;
+}
+
+uint32_t state_owner_adopt(struct service *s, uint32_t slot, const char *domain_name) {
+  const struct ledger_record *record = ledger_at(s->ledger, slot);
+  const struct ledger_owner *facts = &record->u.owner;
+  struct caller caller = {.domain = facts->uid};
+  if (domain_name[0])
+    snprintf(caller.domain_name, sizeof caller.domain_name, "%s", domain_name);
+  else
+    snprintf(caller.domain_name, sizeof caller.domain_name, "uid:%u", (unsigned)facts->uid);
+  uint32_t domain = state_domain_of(s, &caller);
+  uint32_t index = domain == UINT32_MAX ? 0 : pool_take(&s->owners);
+  if (!index)
     return 0;
-  }
-  uint32_t *bucket = owner_bucket(s, domain, pid);
-  owner->next = *bucket;
-  *bucket = index;
-  return index;
+  struct state_owner *owner = state_owner(s, index);
+  owner->id = record->id;
+  owner->slot = slot;
+  owner->kind = facts->kind;
+  owner->pid = (int32_t)facts->pid;
+  owner->pid_start = facts->pid_start;
+  owner->domain = domain;
+  if (owner_enter(s, index))
+    return index;
+  pool_give(&s->owners, index);
+  return 0;
 }
 
 void state_owner_forget(struct service *s, uint32_t index) {
@@ -132,6 +180,7 @@ void state_owner_forget(struct service *s, uint32_t index) {
   *link = owner->next;
   idmap_erase(&s->owner_ids, owner->id);
   ledger_drop(s->ledger, owner->slot);
+  owner_drop_text(s, owner);
   pool_give(&s->owners, index);
 }
 
@@ -204,6 +253,8 @@ void state_space_problem(const struct service *s, const struct state_device *dev
 }
 
 uint32_t state_percent(const struct service *s, const struct state_device *device) {
+  if (device->gone)
+    return 0;
   return pressure_percent(&(struct pressure_figures){.used_bytes = state_used(s, device),
                                                      .reclaimable_cache_bytes = device->cached,
                                                      .total_bytes = device->info->total_bytes,

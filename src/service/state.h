@@ -19,6 +19,7 @@
 #include "memory/span.h"
 #include "service/caller.h"
 #include "service/events.h"
+#include "service/keeper.h"
 #include "service/mover.h"
 #include "service/service.h"
 #include "service/view.h"
@@ -61,10 +62,12 @@ struct state_segment {
   uint32_t alloc;    /* dedicated: the allocation */
   uint32_t slot, device, owner, domain;
   uint32_t blocks;
+  uint64_t kept;                     /* the keeper's epoch at which it was put */
   uint32_t next, previous;           /* of the device, by rising id */
   uint32_t slab_next, slab_previous; /* of the owner's slabs on the device */
   struct segment_leaving *leaving;   /* what its release will need, so that releasing cannot fail */
   bool sent;                         /* a worker may have it mapped */
+  bool exported;                     /* an fd of it left our own processes */
   bool fresh;  /* a slab in which no block was ever freed: its free ranges are as the device made
                   them */
   bool closed; /* a defragmentation empties it: nothing new goes in */
@@ -76,9 +79,10 @@ struct state_owner {
   int32_t pid;
   bool dead; /* the process is gone */
   uint32_t domain, slot, allocations;
-  uint32_t growing; /* segments being made for it */
-  uint32_t held;    /* work under way that will make an allocation of it, or goes through its own */
-  uint32_t next;    /* chain of the table of owners */
+  uint32_t text_slot; /* of the name of a token's domain, 0: none */
+  uint32_t growing;   /* segments being made for it */
+  uint32_t held; /* work under way that will make an allocation of it, or goes through its own */
+  uint32_t next; /* chain of the table of owners */
   struct lease_watching *watching; /* of its process */
   char name[40];
   uint32_t slabs[VIEW_DEVICES];
@@ -91,6 +95,8 @@ struct state_domain {
   char name[40];
   uint64_t bytes, allocations;
   uint64_t max_bytes, max_allocations; /* UINT64_MAX: no quota */
+  uint64_t record;                     /* id of its record in the ledger, 0: none */
+  uint32_t record_slot;
 };
 
 struct state_sample {
@@ -117,8 +123,11 @@ struct state_device {
   uint64_t budget_real; /* CLOCK_REALTIME of the budget */
   uint64_t external;    /* cards: what the driver's figure held beyond ours when it was read */
   uint64_t error_at;    /* clock_now() of the last device error, 0: none */
-  bool answering;       /* the driver's last call ended in time */
-  bool asked;           /* a budget call is under way */
+  uint64_t record;      /* id of its record in the ledger */
+  uint32_t record_slot;
+  bool gone;      /* the ledger names it, the configuration does not: nothing new goes in */
+  bool answering; /* the driver's last call ended in time */
+  bool asked;     /* a budget call is under way */
   struct view_pressure pressure;
   uint64_t purpose_bytes[VIEW_PURPOSES], purpose_count[VIEW_PURPOSES];
   struct state_sample *samples; /* ring of STATE_SAMPLES */
@@ -140,6 +149,9 @@ struct service {
   struct queue *decision, *reaper;
   struct ledger *ledger;
   struct events *events;
+  const struct keeper_table *keeper;
+  void *keeper_ctx;
+  struct lock entering; /* from a new segment's id to its record, so that ids enter in order */
   const struct mover_table *mover;
   void *mover_ctx;
   struct state_device devices[VIEW_DEVICES];
@@ -152,7 +164,7 @@ struct service {
   struct pressure_thresholds thresholds;
   struct view_pressure pressure;
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
-  void (*on_shutdown)(void *arg); /* set before the doors open */
+  void (*on_shutdown)(void *arg, bool release_all); /* set before the doors open */
   void *shutdown_arg;
   struct lease *lease;        /* expiries and processes: lease.c */
   struct keys *keys;          /* idempotency: keys.c */
@@ -192,6 +204,9 @@ uint32_t state_domain_of(struct service *s, const struct caller *caller);
  * lease_owner also watches the process. */
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
                         uint64_t pid_start);
+/* The owner of a record that an earlier daemon left; `domain_name` for a domain that is not a
+ * uid's. 0: no room. */
+uint32_t state_owner_adopt(struct service *s, uint32_t slot, const char *domain_name);
 /* Its record and its entries in the tables go; nothing of it may be left. */
 void state_owner_forget(struct service *s, uint32_t index);
 /* Figures (contract 2, the table by backend). */

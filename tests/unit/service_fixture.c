@@ -232,7 +232,8 @@ static void service_stopped(void *arg) {
 
 static void begin_stop(struct task *posted) {
   struct message *message = (struct message *)posted;
-  service_stop(message->fixture->service, service_stopped, message->fixture);
+  service_stop(message->fixture->service,
+               &(struct service_stop_params){.done = service_stopped, .arg = message->fixture});
   free(message);
 }
 

@@ -5,10 +5,11 @@
 #include "base/version.h"
 #include "ops/op.h"
 #include "ops/reply.h"
+#include "service/keeper.h"
 #include "service/report.h"
 #include "service/service.h"
 
-#define PARTS (VIEW_DEVICES + VIEW_WORKERS)
+#define PARTS (VIEW_DEVICES + VIEW_WORKERS + 1) /* and the vault */
 
 static bool all_well(const struct report_part *parts, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
@@ -35,12 +36,13 @@ static enum ops_progress run_short(struct ops_call *call, void *params) {
   return reply_end(call, &w);
 }
 
-/* Nothing outlives the daemon before there is a vault. */
 static enum ops_progress run_detailed(struct ops_call *call, void *params) {
   struct report_part parts[PARTS];
   struct writer w;
   (void)params;
   struct service *service = ops_service(call->ops);
+  struct keeper_state keeper;
+  service_keeper_state(service, &keeper);
   uint32_t count = report_health(service, parts, PARTS);
   reply_begin(call, &w);
   writer_text(&w, "status", all_well(parts, count) ? "ok" : "degraded");
@@ -48,7 +50,7 @@ static enum ops_progress run_detailed(struct ops_call *call, void *params) {
   for (uint32_t i = 0; i < count; i++)
     write_part(&w, &parts[i]);
   writer_end(&w);
-  writer_bool(&w, "durable", false);
+  writer_bool(&w, "durable", keeper.durable);
   writer_text(&w, "version", VERSION_TEXT);
   writer_uint(&w, "uptimeSeconds", (clock_real() - service_started_at(service)) / CLOCK_SECOND);
   return reply_end(call, &w);

@@ -13,8 +13,8 @@ struct shutdown {
 static enum ops_progress run(struct ops_call *call, void *params) {
   struct problem problem;
   struct writer w;
-  (void)params; /* without a vault everything is given back anyway */
-  if (service_shutdown(ops_service(call->ops))) {
+  const struct shutdown *shutdown = params;
+  if (service_shutdown(ops_service(call->ops), shutdown->release_all)) {
     problem_set(&problem, STATUS_CONFLICT, "the daemon cannot be stopped this way");
     return reply_fail(call, &problem);
   }

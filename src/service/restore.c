@@ -1,0 +1,376 @@
+/*
+ * restore: every live record once, in order of ids, so that what a record names is there before it:
+ * limits and owners, segments, allocations; then the places, segment by segment in order of
+ * offsets, which makes each a step from the one before. Nothing depends on how many bytes there
+ * are.
+ */
+#include "service/restore.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/id.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "memory/slab.h"
+#include "service/inventory.h"
+#include "service/lease.h"
+#include "service/record.h"
+#include "service/segment.h"
+
+struct restore_row {
+  uint64_t id;
+  uint32_t slot;
+};
+
+struct restore_place {
+  uint64_t offset;
+  uint32_t segment, alloc;
+};
+
+struct restore {
+  struct service *service;
+  struct restore_found *found;
+  struct restore_row *rows; /* by id */
+  struct restore_place *places;
+  uint32_t count, place_count;
+  uint32_t lost;  /* segments */
+  uint8_t *named; /* by slot: texts that somebody names */
+};
+
+static const struct ledger_record *record_at(const struct restore *r, uint32_t slot) {
+  return ledger_at(r->service->ledger, slot);
+}
+
+static int by_id(const void *a, const void *b) {
+  uint64_t left = ((const struct restore_row *)a)->id, right = ((const struct restore_row *)b)->id;
+  return left < right ? -1 : left > right;
+}
+
+static int by_place(const void *a, const void *b) {
+  const struct restore_place *left = a, *right = b;
+  if (left->segment != right->segment)
+    return left->segment < right->segment ? -1 : 1;
+  return left->offset < right->offset ? -1 : left->offset > right->offset;
+}
+
+static uint32_t slot_of(const struct restore *r, uint64_t id) {
+  const struct restore_row key = {.id = id};
+  const struct restore_row *row = id ? bsearch(&key, r->rows, r->count, sizeof key, by_id) : NULL;
+  return row ? row->slot : 0;
+}
+
+/* The text's first record, and the text, cut to size. */
+static uint32_t read_text(struct restore *r, uint64_t id, char *out, size_t size) {
+  uint32_t first = slot_of(r, id);
+  size_t used = 0;
+  for (uint32_t slot = first; slot; slot = ledger_next_text(r->service->ledger, slot)) {
+    const struct ledger_text *piece = &record_at(r, slot)->u.text;
+    size_t n = units_min(piece->size, size - 1 - used);
+    memcpy(out + used, piece->bytes, n);
+    used += n;
+    r->named[slot] = 1;
+  }
+  out[used] = '\0';
+  return first;
+}
+
+/* ---- the ledger ---- */
+
+enum status restore_ledger(struct service *s, const struct restore_found *found,
+                           struct problem *problem) {
+  uint64_t identity[2];
+  enum status status = ledger_adopt(&found->ledger, &s->ledger, problem);
+  if (status)
+    return status;
+  ledger_identity(s->ledger, identity);
+  if (memcmp(identity, found->identity, sizeof identity) != 0)
+    status =
+        problem_set(problem, STATUS_CONFLICT, "the ledger is not the one that the vault names");
+  if (!status)
+    status = ledger_check_overlaps(s->ledger, problem);
+  return status;
+}
+
+/* Live records by id. */
+static enum status list_rows(struct restore *r) {
+  struct ledger *ledger = r->service->ledger;
+  r->count = ledger_live(ledger);
+  r->rows = malloc(((size_t)r->count + 1) * sizeof *r->rows);
+  r->places = malloc(((size_t)r->count + 1) * sizeof *r->places);
+  r->named = calloc((size_t)r->count + ledger_free_slots(ledger) + 1, 1);
+  if (!r->rows || !r->places || !r->named)
+    return STATUS_INTERNAL_ERROR;
+  uint32_t i = 0;
+  bool sorted = true;
+  for (uint32_t slot = ledger_next(ledger, 0); slot; slot = ledger_next(ledger, slot)) {
+    r->rows[i] = (struct restore_row){ledger_at(ledger, slot)->id, slot};
+    sorted = sorted && (!i || r->rows[i - 1].id < r->rows[i].id);
+    i++;
+  }
+  if (!sorted)
+    qsort(r->rows, r->count, sizeof *r->rows, by_id);
+  return STATUS_OK;
+}
+
+/* ---- devices ---- */
+
+static bool holds_memory(const struct service *s, uint64_t device) {
+  const struct ledger_record *record;
+  for (uint32_t slot = ledger_next(s->ledger, 0); slot; slot = ledger_next(s->ledger, slot)) {
+    record = ledger_at(s->ledger, slot);
+    if (record->kind == LEDGER_SEGMENT && record->u.segment.device == device)
+      return true;
+  }
+  return false;
+}
+
+static enum status open_gone(struct service *s, const char *name, uint64_t total,
+                             struct problem *problem) {
+  char text[96];
+  struct spec spec;
+  snprintf(text, sizeof text, "%s=%" PRIu64, name, total);
+  if (!total)
+    text[strlen(name)] = '\0';
+  enum status status = spec_parse(text, &spec, problem);
+  if (!status)
+    status = inventory_open(s, &spec, problem);
+  if (status)
+    return problem_set(problem, STATUS_CONFLICT, "%s holds memory, and cannot be opened", name);
+  s->devices[s->device_count - 1].gone = true;
+  s->devices[s->device_count - 1].limit = 0;
+  log_warning("service", "%s is not configured any more, but holds memory: it is kept", name);
+  return STATUS_OK;
+}
+
+static uint32_t device_named(const struct service *s, const char *name) {
+  uint32_t index = 0;
+  while (index < s->device_count && strcmp(s->devices[index].info->id, name) != 0)
+    index++;
+  return index;
+}
+
+static void adopt_limits(struct state_device *device, const struct ledger_record *record,
+                         uint32_t slot) {
+  device->record = record->id;
+  device->record_slot = slot;
+  if (!record->u.limit.changed || device->gone)
+    return;
+  device->limit = units_min(record->u.limit.max_bytes, device->info->total_bytes);
+  device->reserved = units_min(record->u.limit.reserved_bytes, device->limit);
+}
+
+static void adopt_quota(struct service *s, const struct ledger_record *record, uint32_t slot,
+                        const char *name) {
+  struct caller caller = {.domain = record->u.limit.domain};
+  snprintf(caller.domain_name, sizeof caller.domain_name, "%s", name);
+  uint32_t index = state_domain_of(s, &caller);
+  if (index == UINT32_MAX)
+    return;
+  s->domains[index].max_bytes = record->u.limit.max_bytes;
+  s->domains[index].max_allocations = record->u.limit.reserved_bytes;
+  s->domains[index].record = record->id;
+  s->domains[index].record_slot = slot;
+}
+
+static enum status adopt_limit(struct restore *r, uint32_t slot, struct problem *problem) {
+  struct service *s = r->service;
+  const struct ledger_record *record = record_at(r, slot);
+  char name[SPEC_ID + 8];
+  read_text(r, record->u.limit.text, name, sizeof name);
+  if (record->u.limit.of_domain) {
+    adopt_quota(s, record, slot, name);
+    return STATUS_OK;
+  }
+  uint32_t index = device_named(s, name);
+  if (index == s->device_count) {
+    if (!holds_memory(s, record->id))
+      return STATUS_OK;
+    enum status status = open_gone(s, name, record->u.limit.total_bytes, problem);
+    if (status)
+      return status;
+  }
+  adopt_limits(&s->devices[index], record, slot);
+  return STATUS_OK;
+}
+
+/* ---- owners, segments, allocations ---- */
+
+static enum status adopt_owner(struct restore *r, uint32_t slot) {
+  char domain[40];
+  uint32_t text = read_text(r, record_at(r, slot)->u.owner.text, domain, sizeof domain);
+  uint32_t index = state_owner_adopt(r->service, slot, domain);
+  if (!index)
+    return STATUS_INTERNAL_ERROR;
+  state_owner(r->service, index)->text_slot = text;
+  return lease_watch(r->service, index) ? STATUS_OK : STATUS_INTERNAL_ERROR;
+}
+
+static struct keeper_segment *found_of(const struct restore *r, uint64_t id) {
+  for (uint32_t low = 0, high = r->found->count; low < high;) {
+    uint32_t middle = low + (high - low) / 2;
+    struct keeper_segment *segment = &r->found->segments[middle];
+    if (segment->id == id)
+      return segment;
+    if (segment->id < id)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return NULL;
+}
+
+static uint32_t device_of(const struct service *s, uint64_t record) {
+  uint32_t index = 0;
+  while (index < s->device_count && s->devices[index].record != record)
+    index++;
+  return index;
+}
+
+static enum status adopt_segment(struct restore *r, uint32_t slot) {
+  struct service *s = r->service;
+  const struct ledger_record *record = record_at(r, slot);
+  const struct ledger_segment *facts = &record->u.segment;
+  struct segment_new new = {.id = record->id,
+                            .size = facts->size_bytes,
+                            .kept = r->found->epoch,
+                            .device = device_of(s, facts->device),
+                            .owner = idmap_find(&s->owner_ids, facts->owner)};
+  struct keeper_segment *found = found_of(r, record->id);
+  if (new.device == s->device_count || !new.owner)
+    return STATUS_CONFLICT;
+  if (found && found->size == facts->size_bytes) {
+    new.share = (struct share){facts->share_kind, found->share.value};
+    found->share.kind = SHARE_NONE;
+  } else {
+    r->lost++;
+  }
+  if (!facts->type && span_create(&s->nodes, facts->size_bytes, SLAB_GRANULE, &new.span))
+    return STATUS_INTERNAL_ERROR;
+  uint32_t index = segment_adopt(s, &new, slot);
+  if (!index)
+    return STATUS_INTERNAL_ERROR;
+  state_segment(s, index)->exported = facts->exported;
+  return STATUS_OK;
+}
+
+static enum status adopt_allocation(struct restore *r, uint32_t slot) {
+  struct service *s = r->service;
+  const struct ledger_allocation *facts = &record_at(r, slot)->u.allocation;
+  char label[VIEW_LABEL];
+  struct record_left left = {.slot = slot,
+                             .segment = idmap_find(&s->segment_ids, facts->segment),
+                             .owner = idmap_find(&s->owner_ids, facts->owner),
+                             .text_slot = read_text(r, facts->text, label, sizeof label),
+                             .label = label};
+  uint32_t index;
+  if (!left.segment || !left.owner)
+    return STATUS_CONFLICT;
+  enum status status = record_adopt(s, &left, &index);
+  if (!status)
+    r->places[r->place_count++] = (struct restore_place){facts->offset_bytes, left.segment, index};
+  return status;
+}
+
+static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_kind kind) {
+  switch (kind) {
+  case LEDGER_OWNER:
+    return adopt_owner(r, slot);
+  case LEDGER_SEGMENT:
+    return adopt_segment(r, slot);
+  case LEDGER_ALLOCATION:
+    return adopt_allocation(r, slot);
+  default:
+    return STATUS_OK;
+  }
+}
+
+static enum status adopt_all(struct restore *r, enum ledger_kind kind) {
+  enum status status = STATUS_OK;
+  for (uint32_t i = 0; !status && i < r->count; i++)
+    if (record_at(r, r->rows[i].slot)->kind == kind)
+      status = adopt_record(r, r->rows[i].slot, kind);
+  return status;
+}
+
+static enum status take_places(struct restore *r) {
+  struct service *s = r->service;
+  qsort(r->places, r->place_count, sizeof *r->places, by_place);
+  for (uint32_t i = 0; i < r->place_count; i++)
+    if (!record_adopt_place(s, r->places[i].alloc))
+      return STATUS_CONFLICT;
+  return STATUS_OK;
+}
+
+/* A crash between a text and what names it. */
+static void drop_unnamed_texts(struct restore *r) {
+  for (uint32_t i = 0; i < r->count; i++) {
+    uint32_t slot = r->rows[i].slot;
+    if (record_at(r, slot)->kind == LEDGER_TEXT_CHAIN && !r->named[slot])
+      ledger_drop(r->service->ledger, slot);
+  }
+}
+
+static enum status adopt_limits_all(struct restore *r, struct problem *problem) {
+  enum status status = STATUS_OK;
+  for (uint32_t i = 0; !status && i < r->count; i++)
+    if (record_at(r, r->rows[i].slot)->kind == LEDGER_LIMIT)
+      status = adopt_limit(r, r->rows[i].slot, problem);
+  return status;
+}
+
+static enum status run(struct restore *r, struct problem *problem) {
+  enum status status = list_rows(r);
+  if (!status)
+    status = adopt_limits_all(r, problem);
+  if (!status)
+    status = adopt_all(r, LEDGER_OWNER);
+  if (!status)
+    status = adopt_all(r, LEDGER_SEGMENT);
+  if (!status)
+    status = adopt_all(r, LEDGER_ALLOCATION);
+  if (!status)
+    status = take_places(r);
+  if (!status)
+    drop_unnamed_texts(r);
+  return status;
+}
+
+static void report(const struct restore *r) {
+  const struct service *s = r->service;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    bytes += s->devices[i].committed;
+  char text[32];
+  units_format(bytes, text, sizeof text);
+  log_info("service", "taken over from the vault: %u allocations in %u segments, %s",
+           r->place_count, s->segments.live, text);
+  if (r->lost)
+    log_warning("service", "%u segments are lost: the vault does not have them any more", r->lost);
+}
+
+enum status restore_books(struct service *s, struct restore_found *found, struct problem *problem) {
+  struct restore restore = {.service = s, .found = found};
+  problem->status = STATUS_OK;
+  enum status status = run(&restore, problem);
+  if (!status)
+    report(&restore);
+  else if (!problem->status)
+    problem_set(problem, status, "the ledger cannot be taken over: %s", status_text(status));
+  free(restore.rows);
+  free(restore.places);
+  free(restore.named);
+  return status;
+}
+
+void restore_tidy(struct service *s) {
+  for (uint32_t d = 0; d < s->device_count; d++)
+    for (uint32_t i = s->devices[d].first, next; i; i = next) {
+      const struct state_segment *segment = state_segment(s, i);
+      next = segment->next;
+      if (!segment->blocks && (!segment->span || segment->closed))
+        segment_release(s, i, NULL, NULL);
+    }
+}
