@@ -100,7 +100,7 @@ static void write_facts(struct buf *out, const struct runtime_facts *facts) {
   writer_uint(&w, "port", facts->port);
   writer_text(&w, "socket", facts->socket);
   writer_text(&w, "version", facts->version);
-  writer_null(&w, "vaultPid");
+  writer_uint(&w, "vaultPid", (uint64_t)facts->vault_pid);
   writer_end(&w);
   buf_add(out, "\n", 1);
 }

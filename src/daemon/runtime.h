@@ -23,6 +23,7 @@ void runtime_give(struct runtime *runtime);
 struct runtime_facts {
   const char *address, *socket, *version;
   uint16_t port;
+  int32_t vault_pid;
 };
 /* memkeepd.json, whole or not at all. */
 enum status runtime_announce(struct runtime *runtime, const struct runtime_facts *facts,

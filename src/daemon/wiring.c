@@ -14,6 +14,7 @@
 #include "base/lock.h"
 #include "base/os_notify.h"
 #include "base/units.h"
+#include "daemon/keeper.h"
 #include "daemon/main.h"
 #include "daemon/reload.h"
 #include "device/probe.h"
@@ -24,6 +25,7 @@
 #include "socket/socket.h"
 
 #define WORKER "memkeep-worker"
+#define VAULT "memkeep-vault"
 #define WIRING_GRACE_MS 1000   /* of a worker, from the end of its stdin to SIGKILL */
 #define WIRING_LIMIT_US 900000 /* and 4 s: a stop takes at most 5 s (contract 7) */
 #define WIRING_LIMIT_S 4
@@ -33,21 +35,23 @@ struct wiring {
   struct wiring_params params;
   struct spec devices[VIEW_DEVICES];
   unsigned device_count;
-  char worker[CONFIG_PATH];
+  char worker[CONFIG_PATH], vault[CONFIG_PATH];
   struct loop *loop;
+  struct keeper *keeper;
+  struct restore_found *found; /* the keeper's; NULL: the vault was empty */
   struct service *service;
   struct workers *workers;
   struct ops *ops;
   struct http *http;
   struct socket *socket;
-  bool running, stopping;
+  bool running, stopping, release_all;
   uint64_t held_bytes;
   uint32_t held_allocations;
 };
 
 /* ---- the end ---- */
 
-/* What a stop gives back, while it can still be asked. */
+/* What the vault keeps. */
 static void count_held(struct wiring *wiring) {
   struct view_host *host = calloc(1, sizeof *host);
   if (!host)
@@ -65,12 +69,16 @@ static void all_stopped(void *arg) {
 
 static void service_stopped(void *arg) {
   struct wiring *wiring = arg;
+  count_held(wiring);
+  keeper_stop(wiring->keeper, wiring->release_all);
   workers_stop(wiring->workers, WIRING_GRACE_MS, all_stopped, wiring);
 }
 
 static void doors_stopped(void *arg) {
   struct wiring *wiring = arg;
-  service_stop(wiring->service, service_stopped, wiring);
+  service_stop(wiring->service, &(struct service_stop_params){.release_all = wiring->release_all,
+                                                              .done = service_stopped,
+                                                              .arg = wiring});
 }
 
 /* Something hangs, most likely a driver. The kernel takes the memory back all the same. */
@@ -96,7 +104,6 @@ static void stop(struct wiring *wiring, const char *why) {
   set_limit();
   os_notify("STOPPING=1");
   runtime_withdraw(wiring->params.runtime);
-  count_held(wiring);
   http_stop(wiring->http);
   socket_stop(wiring->socket, doors_stopped, wiring);
 }
@@ -108,8 +115,9 @@ static void on_shutdown_task(struct task *task) {
 }
 
 /* Any thread. */
-static void on_shutdown(void *arg) {
+static void on_shutdown(void *arg, bool release_all) {
   struct wiring *wiring = arg;
+  wiring->release_all = release_all;
   loop_post(wiring->loop, &wiring->shutdown);
 }
 
@@ -151,16 +159,35 @@ static void choose_devices(struct wiring *wiring) {
 }
 
 /* Beside us, else in libexec. If it is in neither, it is missed beside us. */
-static void find_worker(struct wiring *wiring) {
+static void find_program(const char *name, char out[CONFIG_PATH]) {
   char self[CONFIG_PATH / 2], elsewhere[CONFIG_PATH];
   ssize_t n = readlink("/proc/self/exe", self, sizeof self);
   while (n > 0 && self[n - 1] != '/')
     n--;
   int folder = n > 0 ? (int)n : 0;
-  snprintf(wiring->worker, sizeof wiring->worker, "%.*s" WORKER, folder, self);
-  snprintf(elsewhere, sizeof elsewhere, "%.*s../libexec/memkeep/" WORKER, folder, self);
-  if (access(wiring->worker, X_OK) && !access(elsewhere, X_OK))
-    memcpy(wiring->worker, elsewhere, sizeof elsewhere);
+  snprintf(out, CONFIG_PATH, "%.*s%s", folder, self, name);
+  snprintf(elsewhere, sizeof elsewhere, "%.*s../libexec/memkeep/%s", folder, self, name);
+  if (access(out, X_OK) && !access(elsewhere, X_OK))
+    memcpy(out, elsewhere, sizeof elsewhere);
+}
+
+static enum status open_keeper(struct wiring *wiring, struct problem *problem) {
+  struct keeper_params params = {.loop = wiring->loop,
+                                 .program = wiring->vault,
+                                 .runtime_dir = wiring->params.config->runtime_dir};
+  enum status status = keeper_open(&params, &wiring->keeper, problem);
+  return status ? status : keeper_take(wiring->keeper, &wiring->found, problem);
+}
+
+/* What the vault holds is touched by nobody who does not understand it. */
+static enum status refuse(const struct wiring *wiring, struct problem *problem) {
+  char held[200], why[sizeof problem->text];
+  keeper_describe(wiring->keeper, held, sizeof held);
+  snprintf(why, sizeof why, "%.240s", problem->text);
+  return problem_set(problem, STATUS_CONFLICT,
+                     "%s; %s. Start the version of memkeepd that wrote it, or give all of it back: "
+                     "%s --runtime-dir %s --release-all",
+                     why, held, wiring->vault, wiring->params.config->runtime_dir);
 }
 
 static enum status make_service(struct wiring *wiring, struct problem *problem) {
@@ -169,10 +196,12 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
                                    .device_count = wiring->device_count,
                                    .loop = wiring->loop,
                                    .thresholds = config->thresholds,
-                                   .cache_ttl_ns = config->cache_ttl_ns};
+                                   .cache_ttl_ns = config->cache_ttl_ns,
+                                   .found = wiring->found};
   enum status status = service_create(&service, &wiring->service, problem);
   if (status)
-    return status;
+    return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, problem) : status;
+  service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
   service_on_shutdown(wiring->service, on_shutdown, wiring);
   struct workers_params workers = {.loop = wiring->loop,
                                    .events = service_events(wiring->service),
@@ -204,7 +233,8 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
                              .hosts = hosts,
                              .host_count = config->host_count,
                              .certificate = config->certificate,
-                             .key = config->key};
+                             .key = config->key,
+                             .limits = {.rate = config->rate_limit}};
   enum status status = http_create(&http, &wiring->http, problem);
   if (status)
     return status;
@@ -217,7 +247,9 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
 }
 
 static enum status start(struct wiring *wiring, struct problem *problem) {
-  enum status status = service_start(wiring->service);
+  enum status status = keeper_start(wiring->keeper, wiring->service);
+  if (!status)
+    status = service_start(wiring->service);
   if (status)
     return problem_set(problem, status, "the service cannot be started");
   wiring->running = true;
@@ -240,9 +272,12 @@ static enum status announce(struct wiring *wiring, struct problem *problem) {
   char url[128];
   snprintf(url, sizeof url, "http%s://%s%s%s:%u", config->certificate[0] ? "s" : "", six ? "[" : "",
            config->address, six ? "]" : "", port);
+  struct keeper_state vault;
+  service_keeper_state(wiring->service, &vault);
   struct runtime_facts facts = {.address = config->address,
                                 .socket = config->socket,
                                 .version = MAIN_VERSION,
+                                .vault_pid = vault.pid,
                                 .port = (uint16_t)port};
   enum status status = runtime_announce(wiring->params.runtime, &facts, problem);
   if (status)
@@ -259,8 +294,11 @@ static enum status make(struct wiring *wiring, struct problem *problem) {
       loop_signal(wiring->loop, SIGHUP, on_reload, wiring))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the event loop cannot be made");
   choose_devices(wiring);
-  find_worker(wiring);
-  enum status status = make_service(wiring, problem);
+  find_program(WORKER, wiring->worker);
+  find_program(VAULT, wiring->vault);
+  enum status status = open_keeper(wiring, problem);
+  if (!status)
+    status = make_service(wiring, problem);
   if (!status)
     status = make_doors(wiring, problem);
   if (!status)
@@ -300,9 +338,14 @@ void wiring_run(struct wiring *wiring) {
   loop_run(wiring->loop);
   char bytes[32];
   units_format(wiring->held_bytes, bytes, sizeof bytes);
-  log_info("daemon",
-           "stopped: %u allocations, %s given back; nothing stays, for there is no vault yet",
-           wiring->held_allocations, bytes);
+  if (wiring->held_allocations)
+    log_info(
+        "daemon",
+        "stopped: %u allocations, %s, stay with the vault; memkeep shutdown --release-all gives "
+        "them back and ends it",
+        wiring->held_allocations, bytes);
+  else
+    log_info("daemon", "stopped: nothing stays");
 }
 
 void wiring_free(struct wiring *wiring) {
@@ -312,6 +355,7 @@ void wiring_free(struct wiring *wiring) {
   http_free(wiring->http);
   ops_free(wiring->ops);
   workers_free(wiring->workers);
+  keeper_close(wiring->keeper);
   service_free(wiring->service);
   loop_free(wiring->loop);
   free(wiring);

@@ -140,9 +140,15 @@ class Daemon:
                 self.stop()
         finally:
             self.kill()
+            self.release_vault()
             self.last_log = self.log()
             if self.owns_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+    def release_vault(self):
+        """What a crash or a stop left with the vault goes, and the vault with it."""
+        if (self.runtime / "vault.sock").exists():
+            run_program("memkeep-vault", "--runtime-dir", str(self.runtime), "--release-all")
 
     # -- what it is
 

@@ -384,9 +384,11 @@ class TheWorkersWire(DaemonCase):
 
 class KilledDaemon(DaemonCase):
     def test_its_workers_end_with_it(self):
-        children = wait_until(lambda: kernel.ids_of_children(self.daemon.pid), "a worker")
+        vault = self.daemon.facts["vaultPid"]
+        workers = wait_until(lambda: set(kernel.ids_of_children(self.daemon.pid)) - {vault}, "a worker")
         self.daemon.kill()
-        wait_until(lambda: not any(map(kernel.is_alive, children)), "the workers to end")
+        wait_until(lambda: not any(map(kernel.is_alive, workers)), "the workers to end")
+        self.assertTrue(kernel.is_alive(vault))
 
     def test_another_one_starts_in_its_place(self):
         self.allocate(4 * MIB)

@@ -1,0 +1,489 @@
+/*
+ * keeper: three threads meet here. Owner threads put a new segment's descriptor themselves, for
+ * their answer has to wait for that; a queue of its own ("vault") drops, replaces a vault that died
+ * and fills the new one; the loop hears what the vault says. They share the wire under a lock, and
+ * the epoch: it is the number of the connection, 0 while there is none.
+ *
+ * A drop is sent by the queue and finished by the vault's answer, in order. Filling reads a
+ * segment from the books and puts it with the lock held, so that its drop can only be sent after
+ * that.
+ */
+#include "daemon/keeper.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/os_memfd.h"
+#include "base/spawn.h"
+#include "base/units.h"
+#include "base/vaultwire.h"
+
+#define KEEPER_PATIENCE_MS 5000 /* for a vault that is there to answer */
+#define KEEPER_AGAIN_NS CLOCK_SECOND
+#define KEEPER_WAIT_MS 50
+
+struct keeper {
+  struct task work; /* first: replace and fill, on the queue */
+  struct task watch_task;
+  struct keeper_params params;
+  struct service *service;
+  struct queue *queue;
+  struct lock lock; /* the wire and the drops that were sent */
+  struct share wire;
+  struct loop_watch *watch; /* the loop's */
+  struct keeper_drop *first, **last;
+  struct spawn_child child; /* pid 0: not ours */
+  struct restore_found found;
+  uint64_t total, bytes; /* what it held when it was found */
+  uint64_t connections;
+  atomic_uint_fast64_t epoch, filled; /* filled: the epoch that has all */
+  atomic_bool stale;                  /* something entered that this epoch was not given */
+  atomic_bool refused, stopping;
+  atomic_int pid;
+};
+
+/* ---- connecting ---- */
+
+static enum status fail(struct problem *problem, enum status status, const char *why) {
+  return problem_set(problem, status, "%s", why);
+}
+
+static void reap(struct keeper *keeper) {
+  siginfo_t info;
+  if (!keeper->child.pid)
+    return;
+  waitid(P_PIDFD, (id_t)keeper->child.pidfd, &info, WEXITED | WNOHANG);
+  close(keeper->child.pidfd);
+  keeper->child.pid = 0;
+}
+
+/* One question, one answer; before the wire is watched. */
+static enum status ask(const struct share *wire, struct vaultwire *message, struct share *shares,
+                       unsigned *count) {
+  enum status status = vaultwire_send(wire, message, NULL, 0);
+  return status ? status : vaultwire_receive(wire, message, shares, count);
+}
+
+static enum status greet(struct keeper *keeper, struct problem *problem) {
+  struct share shares[VAULTWIRE_BATCH];
+  struct vaultwire hello = {.kind = VAULTWIRE_HELLO};
+  unsigned count = 0;
+  const struct keeper_params *params = &keeper->params;
+  struct vaultwire_reach reach = {params->runtime_dir, params->program, KEEPER_PATIENCE_MS};
+  enum status status = vaultwire_reach(&reach, &keeper->wire, &keeper->child);
+  if (status)
+    return problem_set(problem, status == STATUS_RATE_LIMITED ? STATUS_CONFLICT : status,
+                       status == STATUS_INVALID_ARGUMENT ? "%s is too long for a socket in it"
+                       : status == STATUS_NOT_FOUND
+                           ? "there is no memkeep-vault beside memkeepd (runtime directory %s)"
+                           : "memkeep-vault does not answer in %s",
+                       params->runtime_dir);
+  status = ask(&keeper->wire, &hello, shares, &count);
+  if (status || hello.kind != VAULTWIRE_HELLO || count) {
+    share_close(&keeper->wire);
+    return fail(problem, STATUS_CONFLICT,
+                "memkeep-vault does not answer: is another memkeepd connected to it?");
+  }
+  keeper->total = hello.total;
+  keeper->bytes = hello.bytes;
+  memcpy(keeper->found.identity, hello.ledger, sizeof hello.ledger);
+  keeper->pid = vaultwire_peer(&keeper->wire);
+  keeper->found.epoch = ++keeper->connections;
+  return STATUS_OK;
+}
+
+enum status keeper_open(const struct keeper_params *params, struct keeper **out,
+                        struct problem *problem) {
+  struct keeper *keeper = calloc(1, sizeof *keeper);
+  if (!keeper)
+    return fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  keeper->params = *params;
+  keeper->last = &keeper->first;
+  lock_init(&keeper->lock, LOCK_RANK_VAULT, "vault");
+  enum status status = greet(keeper, problem);
+  if (!status && queue_create("vault", &keeper->queue))
+    status = fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  if (status)
+    keeper_close(keeper);
+  else
+    *out = keeper;
+  return status;
+}
+
+/* ---- taking ---- */
+
+static int by_id(const void *a, const void *b) {
+  uint64_t left = ((const struct keeper_segment *)a)->id;
+  uint64_t right = ((const struct keeper_segment *)b)->id;
+  return left < right ? -1 : left > right;
+}
+
+static void take_in(struct keeper *keeper, const struct vaultwire *message,
+                    const struct share *shares) {
+  struct restore_found *found = &keeper->found;
+  for (unsigned i = 0; i < message->count; i++) {
+    const struct vaultwire_entry *entry = &message->entries[i];
+    if (!entry->id)
+      found->ledger = (struct share){SHARE_MEMFD, shares[i].value};
+    else
+      found->segments[found->count++] = (struct keeper_segment){entry->id, entry->bytes, shares[i]};
+  }
+}
+
+static enum status take_all(struct keeper *keeper) {
+  struct share shares[VAULTWIRE_BATCH];
+  struct vaultwire message = {.kind = VAULTWIRE_LIST};
+  do {
+    unsigned count = 0;
+    message.kind = VAULTWIRE_LIST;
+    message.count = 0;
+    enum status status = ask(&keeper->wire, &message, shares, &count);
+    if (status)
+      return status;
+    if (message.kind != VAULTWIRE_LISTED || count != message.count ||
+        keeper->found.count + count > keeper->total) {
+      while (count)
+        share_close(&shares[--count]);
+      return STATUS_CONFLICT;
+    }
+    take_in(keeper, &message, shares);
+  } while (message.cursor);
+  return STATUS_OK;
+}
+
+enum status keeper_take(struct keeper *keeper, struct restore_found **out,
+                        struct problem *problem) {
+  struct restore_found *found = &keeper->found;
+  *out = NULL;
+  if (!keeper->total)
+    return STATUS_OK;
+  found->segments = calloc(keeper->total, sizeof *found->segments);
+  if (!found->segments)
+    return fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  if (take_all(keeper))
+    return fail(problem, STATUS_CONFLICT, "memkeep-vault did not hand over what it holds");
+  if (found->ledger.kind == SHARE_NONE)
+    return fail(problem, STATUS_CONFLICT, "memkeep-vault holds segments, but no ledger");
+  qsort(found->segments, found->count, sizeof *found->segments, by_id);
+  *out = found;
+  return STATUS_OK;
+}
+
+void keeper_describe(const struct keeper *keeper, char *out, size_t size) {
+  char bytes[32];
+  units_format(keeper->bytes, bytes, sizeof bytes);
+  snprintf(out, size, "the vault (pid %d) holds %llu segments, %s, of ledger %016llx%016llx",
+           (int)keeper->pid, (unsigned long long)units_minus(keeper->total, 1), bytes,
+           (unsigned long long)keeper->found.identity[0],
+           (unsigned long long)keeper->found.identity[1]);
+}
+
+/* ---- sending ---- */
+
+/* Once, with the lock held; waits outside of it. */
+static enum status send_now(struct keeper *keeper, struct vaultwire *message,
+                            const struct share *share) {
+  return keeper->epoch ? vaultwire_send(&keeper->wire, message, share, share ? 1 : 0)
+                       : STATUS_NOT_FOUND;
+}
+
+/* The queue to the vault is full. The wire may be another one when we come back. */
+static bool may_try_again(struct keeper *keeper, uint64_t deadline) {
+  struct share wire;
+  lock_take(&keeper->lock);
+  wire = keeper->wire;
+  lock_give(&keeper->lock);
+  if (wire.kind != SHARE_NONE)
+    vaultwire_wait(&wire, KEEPER_WAIT_MS);
+  return clock_now() < deadline;
+}
+
+static uint64_t put(void *ctx, const struct keeper_segment *segment) {
+  struct keeper *keeper = ctx;
+  uint64_t deadline = clock_now() + KEEPER_PATIENCE_MS * CLOCK_MS, epoch;
+  struct vaultwire message = {
+      .kind = VAULTWIRE_PUT, .count = 1, .entries = {{segment->id, segment->size}}};
+  enum status status;
+  do {
+    lock_take(&keeper->lock);
+    epoch = keeper->epoch;
+    status = send_now(keeper, &message, &segment->share);
+    lock_give(&keeper->lock);
+  } while (status == STATUS_RATE_LIMITED && may_try_again(keeper, deadline));
+  return status ? 0 : epoch;
+}
+
+static enum status send_drop(struct keeper *keeper, struct keeper_drop *drop) {
+  struct vaultwire message = {
+      .kind = VAULTWIRE_DROP, .count = 1, .entries = {{.id = drop->segment}}};
+  LOCK_SCOPE(&keeper->lock);
+  enum status status = send_now(keeper, &message, NULL);
+  if (!status) {
+    drop->next = NULL;
+    *keeper->last = drop;
+    keeper->last = &drop->next;
+  }
+  return status;
+}
+
+static void drop_now(struct task *task) {
+  struct keeper_drop *drop =
+      (struct keeper_drop *)((char *)task - offsetof(struct keeper_drop, task));
+  struct keeper *keeper = drop->ctx;
+  uint64_t deadline = clock_now() + KEEPER_PATIENCE_MS * CLOCK_MS;
+  enum status status;
+  do
+    status = send_drop(keeper, drop);
+  while (status == STATUS_RATE_LIMITED && may_try_again(keeper, deadline));
+  if (status)
+    drop->done(drop);
+}
+
+static void drop(void *ctx, struct keeper_drop *drop) {
+  struct keeper *keeper = ctx;
+  drop->ctx = ctx;
+  drop->task.run = drop_now;
+  queue_post(keeper->queue, &drop->task);
+}
+
+/* ---- filling ---- */
+
+static enum status put_ledger(struct keeper *keeper) {
+  struct vaultwire message = {.kind = VAULTWIRE_PUT, .count = 1};
+  const struct share *ledger = keeper_ledger(keeper->service, message.ledger);
+  LOCK_SCOPE(&keeper->lock);
+  return send_now(keeper, &message, ledger);
+}
+
+/* The next one that this epoch does not have. NOT_FOUND: there is none. */
+static enum status put_next(struct keeper *keeper, uint64_t *after) {
+  struct keeper_segment segment;
+  uint64_t before = *after;
+  LOCK_SCOPE(&keeper->lock);
+  if (!keeper_next(keeper->service, keeper->epoch, after, &segment))
+    return STATUS_NOT_FOUND;
+  struct vaultwire message = {
+      .kind = VAULTWIRE_PUT, .count = 1, .entries = {{segment.id, segment.size}}};
+  enum status status = send_now(keeper, &message, &segment.share);
+  if (!status)
+    keeper_kept(keeper->service, segment.id, keeper->epoch);
+  else
+    *after = before;
+  return status == STATUS_NOT_FOUND ? STATUS_INTERNAL_ERROR : status;
+}
+
+/* True: this epoch has all. */
+static bool fill(struct keeper *keeper) {
+  uint64_t deadline = clock_now() + KEEPER_PATIENCE_MS * CLOCK_MS, after = 0;
+  enum status status;
+  keeper->stale = false;
+  do
+    status = put_next(keeper, &after);
+  while (!status || (status == STATUS_RATE_LIMITED && may_try_again(keeper, deadline)));
+  return status == STATUS_NOT_FOUND;
+}
+
+static void hear(void *arg, int events);
+
+/* The loop's part of a new connection. */
+static void watch(struct task *task) {
+  struct keeper *keeper = (struct keeper *)((char *)task - offsetof(struct keeper, watch_task));
+  LOCK_SCOPE(&keeper->lock);
+  if (!keeper->epoch || keeper->watch || keeper->stopping)
+    return;
+  if (!loop_watch(keeper->params.loop, (int)keeper->wire.value, hear, keeper, &keeper->watch))
+    loop_watch_events(keeper->watch, LOOP_READ);
+}
+
+/* Another vault in the place of the dead one. */
+static bool replace(struct keeper *keeper) {
+  struct problem problem;
+  reap(keeper);
+  if (greet(keeper, &problem)) {
+    log_error("daemon", "%s: nothing would outlive this daemon now", problem.text);
+    return false;
+  }
+  lock_take(&keeper->lock);
+  keeper->epoch = keeper->found.epoch;
+  lock_give(&keeper->lock);
+  log_info("daemon", "a new vault (pid %d) is being filled", (int)keeper->pid);
+  loop_post(keeper->params.loop, &keeper->watch_task);
+  return !put_ledger(keeper);
+}
+
+static void work(struct task *task) {
+  struct keeper *keeper = (struct keeper *)task;
+  if (keeper->stopping)
+    return;
+  bool filled = (keeper->epoch || replace(keeper)) && fill(keeper);
+  if (filled)
+    keeper->filled = keeper->epoch;
+  else
+    queue_post_at(keeper->queue, &keeper->work, clock_now() + KEEPER_AGAIN_NS);
+}
+
+static void entered(void *ctx, uint64_t epoch) {
+  struct keeper *keeper = ctx;
+  if (epoch && epoch == keeper->epoch)
+    return;
+  keeper->stale = true;
+  queue_post(keeper->queue, &keeper->work);
+}
+
+/* ---- hearing, on the loop ---- */
+
+static void finish(struct keeper_drop *first) {
+  for (struct keeper_drop *next; first; first = next) {
+    next = first->next;
+    first->done(first);
+  }
+}
+
+static void lost(struct keeper *keeper) {
+  loop_unwatch(keeper->watch);
+  keeper->watch = NULL;
+  lock_take(&keeper->lock);
+  struct keeper_drop *first = keeper->first;
+  keeper->first = NULL;
+  keeper->last = &keeper->first;
+  keeper->epoch = 0;
+  share_close(&keeper->wire);
+  lock_give(&keeper->lock);
+  finish(first);
+  if (keeper->stopping)
+    return;
+  log_warning("daemon", "the vault (pid %d) is gone: another one takes its place",
+              (int)keeper->pid);
+  keeper->pid = 0;
+  queue_post(keeper->queue, &keeper->work);
+}
+
+/* One answer, and what it ends. */
+static enum status hear_one(struct keeper *keeper) {
+  struct vaultwire message;
+  struct share shares[VAULTWIRE_BATCH];
+  struct keeper_drop *ended = NULL;
+  unsigned count = 0;
+  lock_take(&keeper->lock);
+  enum status status = vaultwire_receive(&keeper->wire, &message, shares, &count);
+  bool answer = !status && message.kind == VAULTWIRE_DROPPED && message.count == 1;
+  if (answer && keeper->first && keeper->first->segment == message.entries[0].id) {
+    ended = keeper->first;
+    keeper->first = ended->next;
+    if (!keeper->first)
+      keeper->last = &keeper->first;
+    ended->next = NULL;
+  }
+  lock_give(&keeper->lock);
+  if (!status && message.kind == VAULTWIRE_REFUSED && !atomic_exchange(&keeper->refused, true))
+    log_error("daemon", "the vault is full: what it refused ends with this daemon");
+  while (!status && count)
+    share_close(&shares[--count]);
+  finish(ended);
+  return status;
+}
+
+static void hear(void *arg, int events) {
+  struct keeper *keeper = arg;
+  enum status status;
+  (void)events;
+  do
+    status = hear_one(keeper);
+  while (!status);
+  if (status != STATUS_RATE_LIMITED)
+    lost(keeper);
+}
+
+/* ---- the table ---- */
+
+static void state(void *ctx, struct keeper_state *out) {
+  struct keeper *keeper = ctx;
+  uint64_t epoch = keeper->epoch;
+  const char *why = !epoch                    ? "the vault is being replaced"
+                    : keeper->filled != epoch ? "the vault is being filled"
+                    : keeper->stale           ? "the vault is being filled"
+                    : keeper->refused         ? "the vault is full"
+                                              : "";
+  *out = (struct keeper_state){.pid = keeper->pid, .durable = !why[0]};
+  snprintf(out->why, sizeof out->why, "%s", why);
+}
+
+const struct keeper_table *keeper_table(void) {
+  static const struct keeper_table table = {put, drop, entered, state};
+  return &table;
+}
+
+/* ---- life ---- */
+
+/* What no record names: it was being made or being given back when the daemon died. Its pages go
+ * even if somebody still maps them. */
+static enum status drop_leftovers(struct keeper *keeper) {
+  struct restore_found *found = &keeper->found;
+  struct share shares[VAULTWIRE_BATCH];
+  uint32_t dropped = 0;
+  for (uint32_t i = 0; i < found->count; i++) {
+    struct keeper_segment *segment = &found->segments[i];
+    struct vaultwire message = {
+        .kind = VAULTWIRE_DROP, .count = 1, .entries = {{segment->id, segment->size}}};
+    unsigned count = 0;
+    if (segment->share.kind == SHARE_NONE)
+      continue;
+    (void)os_memfd_punch(&segment->share, 0, segment->size); /* a card's memory has no pages */
+    share_close(&segment->share);
+    if (ask(&keeper->wire, &message, shares, &count))
+      return STATUS_INTERNAL_ERROR;
+    dropped++;
+  }
+  if (dropped)
+    log_info("daemon", "%u segments without a record were given back", dropped);
+  return STATUS_OK;
+}
+
+enum status keeper_start(struct keeper *keeper, struct service *service) {
+  keeper->service = service;
+  keeper->work.run = work;
+  keeper->watch_task.run = watch;
+  if (drop_leftovers(keeper))
+    return STATUS_INTERNAL_ERROR;
+  keeper->epoch = keeper->found.epoch;
+  watch(&keeper->watch_task);
+  if (!keeper->watch || (!keeper->total && put_ledger(keeper)))
+    return STATUS_INTERNAL_ERROR;
+  keeper->filled = keeper->epoch;
+  return STATUS_OK;
+}
+
+void keeper_stop(struct keeper *keeper, bool release_all) {
+  struct vaultwire message = {.kind = release_all ? VAULTWIRE_RELEASE : VAULTWIRE_DROP, .count = 1};
+  if (!keeper)
+    return;
+  keeper->stopping = true;
+  if (!release_all && keeper_is_needed(keeper->service))
+    return;
+  LOCK_SCOPE(&keeper->lock);
+  (void)send_now(keeper, &message, NULL);
+}
+
+void keeper_close(struct keeper *keeper) {
+  if (!keeper)
+    return;
+  keeper->stopping = true;
+  queue_free(keeper->queue);
+  loop_unwatch(keeper->watch);
+  share_close(&keeper->wire);
+  share_close(&keeper->found.ledger);
+  for (uint32_t i = 0; i < keeper->found.count; i++)
+    share_close(&keeper->found.segments[i].share);
+  free(keeper->found.segments);
+  if (keeper->child.pid)
+    close(keeper->child.pidfd);
+  lock_done(&keeper->lock);
+  free(keeper);
+}

@@ -1,0 +1,44 @@
+/*
+ * keeper: the daemon's end of the wire to memkeep-vault: finds one or starts it, takes what it
+ * holds, and keeps it filled; one that dies is replaced at once and filled again. Implements
+ * service/keeper.h.
+ *
+ * Threads: open and take before the loop runs; the rest as the table says.
+ */
+#ifndef DAEMON_KEEPER_H
+#define DAEMON_KEEPER_H
+
+#include "base/loop.h"
+#include "base/problem.h"
+#include "service/keeper.h"
+#include "service/restore.h"
+
+struct keeper;
+
+struct keeper_params {
+  struct loop *loop;
+  const char *program;     /* memkeep-vault */
+  const char *runtime_dir; /* where its socket is */
+};
+
+/* Connected: to the vault that is there, or to a new one. CONFLICT: one is there and does not
+ * answer. NOT_FOUND: there is no such program. */
+enum status keeper_open(const struct keeper_params *params, struct keeper **out,
+                        struct problem *problem);
+/* All that it holds, segments by rising id. *found stays the keeper's. NULL when it holds nothing.
+ * CONFLICT: it holds segments, but no ledger. */
+enum status keeper_take(struct keeper *keeper, struct restore_found **found,
+                        struct problem *problem);
+/* What it holds, in words, for who cannot be served. */
+void keeper_describe(const struct keeper *keeper, char *out, size_t size);
+const struct keeper_table *keeper_table(void);
+/* What was taken and has no record goes; the ledger is put, if it is new; from here on the wire is
+ * watched. The service is borrowed until keeper_close. */
+enum status keeper_start(struct keeper *keeper, struct service *service);
+/* After the service has stopped, the loop still runs. The ledger goes too when nothing else is
+ * left, and with it the vault. */
+void keeper_stop(struct keeper *keeper, bool release_all);
+/* Not while the loop runs; NULL is fine. */
+void keeper_close(struct keeper *keeper);
+
+#endif
