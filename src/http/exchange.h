@@ -8,6 +8,7 @@
 
 #include "http/auth.h"
 #include "http/guard.h"
+#include "http/rate.h"
 #include "http/server.h"
 #include "http/stream.h"
 #include "ops/ops.h"
@@ -19,6 +20,7 @@ struct exchange_params { /* all outlive the server that calls */
   struct auth *auth;
   const struct guard *guard;
   struct streams *streams;
+  struct rate *rate; /* the server's thread only */
 };
 
 enum status exchange_create(const struct exchange_params *params, struct exchanges **out);

@@ -30,6 +30,7 @@ struct http {
   struct links links;
   struct drain drain;
   struct streams *streams;
+  struct rate rate;
   struct exchanges *exchanges;
   struct server *server;
 };
@@ -42,6 +43,7 @@ static struct http_limits with_defaults(struct http_limits limits) {
       .receive_ms = limits.receive_ms ? limits.receive_ms : 30000,
       .send_ms = limits.send_ms ? limits.send_ms : 30000,
       .comment_ms = limits.comment_ms ? limits.comment_ms : 15000,
+      .rate = limits.rate,
   };
 }
 
@@ -88,7 +90,7 @@ static enum status make_streams(struct http *http, struct ops *ops) {
 }
 
 static enum status make_exchanges(struct http *http, struct ops *ops) {
-  const struct exchange_params params = {ops, http->auth, &http->guard, http->streams};
+  const struct exchange_params params = {ops, http->auth, &http->guard, http->streams, &http->rate};
   return exchange_create(&params, &http->exchanges);
 }
 
@@ -125,6 +127,7 @@ enum status http_create(const struct http_params *params, struct http **out,
   http->limits = with_defaults(params->limits);
   link_init(&http->links, &http->limits);
   drain_init(&http->drain);
+  rate_init(&http->rate, http->limits.rate);
   enum status status = make(http, params, problem);
   if (status) {
     http_free(http);

@@ -18,13 +18,14 @@
 
 struct http;
 
-#define HTTP_TOKENS 64 /* at one time */
+#define HTTP_TOKENS 64         /* at one time */
+#define HTTP_RATE_MAX 10000000 /* requests a second */
 
 struct http_token {
   char name[32];    /* shown as the domain "token:NAME"; unique */
   char secret[256]; /* what a client sends after "Bearer "; or "" and */
-  char sha256[65];  /* its SHA-256 as 64 hex digits, so that no file need hold the secret */
   enum caller_role role;
+  char sha256[65]; /* its SHA-256 as 64 hex digits, so that no file need hold the secret */
 };
 
 /* 0 in a member: the default. */
@@ -35,6 +36,7 @@ struct http_limits {
   uint64_t receive_ms;  /* 30,000: from the request line to the end of the body */
   uint64_t send_ms;     /* 30,000: for an answer to be taken; for a stream, between two reads */
   uint64_t comment_ms;  /* 15,000: a quiet stream says that it lives */
+  unsigned rate;        /* none: requests a second of one caller, at most HTTP_RATE_MAX; else 429 */
 };
 
 /* All is copied but ops. */

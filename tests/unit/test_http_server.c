@@ -26,7 +26,7 @@ static int setup_small(void **state) {
 }
 
 static int setup_token(void **state) {
-  const struct http_token token = {"ci", "secret", CALLER_WRITE};
+  const struct http_token token = {.name = "ci", .secret = "secret", .role = CALLER_WRITE};
   *state = open_door(NULL, &token);
   return 0;
 }
@@ -273,7 +273,7 @@ static void strangers_are_told_what_to_do(void **state) {
 
 static void tokens_change_while_it_runs(void **state) {
   struct door *door = *state;
-  const struct http_token next = {"ci", "other", CALLER_READ};
+  const struct http_token next = {.name = "ci", .secret = "other", .role = CALLER_READ};
   struct problem problem;
   assert_int_equal(http_set_tokens(door->http, &next, 1, &problem), STATUS_OK);
   SAY(door, GET "Authorization: Bearer secret\r\n\r\n");
