@@ -88,6 +88,17 @@ static enum status set_percent(const struct config_setting *setting, struct conf
 
 /* ---- one setting each ---- */
 
+static enum status set_rate(const struct config_setting *setting, struct config *config,
+                            const char *text, struct problem *problem) {
+  char *end;
+  unsigned long rate = strtoul(text, &end, 10);
+  if (!isdigit((unsigned char)text[0]) || *end || rate > HTTP_RATE_MAX)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "must be a number from 0 to %d",
+                       HTTP_RATE_MAX);
+  *(uint32_t *)member(setting, config) = (uint32_t)rate;
+  return STATUS_OK;
+}
+
 static enum status set_port(struct config *config, const char *text, struct problem *problem) {
   char *end;
   unsigned long port = strtoul(text, &end, 10);
@@ -399,6 +410,9 @@ static const struct config_setting rows[] = {
     {"host", CONFIG_LIST, CONFIG_EVERYWHERE, "NAME",
      "a name that the Host header may have beside the loopback's; repeatable",
      LIST(add_host, host_count)},
+    {"rate_limit", CONFIG_NUMBER, CONFIG_EVERYWHERE, "N",
+     "requests a second that one caller may send over HTTP; 0: as many as come (0)",
+     .set = set_rate, AT(rate_limit)},
     {"tls.certificate", CONFIG_TEXT, CONFIG_EVERYWHERE, "FILE", "PEM; HTTP becomes HTTPS",
      TEXT(certificate)},
     {"tls.key", CONFIG_TEXT, CONFIG_EVERYWHERE, "FILE", "its private key, PEM", TEXT(key)},

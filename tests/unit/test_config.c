@@ -89,6 +89,7 @@ static void everything_can_be_said_in_the_file(void **state) {
            "tokens = ( { name = \"ci\"; secret = \"abc\"; role = \"write\"; },\n"
            "           { name = \"me\"; secret = \"def\"; role = \"admin\"; } );\n"
            "hosts = [\"keeper.local\"];\n"
+           "rate_limit = 50;\n"
            "tls = { certificate = \"/c.pem\"; key = \"/k.pem\"; };\n"
            "thresholds = { moderate = 50; high = \"60.5\"; critical = 70.25; };\n"
            "limits = ( { device = \"host:0\"; max = \"1GiB\"; reserved = 4096; } );\n"
@@ -106,6 +107,7 @@ static void everything_can_be_said_in_the_file(void **state) {
   assert_int_equal(config->tokens[0].role, CALLER_WRITE);
   assert_string_equal(config->hosts[0], "keeper.local");
   assert_string_equal(config->key, "/k.pem");
+  assert_int_equal(config->rate_limit, 50);
   assert_int_equal(config->thresholds.high, 6050);
   assert_int_equal(config->thresholds.critical, 7025);
   assert_true(config->limits[0].max_bytes == GIB && config->limits[0].reserved_bytes == 4096);
@@ -196,6 +198,9 @@ static void lines_of_the_file_are_named(void **state) {
       {"limits = ( { device = \"host:0\"; max = \"lots\"; } );\n", ":1", "size"},
       {"\nthresholds = { moderate = 95; };\n", ":2", "rise"},
       {"thresholds = { moderate = 0; };\n", ":1", "percentage"},
+      {"rate_limit = -1;\n", ":1", "number"},
+      {"rate_limit = \"10/s\";\n", ":1", "number"},
+      {"rate_limit = 10000001;\n", ":1", "10000000"},
       {"tls = { key = \"/k\"; };\n", ":1", "both"},
       {"socket = { mode = \"0999\"; };\n", ":1", "octal"},
       {"socket = { group = \"no such group\"; };\n", ":1", "group"},
