@@ -299,6 +299,13 @@ void span_give(struct span *span, uint32_t index) {
   uint32_t previous = node->previous, next = node->next;
   __builtin_prefetch(at(span, previous)); /* both are missed at once, not one after the other */
   __builtin_prefetch(at(span, next));
+  const struct node *around[] = {at(span, previous), at(span, next)};
+  for (int i = 0; i < 2; i++) { /* then what leaving a bin writes to; no branch, it would wait */
+    uint32_t in_bin = is_used(around[i]) ? 0 : UINT32_MAX;
+    __builtin_prefetch(at(span, around[i]->user_or_before & in_bin));
+    __builtin_prefetch(at(span, around[i]->after & in_bin));
+    __builtin_prefetch(at(span, around[i]->next));
+  }
   node->length &= ~SPAN_USED;
   span->used -= node->length;
   span->blocks--;
