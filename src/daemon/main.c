@@ -45,12 +45,24 @@ static int exit_code(const struct problem *problem) {
   }
 }
 
+/* Whether the socket lies in the runtime directory. */
+static bool holds_socket(const struct config *config) {
+  size_t n = strlen(config->runtime_dir);
+  const char *rest = config->socket + n;
+  return !strncmp(config->socket, config->runtime_dir, n) && *rest == '/' && !strchr(rest + 1, '/');
+}
+
 static int serve(const struct config *config, struct words *words) {
   struct problem problem = {.status = STATUS_OK};
   struct runtime runtime;
   struct wiring *wiring;
   if (runtime_take(config->runtime_dir, &runtime, &problem))
     return exit_code(&problem);
+  if (holds_socket(config) &&
+      runtime_admit(&runtime, config->socket_group, config->socket_mode, &problem)) {
+    runtime_give(&runtime);
+    return exit_code(&problem);
+  }
   struct wiring_params params = {
       .config = config, .runtime = &runtime, .reload = load, .arg = words};
   int code = 0;

@@ -84,6 +84,22 @@ enum status runtime_take(const char *path, struct runtime *out, struct problem *
   return STATUS_OK;
 }
 
+enum status runtime_admit(const struct runtime *runtime, int64_t group, uint32_t mode,
+                          struct problem *problem) {
+  int folder = (int)runtime->folder.value;
+  struct stat info;
+  mode_t pass = (mode & S_IWGRP ? S_IXGRP : 0) | (mode & S_IWOTH ? S_IXOTH : 0);
+  if (!pass)
+    return STATUS_OK;
+  if (fstat(folder, &info))
+    return fail(problem, "the runtime directory");
+  if (pass & S_IXGRP && group >= 0 && fchown(folder, (uid_t)-1, (gid_t)group))
+    return fail(problem, "the runtime directory cannot be given to the socket's group");
+  if (fchmod(folder, (info.st_mode & 0777) | pass))
+    return fail(problem, "the runtime directory cannot be opened to the socket's group");
+  return STATUS_OK;
+}
+
 void runtime_give(struct runtime *runtime) {
   if (runtime->lock.kind != SHARE_NONE)
     runtime_withdraw(runtime);

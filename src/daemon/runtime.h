@@ -17,6 +17,10 @@ struct runtime {
 /* Makes the directory (0700; not its parents) and takes the lock. CONFLICT: another daemon is
  * there, the problem names its pid. FORBIDDEN: others could write there. */
 enum status runtime_take(const char *path, struct runtime *out, struct problem *problem);
+/* Lets pass through the directory, not list it, whom a socket in it with this mode and group (-1:
+ * as it is) lets in. */
+enum status runtime_admit(const struct runtime *runtime, int64_t group, uint32_t mode,
+                          struct problem *problem);
 /* Removes the file and gives the lock back; harmless on a zeroed struct. */
 void runtime_give(struct runtime *runtime);
 
