@@ -150,8 +150,9 @@ int32_t vaultwire_peer(const struct share *end) {
   return getsockopt((int)end->value, SOL_SOCKET, SO_PEERCRED, &peer, &n) ? 0 : peer.pid;
 }
 
-void vaultwire_wait(const struct share *end, unsigned timeout_ms) {
-  struct pollfd ready = {.fd = (int)end->value, .events = POLLOUT};
+void vaultwire_wait(const struct share *end, enum vaultwire_event event, unsigned timeout_ms) {
+  struct pollfd ready = {.fd = (int)end->value,
+                         .events = event == VAULTWIRE_ROOM ? POLLOUT : POLLIN};
   poll(&ready, 1, (int)timeout_ms);
 }
 

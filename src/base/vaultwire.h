@@ -87,7 +87,8 @@ enum status vaultwire_reach(const struct vaultwire_reach *reach, struct share *o
                             struct spawn_child *child);
 /* The process at the other end, 0: not known. */
 int32_t vaultwire_peer(const struct share *end);
-/* Until a message would go, for timeout_ms at most. */
-void vaultwire_wait(const struct share *end, unsigned timeout_ms);
+/* Until a message would go, or one has come, or the peer is gone; for timeout_ms at most. */
+enum vaultwire_event { VAULTWIRE_ROOM, VAULTWIRE_ANSWER };
+void vaultwire_wait(const struct share *end, enum vaultwire_event event, unsigned timeout_ms);
 
 #endif

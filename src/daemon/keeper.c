@@ -20,14 +20,15 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "base/os_memfd.h"
 #include "base/spawn.h"
 #include "base/units.h"
 #include "base/vaultwire.h"
+#include "daemon/inherit.h"
 
 #define KEEPER_PATIENCE_MS 5000 /* for a vault that is there to answer */
 #define KEEPER_AGAIN_NS CLOCK_SECOND
 #define KEEPER_WAIT_MS 50
+#define KEEPER_RELEASE_MS 1000 /* of the 5 s that a stop may take */
 
 struct keeper {
   struct task work; /* first: replace and fill, on the queue */
@@ -64,13 +65,6 @@ static void reap(struct keeper *keeper) {
   keeper->child.pid = 0;
 }
 
-/* One question, one answer; before the wire is watched. */
-static enum status ask(const struct share *wire, struct vaultwire *message, struct share *shares,
-                       unsigned *count) {
-  enum status status = vaultwire_send(wire, message, NULL, 0);
-  return status ? status : vaultwire_receive(wire, message, shares, count);
-}
-
 static enum status greet(struct keeper *keeper, struct problem *problem) {
   struct share shares[VAULTWIRE_BATCH];
   struct vaultwire hello = {.kind = VAULTWIRE_HELLO};
@@ -85,7 +79,7 @@ static enum status greet(struct keeper *keeper, struct problem *problem) {
                            ? "there is no memkeep-vault beside memkeepd (runtime directory %s)"
                            : "memkeep-vault does not answer in %s",
                        params->runtime_dir);
-  status = ask(&keeper->wire, &hello, shares, &count);
+  status = inherit_ask(&keeper->wire, &hello, shares, &count);
   if (status || hello.kind != VAULTWIRE_HELLO || count) {
     share_close(&keeper->wire);
     return fail(problem, STATUS_CONFLICT,
@@ -117,62 +111,16 @@ enum status keeper_open(const struct keeper_params *params, struct keeper **out,
   return status;
 }
 
-/* ---- taking ---- */
-
-static int by_id(const void *a, const void *b) {
-  uint64_t left = ((const struct keeper_segment *)a)->id;
-  uint64_t right = ((const struct keeper_segment *)b)->id;
-  return left < right ? -1 : left > right;
-}
-
-static void take_in(struct keeper *keeper, const struct vaultwire *message,
-                    const struct share *shares) {
-  struct restore_found *found = &keeper->found;
-  for (unsigned i = 0; i < message->count; i++) {
-    const struct vaultwire_entry *entry = &message->entries[i];
-    if (!entry->id)
-      found->ledger = (struct share){SHARE_MEMFD, shares[i].value};
-    else
-      found->segments[found->count++] = (struct keeper_segment){entry->id, entry->bytes, shares[i]};
-  }
-}
-
-static enum status take_all(struct keeper *keeper) {
-  struct share shares[VAULTWIRE_BATCH];
-  struct vaultwire message = {.kind = VAULTWIRE_LIST};
-  do {
-    unsigned count = 0;
-    message.kind = VAULTWIRE_LIST;
-    message.count = 0;
-    enum status status = ask(&keeper->wire, &message, shares, &count);
-    if (status)
-      return status;
-    if (message.kind != VAULTWIRE_LISTED || count != message.count ||
-        keeper->found.count + count > keeper->total) {
-      while (count)
-        share_close(&shares[--count]);
-      return STATUS_CONFLICT;
-    }
-    take_in(keeper, &message, shares);
-  } while (message.cursor);
-  return STATUS_OK;
-}
-
 enum status keeper_take(struct keeper *keeper, struct restore_found **out,
                         struct problem *problem) {
-  struct restore_found *found = &keeper->found;
   *out = NULL;
   if (!keeper->total)
     return STATUS_OK;
-  found->segments = calloc(keeper->total, sizeof *found->segments);
-  if (!found->segments)
-    return fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
-  if (take_all(keeper))
+  if (inherit_take(&keeper->wire, keeper->total, &keeper->found))
     return fail(problem, STATUS_CONFLICT, "memkeep-vault did not hand over what it holds");
-  if (found->ledger.kind == SHARE_NONE)
+  if (keeper->found.ledger.kind == SHARE_NONE)
     return fail(problem, STATUS_CONFLICT, "memkeep-vault holds segments, but no ledger");
-  qsort(found->segments, found->count, sizeof *found->segments, by_id);
-  *out = found;
+  *out = &keeper->found;
   return STATUS_OK;
 }
 
@@ -201,7 +149,7 @@ static bool may_try_again(struct keeper *keeper, uint64_t deadline) {
   wire = keeper->wire;
   lock_give(&keeper->lock);
   if (wire.kind != SHARE_NONE)
-    vaultwire_wait(&wire, KEEPER_WAIT_MS);
+    vaultwire_wait(&wire, VAULTWIRE_ROOM, KEEPER_WAIT_MS);
   return clock_now() < deadline;
 }
 
@@ -302,11 +250,28 @@ static void watch(struct task *task) {
     loop_watch_events(keeper->watch, LOOP_READ);
 }
 
+/* Only while we are connected is it obeyed. */
+static void release(const struct share *wire) {
+  struct vaultwire message = {.kind = VAULTWIRE_RELEASE};
+  if (!vaultwire_send(wire, &message, NULL, 0))
+    vaultwire_wait(wire, VAULTWIRE_ANSWER, KEEPER_RELEASE_MS);
+}
+
+/* One that only hung up on us still has what we gave it, and perhaps what we took back since. */
+static enum status greet_empty(struct keeper *keeper, struct problem *problem) {
+  enum status status = greet(keeper, problem);
+  if (status || !keeper->total)
+    return status;
+  release(&keeper->wire);
+  share_close(&keeper->wire);
+  return greet(keeper, problem);
+}
+
 /* Another vault in the place of the dead one. */
 static bool replace(struct keeper *keeper) {
   struct problem problem;
   reap(keeper);
-  if (greet(keeper, &problem)) {
+  if (greet_empty(keeper, &problem)) {
     log_error("daemon", "%s: nothing would outlive this daemon now", problem.text);
     return false;
   }
@@ -422,35 +387,11 @@ const struct keeper_table *keeper_table(void) {
 
 /* ---- life ---- */
 
-/* What no record names: it was being made or being given back when the daemon died. Its pages go
- * even if somebody still maps them. */
-static enum status drop_leftovers(struct keeper *keeper) {
-  struct restore_found *found = &keeper->found;
-  struct share shares[VAULTWIRE_BATCH];
-  uint32_t dropped = 0;
-  for (uint32_t i = 0; i < found->count; i++) {
-    struct keeper_segment *segment = &found->segments[i];
-    struct vaultwire message = {
-        .kind = VAULTWIRE_DROP, .count = 1, .entries = {{segment->id, segment->size}}};
-    unsigned count = 0;
-    if (segment->share.kind == SHARE_NONE)
-      continue;
-    (void)os_memfd_punch(&segment->share, 0, segment->size); /* a card's memory has no pages */
-    share_close(&segment->share);
-    if (ask(&keeper->wire, &message, shares, &count))
-      return STATUS_INTERNAL_ERROR;
-    dropped++;
-  }
-  if (dropped)
-    log_info("daemon", "%u segments without a record were given back", dropped);
-  return STATUS_OK;
-}
-
 enum status keeper_start(struct keeper *keeper, struct service *service) {
   keeper->service = service;
   keeper->work.run = work;
   keeper->watch_task.run = watch;
-  if (drop_leftovers(keeper))
+  if (inherit_drop_rest(&keeper->wire, &keeper->found))
     return STATUS_INTERNAL_ERROR;
   keeper->epoch = keeper->found.epoch;
   watch(&keeper->watch_task);
@@ -461,14 +402,13 @@ enum status keeper_start(struct keeper *keeper, struct service *service) {
 }
 
 void keeper_stop(struct keeper *keeper, bool release_all) {
-  struct vaultwire message = {.kind = release_all ? VAULTWIRE_RELEASE : VAULTWIRE_DROP, .count = 1};
-  if (!keeper)
-    return;
+  struct vaultwire ledger = {.kind = VAULTWIRE_DROP, .count = 1};
   keeper->stopping = true;
-  if (!release_all && keeper_is_needed(keeper->service))
-    return;
   LOCK_SCOPE(&keeper->lock);
-  (void)send_now(keeper, &message, NULL);
+  if (release_all && keeper->epoch)
+    release(&keeper->wire);
+  else if (!release_all && !keeper_is_needed(keeper->service))
+    (void)send_now(keeper, &ledger, NULL);
 }
 
 void keeper_close(struct keeper *keeper) {
@@ -478,10 +418,7 @@ void keeper_close(struct keeper *keeper) {
   queue_free(keeper->queue);
   loop_unwatch(keeper->watch);
   share_close(&keeper->wire);
-  share_close(&keeper->found.ledger);
-  for (uint32_t i = 0; i < keeper->found.count; i++)
-    share_close(&keeper->found.segments[i].share);
-  free(keeper->found.segments);
+  inherit_done(&keeper->found);
   if (keeper->child.pid)
     close(keeper->child.pidfd);
   lock_done(&keeper->lock);
