@@ -2,8 +2,8 @@
  * auth: of a secret only its digest is kept. What a client sends is digested too and compared with
  * all of them, in a time that tells neither which one it was nor how far it agreed.
  *
- * A domain is the token's place in the list of all names ever seen, so that tokens which come and
- * go with SIGHUP never inherit another's memory.
+ * A domain is a digest of the token's name: tokens that come and go, also over restarts, keep their
+ * memory and never inherit another's.
  */
 #include "http/auth.h"
 
@@ -17,7 +17,6 @@
 
 #include "base/lock.h"
 
-#define NAMES_MAX 4096 /* different tokens in the life of a daemon */
 #define FIRST_TOKEN_DOMAIN ((uint32_t)1 << 31)
 
 /* What a caller becomes. */
@@ -38,19 +37,12 @@ struct auth {
   struct who own; /* without tokens */
   struct entry entries[HTTP_TOKENS];
   unsigned count;
-  char (*names)[sizeof(((struct http_token *)0)->name)];
-  uint32_t name_count;
 };
 
 enum status auth_create(bool loopback, struct auth **out) {
   struct auth *auth = calloc(1, sizeof *auth);
   if (!auth)
     return STATUS_INTERNAL_ERROR;
-  auth->names = calloc(NAMES_MAX, sizeof *auth->names);
-  if (!auth->names) {
-    free(auth);
-    return STATUS_INTERNAL_ERROR;
-  }
   auth->loopback = loopback;
   auth->own = (struct who){.role = CALLER_ADMIN, .domain = geteuid()};
   snprintf(auth->own.domain_name, sizeof auth->own.domain_name, "uid:%u", auth->own.domain);
@@ -64,7 +56,6 @@ void auth_free(struct auth *auth) {
     return;
   lock_done(&auth->lock);
   explicit_bzero(auth->entries, sizeof auth->entries);
-  free(auth->names);
   free(auth);
 }
 
@@ -131,15 +122,13 @@ static enum status check(const struct auth *auth, const struct http_token *token
   return STATUS_OK;
 }
 
-/* The place of a name; NAMES_MAX: there are too many. */
-static uint32_t place(struct auth *auth, const char *name) {
-  uint32_t i = 0;
-  while (i < auth->name_count && strcmp(auth->names[i], name) != 0)
-    i++;
-  if (i < auth->name_count || i == NAMES_MAX)
-    return i;
-  snprintf(auth->names[i], sizeof auth->names[i], "%s", name);
-  return auth->name_count++;
+/* 31 bits of its digest above the uids. */
+static uint32_t domain_of(const char *name) {
+  uint8_t bytes[SHA256_DIGEST_SIZE];
+  uint32_t domain;
+  digest(name, strlen(name), bytes);
+  memcpy(&domain, bytes, sizeof domain);
+  return domain | FIRST_TOKEN_DOMAIN;
 }
 
 enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigned count,
@@ -150,20 +139,20 @@ enum status auth_set(struct auth *auth, const struct http_token *tokens, unsigne
     return status;
   LOCK_SCOPE(&auth->lock);
   for (unsigned i = 0; i < count; i++) {
-    uint32_t at = place(auth, tokens[i].name);
-    if (at == NAMES_MAX)
-      return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                         "more than %d names of tokens since the start: restart the daemon",
-                         NAMES_MAX);
     struct who *who = &entries[i].who;
-    *who = (struct who){.role = tokens[i].role, .domain = FIRST_TOKEN_DOMAIN + at};
+    *who = (struct who){.role = tokens[i].role, .domain = domain_of(tokens[i].name)};
     snprintf(who->domain_name, sizeof who->domain_name, "token:%s", tokens[i].name);
     if (!parse_digest(tokens[i].sha256, entries[i].digest))
       digest(tokens[i].secret, strlen(tokens[i].secret), entries[i].digest);
-    for (unsigned j = 0; j < i; j++)
+    for (unsigned j = 0; j < i; j++) {
+      if (entries[j].who.domain == who->domain)
+        return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                           "tokens %s and %s have one digest: rename one", tokens[j].name,
+                           tokens[i].name);
       if (memeql_sec(entries[j].digest, entries[i].digest, SHA256_DIGEST_SIZE))
         return problem_set(problem, STATUS_INVALID_ARGUMENT, "tokens %s and %s have one secret",
                            tokens[j].name, tokens[i].name);
+    }
   }
   memcpy(auth->entries, entries, count * sizeof *entries);
   auth->count = count;

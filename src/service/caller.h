@@ -13,7 +13,7 @@ enum caller_role { CALLER_NONE, CALLER_READ, CALLER_WRITE, CALLER_ADMIN };
 struct caller {
   enum caller_role role;
   uint32_t domain; /* who is trusted as one: the uid on the socket and on tokenless loopback, else
-                      2^31 + token index */
+                      2^31 + digest of the token's name */
   char domain_name[40]; /* "uid:1000", "token:ci" */
   uint32_t uid;
   int32_t pid;        /* socket peers; 0: not known, then memory belongs to the domain (kind api) */
