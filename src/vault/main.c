@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/os_notify.h"
@@ -27,6 +28,7 @@
 
 #define MAIN_ENTRIES 65536 /* four times the segments that a daemon may have */
 #define MAIN_SPARE 128     /* fds that are no entries: those of one message, and a few of our own */
+#define MAIN_TRIES 500     /* a millisecond each, until the lock must be a vault's */
 #define MAIN_PATIENCE 5    /* seconds for a running vault to answer */
 
 static const char usage[] =
@@ -57,13 +59,20 @@ static bool path_of(const char *folder, const char *name, char *out, size_t size
   return false;
 }
 
-/* Keeps the lock for the life of the process. */
+/* Keeps the lock for the life of the process. A daemon that looks whether there is a vault has it
+ * for a moment (vaultwire_is_locked): that is no vault. */
 static bool take_lock(const char *folder) {
   char path[4096];
   if (!path_of(folder, VAULTWIRE_LOCK, path, sizeof path))
     return false;
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  return fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB);
+  const struct timespec moment = {.tv_nsec = 1000000};
+  for (unsigned tries = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB); tries++) {
+    if (errno != EWOULDBLOCK || tries == MAIN_TRIES)
+      return false;
+    nanosleep(&moment, NULL);
+  }
+  return fd >= 0;
 }
 
 static bool address_of(const char *folder, struct sockaddr_un *out) {

@@ -1,6 +1,8 @@
 """The vault: what reached it is kept whatever becomes of the sender, and nothing that is not to be kept stays open."""
 
 import array
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -109,12 +111,15 @@ class VaultCase(unittest.TestCase):
         self.start()
 
     def start(self, *prefix):
+        self.spawn(*prefix)
+        self.peer = self.connect()
+
+    def spawn(self, *prefix):
         command = [*prefix, program("memkeep-vault"), "--runtime-dir", str(self.folder), *self.flags]
         self.vault = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.vault.stderr.close)
         self.addCleanup(self.vault.wait)
         self.addCleanup(self.vault.kill)
-        self.peer = self.connect()
 
     def connect(self):
         def connected():
@@ -139,6 +144,15 @@ class VaultCase(unittest.TestCase):
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.vault.pid}/fd"))
+
+    def files(self):
+        """The paths of what it has open now."""
+        folder = f"/proc/{self.vault.pid}/fd"
+        found = []
+        for fd in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"{folder}/{fd}"))
+        return found
 
     def ask_vault(self, *words):
         return run_program("memkeep-vault", "--runtime-dir", str(self.folder), *words)
@@ -323,6 +337,16 @@ class IsTheOnlyOne(VaultCase):
         self.assertEqual(1, second.returncode)
         self.assertIn(f"another vault runs in {self.folder}", second.stderr)
         self.assertEqual(HELLO, self.peer.hello().kind)
+
+    def test_a_daemon_that_only_looks_is_no_vault(self):
+        self.peer.ask(RELEASE)
+        self.ends()
+        with open(self.folder / "vault.lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            self.spawn()
+            wait_until(lambda: str(self.folder / "vault.lock") in self.files(), "a vault that tries to lock")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        self.assertEqual(0, self.connect().hello().total)
 
     def test_one_that_was_killed_is_replaced(self):
         self.vault.kill()
