@@ -80,11 +80,14 @@ static enum status create(void *arg, uint64_t size, struct share *out) {
   return STATUS_OK;
 }
 
+/* What an earlier daemon made was never counted here. */
 static void release(void *arg, struct share *share, uint64_t size, bool exported) {
   struct owner *owner = arg;
+  uint64_t used = atomic_load(&owner->used);
   (void)exported;
   share_close(share);
-  atomic_fetch_sub(&owner->used, size);
+  while (!atomic_compare_exchange_weak(&owner->used, &used, units_minus(used, size)))
+    ;
 }
 
 /* ---- mover ---- */
