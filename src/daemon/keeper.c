@@ -126,11 +126,12 @@ enum status keeper_take(struct keeper *keeper, struct restore_found **out,
 
 void keeper_describe(const struct keeper *keeper, char *out, size_t size) {
   char bytes[32];
+  const uint64_t *ledger = keeper->found.identity;
+  uint64_t segments = units_minus(keeper->total, ledger[0] || ledger[1]);
   units_format(keeper->bytes, bytes, sizeof bytes);
   snprintf(out, size, "the vault (pid %d) holds %llu segments, %s, of ledger %016llx%016llx",
-           (int)keeper->pid, (unsigned long long)units_minus(keeper->total, 1), bytes,
-           (unsigned long long)keeper->found.identity[0],
-           (unsigned long long)keeper->found.identity[1]);
+           (int)keeper->pid, (unsigned long long)segments, bytes, (unsigned long long)ledger[0],
+           (unsigned long long)ledger[1]);
 }
 
 /* ---- sending ---- */
@@ -240,14 +241,19 @@ static bool fill(struct keeper *keeper) {
 
 static void hear(void *arg, int events);
 
-/* The loop's part of a new connection. */
-static void watch(struct task *task) {
-  struct keeper *keeper = (struct keeper *)((char *)task - offsetof(struct keeper, watch_task));
+static void watch(struct keeper *keeper) {
   LOCK_SCOPE(&keeper->lock);
   if (!keeper->epoch || keeper->watch || keeper->stopping)
     return;
   if (!loop_watch(keeper->params.loop, (int)keeper->wire.value, hear, keeper, &keeper->watch))
     loop_watch_events(keeper->watch, LOOP_READ);
+}
+
+/* The loop's part of a new connection. */
+static void replaced(struct task *task) {
+  struct keeper *keeper = (struct keeper *)((char *)task - offsetof(struct keeper, watch_task));
+  watch(keeper);
+  keeper->params.replaced(keeper->params.arg);
 }
 
 /* Only while we are connected is it obeyed. */
@@ -390,11 +396,11 @@ const struct keeper_table *keeper_table(void) {
 enum status keeper_start(struct keeper *keeper, struct service *service) {
   keeper->service = service;
   keeper->work.run = work;
-  keeper->watch_task.run = watch;
+  keeper->watch_task.run = replaced;
   if (inherit_drop_rest(&keeper->wire, &keeper->found))
     return STATUS_INTERNAL_ERROR;
   keeper->epoch = keeper->found.epoch;
-  watch(&keeper->watch_task);
+  watch(keeper);
   if (!keeper->watch || (!keeper->total && put_ledger(keeper)))
     return STATUS_INTERNAL_ERROR;
   keeper->filled = keeper->epoch;

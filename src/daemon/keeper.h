@@ -19,6 +19,9 @@ struct keeper_params {
   struct loop *loop;
   const char *program;     /* memkeep-vault */
   const char *runtime_dir; /* where its socket is */
+  void (*replaced)(
+      void *arg); /* on the loop: there is another vault, and keeper_state has its pid */
+  void *arg;
 };
 
 /* Connected: to the vault that is there, or to a new one. CONFLICT: one is there and does not

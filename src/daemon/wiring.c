@@ -171,23 +171,52 @@ static void find_program(const char *name, char out[CONFIG_PATH]) {
     memcpy(out, elsewhere, sizeof elsewhere);
 }
 
+static enum status write_facts(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
+  struct keeper_state vault;
+  service_keeper_state(wiring->service, &vault);
+  struct runtime_facts facts = {.address = config->address,
+                                .socket = config->socket,
+                                .version = MAIN_VERSION,
+                                .vault_pid = vault.pid,
+                                .port = (uint16_t)http_port(wiring->http)};
+  return runtime_announce(wiring->params.runtime, &facts, problem);
+}
+
+/* Another vault: on the loop, so not before all is announced for the first time. */
+static void on_vault(void *arg) {
+  struct wiring *wiring = arg;
+  struct problem problem;
+  if (!wiring->running || wiring->stopping)
+    return;
+  if (write_facts(wiring, &problem))
+    log_warning("daemon", "%s", problem.text);
+}
+
+/* What the vault holds is touched by nobody who does not understand it. The reason stays the
+ * problem's; what is held and the ways out go before it. */
+static enum status refuse(const struct wiring *wiring, enum status status) {
+  char held[200];
+  keeper_describe(wiring->keeper, held, sizeof held);
+  log_error("daemon", "%s; nothing of it was touched", held);
+  log_error("daemon",
+            "start the version of memkeepd that wrote it, or give all of it back: "
+            "%s --runtime-dir %s --release-all",
+            wiring->vault, wiring->params.config->runtime_dir);
+  return status;
+}
+
 static enum status open_keeper(struct wiring *wiring, struct problem *problem) {
   struct keeper_params params = {.loop = wiring->loop,
                                  .program = wiring->vault,
-                                 .runtime_dir = wiring->params.config->runtime_dir};
+                                 .runtime_dir = wiring->params.config->runtime_dir,
+                                 .replaced = on_vault,
+                                 .arg = wiring};
   enum status status = keeper_open(&params, &wiring->keeper, problem);
-  return status ? status : keeper_take(wiring->keeper, &wiring->found, problem);
-}
-
-/* What the vault holds is touched by nobody who does not understand it. */
-static enum status refuse(const struct wiring *wiring, struct problem *problem) {
-  char held[200], why[sizeof problem->text];
-  keeper_describe(wiring->keeper, held, sizeof held);
-  snprintf(why, sizeof why, "%.240s", problem->text);
-  return problem_set(problem, STATUS_CONFLICT,
-                     "%s; %s. Start the version of memkeepd that wrote it, or give all of it back: "
-                     "%s --runtime-dir %s --release-all",
-                     why, held, wiring->vault, wiring->params.config->runtime_dir);
+  if (status)
+    return status;
+  status = keeper_take(wiring->keeper, &wiring->found, problem);
+  return status == STATUS_CONFLICT ? refuse(wiring, status) : status;
 }
 
 static enum status make_service(struct wiring *wiring, struct problem *problem) {
@@ -200,7 +229,7 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
                                    .found = wiring->found};
   enum status status = service_create(&service, &wiring->service, problem);
   if (status)
-    return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, problem) : status;
+    return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
   service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
   service_on_shutdown(wiring->service, on_shutdown, wiring);
   struct workers_params workers = {.loop = wiring->loop,
@@ -267,19 +296,11 @@ static enum status start(struct wiring *wiring, struct problem *problem) {
 
 static enum status announce(struct wiring *wiring, struct problem *problem) {
   const struct config *config = wiring->params.config;
-  unsigned port = http_port(wiring->http);
   bool six = strchr(config->address, ':');
   char url[128];
   snprintf(url, sizeof url, "http%s://%s%s%s:%u", config->certificate[0] ? "s" : "", six ? "[" : "",
-           config->address, six ? "]" : "", port);
-  struct keeper_state vault;
-  service_keeper_state(wiring->service, &vault);
-  struct runtime_facts facts = {.address = config->address,
-                                .socket = config->socket,
-                                .version = MAIN_VERSION,
-                                .vault_pid = vault.pid,
-                                .port = (uint16_t)port};
-  enum status status = runtime_announce(wiring->params.runtime, &facts, problem);
+           config->address, six ? "]" : "", http_port(wiring->http));
+  enum status status = write_facts(wiring, problem);
   if (status)
     return status;
   os_notify("READY=1");
