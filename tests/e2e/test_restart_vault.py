@@ -1,0 +1,248 @@
+"""What the vault holds when a daemon starts, or does not hold any more: nothing is lost in silence, and nobody's memory
+is touched where the books do not add up."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import kernel
+from harness import BIN, MEMORY, MIB, Daemon, name_of, run_program, wait_until
+from restart import (ALLOCATION, DEVICE_NAMES, LIMIT, SEGMENT, TEXT, Ledger, RestartCase, held_by_anybody)
+
+
+class VaultThatDies(RestartCase):
+    def test_it_is_replaced_and_filled_and_then_nothing_is_lost(self):
+        made = [self.allocate(size, device) for device in DEVICE_NAMES for size in (100, 3 * MIB)]
+        sums = {name_of(a): self.fill(a, 5)["checksum"] for a in made}
+        vault = self.vault()
+        for _ in range(3):
+            os.kill(vault, signal.SIGKILL)
+            vault = self.durable_again(vault)
+            self.crash()
+            self.assertEqual(sums, {a: self.checksum(a) for a in sums})
+            self.assert_books_are_the_kernels()
+
+    def test_a_thousand_segments_are_with_the_next_one_within_half_a_second(self):
+        made = {name_of(self.allocate(MIB)) for _ in range(1000)}
+        times = []
+        vault = self.vault()
+        for _ in range(3):
+            os.kill(vault, signal.SIGKILL)
+            start = time.monotonic()
+            vault = self.durable_again(vault)
+            times.append(time.monotonic() - start)
+        self.assertLess(min(times), 0.5, times)
+        self.crash()
+        self.assertEqual(made, {name_of(a) for a in self.allocations()})
+
+    def test_meanwhile_health_says_so(self):
+        """With a program folder of its own, in which there is no vault to start for a while."""
+        folder = self.daemon.folder / "bin"
+        folder.mkdir()
+        for name in ("memkeepd", "memkeep-vault", "memkeep-worker"):
+            shutil.copy2(BIN / name, folder)
+        self.daemon.stop()
+        self.next_daemon(start=False)
+        self.daemon.command[0] = str(folder / "memkeepd")
+        self.daemon.start()
+        self.assertIs(True, self.health()["durable"])
+        (folder / "memkeep-vault").rename(folder / "away")
+        allocation = self.allocate(3 * MIB)
+        os.kill(self.vault(), signal.SIGKILL)
+        wait_until(lambda: not self.health()["durable"], "it to be missed")
+        health = self.health()
+        self.assertEqual("degraded", health["status"])
+        self.assertIn("vault", [p["name"] for p in health["parts"] if p["status"] != "ok"])
+        meanwhile = self.allocate(3 * MIB, label="without a vault")
+        sums = {name_of(a): self.fill(a, 6)["checksum"] for a in (allocation, meanwhile)}
+        (folder / "away").rename(folder / "memkeep-vault")
+        self.durable_again(None)
+        self.crash()
+        self.assertEqual(sums, {a: self.checksum(a) for a in sums})
+
+    def test_it_and_the_daemon_at_once_is_a_clean_start(self):
+        for size in (100, 3 * MIB, 64 * MIB):
+            self.fill(self.allocate(size, persistent=True), 1)
+        vault, daemon = self.vault(), self.daemon.pid
+        inodes = kernel.memfds(vault, daemon).keys()
+        self.assertTrue(inodes)
+        os.kill(vault, signal.SIGKILL)
+        self.daemon.kill()
+        wait_until(lambda: not held_by_anybody(inodes), "the pages to be let go")
+        self.daemon.start()
+        self.assert_empty()
+        self.fill(self.allocate(3 * MIB), 1)
+        self.assert_books_are_the_kernels()
+
+    def test_a_memkeepd_json_that_names_it(self):
+        os.kill(self.vault(), signal.SIGKILL)
+        pid = self.durable_again(self.daemon.facts["vaultPid"])
+        wait_until(lambda: (self.daemon._ready() or {}).get("vaultPid") == pid, "memkeepd.json to name the new one")
+
+
+class Lost(RestartCase):
+    """What the books and the vault do not have both."""
+
+    def lose(self, *allocations):
+        self.daemon.kill()
+        with self.hands() as vault:
+            for segment in {a["segmentId"] for a in allocations}:
+                vault.drop(segment)
+        self.daemon.start()
+
+    def test_a_record_without_memory_is_lost_and_said_to_be(self):
+        lost, kept = self.allocate(3 * MIB, label="lost"), self.allocate(3 * MIB)
+        checksum = self.fill(kept, 1)["checksum"]
+        self.lose(lost)
+        self.assertEqual(("lost", "lost"), (self.look(lost)["status"], self.look(lost)["label"]))
+        self.assertEqual("active", self.look(kept)["status"])
+        self.assertEqual(checksum, self.checksum(kept))
+        self.assertRegex(self.daemon.log(), "1 segment.* lost")
+
+    def test_it_is_refused_where_bytes_are_wanted_and_can_be_freed(self):
+        lost, kept = self.allocate(3 * MIB), self.allocate(3 * MIB)
+        self.lose(lost)
+        for path, body in (("copy", {"sourceAllocationId": name_of(lost), "targetAllocationId": name_of(kept)}),
+                           ("copy", {"sourceAllocationId": name_of(kept), "targetAllocationId": name_of(lost)}),
+                           ("fill", {"allocationId": name_of(lost), "value": 1})):
+            self.refused(self.daemon.post(f"{MEMORY}/operations/{path}", body), 410, "ALLOCATION_LOST")
+        for mode in ("copy", "move"):
+            self.refused(self.try_transfer(lost, "host:0", "host:1", mode=mode), 410, "ALLOCATION_LOST")
+        self.assertEqual(3 * MIB, self.free(lost)["freedBytes"])
+        self.assertTrue(self.is_gone(lost))
+        self.assertEqual(3 * MIB, self.device()["committedBytes"])
+        self.free(kept)
+        self.assert_empty()
+
+    def test_all_that_was_in_a_lost_slab(self):
+        blocks = [self.allocate(4096) for _ in range(5)]
+        self.lose(*blocks)
+        self.assertEqual(["lost"] * 5, [self.look(b)["status"] for b in blocks])
+        new = self.allocate(4096)
+        self.assertNotEqual(blocks[0]["segmentId"], new["segmentId"])
+        self.fill(new, 1)
+        self.ok(self.daemon.post(f"{MEMORY}/operations/defragment", {"strategy": "thorough"}))
+        for block in blocks:
+            self.free(block)
+        self.free(new)
+        self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {}))
+        self.assert_empty()
+
+    def test_it_stays_lost(self):
+        lost = self.allocate(3 * MIB)
+        self.lose(lost)
+        self.crash()
+        os.kill(self.vault(), signal.SIGKILL)
+        wait_until(lambda: self.health()["durable"], "it to be durable again")
+        self.assertEqual("lost", self.look(lost)["status"])
+
+    def test_memory_without_a_record_is_given_back(self):
+        kept = self.allocate(3 * MIB)
+        checksum = self.fill(kept, 1)["checksum"]
+        stray = os.memfd_create("stray")
+        self.addCleanup(os.close, stray)
+        os.write(stray, b"x" * MIB)
+        self.daemon.kill()
+        with self.hands() as vault:
+            vault.put(max(vault.segments()) + 1, stray, MIB)
+            self.assertEqual(3, len(vault.segments()))
+        self.daemon.start()
+        self.assertEqual(0, os.fstat(stray).st_blocks)
+        self.assertEqual(2, len(kernel.memfds(self.vault())))
+        self.assertEqual(checksum, self.checksum(kept))
+
+
+class Refuses(RestartCase):
+    """Where the books are not understood nothing is touched."""
+
+    def setUp(self):
+        super().setUp()
+        self.made = [self.allocate(100, label="é" * 100), self.allocate(3 * MIB, persistent=True)]
+        self.sums = [self.fill(a, 0x33)["checksum"] for a in self.made]
+        self.daemon.kill()
+        self.ledger = Ledger(self.vault())
+
+    def held(self):
+        with self.hands() as vault:
+            return vault.segments(), vault.facts.total, vault.facts.ledger
+
+    def refused_to_start(self):
+        seen = len(self.daemon.log())
+        self.daemon.spawn()
+        self.assertEqual(1, self.daemon.process.wait(20), self.daemon.log())
+        return self.daemon.log()[seen:]
+
+    def assert_refused(self, told):
+        before, ledger = self.held(), self.ledger.read()
+        said = self.refused_to_start()
+        self.assertRegex(said, told)
+        self.assertRegex(said, r"holds 2 segments, \d+\.\d [KMG]iB")
+        self.assertIn("the version of memkeepd that wrote it", said)
+        self.assertIn(f"memkeep-vault --runtime-dir {self.daemon.runtime} --release-all", said)
+        self.assertEqual(before, self.held())
+        self.assertEqual(ledger, self.ledger.read())
+        self.assertFalse((self.daemon.runtime / "memkeepd.json").exists())
+
+    def assert_damage(self, offset, bytes_, told):
+        right = self.ledger.read()[offset:offset + len(bytes_)]
+        self.assertNotEqual(right, bytes_)
+        self.ledger.write(offset, bytes_)
+        self.assert_refused(told)
+        self.ledger.write(offset, right)
+
+    def test_a_damaged_ledger_and_starts_once_it_is_repaired(self):
+        ledger, records = self.ledger.read(), self.ledger.records
+        self.assertTrue(records(TEXT))
+        for what, offset, told in (("magic", 0, "begin"), ("identity", 16, "header"), ("format", 8, "version"),
+                                   ("state", records(SEGMENT)[0], "live nor free"),
+                                   *((kind, records(kind)[0] + 40, "checksum")
+                                     for kind in (SEGMENT, ALLOCATION, TEXT, LIMIT))):
+            with self.subTest(what):
+                self.assert_damage(offset, bytes([ledger[offset] ^ 0x55]), told)
+        self.daemon.start()
+        self.assertEqual(self.sums, [self.checksum(a) for a in self.made])
+
+    def test_a_ledger_of_which_a_record_is_gone(self):
+        self.assert_damage(self.ledger.records(SEGMENT)[0], b"\0", "segment is missing")
+
+    def test_a_vault_without_a_ledger(self):
+        with self.hands() as vault:
+            vault.drop("s-0000000000000000")
+        seen = len(self.daemon.log())
+        self.daemon.spawn()
+        self.assertEqual(1, self.daemon.process.wait(20), self.daemon.log())
+        self.assertRegex(self.daemon.log()[seen:], "(?s)2 segments.*--release-all.*no ledger")
+        with self.hands() as vault:
+            self.assertEqual(2, len(vault.segments()))
+
+    def test_the_way_out(self):
+        self.ledger.write(0, b"x")
+        self.refused_to_start()
+        vault = self.vault()
+        answer = run_program("memkeep-vault", "--runtime-dir", str(self.daemon.runtime), "--release-all")
+        self.assertEqual(0, answer.returncode, answer.stderr)
+        wait_until(lambda: not kernel.is_alive(vault), "the vault to end")
+        self.daemon.start()
+        self.assert_empty()
+
+
+class Two(RestartCase):
+    def test_the_second_daemon_refuses_and_the_first_is_not_disturbed(self):
+        allocation = self.allocate(3 * MIB)
+        checksum = self.fill(allocation, 1)["checksum"]
+        second = Daemon(devices=self.devices, folder=self.daemon.folder, start=False)
+        result = subprocess.run(second.command, capture_output=True, text=True, env=second.environment, timeout=20,
+                                stdin=subprocess.DEVNULL, cwd=self.daemon.folder)
+        self.assertEqual(1, result.returncode, result.stderr)
+        self.assertRegex(result.stderr, str(self.daemon.pid))
+        self.assertIs(True, self.health()["durable"])
+        self.assertEqual(checksum, self.checksum(allocation))
+        self.crash()
+        self.assertEqual(checksum, self.checksum(allocation))
+
+
+if __name__ == "__main__":
+    unittest.main()
