@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span http million transfer footprint defragment (default: all)
+    bench/run.py [PART…]     parts: span http million transfer footprint defragment restart (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -20,7 +20,7 @@ SOURCE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(SOURCE / "tests/e2e"))
 
 from doors import request_bytes  # noqa: E402
-from harness import GIB, KIB, MEMORY, MIB, Daemon, wait_until  # noqa: E402
+from harness import GIB, KIB, MEMORY, MIB, Daemon, Http, wait_until  # noqa: E402
 
 BENCH = Path(os.environ.get("MEMKEEP_BIN", SOURCE / "build/bin")).parent / "bench"
 CORES = sorted(os.sched_getaffinity(0))
@@ -280,7 +280,34 @@ def defragment():
              (">=", 0.9))
 
 
-PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment)}
+def kill_and_start(daemon):
+    """Milliseconds from the start of the program to memkeepd.json, after a crash."""
+    daemon.kill()
+    began = time.monotonic()
+    daemon.spawn()
+    while not (daemon.runtime / "memkeepd.json").exists():
+        time.sleep(0.001)
+    took = (time.monotonic() - began) * 1e3
+    daemon.facts = wait_until(daemon._ready, "memkeepd.json")
+    daemon.http = Http(daemon.port)
+    return took
+
+
+def restart():
+    segments = 1000
+    with Bench(devices=("host:0=12GiB",)) as daemon:
+        for _ in range(segments):
+            allocate(daemon, 8 * MIB, "host:0")
+        for count, floor in ((100_000, 250), (MILLION, 1500)):
+            live(daemon, count)
+            found = active(daemon)
+            times = [kill_and_start(daemon) for _ in range(2 * ROUNDS + 1)]
+            assert active(daemon) == found
+            line(f"restart: ready with {count:,} allocations", statistics.median(times), "ms", ("<=", floor),
+                 f"{data(daemon.get(f'{MEMORY}/status/host:0'))['segments']:,} segments")
+
+
+PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment, restart)}
 
 
 def machine():
