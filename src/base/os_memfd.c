@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,6 +83,16 @@ enum status os_memfd_commit(const struct share *share, uint64_t offset, uint64_t
 
 enum status os_memfd_punch(const struct share *share, uint64_t offset, uint64_t bytes) {
   return allocate(share, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
+}
+
+enum status os_memfd_read_only(const struct share *share, struct share *out) {
+  char path[40];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", (int)share->value);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return status_of(errno);
+  *out = (struct share){.kind = SHARE_MEMFD, .value = fd};
+  return STATUS_OK;
 }
 
 enum status os_memfd_resident(const struct share *share, uint64_t *bytes) {

@@ -37,6 +37,10 @@ bool os_memfd_is_sealed(const struct share *share, unsigned seals);
 enum status os_memfd_commit(const struct share *share, uint64_t offset, uint64_t bytes);
 /* Gives the pages of a range back; they read as zero. Partial pages at the ends are zeroed. */
 enum status os_memfd_punch(const struct share *share, uint64_t offset, uint64_t bytes);
+/* A second handle on the same memory that cannot write and cannot be mapped writable. Another user
+ * cannot open it anew for writing; one of the same user can, through /proc. The caller closes it.
+ */
+enum status os_memfd_read_only(const struct share *share, struct share *out);
 /* Committed bytes, in RAM or swapped. */
 enum status os_memfd_resident(const struct share *share, uint64_t *bytes);
 enum status os_memfd_size(const struct share *share, uint64_t *bytes);

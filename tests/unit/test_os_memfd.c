@@ -224,6 +224,25 @@ static void a_map_may_run_ahead_of_the_file(void **state) {
   share_close(&share);
 }
 
+static void a_handle_for_reading_writes_nothing(void **state) {
+  (void)state;
+  struct share share = create(PAGE), reader;
+  void *map;
+  assert_int_equal(os_memfd_read_only(&share, &reader), STATUS_OK);
+  assert_int_equal(reader.kind, SHARE_MEMFD);
+  assert_int_equal(fcntl((int)reader.value, F_GETFD), FD_CLOEXEC);
+  assert_int_equal(pwrite((int)share.value, "x", 1, 0), 1);
+  assert_int_equal(pwrite((int)reader.value, "y", 1, 0), -1);
+  assert_int_not_equal(os_memfd_punch(&reader, 0, PAGE), STATUS_OK);
+  assert_int_not_equal(os_memfd_map(&reader, PAGE, true, &map), STATUS_OK);
+  assert_int_equal(os_memfd_map(&reader, PAGE, false, &map), STATUS_OK);
+  assert_int_equal(*(char *)map, 'x');
+  assert_int_not_equal(mprotect(map, PAGE, PROT_READ | PROT_WRITE), 0);
+  os_memfd_unmap(map, PAGE);
+  share_close(&reader);
+  share_close(&share);
+}
+
 static void what_is_no_memfd_is_an_error(void **state) {
   (void)state;
   int ends[2];
@@ -259,6 +278,7 @@ int main(void) {
       cmocka_unit_test(the_final_seal_is_the_last),
       cmocka_unit_test(after_the_write_seal_it_can_only_be_read),
       cmocka_unit_test(two_maps_see_the_same_bytes),
+      cmocka_unit_test(a_handle_for_reading_writes_nothing),
       cmocka_unit_test(a_map_may_run_ahead_of_the_file),
       cmocka_unit_test(what_is_no_memfd_is_an_error),
   };
