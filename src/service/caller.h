@@ -19,6 +19,7 @@ struct caller {
   int32_t pid;        /* socket peers; 0: not known, then memory belongs to the domain (kind api) */
   uint64_t pid_start; /* with pid: the process for good */
   uint64_t connection; /* socket connection number, 0 over HTTP */
+  bool detached;       /* the request said so: nothing is attached */
   char correlation[65];
   char key[65]; /* Idempotency-Key, "" none */
 };

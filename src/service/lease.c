@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/os_process.h"
 #include "base/units.h"
+#include "service/attachment.h"
 #include "service/record.h"
 #include "service/space.h"
 
@@ -124,7 +125,7 @@ static void bury(struct task *task) {
   struct service *s = watching->service;
   lock_take(&s->lock);
   uint32_t index = idmap_find(&s->owner_ids, watching->owner);
-  bool more = record_drop_some(s, index, &watching->walk);
+  bool more = record_drop_some(s, index, &watching->walk) || attachment_bury_some(s, index);
   if (!more) {
     state_owner(s, index)->watching = NULL;
     space_owner_let_go(s, index);

@@ -42,7 +42,7 @@ static void figures_of(const struct service *s, const struct state_device *devic
       .external_bytes = info->whole_host ? units_minus(used, device->resident) : device->external,
       .reserved_bytes = device->reserved,
       .resident_bytes = info->host_memory ? device->resident : device->committed + device->cached,
-      .lingering_bytes = 0,
+      .lingering_bytes = device->lingering,
       .largest_free_bytes = state_largest(s, device),
       .utilization = units_percent(used, info->total_bytes),
       .fragmentation = state_fragmentation(device->allocated, device->committed),
@@ -88,6 +88,7 @@ static void add_up(const struct service *s, struct view_host *out) {
     sum->cached_bytes += one->cached_bytes;
     sum->external_bytes += one->external_bytes;
     sum->reserved_bytes += one->reserved_bytes;
+    sum->lingering_bytes += one->lingering_bytes;
     sum->active_allocations += one->active_allocations;
     sum->segments += one->segments;
     sum->largest_free_bytes = units_max(sum->largest_free_bytes, one->largest_free_bytes);

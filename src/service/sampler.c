@@ -74,11 +74,11 @@ static void budget_done(struct device_call *call) {
   } else {
     device->budget = call->budget;
     device->budget_real = clock_real();
-    device->external =
-        device->info->host_memory
-            ? 0
-            : units_minus(call->budget.used_bytes,
-                          device->committed + device->cached + device->releasing + device->pending);
+    device->external = device->info->host_memory
+                           ? 0
+                           : units_minus(call->budget.used_bytes,
+                                         device->committed + device->cached + device->releasing +
+                                             device->pending + device->lingering);
   }
   if (budget->processes) {
     budget->processes = false;

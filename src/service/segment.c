@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/attachment.h"
 #include "service/space.h"
 #include "service/waiting.h"
 
@@ -148,6 +149,7 @@ uint32_t segment_adopt(struct service *s, const struct segment_new *new, uint32_
 static void take_out(struct service *s, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
   struct state_device *device = &s->devices[segment->device];
+  attachment_segment_leaves(s, segment);
   if (segment->previous)
     state_segment(s, segment->previous)->next = segment->next;
   else

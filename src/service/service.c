@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/units.h"
+#include "service/attachment.h"
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
@@ -66,6 +67,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = job_table_create(&s->jobs);
   if (!status)
     status = keys_create(s);
+  if (!status)
+    status = attachment_create(s);
   if (!status)
     status = lease_create(s);
   if (!status)
@@ -218,8 +221,10 @@ static void leave_segments(struct service *s) {
   const struct idmap_entry *entry = idmap_next(&s->segment_ids, 0);
   for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
     struct state_segment *segment = state_segment(s, entry->value);
-    struct device_call call = {
-        .action = DEVICE_RELEASE, .size = segment->size, .share = segment->share};
+    struct device_call call = {.action = DEVICE_RELEASE,
+                               .size = segment->size,
+                               .share = segment->share,
+                               .exported = segment->exported};
     if (s->keeper)
       share_close(&segment->share);
     else
@@ -250,6 +255,7 @@ void service_free(struct service *s) {
   }
   sampler_free(s);
   waiting_free(s);
+  attachment_free(s);
   lease_free(s);
   keys_free(s);
   job_table_free(s->jobs);

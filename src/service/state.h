@@ -62,6 +62,7 @@ struct state_segment {
   uint32_t alloc;    /* dedicated: the allocation */
   uint32_t slot, device, owner, domain;
   uint32_t blocks;
+  uint32_t held;                     /* its attachments: attachment.c; 0: none */
   uint64_t kept;                     /* the keeper's epoch at which it was put */
   uint32_t next, previous;           /* of the device, by rising id */
   uint32_t slab_next, slab_previous; /* of the owner's slabs on the device */
@@ -84,6 +85,7 @@ struct state_owner {
   uint32_t held; /* work under way that will make an allocation of it, or goes through its own */
   uint32_t next; /* chain of the table of owners */
   struct lease_watching *watching; /* of its process */
+  uint32_t holders;                /* of attachments, its connections: attachment.c */
   char name[40];
   uint32_t slabs[VIEW_DEVICES];
   uint32_t empty[VIEW_DEVICES]; /* how many of them are */
@@ -116,6 +118,7 @@ struct state_device {
   uint64_t allocated, committed, cached;
   uint64_t pending;   /* promised to segments that are being created */
   uint64_t releasing; /* of segments on their way back to the driver: in no other figure */
+  uint64_t lingering; /* of segments that are back, but that clients still have attached */
   uint64_t limit, reserved;
   uint64_t resident, resident_cached;
   uint32_t allocations, segments, first, last;
@@ -166,6 +169,7 @@ struct service {
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
   void (*on_shutdown)(void *arg, bool release_all); /* set before the doors open */
   void *shutdown_arg;
+  struct attachment_table *attach;
   struct lease *lease;        /* expiries and processes: lease.c */
   struct keys *keys;          /* idempotency: keys.c */
   struct waiting *waiting;    /* allocations that wait for memory: waiting.c */
