@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "service/alloc.h"
+#include "service/attachment.h"
 #include "service/job_work.h"
 #include "service/record.h"
 
@@ -34,19 +35,27 @@ static void released(void *arg) {
   free(freeing);
 }
 
-static enum status check(struct service *s, uint32_t index, bool force, struct problem *problem) {
+/* What the caller's own connection has attached is no hindrance. */
+static enum status check(struct service *s, const struct caller *caller, uint32_t index, bool force,
+                         struct problem *problem) {
   const struct state_alloc *alloc = state_alloc(s, index);
   uint8_t flags = state_record(s, alloc)->flags;
   if (alloc->busy || alloc->moving)
     return problem_set(problem, STATUS_ALLOCATION_BUSY, "a transfer, copy or fill still uses it");
   if (force)
     return STATUS_OK;
-  const char *why = alloc->attachments         ? "a client has it attached"
+  bool others = alloc->attachments > attachment_count(s, caller->connection, alloc->id);
+  const char *why = others                     ? "a client has it attached"
                     : flags & STATE_PERSISTENT ? "it is persistent"
                     : flags & STATE_PINNED     ? "it is pinned"
                                                : NULL;
   return why ? problem_set(problem, STATUS_ALLOCATION_BUSY, "%s; free it with force", why)
              : STATUS_OK;
+}
+
+static void detach(struct service *s, uint64_t connection, uint64_t allocation) {
+  for (uint32_t own; (own = attachment_find(s, connection, allocation));)
+    attachment_drop(s, own);
 }
 
 enum status alloc_free(struct service *s, const struct caller *caller,
@@ -65,7 +74,7 @@ enum status alloc_free(struct service *s, const struct caller *caller,
   lock_take(&s->lock);
   enum status status = state_find_alloc(s, caller, victim->id, &index, problem);
   if (!status)
-    status = check(s, index, victim->force, problem);
+    status = check(s, caller, index, victim->force, problem);
   if (!status) {
     freeing->device = state_segment(s, state_alloc(s, index)->segment)->device;
     out->answer =
@@ -76,6 +85,7 @@ enum status alloc_free(struct service *s, const struct caller *caller,
                              .correlation = caller->correlation,
                              .then = released,
                              .arg = freeing};
+    detach(s, caller->connection, victim->id);
     goes = record_drop(s, index, &end);
     out->answer.available_bytes = state_available(s, &s->devices[freeing->device]);
   }
