@@ -301,7 +301,7 @@ void writer_double(struct writer *w, const char *key, double value) {
   char text[DOUBLE_SPACE];
   int n = 0;
   for (int digits = 15; digits <= 17; digits++) {
-    n = snprintf(text, sizeof text, "%.*g", digits, value);
+    n = snprintf(text, sizeof text, "%.*g", digits, value + 0.0); /* -0 is 0 */
     if (strtod(text, NULL) == value)
       break;
   }

@@ -122,7 +122,7 @@ static void hundredths_have_no_zeros_at_the_end(void **state) {
 
 static void doubles_are_short(void **state) {
   struct sheet *sheet = *state;
-  const double values[] = {0, 0.1, 45.67, 1.0 / 3, 1e300, 5e-324, -2.5, 0.1 + 0.2};
+  const double values[] = {-0.0, 0.1, 45.67, 1.0 / 3, 1e300, 5e-324, -2.5, 0.1 + 0.2};
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     writer_double(&sheet->w, NULL, values[i]);
   assert_string_equal(buf_text(&sheet->buf), "0,0.1,45.67,0.3333333333333333,1e+300,"
