@@ -23,7 +23,7 @@
 #define CONNECT_SECONDS 5 /* only a daemon that hangs lets one wait at all */
 
 struct client {
-  int fd;
+  struct share socket;
   struct line *line;
   struct buf *answer; /* of the request that is under way */
   bool answered, failed;
@@ -80,7 +80,7 @@ static enum status explain(int error, const char *path, struct problem *problem)
   }
 }
 
-static enum status open_socket(const char *path, int *out, struct problem *problem) {
+enum status client_open(const char *path, struct share *out, struct problem *problem) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   const struct timeval patience = {.tv_sec = CONNECT_SECONDS};
   size_t n = strlen(path);
@@ -98,27 +98,27 @@ static enum status open_socket(const char *path, int *out, struct problem *probl
     close(fd);
     return problem->status;
   }
-  *out = fd;
+  *out = (struct share){.kind = SHARE_FILE, .value = fd};
   return STATUS_OK;
 }
 
 enum status client_connect(const char *path, struct client **out, struct problem *problem) {
-  int fd = -1;
-  enum status status = open_socket(path, &fd, problem);
+  struct share socket = {.kind = SHARE_NONE};
+  enum status status = client_open(path, &socket, problem);
   if (status)
     return status;
   struct client *client = calloc(1, sizeof *client);
-  const struct line_params params = {.in = fd,
-                                     .out = fd,
+  const struct line_params params = {.in = (int)socket.value,
+                                     .out = (int)socket.value,
                                      .shares = true,
                                      .max_line = CLIENT_LINE_MAX,
                                      .max_queue = 2 * CLIENT_LINE_MAX};
   if (!client || line_create(&params, &client->line)) {
     free(client);
-    close(fd);
+    share_close(&socket);
     return problem_set(problem, STATUS_INTERNAL_ERROR, "out of memory");
   }
-  client->fd = fd;
+  client->socket = socket;
   *out = client;
   return STATUS_OK;
 }
@@ -127,7 +127,7 @@ void client_free(struct client *client) {
   if (!client)
     return;
   line_free(client->line);
-  close(client->fd);
+  share_close(&client->socket);
   free(client);
 }
 
@@ -211,7 +211,8 @@ static enum status await(struct client *client, uint64_t deadline, struct proble
     if (status)
       return explain_end(status, problem);
     bool sending = line_wants_write(client->line);
-    struct pollfd one = {.fd = client->fd, .events = (short)(sending ? POLLIN | POLLOUT : POLLIN)};
+    struct pollfd one = {.fd = (int)client->socket.value,
+                         .events = (short)(sending ? POLLIN | POLLOUT : POLLIN)};
     int ready = poll(&one, 1, patience(deadline));
     if (!ready)
       return problem_set(problem, STATUS_WORKER_TIMEOUT,

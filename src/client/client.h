@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/problem.h"
+#include "base/share.h"
 
 #define CLIENT_LINE_MAX ((size_t)4 << 20) /* of a question and of an answer */
 
@@ -19,8 +20,10 @@ struct client;
  * os_runtime_dir. INVALID_ARGUMENT: longer than size - 1. */
 enum status client_default_path(char *out, size_t size);
 
-/* The problem says what to do. NOT_FOUND: no daemon listens there. FORBIDDEN: it is not for us.
- * INVALID_ARGUMENT: the path is too long. */
+/* A connected socket; the caller closes it. The problem says what to do. NOT_FOUND: no daemon
+ * listens there. FORBIDDEN: it is not for us. INVALID_ARGUMENT: the path is too long. */
+enum status client_open(const char *path, struct share *out, struct problem *problem);
+/* The same, to ask on. */
 enum status client_connect(const char *path, struct client **out, struct problem *problem);
 /* NULL is fine. */
 void client_free(struct client *client);
