@@ -12,3 +12,23 @@ foreach(unit memkeepd.service memkeep-vault.service)
   configure_file(packaging/${unit}.in ${CMAKE_BINARY_DIR}/packaging/${unit} @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/packaging/${unit} DESTINATION lib/systemd/system)
 endforeach()
+
+# The library: memkeep.pc for pkg-config, memkeepConfig.cmake for find_package(memkeep). Both find
+# the prefix from where they lie.
+if(TARGET libmemkeep)
+  include(CMakePackageConfigHelpers)
+  set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/memkeep)
+  file(RELATIVE_PATH PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  configure_file(cmake/memkeep.pc.in ${CMAKE_BINARY_DIR}/memkeep.pc @ONLY)
+  configure_package_config_file(cmake/memkeepConfig.cmake.in ${CMAKE_BINARY_DIR}/memkeepConfig.cmake
+    INSTALL_DESTINATION ${package_dir}
+    PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/memkeepConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+  install(TARGETS libmemkeep LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES ${LIBRARY_DIR}/libmemkeep.a DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES include/memkeep/memkeep.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/memkeep)
+  install(FILES ${CMAKE_BINARY_DIR}/memkeep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  install(FILES ${CMAKE_BINARY_DIR}/memkeepConfig.cmake ${CMAKE_BINARY_DIR}/memkeepConfigVersion.cmake
+    DESTINATION ${package_dir})
+endif()
