@@ -39,8 +39,9 @@
 
 #define LEDGER_VERSION 1
 #define LEDGER_RECORD 128
-#define LEDGER_MAX_RECORDS (UINT32_C(1) << 24) /* 2 GiB of address space, reserved at once */
-#define LEDGER_TEXT 64                         /* text bytes per chained text record */
+#define LEDGER_MAX_RECORDS (UINT32_C(1) << 24)      /* 2 GiB of address space, reserved at once */
+#define LEDGER_TEXT 64                              /* text bytes per chained text record */
+#define LEDGER_ID_COUNTED ((UINT64_C(1) << 48) - 1) /* of an id; the rest is the ledger's */
 
 enum ledger_kind {
   LEDGER_FREE,
@@ -98,6 +99,16 @@ struct ledger_limit {
   uint8_t changed;                    /* at run time: holds over a restart */
   uint8_t pad[2];
 };
+/* A job that is listed. Its advisory words: when it started, how many bytes were done. */
+struct ledger_job {
+  uint64_t created_real_ns, completed_real_ns; /* completed 0: under way */
+  uint64_t key_hash[2];                        /* idempotency key and domain; both 0: none */
+  uint64_t allocation, target_allocation;      /* of a transfer, 0: none */
+  uint64_t size_bytes, checksum;
+  uint64_t source : 48, flags : 16;           /* source, target: the counted part of a limit */
+  uint64_t target : 48, kind : 8, status : 8; /* record's id, 0: none */
+  uint32_t domain, key_args;
+};
 struct ledger_text {
   uint64_t next; /* id of the next piece, 0: last */
   uint8_t size;
@@ -118,6 +129,7 @@ struct ledger_record {
     struct ledger_owner owner;
     struct ledger_attachment attachment;
     struct ledger_limit limit;
+    struct ledger_job job;
     struct ledger_text text;
     uint8_t bytes[88];
   } u;
@@ -125,6 +137,7 @@ struct ledger_record {
   uint64_t access_count;        /* advisory, outside the crc */
 };
 _Static_assert(sizeof(struct ledger_record) == LEDGER_RECORD, "the format's record size");
+_Static_assert(sizeof(struct ledger_job) == 88, "it fills the record");
 
 struct ledger;
 
