@@ -1,8 +1,8 @@
 /*
  * job: anything whose answer comes later. Counted references; finished exactly once; then
  * immutable, so that results are read without a lock. Listed jobs (id != 0) are kept one hour, at
- * most 10,000 finished ones; unlisted ones (id 0) only carry a waiting answer (an allocation that
- * needs a new segment, a refresh).
+ * most 10,000 finished ones, also over a restart, which ends what was under way; unlisted ones (id
+ * 0) only carry a waiting answer (an allocation that needs a new segment, a refresh).
  */
 #ifndef SERVICE_JOB_H
 #define SERVICE_JOB_H
@@ -96,6 +96,7 @@ struct job_view {
   uint64_t bytes_done, bytes_total, bytes_per_second; /* 0: not known yet */
   uint64_t created_at, started_at, completed_at;
   struct problem problem; /* why it failed */
+  bool result_lost;       /* it ended before a restart, and its result was not kept */
   union {
     struct job_transfer transfer;
     struct job_bytes bytes;
