@@ -20,7 +20,8 @@ static struct ledger_record record_of(const struct service *s, const struct spac
                                       const struct record_facts *facts) {
   const struct state_owner *owner = state_owner(s, facts->owner);
   uint64_t now = clock_real();
-  struct ledger_record record = {.kind = LEDGER_ALLOCATION, .last_access_real_ns = now};
+  struct ledger_record record = {
+      .kind = LEDGER_ALLOCATION, .id = facts->id, .last_access_real_ns = now};
   record.u.allocation = (struct ledger_allocation){
       .segment = state_segment(s, place->segment)->id,
       .offset_bytes = place->offset,
@@ -94,7 +95,8 @@ static void forget_label(struct service *s, struct state_alloc *alloc) {
 }
 
 static enum status put(struct service *s, struct state_alloc *alloc, struct ledger_record *record) {
-  record->id = ledger_next_id(s->ledger);
+  if (!record->id)
+    record->id = ledger_next_id(s->ledger);
   enum status status = ledger_put(s->ledger, record, &alloc->slot);
   if (!status)
     alloc->id = record->id;

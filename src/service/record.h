@@ -10,6 +10,7 @@
 
 /* What a new allocation's record says. */
 struct record_facts {
+  uint64_t id; /* drawn before, under the same holding of the lock; 0: the next */
   uint64_t size, alignment, created_real_ns; /* created 0: now */
   uint64_t expires_boot_ns;
   uint64_t key[2];
