@@ -1,7 +1,8 @@
 /*
  * job: see job_work.h for the making and job.h for the looking. A job is a view under the jobs
- * lock, a list of waiters and a reference count. Once finished it never changes. Finished ones stay
- * findable for an hour, at most 10,000 of them.
+ * lock, a list of waiters and a reference count. Once finished it never changes. Listed ones are in
+ * the table (job_table.h) and in the ledger, which is changed under the state lock: both locks are
+ * held where such a job begins, runs and ends.
  */
 #include "service/job.h"
 
@@ -10,57 +11,15 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "service/job_work.h"
-#include "service/state.h"
+#include "service/job_table.h"
 #include "service/waiting.h"
 
-#define JOB_KEPT 10000      /* finished ones that are still listed (contract 3) */
-#define JOB_UNFINISHED 4096 /* more at once is an attack or a bug */
-#define JOB_KEPT_NS (3600 * CLOCK_SECOND)
 #define JOB_TOLD_NS (200 * CLOCK_MS) /* between two events of its progress */
-#define JOB_KEYS 1024                /* buckets */
 
 const char *const job_kinds[] = {"transfer", "copy", "fill",    "defragment", "clear",
                                  "allocate", "free", "refresh", "restart",    NULL};
 const char *const job_states[] = {"pending", "in_progress", "completed",
                                   "failed",  "cancelled",   NULL};
-
-struct job {
-  atomic_uint references;
-  struct service *service;
-  struct job_view view;
-  uint32_t domain;
-  char correlation[65];
-  struct job_waiter *waiters;
-  bool finished, cancellable, cancel_asked;
-  uint64_t finished_ns, running_ns, told_ns;
-  uint64_t key[2];
-  uint32_t key_args, index;
-  struct job *key_next;
-  struct job *older; /* finished ones, oldest first */
-};
-
-struct job_table {
-  struct pool pointers; /* one struct job * each */
-  struct idmap ids;
-  struct job *oldest, *newest;
-  uint32_t kept, unfinished;
-  struct job *keys[JOB_KEYS];
-};
-
-enum status job_table_create(struct job_table **out) {
-  struct job_table *jobs = calloc(1, sizeof *jobs);
-  if (!jobs)
-    return STATUS_INTERNAL_ERROR;
-  if (pool_init(&jobs->pointers, sizeof(struct job *), JOB_KEPT + JOB_UNFINISHED) ||
-      idmap_init(&jobs->ids, JOB_KEPT + JOB_UNFINISHED)) {
-    pool_done(&jobs->pointers);
-    free(jobs);
-    return STATUS_INTERNAL_ERROR;
-  }
-  *out = jobs;
-  return STATUS_OK;
-}
 
 void job_give(struct job *job) {
   if (job && atomic_fetch_sub(&job->references, 1) == 1)
@@ -70,59 +29,6 @@ void job_give(struct job *job) {
 struct job *job_keep(struct job *job) {
   atomic_fetch_add(&job->references, 1);
   return job;
-}
-
-static void forget_key(struct job_table *jobs, const struct job *job) {
-  if (!job->key[0])
-    return;
-  struct job **link = &jobs->keys[job->key[1] % JOB_KEYS];
-  while (*link != job)
-    link = &(*link)->key_next;
-  *link = job->key_next;
-}
-
-static void forget_oldest(struct job_table *jobs) {
-  struct job *job = jobs->oldest;
-  jobs->oldest = job->older;
-  if (!jobs->oldest)
-    jobs->newest = NULL;
-  jobs->kept--;
-  forget_key(jobs, job);
-  idmap_erase(&jobs->ids, job->view.id);
-  pool_give(&jobs->pointers, job->index);
-  job_give(job);
-}
-
-static void forget_old(struct job_table *jobs) {
-  uint64_t now = clock_now();
-  while (jobs->oldest && (jobs->kept > JOB_KEPT || now - jobs->oldest->finished_ns > JOB_KEPT_NS))
-    forget_oldest(jobs);
-}
-
-void job_table_free(struct job_table *jobs) {
-  if (!jobs)
-    return;
-  while (jobs->oldest)
-    forget_oldest(jobs);
-  pool_done(&jobs->pointers);
-  idmap_done(&jobs->ids);
-  free(jobs);
-}
-
-static bool list_job(struct job_table *jobs, struct job *job) {
-  if (jobs->unfinished == JOB_UNFINISHED)
-    return false;
-  uint32_t index = pool_take(&jobs->pointers);
-  if (!index)
-    return false;
-  if (!idmap_append(&jobs->ids, job->view.id, index)) {
-    pool_give(&jobs->pointers, index);
-    return false;
-  }
-  *(struct job **)pool_at(&jobs->pointers, index) = job;
-  job->index = index;
-  jobs->unfinished++;
-  return true;
 }
 
 struct job *job_make(struct service *service, const struct job_params *params) {
@@ -136,27 +42,38 @@ struct job *job_make(struct service *service, const struct job_params *params) {
   job->view.created_at = clock_real();
   job->view.bytes_total = params->bytes_total;
   job->cancellable = params->cancellable;
+  job->record = params->record;
+  if (params->transfer)
+    job->view.result.transfer = *params->transfer;
   if (params->caller) {
-    job->domain = params->caller->domain;
+    job->record.domain = params->caller->domain;
     memcpy(job->correlation, params->caller->correlation, sizeof job->correlation);
   }
   if (!params->id)
     return job;
+  state_ledger_ahead(service);
   LOCK_SCOPE(&service->jobs_lock);
-  if (!list_job(service->jobs, job)) {
+  if (!job_table_enter(service, job)) {
     free(job);
     return NULL;
   }
   return job;
 }
 
-void job_running(struct job *job) {
+/* Under the state lock. */
+static void note_running(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
   if (job->view.state != JOB_PENDING)
     return;
   job->view.state = JOB_RUNNING;
   job->view.started_at = clock_real();
   job->running_ns = job->told_ns = clock_now();
+  job_record_replace(job->service, &job->record, &job->view);
+}
+
+void job_running(struct job *job) {
+  LOCK_SCOPE(&job->service->lock);
+  note_running(job);
 }
 
 void job_submit(struct job *job, struct mover_task *task) {
@@ -210,53 +127,65 @@ void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), v
 }
 
 void job_forget(struct job *job) {
-  struct job_table *jobs = job->service->jobs;
   lock_take(&job->service->jobs_lock);
-  if (job->view.id) {
-    jobs->unfinished--;
-    forget_key(jobs, job);
-    idmap_erase(&jobs->ids, job->view.id);
-    pool_give(&jobs->pointers, job->index);
-  }
+  if (job->view.id)
+    job_table_leave(job->service, job);
   lock_give(&job->service->jobs_lock);
   job_give(job);
 }
 
-static void keep_finished(struct job_table *jobs, struct job *job) {
-  jobs->unfinished--;
-  jobs->kept++;
-  if (jobs->newest)
-    jobs->newest->older = job;
-  else
-    jobs->oldest = job;
-  jobs->newest = job;
-  forget_old(jobs);
+/* The wall clock may be corrected meanwhile: what it took is told by the other one. */
+static uint64_t ends_at(const struct job *job, uint64_t now) {
+  return job->view.started_at ? job->view.started_at + (now - job->running_ns) : clock_real();
 }
 
-static struct job_waiter *finish_locked(struct job *job, const struct problem *problem) {
+void job_promise(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
+  job->view.bytes_done = job->view.bytes_total;
+  job->view.completed_at = ends_at(job, clock_now());
+  job_record_replace(job->service, &job->record, &job->view);
+  job->view.completed_at = 0;
+}
+
+static void set_end(struct job *job, const struct problem *problem) {
   struct job_view *view = &job->view;
   view->state = problem->status == STATUS_OK          ? JOB_COMPLETED
                 : problem->status == STATUS_CANCELLED ? JOB_CANCELLED
                                                       : JOB_FAILED;
   view->problem = *problem;
-  view->completed_at = clock_real();
-  job->finished = true;
   job->finished_ns = clock_now();
+  view->completed_at = ends_at(job, job->finished_ns);
   if (problem->status == STATUS_OK && view->bytes_total)
-    measure(job, view->bytes_total, job->finished_ns);
+    view->bytes_done = view->bytes_total;
+  view->bytes_per_second = job_record_rate(view);
+}
+
+/* Under the state lock if it is listed: its record says how it ended before anyone sees it. */
+static struct job_waiter *finish_locked(struct job *job, const struct problem *problem) {
+  struct service *s = job->service;
+  LOCK_SCOPE(&s->jobs_lock);
+  set_end(job, problem);
+  job->finished = true;
   struct job_waiter *waiters = job->waiters;
   job->waiters = NULL;
+  if (!job->view.id)
+    return waiters;
   /* A listed job keeps the work's reference as the table's; it goes when the job is forgotten. */
-  if (view->id)
-    keep_finished(job->service->jobs, job);
+  job_record_replace(s, &job->record, &job->view);
+  job_table_end(s, job);
   return waiters;
+}
+
+static struct job_waiter *finish_listed(struct job *job, const struct problem *problem) {
+  LOCK_SCOPE(&job->service->lock);
+  state_ledger_ahead(job->service);
+  return finish_locked(job, problem);
 }
 
 void job_finish(struct job *job, const struct problem *problem) {
   bool listed = job->view.id != 0;
-  struct job_waiter *next;
-  for (struct job_waiter *waiter = finish_locked(job, problem); waiter; waiter = next) {
+  struct job_waiter *waiter = listed ? finish_listed(job, problem) : finish_locked(job, problem);
+  for (struct job_waiter *next; waiter; waiter = next) {
     next = waiter->next;
     waiter->ready(waiter);
   }
@@ -302,18 +231,10 @@ void job_look(struct job *job, struct job_view *out) {
   *out = job->view;
 }
 
-static struct job *job_at(const struct job_table *jobs, uint32_t index) {
-  return *(struct job **)pool_at(&jobs->pointers, index);
-}
-
 enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out) {
   LOCK_SCOPE(&service->jobs_lock);
-  forget_old(service->jobs);
-  uint32_t index = id ? idmap_find(&service->jobs->ids, id) : 0;
-  struct job *job = index ? job_at(service->jobs, index) : NULL;
-  if (job && transfers_only && job->view.kind != JOB_TRANSFER)
-    job = NULL;
-  if (!job)
+  struct job *job = job_table_find(service, id);
+  if (!job || (transfers_only && job->view.kind != JOB_TRANSFER))
     return transfers_only ? STATUS_TRANSFER_NOT_FOUND : STATUS_NOT_FOUND;
   *out = job_keep(job);
   return STATUS_OK;
@@ -321,7 +242,7 @@ enum status job_find(struct service *service, uint64_t id, bool transfers_only, 
 
 enum status job_cancel(struct job *job, const struct caller *caller, struct problem *problem) {
   struct service *service = job->service;
-  if (caller->role != CALLER_ADMIN && caller->domain != job->domain)
+  if (caller->role != CALLER_ADMIN && caller->domain != job->record.domain)
     return problem_set(problem, STATUS_FORBIDDEN, "the job belongs to another domain");
   lock_take(&service->jobs_lock);
   bool can = !job->finished && job->cancellable, first = can && !job->cancel_asked;
@@ -344,14 +265,11 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
 uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
                             uint32_t max, uint64_t *next) {
   LOCK_SCOPE(&service->jobs_lock);
-  struct job_table *jobs = service->jobs;
   uint32_t count = 0;
   uint64_t last = 0;
   *next = 0;
-  forget_old(jobs);
-  const struct idmap_entry *entry = idmap_next(&jobs->ids, cursor);
-  for (; entry; entry = idmap_next(&jobs->ids, entry->id)) {
-    struct job *job = job_at(jobs, entry->value);
+  struct job *job = job_table_next(service, cursor);
+  for (; job; job = job_table_next(service, job->view.id)) {
     if (job->view.kind != JOB_TRANSFER)
       continue;
     if (count == max) {
@@ -366,7 +284,7 @@ uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job
 
 uint32_t job_unfinished(struct service *service) {
   LOCK_SCOPE(&service->jobs_lock);
-  return service->jobs->unfinished;
+  return job_table_unfinished(service);
 }
 
 void job_cancel_all(struct service *service) {
@@ -375,10 +293,9 @@ void job_cancel_all(struct service *service) {
   uint64_t after = 0;
   for (;;) {
     lock_take(&service->jobs_lock);
-    const struct idmap_entry *entry = idmap_next(&service->jobs->ids, after);
-    struct job *job = entry ? job_keep(job_at(service->jobs, entry->value)) : NULL;
-    if (entry)
-      after = entry->id;
+    struct job *job = job_table_next(service, after);
+    if (job)
+      after = job_keep(job)->view.id;
     lock_give(&service->jobs_lock);
     if (!job)
       return;
@@ -387,24 +304,11 @@ void job_cancel_all(struct service *service) {
   }
 }
 
-void job_set_key(struct job *job, const uint64_t key[2], uint32_t args) {
-  LOCK_SCOPE(&job->service->jobs_lock);
-  struct job **head = &job->service->jobs->keys[key[1] % JOB_KEYS];
-  job->key[0] = key[0];
-  job->key[1] = key[1];
-  job->key_args = args;
-  job->key_next = *head;
-  *head = job;
-}
-
 struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t *args) {
   LOCK_SCOPE(&service->jobs_lock);
-  forget_old(service->jobs);
-  struct job *job = service->jobs->keys[key[1] % JOB_KEYS];
-  while (job && (job->key[0] != key[0] || job->key[1] != key[1]))
-    job = job->key_next;
+  struct job *job = job_table_find_key(service, key);
   if (!job)
     return NULL;
-  *args = job->key_args;
+  *args = job->record.key_args;
   return job_keep(job);
 }

@@ -1,11 +1,13 @@
 /*
  * job_work: the service's side of job.h: making, running and finishing jobs. Private to this room.
- * All of it takes the jobs lock by itself and may be called with the state lock held.
+ * All of it takes the jobs lock by itself and may be called with the state lock held, unless a
+ * comment says otherwise.
  */
 #ifndef SERVICE_JOB_WORK_H
 #define SERVICE_JOB_WORK_H
 
 #include "service/job.h"
+#include "service/job_record.h"
 
 struct job_table;
 
@@ -19,13 +21,17 @@ struct job_params {
   uint64_t bytes_total;
   bool cancellable; /* its mover task, named by the job's id, is cancelled; the work asks
                        job_cancelled between steps; what waits for memory waits no longer */
+  const struct job_transfer *transfer; /* what is known of one at its start, else NULL */
+  struct job_record record;            /* key, key_args, source and target, where there are any */
 };
-/* A new job with one reference, the work's own, which job_finish gives back. NULL: no memory, or
- * too many unfinished. */
+/* A new job with one reference, the work's own, which job_finish gives back. A listed one is in the
+ * ledger from here on, and is made under the state lock. NULL: no memory, or too many unfinished.
+ */
 struct job *job_make(struct service *service, const struct job_params *params);
+/* Of a listed job. Takes the state lock. */
 void job_running(struct job *job);
-/* Hands a task of the job to the mover; a cancel that came before it is said again. The task may
- * be over when this returns. */
+/* Takes the state lock. Hands a task of the job to the mover; a cancel that came before it is said
+ * again. The task may be over when this returns. */
 struct mover_task;
 void job_submit(struct job *job, struct mover_task *task);
 /* Also told as an event, a few times a second. */
@@ -35,10 +41,15 @@ const char *job_correlation(const struct job *job);
 uint64_t job_id(const struct job *job);
 /* Changes the result while the job runs (fn runs under the jobs lock). */
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg);
+/* Under the state lock, right before the step that makes the result of a transfer real, when the
+ * view names its target allocation: should a crash come between that step and job_finish, the job
+ * reads completed afterwards. */
+void job_promise(struct job *job);
 /* The end: state from the problem (OK, CANCELLED or failed); calls the waiters; gives the work's
- * reference back. */
+ * reference back. Takes the state lock if the job is listed: the ledger knows before they do. */
 void job_finish(struct job *job, const struct problem *problem);
-/* A job that never began, because its request was refused after all: as if it had not been made. */
+/* Under the state lock: a job that never began, because its request was refused after all: as if it
+ * had not been made. */
 void job_forget(struct job *job);
 /* Unfinished ones that are listed. */
 uint32_t job_unfinished(struct service *service);
@@ -46,6 +57,11 @@ void job_cancel_all(struct service *service);
 /* A listed job with this idempotency hash, or NULL; takes a reference. *args: what its arguments
  * hashed to. */
 struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t *args);
-void job_set_key(struct job *job, const uint64_t key[2], uint32_t args);
+
+/* What job_record_read found, by rising id, before there are others; then job_table_adopted once.
+ * INTERNAL_ERROR: no memory. */
+enum status job_table_adopt(struct service *service, const struct job_record *record,
+                            const struct job_view *view);
+enum status job_table_adopted(struct service *service);
 
 #endif

@@ -15,7 +15,9 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
+#include "service/attach.h"
 #include "service/inventory.h"
+#include "service/job_work.h"
 #include "service/lease.h"
 #include "service/record.h"
 #include "service/segment.h"
@@ -274,6 +276,28 @@ static enum status adopt_allocation(struct restore *r, uint32_t slot) {
   return status;
 }
 
+/* The name of a device that has, or had, the limit record `id`. */
+static void name_device(struct restore *r, uint64_t id, char out[SPEC_ID]) {
+  uint32_t slot = slot_of(r, id);
+  if (slot && record_at(r, slot)->kind == LEDGER_LIMIT)
+    read_text(r, record_at(r, slot)->u.limit.text, out, SPEC_ID);
+}
+
+static enum status adopt_job(struct restore *r, uint32_t slot) {
+  struct job_record record = {0};
+  struct job_view view = {0};
+  if (!job_record_read(r->service, slot, &record, &view)) {
+    log_warning("service", "the ledger holds a job of an unknown kind: it is dropped");
+    ledger_drop(r->service->ledger, slot);
+    return STATUS_OK;
+  }
+  if (view.kind == JOB_TRANSFER) {
+    name_device(r, record.source, view.result.transfer.source_device);
+    name_device(r, record.target, view.result.transfer.target_device);
+  }
+  return job_table_adopt(r->service, &record, &view);
+}
+
 static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_kind kind) {
   switch (kind) {
   case LEDGER_OWNER:
@@ -282,6 +306,10 @@ static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_ki
     return adopt_segment(r, slot);
   case LEDGER_ALLOCATION:
     return adopt_allocation(r, slot);
+  case LEDGER_ATTACHMENT:
+    return attach_restore(r->service, slot);
+  case LEDGER_JOB:
+    return adopt_job(r, slot);
   default:
     return STATUS_OK;
   }
@@ -334,7 +362,13 @@ static enum status run(struct restore *r, struct problem *problem) {
   if (!status)
     status = take_places(r);
   if (!status)
+    status = adopt_all(r, LEDGER_ATTACHMENT);
+  if (!status)
     drop_unnamed_texts(r);
+  if (!status)
+    status = adopt_all(r, LEDGER_JOB);
+  if (!status)
+    status = job_table_adopted(r->service);
   return status;
 }
 

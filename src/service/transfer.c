@@ -157,12 +157,13 @@ static enum status commit_copy(struct transfer *transfer) {
   if (record_is_orphan(s, &transfer->facts))
     return STATUS_CANCELLED;
   record_touch(s, transfer->alloc);
+  transfer->facts.id = ledger_next_id(s->ledger);
+  job_update(transfer->job, set_target, &transfer->facts.id);
+  job_promise(transfer->job);
   enum status status = record_commit(s, &transfer->target.place, &transfer->facts, &made);
   if (status)
-    return status;
-  uint64_t id = state_alloc(s, made)->id;
-  job_update(transfer->job, set_target, &id);
-  return STATUS_OK;
+    job_update(transfer->job, set_target, &(uint64_t){0});
+  return status;
 }
 
 /* Under the lock: the allocation lives at the target from here on; what remains to be given back is
@@ -170,6 +171,7 @@ static enum status commit_copy(struct transfer *transfer) {
 static enum status commit_move(struct transfer *transfer) {
   struct service *s = transfer->service;
   struct space old;
+  job_promise(transfer->job);
   enum status status = record_switch(s, transfer->alloc, &transfer->target.place, &old);
   if (status)
     return status;

@@ -145,19 +145,18 @@ static void impact(const struct service *s, const struct transfer *transfer,
 
 /* ---- start ---- */
 
-static void set_start(struct job_view *view, void *arg) {
-  const struct transfer *transfer = arg;
+static struct job_transfer first_state(const struct transfer *transfer) {
   const struct service *s = transfer->service;
-  struct job_transfer *result = &view->result.transfer;
-  *result = (struct job_transfer){.allocation = transfer->params.allocation,
-                                  .move = transfer->params.mode,
-                                  .trial = !transfer->alloc,
-                                  .verify = transfer->params.verify,
-                                  .size_bytes = transfer->size};
-  if (result->move)
-    result->target_allocation = result->allocation;
-  snprintf(result->source_device, SPEC_ID, "%s", s->devices[transfer->source_device].info->id);
-  snprintf(result->target_device, SPEC_ID, "%s", s->devices[transfer->target_device].info->id);
+  struct job_transfer state = {.allocation = transfer->params.allocation,
+                               .move = transfer->params.mode,
+                               .trial = !transfer->alloc,
+                               .verify = transfer->params.verify,
+                               .size_bytes = transfer->size};
+  if (state.move)
+    state.target_allocation = state.allocation;
+  snprintf(state.source_device, SPEC_ID, "%s", s->devices[transfer->source_device].info->id);
+  snprintf(state.target_device, SPEC_ID, "%s", s->devices[transfer->target_device].info->id);
+  return state;
 }
 
 static uint32_t args_hash(const struct work_transfer *params) {
@@ -176,22 +175,24 @@ static uint32_t args_hash(const struct work_transfer *params) {
 /* Under the lock: the job, and what it needs first. */
 static enum status launch(struct service *s, const struct caller *caller, struct transfer *transfer,
                           const uint64_t key[2], bool *placed) {
-  transfer->job = job_make(s, &(struct job_params){.kind = JOB_TRANSFER,
-                                                   .caller = caller,
-                                                   .id = ledger_next_id(s->ledger),
-                                                   .bytes_total = transfer->size,
-                                                   .cancellable = true});
+  const struct job_transfer state = first_state(transfer);
+  transfer->job = job_make(
+      s, &(struct job_params){.kind = JOB_TRANSFER,
+                              .caller = caller,
+                              .id = ledger_next_id(s->ledger),
+                              .bytes_total = transfer->size,
+                              .cancellable = true,
+                              .transfer = &state,
+                              .record = {.key = {key[0], key[1]},
+                                         .key_args = args_hash(&transfer->params),
+                                         .source = s->devices[transfer->source_device].record,
+                                         .target = s->devices[transfer->target_device].record}});
   if (!transfer->job)
     return problem_set(&transfer->problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   enum status status = transfer_begin(transfer, placed);
-  if (status) {
+  if (status)
     job_forget(transfer->job);
-    return status;
-  }
-  job_update(transfer->job, set_start, transfer);
-  if (key[0])
-    job_set_key(transfer->job, key, args_hash(&transfer->params));
-  return STATUS_OK;
+  return status;
 }
 
 static enum status repeated(struct service *s, const struct transfer *transfer,

@@ -1,0 +1,40 @@
+/*
+ * job_table: the jobs that are listed: by id, by idempotency key, and the finished ones by their
+ * end, the oldest of which are forgotten. Private to job.c; under the jobs lock, and under the
+ * state lock too where a comment says so, because the ledger's records change with it.
+ */
+#ifndef SERVICE_JOB_TABLE_H
+#define SERVICE_JOB_TABLE_H
+
+#include "service/job_record.h"
+#include "service/job_work.h"
+#include "service/state.h"
+
+struct job {
+  atomic_uint references;
+  struct service *service;
+  struct job_view view;
+  struct job_record record;
+  char correlation[65];
+  struct job_waiter *waiters;
+  bool finished, cancellable, cancel_asked;
+  uint64_t finished_ns, running_ns, told_ns;
+  uint32_t index; /* its place in the table */
+  struct job *key_next;
+  struct job *older; /* finished ones, oldest first */
+};
+
+/* Under both locks: an unfinished job enters, with its record. False: no room, nothing happened. */
+bool job_table_enter(struct service *s, struct job *job);
+/* Under both locks: an unfinished one leaves, with its record; the reference stays. */
+void job_table_leave(struct service *s, struct job *job);
+/* Under both locks: it has just finished; the reference is the table's now. */
+void job_table_end(struct service *s, struct job *job);
+/* Borrowed; NULL: none, or one that is due to be forgotten. */
+struct job *job_table_find(const struct service *s, uint64_t id);
+struct job *job_table_find_key(const struct service *s, const uint64_t key[2]);
+/* The first of those with an id > after, NULL at the end. */
+struct job *job_table_next(const struct service *s, uint64_t after);
+uint32_t job_table_unfinished(const struct service *s);
+
+#endif
