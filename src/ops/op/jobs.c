@@ -38,7 +38,7 @@ static void write_job(struct writer *w, const struct job_view *view) {
   writer_time(w, "createdAt", view->created_at);
   writer_time(w, "startedAt", view->started_at);
   writer_time(w, "completedAt", view->completed_at);
-  if (view->state == JOB_COMPLETED && results[view->kind]) {
+  if (view->state == JOB_COMPLETED && !view->result_lost && results[view->kind]) {
     writer_object(w, "result");
     results[view->kind](w, view);
     writer_end(w);
