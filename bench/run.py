@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span http million transfer footprint defragment restart (default: all)
+    bench/run.py [PART…]     parts: span http million transfer footprint defragment restart client (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -307,7 +307,18 @@ def restart():
                  f"{data(daemon.get(f'{MEMORY}/status/host:0'))['segments']:,} segments")
 
 
-PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment, restart)}
+def client():
+    with Bench(devices=()) as daemon:
+        figures = program("bench_client", daemon.facts["socket"])
+    trip, cycle = figures["client.round_trip_us"], figures["client.cycle_us"]
+    line("client: an empty round trip", trip, "us")
+    line("client: a cycle of 1 MiB beyond two of them", cycle - 2 * trip, "us", ("<=", 40), f"{cycle:.0f} us")
+    small, large = figures["client.attach_small_us"], figures["client.attach_large_us"]
+    line("client: attach and detach 1 GiB", large, "us", ("<=", 150), f"64 KiB: {small:.0f} us")
+    line("client: 1 GiB / 64 KiB", large / small, "", ("<=", 1.5))
+
+
+PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment, restart, client)}
 
 
 def machine():
