@@ -32,6 +32,7 @@ struct lease {
   struct service *service;
   struct pool heap; /* of lease_expiry, 1 … count */
   uint32_t count;
+  bool started;
 };
 
 /* The watch of an owner: set up on the loop, and what brings the death to the decision thread. */
@@ -71,7 +72,7 @@ static void settle(struct lease *lease, uint32_t i, struct lease_expiry expiry) 
 }
 
 static void schedule(struct lease *lease) {
-  if (!lease->count)
+  if (!lease->count || !lease->started)
     return;
   uint64_t wait = units_minus(entry(lease, 1)->at, clock_boot());
   queue_post_at(lease->service->decision, &lease->task,
@@ -85,6 +86,11 @@ void lease_add(struct service *s, uint32_t index) {
          (struct lease_expiry){state_record(s, state_alloc(s, index))->expires_boot_ns, index});
   if (state_alloc(s, index)->lease == 1)
     schedule(lease);
+}
+
+void lease_start(struct service *s) {
+  s->lease->started = true;
+  schedule(s->lease);
 }
 
 void lease_remove(struct service *s, uint32_t index) {

@@ -13,6 +13,8 @@ void lease_free(struct service *s);
 
 /* The allocation's record has an expiry: it ends then. */
 void lease_add(struct service *s, uint32_t index);
+/* Nothing expires before: what is over by then ends now. */
+void lease_start(struct service *s);
 /* Harmless for one that has none. */
 void lease_remove(struct service *s, uint32_t index);
 /* Whose something will be: state_owner_of, and its process is watched from here on (on the loop);

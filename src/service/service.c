@@ -132,6 +132,7 @@ void service_keeper_state(struct service *s, struct keeper_state *out) {
 enum status service_start(struct service *s) {
   lock_take(&s->lock);
   restore_tidy(s);
+  lease_start(s);
   state_pressure(s);
   lock_give(&s->lock);
   sampler_start(s);
