@@ -14,7 +14,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g") # CMake's own would add -DNDEBUG
-set(CMAKE_C_FLAGS_DEBUG "-Og -g3")
+set(CMAKE_C_FLAGS_DEBUG "-O1 -g3") # -Og does not inline what xxhash demands
 
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
