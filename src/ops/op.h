@@ -58,6 +58,7 @@ extern const struct ops_row op_status_host, op_status_device;
 extern const struct ops_row op_usage_host, op_usage_device;
 extern const struct ops_row op_allocations_list, op_allocations_list_device, op_allocations_get;
 extern const struct ops_row op_allocate_best, op_allocate_device, op_allocate_free;
+extern const struct ops_row op_attach_attach, op_attach_detach, op_attach_resume;
 extern const struct ops_row op_clear_all, op_clear_device;
 extern const struct ops_row op_defragment_all, op_defragment_device;
 extern const struct ops_row op_transfer_start, op_transfer_get, op_transfer_list,
@@ -81,6 +82,11 @@ void op_copy_write(struct writer *w, const struct job_view *view);
 void op_transfer_write(struct writer *w, const struct job_view *view);
 /* `key` NULL: an array's element. With a key the object is left open, for more members. */
 void op_allocate_write(struct writer *w, const struct view_alloc *allocation, const char *key);
+/* Where what was attached is, and as what. */
+struct attach_made;
+void op_attach_write(struct writer *w, const struct attach_made *made);
+/* reply_end of an answer that hands something out; what is not handed out is not attached. */
+enum ops_progress op_attach_end(struct ops_call *call, struct writer *w, uint64_t allocation);
 /* What a device is and how it is: deviceId … health. */
 void op_devices_write(struct writer *w, const struct view_device *device);
 /* Hundredths. */

@@ -14,6 +14,7 @@
 #include "ops/openapi.h"
 #include "ops/reply.h"
 #include "ops/table.h"
+#include "service/attach.h"
 
 #define OPENAPI_CAP ((size_t)1 << 20) /* the document has some 100 KiB */
 
@@ -123,6 +124,11 @@ void ops_end(struct ops_call *call) {
   struct job *job = atomic_exchange(&call->held, NULL);
   if (job)
     job_give(job);
+  reply_drop_shares(call);
+}
+
+void ops_connection_closed(struct ops *ops, uint64_t connection) {
+  attach_connection_closed(ops->service, connection);
 }
 
 void ops_fail(struct ops_call *call, const struct problem *problem) { reply_fail(call, problem); }

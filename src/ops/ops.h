@@ -21,6 +21,7 @@
 #include "base/problem.h"
 #include "base/queue.h"
 #include "base/reader.h"
+#include "base/share.h"
 #include "base/writer.h"
 #include "service/caller.h"
 #include "service/job.h"
@@ -62,6 +63,7 @@ struct ops_row {
 
 #define OPS_PARAMS 16384
 #define OPS_PATH_VALUES 2
+#define OPS_SHARES 64 /* that an answer may carry: as many as a line */
 
 /* What a door knows about one request. Zeroed up to `params`, then filled by the door. */
 struct ops_call {
@@ -84,6 +86,7 @@ struct ops_call {
   /* results */
   int http_status;
   unsigned retry_after; /* seconds, 0: no header */
+  unsigned share_count; /* of `shares`; only a caller with a connection gets any */
 
   /* ops' own */
   struct job *job;            /* what it waits for */
@@ -95,6 +98,7 @@ struct ops_call {
   void (*encode)(struct ops_call *call, const struct job_view *view);
   uint64_t started_ns;
   _Alignas(16) char params[OPS_PARAMS];
+  struct share shares[OPS_SHARES]; /* of the answer: sent with it, closed by ops_end */
 };
 
 enum status ops_create(struct service *service, struct ops **out);
@@ -128,8 +132,10 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
  * goes on and `done` comes. The thread that ran it only. */
 bool ops_abandon(struct ops_call *call);
 /* The door has done with a call: after OPS_DONE, after `done`, or after an abandon that was true.
- */
+ * Closes the answer's shares. */
 void ops_end(struct ops_call *call);
+/* A connection is gone: what it has attached is detached. Any thread. */
+void ops_connection_closed(struct ops *ops, uint64_t connection);
 /* An error answer made by the door itself (404 of a path, 413 …). */
 void ops_fail(struct ops_call *call, const struct problem *problem);
 struct events_record;

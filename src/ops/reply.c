@@ -5,6 +5,7 @@
  */
 #include "ops/reply.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,9 +38,22 @@ void reply_begin(struct ops_call *call, struct writer *w) {
   writer_object(w, "data");
 }
 
+void reply_share(struct ops_call *call, struct share *share) {
+  assert(call->share_count < OPS_SHARES);
+  call->shares[call->share_count++] = *share;
+  share->kind = SHARE_NONE;
+}
+
+void reply_drop_shares(struct ops_call *call) {
+  while (call->share_count)
+    share_close(&call->shares[--call->share_count]);
+}
+
 enum ops_progress reply_end(struct ops_call *call, struct writer *w) {
   writer_end(w);
   if (call->row->envelope) {
+    if (call->share_count)
+      writer_uint(w, "fds", call->share_count);
     if (call->http_envelope) {
       writer_text(w, "message",
                   call->http_status == 202 ? "Started; ask for the job" : call->row->answer);
@@ -171,6 +185,7 @@ static void write_wire_error(const struct problem *problem, struct writer *w) {
 
 enum ops_progress reply_fail(struct ops_call *call, const struct problem *problem) {
   struct writer w;
+  reply_drop_shares(call);
   buf_reset(&call->out);
   call->http_status = status_http(problem->status);
   call->retry_after = call->http_status == 429 || call->http_status == 503 ? RETRY_SECONDS : 0;

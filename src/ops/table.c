@@ -23,7 +23,8 @@ static const struct ops_row *const rows[] = {
     &op_jobs_get,        &op_jobs_cancel,         &op_workers_list,
     &op_workers_restart, &op_events_stream,       &op_health_short,
     &op_health_detailed, &op_health_openapi,      &op_shutdown_now,
-    &op_health_ping,
+    &op_health_ping,     &op_attach_attach,       &op_attach_detach,
+    &op_attach_resume,
 };
 #define ROWS (sizeof rows / sizeof(void *))
 

@@ -1,12 +1,15 @@
 /*
  * allocate: routes 8, 9 and 10. What a new allocation's placement was is known at once, its place
  * perhaps later: the placement waits in the call's params, behind what was decoded.
+ *
+ * A client of the socket gets it attached at once, unless the request is `detached`.
  */
 #include "base/clock.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
 #include "service/alloc.h"
+#include "service/attach.h"
 
 const char *const op_allocate_memories[] = {"any", "RAM", "VRAM", "CPU", "GPU", NULL};
 
@@ -82,18 +85,50 @@ static void correct(struct alloc_placement *placement, const struct view_alloc *
                                           .reason = "where there was room first"};
 }
 
+static bool is_attached(const struct ops_call *call) {
+  return call->caller.connection && !call->caller.detached;
+}
+
+/* False: the memory is there, but not attached; memory.attach will say why. */
+static bool attach(struct ops_call *call, struct view_alloc *view, struct attach_made *made) {
+  const struct attach_want want = {.allocation = view->id};
+  struct problem ignored;
+  if (attach_begin(ops_service(call->ops), &call->caller, &want, made, &ignored))
+    return false;
+  reply_share(call, &made->share);
+  view->attachments = made->attachments;
+  view->access_count = made->access_count;
+  view->last_accessed_at = made->accessed_at;
+  return true;
+}
+
+static void write_attachment(struct writer *w, const struct attach_made *made) {
+  if (!made) {
+    writer_null(w, "attachment");
+    return;
+  }
+  writer_object(w, "attachment");
+  op_attach_write(w, made);
+  writer_end(w);
+}
+
 static enum ops_progress answer(struct ops_call *call, const struct job_allocate *made) {
   struct allocate *allocate = (struct allocate *)call->params;
+  struct view_alloc view = made->allocation;
+  struct attach_made attachment;
   struct writer w;
-  correct(&allocate->placement, &made->allocation);
+  bool attached = is_attached(call) && attach(call, &view, &attachment);
+  correct(&allocate->placement, &view);
   reply_begin(call, &w);
-  op_allocate_write(&w, &made->allocation, "allocation");
+  op_allocate_write(&w, &view, "allocation");
   writer_end(&w);
+  if (is_attached(call))
+    write_attachment(&w, attached ? &attachment : NULL);
   writer_uint(&w, "availableBytes", made->available_bytes);
   writer_hundredths(&w, "utilizationPercent", made->utilization);
   writer_double(&w, "allocationTimeMs", milliseconds(call));
   write_placement(&w, &allocate->placement);
-  return reply_end(call, &w);
+  return attached ? op_attach_end(call, &w, view.id) : reply_end(call, &w);
 }
 
 static void encode_made(struct ops_call *call, const struct job_view *view) {
