@@ -42,7 +42,7 @@ struct request {
   struct task task; /* first: the loop's */
   struct request *next;
   struct request_params params;
-  bool let_go;
+  bool let_go, client_left;
   struct buf id;     /* raw JSON of request_id */
   struct buf action; /* for error.path */
   struct ops_call call;
@@ -57,9 +57,13 @@ static void free_request(struct request *request) {
 }
 
 static void answer(struct request *request) {
-  struct buf *out = &request->call.out;
+  const struct ops_call *call = &request->call;
+  const struct request_answer answer = {call->out.data, call->out.size, call->shares,
+                                        call->share_count};
   if (!request->let_go)
-    request->params.answer(request->params.arg, request, out->data, out->size);
+    request->params.answer(request->params.arg, request, &answer);
+  else if (request->client_left && call->share_count)
+    ops_connection_closed(call->ops, call->caller.connection);
   free_request(request);
 }
 
@@ -125,6 +129,7 @@ static enum status take_caller(struct caller *caller, const struct words *words,
   if (key)
     snprintf(caller->key, sizeof caller->key, "%s", key);
   if (words->detached) {
+    caller->detached = true;
     caller->pid = 0;
     caller->pid_start = 0;
   }
@@ -210,8 +215,9 @@ void request_refuse(const struct request_params *params, const struct problem *p
   answer(request);
 }
 
-void request_let_go(struct request *request) {
+void request_let_go(struct request *request, bool client_left) {
   request->let_go = true;
+  request->client_left = client_left;
   if (ops_abandon(&request->call))
     free_request(request);
 }

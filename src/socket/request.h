@@ -9,13 +9,20 @@
 
 struct request;
 
+struct request_answer {
+  const char *text;
+  size_t size;
+  const struct share *shares; /* go with it */
+  unsigned share_count;
+};
+
 struct request_params {
   struct ops *ops;
   const struct caller *caller; /* the connection's */
   /* A line announced so many descriptors; false: they are not there, and it is not run. */
   bool (*take_shares)(void *arg, uint64_t announced);
-  /* The answer is ready: `text` until it returns. Loop thread; also from within request_run. */
-  void (*answer)(void *arg, struct request *request, const char *text, size_t n);
+  /* The answer is ready, and borrowed. Loop thread; also from within request_run. */
+  void (*answer)(void *arg, struct request *request, const struct request_answer *answer);
   void *arg;
   struct loop *loop; /* through which answers of other threads come */
   uint64_t number;   /* of the line in its connection, from 1 */
@@ -26,8 +33,9 @@ struct request_params {
 struct request *request_run(const struct request_params *params, const char *text, size_t n);
 /* Answers a line that cannot be run at all. */
 void request_refuse(const struct request_params *params, const struct problem *problem);
-/* The connection is gone. */
-void request_let_go(struct request *request);
+/* The connection is gone. `client_left`: what it attaches yet is detached again; else, when the
+ * door closes, that is left to the next daemon. */
+void request_let_go(struct request *request, bool client_left);
 /* For the connection's list. */
 struct request **request_link(struct request *request);
 

@@ -68,8 +68,10 @@ static void close_connection(struct connection *connection) {
   while (connection->requests) {
     struct request *request = connection->requests;
     connection->requests = *request_link(request);
-    request_let_go(request);
+    request_let_go(request, !door->stopping);
   }
+  if (!door->stopping)
+    ops_connection_closed(door->params.ops, connection->caller.connection);
   loop_unwatch(connection->watch);
   line_free(connection->line);
   share_close(&connection->share);
@@ -137,10 +139,11 @@ static void forget(struct connection *connection, const struct request *request)
   connection->calls--;
 }
 
-static void on_answer(void *arg, struct request *request, const char *text, size_t n) {
+static void on_answer(void *arg, struct request *request, const struct request_answer *answer) {
   struct connection *connection = arg;
   forget(connection, request);
-  if (!connection->broken && line_send(connection->line, text, n, NULL, 0)) {
+  if (!connection->broken && line_send(connection->line, answer->text, answer->size, answer->shares,
+                                       answer->share_count)) {
     log_info("socket", "client %d does not read its answers: dropped", (int)connection->caller.pid);
     connection->broken = true;
   }
@@ -364,6 +367,7 @@ void socket_stop(struct socket *door, void (*done)(void *arg), void *arg) {
 void socket_free(struct socket *door) {
   if (!door)
     return;
+  door->stopping = true;
   close_all(door);
   loop_unwatch(door->watch);
   loop_timer_free(door->limit);

@@ -7,10 +7,13 @@
  * `idempotency_key`, `correlation_id`, `deadline_ms`, `fds`, and
  *   "envelope":true   the answer as HTTP gives it, camelCase in data and answer; request_id is
  *                     echoed only if there was one
- *   "detached":true   asked for the peer's domain and not for its process: what is made outlives it
- * and no other member, but for `event`. A line over 4 MiB is the last that is read. Of whom shuts
- * down its sending side, all is answered that was read before; then the connection is closed.
- * `ping` answers nothing, at once. Who the peer is, the kernel says.
+ *   "detached":true   asked for the peer's domain and not for its process: what is made outlives
+ * it, and is not attached and no other member, but for `event`. A line over 4 MiB is the last that
+ * is read. Of whom shuts down its sending side, all is answered that was read before; then the
+ * connection is closed. `ping` answers nothing, at once. Who the peer is, the kernel says.
+ *
+ * An answer that hands memory out says `"fds":n` and carries them. What a client has attached ends
+ * with its connection, but not when it is the door that closes: the next daemon takes it over.
  *
  * Requests of one connection run side by side; answers come in any order. Loop thread only, but for
  * create and free, which want the loop not to run.

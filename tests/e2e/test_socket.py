@@ -23,9 +23,12 @@ class SocketCase(SharedDaemonCase):
         self.addCleanup(self.unix.close)
 
     def done(self, action, data=None, **more):
-        """The data of a success."""
+        """The data of a success. Fds come with it if it says so."""
+        before = len(self.unix.fds)
         answer = self.unix.call(action, data, **more)
-        self.assertEqual({"request_id", "success", "data"}, answer.keys(), answer)
+        fds = {"fds"} if len(self.unix.fds) > before else set()
+        self.assertEqual({"request_id", "success", "data"} | fds, answer.keys(), answer)
+        self.assertEqual(len(self.unix.fds) - before, answer.get("fds", 0))
         self.assertIs(True, answer["success"])
         return answer["data"]
 
@@ -39,7 +42,9 @@ class SocketCase(SharedDaemonCase):
         return answer
 
     def made(self, size=4096, **fields):
-        allocation = self.done("memory.allocate", {"size_bytes": size, "device_id": "host:0"} | fields)["allocation"]
+        """Not attached: what is, is e2e/test_attach.py's."""
+        allocation = self.done("memory.allocate", {"size_bytes": size, "device_id": "host:0"} | fields,
+                               detached=True)["allocation"]
         self.addCleanup(self.try_free, allocation["allocation_id"], True)
         return allocation
 
@@ -245,7 +250,7 @@ class Ids(SocketCase):
 
 
 class Fds(SocketCase):
-    def test_answers_bring_no_fds(self):
+    def test_answers_that_hand_nothing_out_bring_no_fds(self):
         self.made(4096)
         self.done("memory.get_status")
         self.assertEqual([], self.unix.fds)

@@ -1,7 +1,8 @@
 /*
  * socket_ops: a fake ops, for a test of the door alone: "now" is answered at once, "later" when the
- * test says so, and an answer is a code, the raw request id and the field that is wrong. Include it
- * once: it defines what ops.h declares, in place of the real room.
+ * test says so, and an answer is a code, the raw request id and the field that is wrong. With
+ * `hands` it carries two descriptors, with `stubborn` nothing that waits can be abandoned. Include
+ * it once: it defines what ops.h declares, in place of the real room.
  *
  * And a door before it, whose loop runs in a thread of its own, with a client; and a kernel that
  * can be told to keep silent about peers.
@@ -42,6 +43,8 @@ struct ops {
   struct caller caller; /* of the last call */
   enum writer_names names;
   sem_t arrived, abandoned;
+  atomic_uint_fast64_t closed; /* connection */
+  atomic_bool hands, stubborn;
 };
 
 /* ---- ops ---- */
@@ -56,6 +59,8 @@ const struct ops_row *ops_by_action(const char *action) {
 
 static void say(struct ops_call *call, const char *what) {
   buf_print(&call->out, "%s %s", what, call->request_id ? call->request_id : "null");
+  while (call->ops->hands && call->share_count < 2)
+    call->shares[call->share_count++] = (struct share){SHARE_FILE, dup(0)};
 }
 
 enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data) {
@@ -84,7 +89,7 @@ bool ops_abandon(struct ops_call *call) {
   struct ops *ops = call->ops;
   LOCK_SCOPE(&ops->lock);
   for (unsigned i = 0; i < ops->count; i++) {
-    if (ops->waiting[i] != call)
+    if (ops->waiting[i] != call || ops->stubborn)
       continue;
     ops->waiting[i] = ops->waiting[--ops->count];
     sem_post(&ops->abandoned);
@@ -93,7 +98,14 @@ bool ops_abandon(struct ops_call *call) {
   return false;
 }
 
-void ops_end(struct ops_call *call) { (void)call; }
+void ops_end(struct ops_call *call) {
+  while (call->share_count)
+    share_close(&call->shares[--call->share_count]);
+}
+
+void ops_connection_closed(struct ops *ops, uint64_t connection) {
+  atomic_store(&ops->closed, connection);
+}
 
 /* Answers what waits, from this thread. */
 static void finish(struct ops *ops) {
@@ -109,7 +121,7 @@ static void finish(struct ops *ops) {
   }
 }
 
-static struct caller last_caller(struct ops *ops, enum writer_names *names) {
+static inline struct caller last_caller(struct ops *ops, enum writer_names *names) {
   LOCK_SCOPE(&ops->lock);
   *names = ops->names;
   return ops->caller;
@@ -216,7 +228,7 @@ static void hear(struct door *door, const char *wanted) {
 }
 
 /* The door closed the connection; with a reset, where it did not read all. */
-static void hear_the_end(struct door *door) {
+static inline void hear_the_end(struct door *door) {
   char line[256];
   errno = 0;
   assert_null(fgets(line, sizeof line, door->in));
@@ -233,7 +245,7 @@ static void pass_a_turn(struct door *door) {
   close(fd);
 }
 
-static void send_no_more(struct door *door) {
+static inline void send_no_more(struct door *door) {
   assert_int_equal(shutdown(door->client, SHUT_WR), 0);
   pass_a_turn(door);
 }

@@ -1,0 +1,128 @@
+/*
+ * Descriptors that go with answers, before the fake ops of socket_ops.h: each goes with its own
+ * line or is closed, and whoever is gone is told of.
+ */
+#include "socket_ops.h"
+
+#include <dirent.h>
+
+static unsigned count_fds(void) {
+  unsigned count = 0;
+  DIR *folder = opendir("/proc/self/fd");
+  assert_non_null(folder);
+  while (readdir(folder))
+    count++;
+  closedir(folder);
+  return count;
+}
+
+/* One message: its text into `line`; how many descriptors came with it, closed again. */
+static unsigned receive(const struct door *door, char *line, size_t size) {
+  union {
+    char bytes[CMSG_SPACE(8 * sizeof(int))];
+    struct cmsghdr aligned;
+  } control;
+  struct iovec to = {line, size - 1};
+  struct msghdr message = {.msg_iov = &to,
+                           .msg_iovlen = 1,
+                           .msg_control = control.bytes,
+                           .msg_controllen = sizeof control.bytes};
+  ssize_t n = recvmsg(door->client, &message, MSG_CMSG_CLOEXEC);
+  assert_true(n > 0 && !(message.msg_flags & MSG_CTRUNC));
+  line[n] = '\0';
+  struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+  unsigned count = c ? (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
+  for (unsigned i = 0; i < count; i++) {
+    int fd;
+    memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+    close(fd);
+  }
+  return count;
+}
+
+static void until_closed(struct door *door, uint64_t connection) {
+  for (unsigned tries = 0; atomic_load(&door->ops.closed) != connection; tries++) {
+    assert_true(tries < 1000);
+    pass_a_turn(door);
+  }
+}
+
+static void an_answer_brings_its_descriptors(void **state) {
+  (void)state;
+  struct door door;
+  char line[256];
+  open_door(&door);
+  ask(&door, "{\"action\":\"now\"}\n");
+  hear(&door, "now null");
+  unsigned before = count_fds();
+  door.ops.hands = true;
+  ask(&door, "{\"request_id\":\"a\",\"action\":\"now\"}\n");
+  assert_int_equal(receive(&door, line, sizeof line), 2);
+  assert_string_equal(line, "now \"a\"\n");
+  ask(&door, "{\"request_id\":\"b\",\"action\":\"later\"}\n");
+  wait_for(&door.ops.arrived, 1);
+  finish(&door.ops);
+  assert_int_equal(receive(&door, line, sizeof line), 2);
+  assert_string_equal(line, "later \"b\"\n");
+  door.ops.hands = false;
+  ask(&door, "{\"request_id\":\"c\",\"action\":\"now\"}\n");
+  assert_int_equal(receive(&door, line, sizeof line), 0);
+  assert_int_equal(count_fds(), before);
+  hang_up(&door);
+  close_door(&door);
+}
+
+static void a_connection_that_is_gone_is_told_of(void **state) {
+  (void)state;
+  struct door door;
+  open_door(&door);
+  ask(&door, "{\"action\":\"now\"}\n");
+  hear(&door, "now null");
+  assert_int_equal(door.ops.closed, 0);
+  hang_up(&door);
+  until_closed(&door, 1);
+  close_door(&door);
+}
+
+static void what_is_answered_to_nobody_is_closed_and_told_of_again(void **state) {
+  (void)state;
+  struct door door;
+  unsigned before = count_fds();
+  open_door(&door);
+  door.ops.hands = door.ops.stubborn = true;
+  ask(&door, "{\"action\":\"later\"}\n");
+  wait_for(&door.ops.arrived, 1);
+  hang_up(&door);
+  until_closed(&door, 1);
+  door.ops.closed = 0;
+  finish(&door.ops);
+  door.ops.hands = false;
+  until_closed(&door, 1);
+  close_door(&door);
+  assert_int_equal(count_fds(), before);
+}
+
+/* What is attached is left to the next daemon. */
+static void a_door_that_closes_tells_of_nobody(void **state) {
+  (void)state;
+  struct door door;
+  open_door(&door);
+  ask(&door, "{\"action\":\"now\"}\n");
+  hear(&door, "now null");
+  loop_stop(door.loop);
+  pthread_join(door.thread, NULL);
+  socket_free(door.socket);
+  assert_int_equal(door.ops.closed, 0);
+  clean(&door);
+  hang_up(&door);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_answer_brings_its_descriptors),
+      cmocka_unit_test(a_connection_that_is_gone_is_told_of),
+      cmocka_unit_test(what_is_answered_to_nobody_is_closed_and_told_of_again),
+      cmocka_unit_test(a_door_that_closes_tells_of_nobody),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
