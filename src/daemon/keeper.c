@@ -25,7 +25,8 @@
 #include "base/vaultwire.h"
 #include "daemon/inherit.h"
 
-#define KEEPER_PATIENCE_MS 5000 /* for a vault that is there to answer */
+#define KEEPER_PATIENCE_MS 5000       /* for a vault that is there to answer */
+#define KEEPER_SOON_NS (4 * CLOCK_MS) /* to the second try; doubles up to the next line */
 #define KEEPER_AGAIN_NS CLOCK_SECOND
 #define KEEPER_WAIT_MS 50
 #define KEEPER_RELEASE_MS 1000 /* of the 5 s that a stop may take */
@@ -46,6 +47,7 @@ struct keeper {
   uint64_t connections;
   atomic_uint_fast64_t epoch, filled; /* filled: the epoch that has all */
   atomic_bool stale;                  /* something entered that this epoch was not given */
+  uint64_t again;                     /* ns to the next try; the queue's */
   atomic_bool refused, stopping;
   atomic_int pid;
 };
@@ -278,7 +280,8 @@ static bool replace(struct keeper *keeper) {
   struct problem problem;
   reap(keeper);
   if (greet_empty(keeper, &problem)) {
-    log_error("daemon", "%s: nothing would outlive this daemon now", problem.text);
+    if (keeper->again == KEEPER_AGAIN_NS)
+      log_error("daemon", "%s: nothing would outlive this daemon now", problem.text);
     return false;
   }
   lock_take(&keeper->lock);
@@ -289,15 +292,18 @@ static bool replace(struct keeper *keeper) {
   return !put_ledger(keeper);
 }
 
+/* A vault that was killed lets go of its listener and its lock a moment after its connection. */
 static void work(struct task *task) {
   struct keeper *keeper = (struct keeper *)task;
   if (keeper->stopping)
     return;
-  bool filled = (keeper->epoch || replace(keeper)) && fill(keeper);
-  if (filled)
+  if ((keeper->epoch || replace(keeper)) && fill(keeper)) {
     keeper->filled = keeper->epoch;
-  else
-    queue_post_at(keeper->queue, &keeper->work, clock_now() + KEEPER_AGAIN_NS);
+    keeper->again = KEEPER_SOON_NS;
+    return;
+  }
+  queue_post_at(keeper->queue, &keeper->work, clock_now() + keeper->again);
+  keeper->again = units_min(2 * keeper->again, KEEPER_AGAIN_NS);
 }
 
 static void entered(void *ctx, uint64_t epoch) {
@@ -396,6 +402,7 @@ const struct keeper_table *keeper_table(void) {
 enum status keeper_start(struct keeper *keeper, struct service *service) {
   keeper->service = service;
   keeper->work.run = work;
+  keeper->again = KEEPER_SOON_NS;
   keeper->watch_task.run = replaced;
   if (inherit_drop_rest(&keeper->wire, &keeper->found))
     return STATUS_INTERNAL_ERROR;
