@@ -299,3 +299,5 @@ enum status line_send(struct line *line, const char *text, size_t n, const struc
 }
 
 bool line_wants_write(const struct line *line) { return waiting(line) > 0; }
+
+unsigned line_shares_waiting(const struct line *line) { return line->mark_count; }
