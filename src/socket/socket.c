@@ -1,8 +1,8 @@
 /*
  * socket: the door itself: connections, and what each may cost. A client that does not read its
  * answers is dropped when they are OUT_QUEUE; one that asks faster than it is answered is read no
- * further until it has fewer than CALLS_MAX calls under way. What waits in its socket then is the
- * kernel's business, and the client's.
+ * further until it has fewer than CALLS_MAX calls under way, and answers with descriptors waiting.
+ * What waits in its socket then is the kernel's business, and the client's.
  *
  * A client that sends no more may still read: what it asked is answered before its connection is
  * closed. The kernel cannot be asked to report only that such a client left, so it is looked at.
@@ -92,8 +92,13 @@ static void close_all(struct socket *door) {
   }
 }
 
+/* A call under way may come to an answer with a descriptor, and of those only so many may wait. */
+static bool has_room(const struct connection *connection) {
+  return connection->calls + line_shares_waiting(connection->line) < CALLS_MAX;
+}
+
 static void update_watch(struct connection *connection) {
-  bool read = connection->calls < CALLS_MAX && !connection->ended && !connection->door->stopping;
+  bool read = has_room(connection) && !connection->ended && !connection->door->stopping;
   bool write = line_wants_write(connection->line);
   loop_watch_events(connection->watch, (read ? LOOP_READ : 0) | (write ? LOOP_WRITE : 0));
 }
@@ -118,7 +123,7 @@ static void settle(struct connection *connection) {
   struct socket *door = connection->door;
   if (connection->reading)
     return;
-  bool room = connection->held && connection->calls < CALLS_MAX;
+  bool room = connection->held && has_room(connection);
   if (room && !connection->broken && !door->stopping)
     read_lines(connection);
   bool over = connection->ended && !connection->calls && !line_wants_write(connection->line);
@@ -182,8 +187,10 @@ static bool on_line(void *arg, char *text, size_t n) {
     connection->requests = request;
     connection->calls++;
   }
-  connection->held = connection->calls >= CALLS_MAX;
-  return !connection->broken && !connection->held;
+  if (connection->broken)
+    return false;
+  connection->held = !has_room(connection);
+  return !connection->held;
 }
 
 static void refuse_length(struct connection *connection) {

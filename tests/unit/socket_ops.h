@@ -1,8 +1,8 @@
 /*
  * socket_ops: a fake ops, for a test of the door alone: "now" is answered at once, "later" when the
  * test says so, and an answer is a code, the raw request id and the field that is wrong. With
- * `hands` it carries two descriptors, with `stubborn` nothing that waits can be abandoned. Include
- * it once: it defines what ops.h declares, in place of the real room.
+ * `hands` it carries so many descriptors, with `stubborn` nothing that waits can be abandoned.
+ * Include it once: it defines what ops.h declares, in place of the real room.
  *
  * And a door before it, whose loop runs in a thread of its own, with a client; and a kernel that
  * can be told to keep silent about peers.
@@ -44,7 +44,8 @@ struct ops {
   enum writer_names names;
   sem_t arrived, abandoned;
   atomic_uint_fast64_t closed; /* connection */
-  atomic_bool hands, stubborn;
+  atomic_uint hands;
+  atomic_bool stubborn;
 };
 
 /* ---- ops ---- */
@@ -59,7 +60,7 @@ const struct ops_row *ops_by_action(const char *action) {
 
 static void say(struct ops_call *call, const char *what) {
   buf_print(&call->out, "%s %s", what, call->request_id ? call->request_id : "null");
-  while (call->ops->hands && call->share_count < 2)
+  while (call->share_count < call->ops->hands)
     call->shares[call->share_count++] = (struct share){SHARE_FILE, dup(0)};
 }
 

@@ -6,6 +6,8 @@
 
 #include <dirent.h>
 
+#define MANY 3000 /* questions that wait for their answers */
+
 static unsigned count_fds(void) {
   unsigned count = 0;
   DIR *folder = opendir("/proc/self/fd");
@@ -55,7 +57,7 @@ static void an_answer_brings_its_descriptors(void **state) {
   ask(&door, "{\"action\":\"now\"}\n");
   hear(&door, "now null");
   unsigned before = count_fds();
-  door.ops.hands = true;
+  door.ops.hands = 2;
   ask(&door, "{\"request_id\":\"a\",\"action\":\"now\"}\n");
   assert_int_equal(receive(&door, line, sizeof line), 2);
   assert_string_equal(line, "now \"a\"\n");
@@ -64,10 +66,28 @@ static void an_answer_brings_its_descriptors(void **state) {
   finish(&door.ops);
   assert_int_equal(receive(&door, line, sizeof line), 2);
   assert_string_equal(line, "later \"b\"\n");
-  door.ops.hands = false;
+  door.ops.hands = 0;
   ask(&door, "{\"request_id\":\"c\",\"action\":\"now\"}\n");
   assert_int_equal(receive(&door, line, sizeof line), 0);
   assert_int_equal(count_fds(), before);
+  hang_up(&door);
+  close_door(&door);
+}
+
+/* Far more than may wait for a client: it is read no further, not dropped. */
+static void who_asks_much_before_it_reads_gets_all(void **state) {
+  (void)state;
+  static const char question[] = "{\"action\":\"now\"}\n";
+  static char questions[MANY * (sizeof question - 1) + 1];
+  struct door door;
+  char line[256];
+  open_door(&door);
+  door.ops.hands = 1;
+  for (size_t i = 0; i < MANY; i++)
+    memcpy(questions + i * (sizeof question - 1), question, sizeof question);
+  ask(&door, questions);
+  for (unsigned i = 0; i < MANY; i++)
+    assert_int_equal(receive(&door, line, sizeof line), 1);
   hang_up(&door);
   close_door(&door);
 }
@@ -89,14 +109,15 @@ static void what_is_answered_to_nobody_is_closed_and_told_of_again(void **state)
   struct door door;
   unsigned before = count_fds();
   open_door(&door);
-  door.ops.hands = door.ops.stubborn = true;
+  door.ops.hands = 1;
+  door.ops.stubborn = true;
   ask(&door, "{\"action\":\"later\"}\n");
   wait_for(&door.ops.arrived, 1);
   hang_up(&door);
   until_closed(&door, 1);
   door.ops.closed = 0;
   finish(&door.ops);
-  door.ops.hands = false;
+  door.ops.hands = 0;
   until_closed(&door, 1);
   close_door(&door);
   assert_int_equal(count_fds(), before);
@@ -120,6 +141,7 @@ static void a_door_that_closes_tells_of_nobody(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_answer_brings_its_descriptors),
+      cmocka_unit_test(who_asks_much_before_it_reads_gets_all),
       cmocka_unit_test(a_connection_that_is_gone_is_told_of),
       cmocka_unit_test(what_is_answered_to_nobody_is_closed_and_told_of_again),
       cmocka_unit_test(a_door_that_closes_tells_of_nobody),
