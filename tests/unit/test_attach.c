@@ -4,12 +4,11 @@
 #include "service_fixture.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/os_memfd.h"
@@ -240,6 +239,24 @@ static void lost_memory_cannot_be_attached(void **state) {
   lock_give(&s->lock);
 }
 
+static void without_descriptors_nothing_has_happened(void **state) {
+  uint64_t id = fixture_make(*state, "host:0", 2 * MIB).id;
+  struct rlimit before, none;
+  struct attach_made made;
+  getrlimit(RLIMIT_NOFILE, &before);
+  none = before;
+  none.rlim_cur = 0;
+  for (unsigned read_only = 0; read_only < 2; read_only++) {
+    setrlimit(RLIMIT_NOFILE, &none);
+    enum status status = try_attach(state, &ours, id, read_only, &made);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(status, STATUS_INTERNAL_ERROR);
+  }
+  assert_int_equal(fixture_look(*state, id).status, VIEW_ACTIVE);
+  assert_int_equal(fixture_look(*state, id).attachments, 0);
+  assert_int_equal(fixture_free(*state, id, false), STATUS_OK);
+}
+
 /* ---- the ledger ---- */
 
 static void the_ledger_knows_what_left_the_house(void **state) {
@@ -408,6 +425,7 @@ int main(void) {
       TEST(what_cannot_be_attached_is_refused),
       TEST(what_moves_is_busy_and_what_is_attached_does_not_move),
       TEST(lost_memory_cannot_be_attached),
+      TEST(without_descriptors_nothing_has_happened),
       TEST(the_ledger_knows_what_left_the_house),
       TEST(each_attach_needs_its_detach),
       TEST(a_closed_connection_detaches_its_own),
