@@ -1,26 +1,23 @@
 /*
  * talk: see talk.h. An answer finds its request by number. Every request (a task, a drop, a
- * question) ends in one place, `finish`, also when the process dies.
+ * question) ends in one place, `finish`, also when the worker dies.
  *
  * The worker tells at once that it has read a request that moves bytes. One that it had not read
  * when it died was never begun, so another process can do it and nobody need know.
  */
 #include "daemon/talk.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/os_child.h"
 #include "daemon/requests.h"
 #include "daemon/segment_set.h"
 
-#define TALK_PROTOCOL 1
 #define TALK_HELLO_NS (30 * CLOCK_SECOND)
-#define TALK_TERM_NS (2 * CLOCK_SECOND) /* from SIGTERM to SIGKILL */
+#define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order to go to the end */
 #define TALK_PING_NS (20 * CLOCK_SECOND)
 #define TALK_BAD_LINES 10 /* a minute: then it is ended */
 #define TALK_MINUTE_NS (60 * CLOCK_SECOND)
@@ -33,12 +30,14 @@ struct minute {
 
 struct talk {
   struct talk_params params;
-  struct os_child *child;
+  const struct talk_carrier *carrier; /* NULL: it is gone, or not there yet */
+  void *ctx;
   struct requests requests;
   struct segment_set segments; /* which it has */
   struct talk_figures figures;
   uint64_t started_ns, contact_ns;
   uint64_t ending_ns; /* since when it is being ended, 0: it is not */
+  bool silent;        /* a guest that was given up */
   struct minute bad_lines, foreign;
   char capabilities[TALK_CAPABILITIES];
 };
@@ -60,7 +59,7 @@ static void finish(struct talk *talk, struct request *request) {
 }
 
 static bool send_line(struct talk *talk, const struct buf *line) {
-  return !line->failed && !os_child_send(talk->child, line->data, line->size);
+  return !line->failed && talk->carrier && talk->carrier->send(talk->ctx, line->data, line->size);
 }
 
 /* A request that does not leave is taken back. */
@@ -87,7 +86,7 @@ static bool send_segment(struct talk *talk, const struct mover_segment *segment)
   wire_segment(&text, segment);
   if (text.failed || !segment_set_add(&talk->segments, segment->id))
     return false;
-  if (!os_child_share(talk->child, text.data, text.size, segment->share))
+  if (talk->carrier->share(talk->ctx, text.data, text.size, segment->share))
     return true;
   segment_set_remove(&talk->segments, segment->id);
   return false;
@@ -103,7 +102,8 @@ static bool send_segments(struct talk *talk, const struct mover_task *task) {
 }
 
 bool talk_submit(struct talk *talk, struct mover_task *task) {
-  if (!talk_ready(talk) || !send_segments(talk, task))
+  if (!talk_ready(talk) || (task->segment_count && !talk->carrier->share) ||
+      !send_segments(talk, task))
     return false;
   struct request *request = requests_add(&talk->requests, REQUESTS_TASK);
   if (!request)
@@ -186,8 +186,8 @@ static void bad_line(struct talk *talk, const char *why) {
 /* Dropped and logged; but a worker must not be able to fill the log. */
 static void foreign_answer(struct talk *talk, const char *id) {
   if (count(&talk->foreign) <= TALK_BAD_LINES)
-    log_warning("daemon", "worker %s: an answer to %.40s, which nobody asked", talk->params.name,
-                id);
+    log_warning("daemon", "worker %s: an answer to %.40s, for which nobody waits",
+                talk->params.name, id);
 }
 
 /* As many whole names as there is room for. */
@@ -203,6 +203,26 @@ static void take_capabilities(struct talk *talk, struct reader_value list) {
   }
 }
 
+/* Asked at its hello, where it is one that may be asked this. */
+static bool is_asked(const struct talk *talk, const char *action) {
+  return !talk->params.guest || talk_lists(talk->capabilities, action);
+}
+
+static void initialize(struct talk *talk) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
+  if (!request)
+    return;
+  wire_initialize(&line, request->number, talk->params.initialize);
+  (void)send_request(talk, request, &line);
+}
+
+static void ask_status(struct talk *talk) {
+  if (is_asked(talk, "memory.get_status"))
+    ask(talk, "memory.get_status");
+}
+
 static void heard_hello(struct talk *talk, struct reader_value data) {
   uint64_t protocol = reader_uint(reader_get(data, "protocol"), 0);
   if (protocol != TALK_PROTOCOL) {
@@ -212,15 +232,12 @@ static void heard_hello(struct talk *talk, struct reader_value data) {
     return;
   }
   take_capabilities(talk, reader_get(data, "capabilities"));
-  struct buf line BUF_CLEANUP;
-  buf_init(&line, WIRE_LINE);
-  struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
-  if (!request)
-    return;
-  wire_initialize(&line, request->number, talk->params.initialize);
-  (void)send_request(talk, request, &line);
-  ask(talk, "memory.get_status");
   talk->figures.ready_ns = clock_now();
+  if (is_asked(talk, "memory.initialize"))
+    initialize(talk);
+  else
+    talk_thresholds(talk);
+  ask_status(talk);
   changed(talk);
 }
 
@@ -231,7 +248,7 @@ static void heard_event(struct talk *talk, const char *name, struct reader_value
   else if (!talk->figures.ready_ns)
     bad_line(talk, "it did not say hello first");
   else if (!strcmp(name, "memory.changed"))
-    ask(talk, "memory.get_status");
+    ask_status(talk);
 }
 
 static void heard_failure(struct request *request, struct reader_value root) {
@@ -262,9 +279,19 @@ static void heard_answer(struct talk *talk, struct request *request, struct read
   finish(talk, request);
 }
 
-static void heard(struct talk *talk, struct reader_value root) {
+/* Whatever it says, it lives. */
+static void wake_up(struct talk *talk) {
+  if (!talk->silent)
+    return;
+  talk->silent = false;
+  log_info("daemon", "worker %s is heard of again", talk->params.name);
+  changed(talk);
+}
+
+void talk_heard(struct talk *talk, struct reader_value root) {
   const char *id = reader_text(reader_get(root, "request_id"), NULL);
   const char *name = reader_text(reader_get(root, "event"), NULL);
+  wake_up(talk);
   talk->figures.contact_real = clock_real();
   talk->contact_ns = clock_now();
   if (!id) {
@@ -288,20 +315,24 @@ static void heard(struct talk *talk, struct reader_value root) {
                             reader_uint(reader_get(reader_get(root, "data"), "bytes_done"), 0));
 }
 
-static bool on_line(void *arg, char *text, size_t n) {
-  struct talk *talk = arg;
+void talk_line(struct talk *talk, char *text, size_t n) {
   struct reader_doc *doc;
   struct problem problem;
   if (!n || reader_parse(text, n, &doc, &problem)) {
     bad_line(talk, "a line that is not a JSON object");
-    return true;
+    return;
   }
-  heard(talk, reader_root(doc));
+  talk_heard(talk, reader_root(doc));
   reader_free(doc);
-  return true;
 }
 
 /* ---- its end ---- */
+
+static const char *fate(const struct talk *talk, bool silent) {
+  if (talk->params.guest)
+    return silent ? "did not answer in time" : "left in the middle of it";
+  return silent ? "did not answer in time and was ended" : "died in the middle of it";
+}
 
 /* Whatever it was doing has failed; the bytes at the source are as they were. */
 static void fail_task(struct talk *talk, struct request *request) {
@@ -311,8 +342,7 @@ static void fail_task(struct talk *talk, struct request *request) {
     problem_set(&task->problem, STATUS_CANCELLED, "cancelled");
   else
     problem_set(&task->problem, silent ? STATUS_WORKER_TIMEOUT : STATUS_WORKER_UNAVAILABLE,
-                "worker %s %s", talk->params.name,
-                silent ? "did not answer in time and was ended" : "died in the middle of it");
+                "worker %s %s", talk->params.name, fate(talk, silent));
   finish(talk, request);
 }
 
@@ -331,32 +361,52 @@ static void fail_requests(struct talk *talk) {
   }
 }
 
-static void ended(void *arg, const char *how) {
-  struct talk *talk = arg;
-  os_child_free(talk->child);
-  talk->child = NULL;
+static void let_carrier_go(struct talk *talk) {
+  const struct talk_carrier *carrier = talk->carrier;
+  talk->carrier = NULL;
+  if (carrier)
+    carrier->release(talk->ctx);
+}
+
+void talk_gone(struct talk *talk, const char *how) {
+  let_carrier_go(talk);
   talk->params.ended(talk->params.arg, how);
 }
 
 void talk_end(struct talk *talk) {
-  if (talk->ending_ns || !talk->child)
+  if (talk->ending_ns || !talk->carrier)
     return;
   talk->ending_ns = clock_now();
-  os_child_signal(talk->child, SIGTERM);
+  talk->carrier->end(talk->ctx);
   changed(talk);
 }
 
 void talk_kill(struct talk *talk) {
-  if (talk->child)
-    os_child_signal(talk->child, SIGKILL);
+  if (talk->carrier)
+    talk->carrier->kill(talk->ctx);
 }
 
 void talk_close(struct talk *talk) {
-  if (talk->child)
-    os_child_close(talk->child);
+  if (talk->carrier)
+    talk->carrier->close(talk->ctx);
 }
 
-/* A request that has been silent for too long: cancel, then its process is ended. What outlives
+/* Nothing that was asked of it is waited for any longer. */
+static void give_up(struct talk *talk) {
+  log_warning("daemon", "worker %s does not answer", talk->params.name);
+  talk->silent = true;
+  while (talk->requests.first) {
+    struct request *request = talk->requests.first;
+    request->step = 1;
+    if (request->kind == REQUESTS_TASK)
+      fail_task(talk, request);
+    else
+      finish(talk, request);
+  }
+  changed(talk);
+}
+
+/* A request that has been silent for too long: cancel, then its worker is ended. What outlives
  * even SIGKILL sits in a driver: its segments stay booked, but nobody waits for it any longer. */
 static void press(struct talk *talk, struct request *request, uint64_t now) {
   unsigned due = requests_step(request, now);
@@ -365,6 +415,8 @@ static void press(struct talk *talk, struct request *request, uint64_t now) {
   request->step++;
   if (request->step == 1)
     send_cancel(talk, request->number);
+  else if (request->step == 2 && talk->params.guest)
+    give_up(talk);
   else if (request->step == 2)
     talk_end(talk);
   else if (request->step == 4 && request->kind == REQUESTS_TASK)
@@ -373,9 +425,10 @@ static void press(struct talk *talk, struct request *request, uint64_t now) {
 
 void talk_tick(struct talk *talk) {
   uint64_t now = clock_now();
-  if (!talk->child)
+  if (!talk->carrier)
     return;
-  for (struct request *request = talk->requests.first, *next; request; request = next) {
+  for (struct request *request = talk->requests.first, *next; request && !talk->silent;
+       request = next) {
     next = request->next;
     press(talk, request, now);
   }
@@ -389,43 +442,37 @@ void talk_tick(struct talk *talk) {
 
 /* ---- birth, death, looks ---- */
 
-enum status talk_start(const struct talk_params *params, struct talk **out) {
+enum status talk_create(const struct talk_params *params, struct talk **out) {
   struct talk *talk = calloc(1, sizeof *talk);
   if (!talk)
     return STATUS_INTERNAL_ERROR;
   talk->params = *params;
   talk->started_ns = talk->contact_ns = clock_now();
-  struct os_child_params child = {.argv = params->argv,
-                                  .environment = params->environment,
-                                  .max_line = WIRE_LINE,
-                                  .max_queue = WIRE_QUEUE,
-                                  .on_line = on_line,
-                                  .on_end = ended,
-                                  .arg = talk};
-  enum status status = os_child_start(params->loop, &child, &talk->child);
-  if (status) {
-    free(talk);
-    return status;
-  }
   *out = talk;
   return STATUS_OK;
+}
+
+void talk_carry(struct talk *talk, const struct talk_carrier *carrier, void *ctx) {
+  talk->carrier = carrier;
+  talk->ctx = ctx;
 }
 
 void talk_free(struct talk *talk) {
   if (!talk)
     return;
   talk_kill(talk);
-  os_child_free(talk->child);
-  talk->child = NULL;
+  let_carrier_go(talk);
   fail_requests(talk);
   segment_set_clear(&talk->segments);
   free(talk);
 }
 
-int32_t talk_pid(const struct talk *talk) { return talk->child ? os_child_pid(talk->child) : 0; }
+int32_t talk_pid(const struct talk *talk) {
+  return talk->carrier ? talk->carrier->pid(talk->ctx) : 0;
+}
 
 bool talk_ready(const struct talk *talk) {
-  return talk->child && talk->figures.ready_ns && !talk->ending_ns;
+  return talk->carrier && talk->figures.ready_ns && !talk->ending_ns && !talk->silent;
 }
 
 bool talk_busy(const struct talk *talk) { return talk->requests.tasks > 0; }
@@ -433,3 +480,11 @@ bool talk_busy(const struct talk *talk) { return talk->requests.tasks > 0; }
 const char *talk_capabilities(const struct talk *talk) { return talk->capabilities; }
 
 const struct talk_figures *talk_figures(const struct talk *talk) { return &talk->figures; }
+
+bool talk_lists(const char *capabilities, const char *capability) {
+  size_t n = strlen(capability);
+  for (const char *at = capabilities; (at = strstr(at, capability)); at += n)
+    if ((at == capabilities || at[-1] == ',') && (!at[n] || at[n] == ','))
+      return true;
+  return false;
+}

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "daemon/talk.h"
+#include "daemon/process.h"
 #include "service/events.h"
 
 #define WORKER_TICK_MS 1000
@@ -89,17 +89,17 @@ static void ended(void *arg, const char *how) {
 }
 
 static void start(struct worker *worker) {
-  struct talk_params params = {.loop = worker->params.loop,
-                               .name = worker->params.name,
-                               .argv = worker->params.argv,
-                               .environment = worker->params.environment,
-                               .initialize = &worker->params.initialize,
-                               .changed = on_changed,
-                               .ended = ended,
-                               .unheard = on_unheard,
-                               .arg = worker};
+  const struct process_params params = {.loop = worker->params.loop,
+                                        .argv = worker->params.argv,
+                                        .environment = worker->params.environment,
+                                        .talk = {.name = worker->params.name,
+                                                 .initialize = &worker->params.initialize,
+                                                 .changed = on_changed,
+                                                 .ended = ended,
+                                                 .unheard = on_unheard,
+                                                 .arg = worker}};
   worker->restart_now = false;
-  enum status status = talk_start(&params, &worker->talk);
+  enum status status = process_start(&params, &worker->talk);
   worker->starting = !status;
   if (status) {
     log_error("daemon", "worker %s: %s cannot be started: %s", worker->params.name,
@@ -215,11 +215,7 @@ bool worker_coming(const struct worker *worker) {
 }
 
 bool worker_can(const struct worker *worker, const char *capability) {
-  size_t n = strlen(capability);
-  for (const char *at = worker->capabilities; (at = strstr(at, capability)); at += n)
-    if ((at == worker->capabilities || at[-1] == ',') && (!at[n] || at[n] == ','))
-      return true;
-  return false;
+  return talk_lists(worker->capabilities, capability);
 }
 
 static enum view_worker_state state_of(const struct worker *worker) {
