@@ -1,6 +1,6 @@
 /*
- * fragment: what was written last stands beside what it was made of; a report that brings the same
- * again gets the same text. Nobody has to say when something changed.
+ * fragment: a source that brings the same bytes again gets the same text, so nobody has to say when
+ * something changed. Padding that differs costs a text, never its truth.
  */
 #include "ops/fragment.h"
 
@@ -9,21 +9,18 @@
 
 #include "base/lock.h"
 
-#define FRAGMENT_CAP                                                                               \
-  ((size_t)8 << 10)      /* 16 processes with names of 31 bytes, every one escaped                 \
-                          */
+#define FRAGMENT_PLACES (FRAGMENT_HOST + 1)
 #define FRAGMENT_NAMES 2 /* camelCase and snake_case */
+#define FRAGMENT_CAP                                                                               \
+  ((size_t)64 << 10) /* 16 devices with 16 processes each; what is more is written anew */
 
 struct kept {
-  struct view_process processes[VIEW_PROCESSES];
-  uint32_t count;
-  bool made;
-  struct buf text;
+  struct buf source, text;
 };
 
 struct fragment {
   struct lock lock;
-  struct kept kept[VIEW_DEVICES][FRAGMENT_NAMES];
+  struct kept kept[FRAGMENT_PLACES][FRAGMENT_NAMES];
 };
 
 struct fragment *fragment_create(void) {
@@ -31,67 +28,53 @@ struct fragment *fragment_create(void) {
   if (!fragment)
     return NULL;
   lock_init(&fragment->lock, LOCK_RANK_LEAF, "fragment");
-  for (unsigned i = 0; i < VIEW_DEVICES; i++)
-    for (unsigned names = 0; names < FRAGMENT_NAMES; names++)
+  for (unsigned i = 0; i < FRAGMENT_PLACES; i++)
+    for (unsigned names = 0; names < FRAGMENT_NAMES; names++) {
+      buf_init(&fragment->kept[i][names].source, sizeof(struct view_host));
       buf_init(&fragment->kept[i][names].text, FRAGMENT_CAP);
+    }
   return fragment;
 }
 
 void fragment_free(struct fragment *fragment) {
   if (!fragment)
     return;
-  for (unsigned i = 0; i < VIEW_DEVICES; i++)
-    for (unsigned names = 0; names < FRAGMENT_NAMES; names++)
+  for (unsigned i = 0; i < FRAGMENT_PLACES; i++)
+    for (unsigned names = 0; names < FRAGMENT_NAMES; names++) {
+      buf_done(&fragment->kept[i][names].source);
       buf_done(&fragment->kept[i][names].text);
+    }
   lock_done(&fragment->lock);
   free(fragment);
 }
 
-static void write_process(struct writer *w, const struct view_process *one) {
-  writer_object(w, NULL);
-  writer_int(w, "pid", one->process.pid);
-  writer_text_or_null(w, "name", one->process.name);
-  writer_uint(w, "usedBytes", one->process.used_bytes);
-  writer_bool(w, "managed", one->managed);
-  writer_bool(w, "deadPid", one->process.dead);
-  writer_end(w);
+static struct kept *place_of(struct fragment *fragment, const struct fragment_source *source,
+                             const struct writer *w) {
+  return &fragment->kept[source->place][w->names == WRITER_SNAKE];
 }
 
-/* An array as a text of its own. */
-static void make(struct kept *kept, const struct view_device *device, enum writer_names names) {
-  struct writer w;
-  buf_reset(&kept->text);
-  writer_init(&w, &kept->text, names);
-  writer_array(&w, NULL);
-  for (uint32_t i = 0; i < device->process_count; i++)
-    write_process(&w, &device->processes[i]);
-  writer_end(&w);
-  kept->count = device->process_count;
-  memcpy(kept->processes, device->processes, kept->count * sizeof *kept->processes);
-  kept->made = !kept->text.failed;
-}
-
-static bool are_equal(const struct view_process *a, const struct view_process *b) {
-  return a->process.pid == b->process.pid && a->process.used_bytes == b->process.used_bytes &&
-         a->process.dead == b->process.dead && a->managed == b->managed &&
-         strcmp(a->process.name, b->process.name) == 0;
-}
-
-static bool is_the_same(const struct kept *kept, const struct view_device *device) {
-  bool same = kept->made && kept->count == device->process_count;
-  for (uint32_t i = 0; same && i < kept->count; i++)
-    same = are_equal(&kept->processes[i], &device->processes[i]);
-  return same;
-}
-
-void fragment_processes(struct fragment *fragment, uint32_t index, const struct view_device *device,
-                        struct writer *w) {
-  struct kept *kept = &fragment->kept[index][w->names == WRITER_SNAKE];
+bool fragment_recall(struct fragment *fragment, const struct fragment_source *source,
+                     struct writer *w) {
+  const struct kept *kept = place_of(fragment, source, w);
   LOCK_SCOPE(&fragment->lock);
-  if (!is_the_same(kept, device))
-    make(kept, device, w->names);
-  if (kept->made)
-    writer_raw(w, "processes", kept->text.data, kept->text.size);
-  else
-    writer_null(w, "processes");
+  if (!kept->text.size || kept->source.size != source->size ||
+      (source->size && memcmp(kept->source.data, source->data, source->size) != 0))
+    return false;
+  writer_raw(w, NULL, kept->text.data, kept->text.size);
+  return true;
+}
+
+void fragment_keep(struct fragment *fragment, const struct fragment_source *source,
+                   const struct writer *w, size_t start) {
+  if (w->out->failed)
+    return;
+  start += w->out->data[start] == ',';
+  struct kept *kept = place_of(fragment, source, w);
+  LOCK_SCOPE(&fragment->lock);
+  buf_reset(&kept->source);
+  buf_reset(&kept->text);
+  buf_add(&kept->source, source->data, source->size);
+  buf_add(&kept->text, w->out->data + start, w->out->size - start);
+  if (kept->source.failed)
+    buf_reset(&kept->text);
 }
