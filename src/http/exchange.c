@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "http/page.h"
 #include "http/path.h"
@@ -45,11 +46,12 @@ struct exchange {
 
 struct exchanges {
   struct exchange_params params;
-  size_t bodies; /* bytes; the server's thread only */
-  struct lock lock;
-  struct exchange *kept, *parked;
+  size_t bodies; /* bytes; the server's thread only, and so are the kept */
+  struct exchange *kept;
   unsigned kept_count;
-  unsigned holders; /* the door itself and every exchange that lives */
+  atomic_uint holders; /* the door itself and every exchange that is under way */
+  struct lock lock;
+  struct exchange *parked;
   bool ending;
 };
 
@@ -71,10 +73,7 @@ static void destroy(struct exchanges *all) {
 }
 
 static void release(struct exchanges *all) {
-  lock_take(&all->lock);
-  bool last = --all->holders == 0;
-  lock_give(&all->lock);
-  if (last)
+  if (atomic_fetch_sub(&all->holders, 1) == 1)
     destroy(all);
 }
 
@@ -97,22 +96,20 @@ static void unlink_parked(struct exchange *x) {
   x->is.parked = false;
 }
 
-static void give_back(struct exchange *x) {
+/* The server's thread. */
+static void keep(struct exchange *x) {
   struct exchanges *all = x->all;
   ops_end(&x->call);
-  buf_reset(&x->text);
-  buf_reset(&x->body);
-  buf_reset(&x->call.out);
-  lock_take(&all->lock);
-  bool keep = all->kept_count < KEPT;
-  if (keep) {
+  if (all->kept_count == KEPT) {
+    free_exchange(x);
+  } else {
+    buf_reset(&x->text);
+    buf_reset(&x->body);
+    buf_reset(&x->call.out);
     x->next = all->kept;
     all->kept = x;
     all->kept_count++;
   }
-  lock_give(&all->lock);
-  if (!keep)
-    free_exchange(x);
   release(all);
 }
 
@@ -128,8 +125,11 @@ static void on_done(struct ops_call *call) {
     server_resume(&x->request);
   }
   lock_give(&all->lock);
-  if (abandoned)
-    give_back(x);
+  if (!abandoned)
+    return;
+  ops_end(call);
+  free_exchange(x);
+  release(all);
 }
 
 static struct exchange *make(struct exchanges *all) {
@@ -144,20 +144,16 @@ static struct exchange *make(struct exchanges *all) {
 }
 
 static struct exchange *take(struct exchanges *all) {
-  lock_take(&all->lock);
   struct exchange *x = all->kept;
   if (x) {
     all->kept = x->next;
     all->kept_count--;
-  }
-  all->holders++;
-  lock_give(&all->lock);
-  if (!x)
+  } else {
     x = make(all);
-  if (!x) {
-    release(all);
-    return NULL;
   }
+  if (!x)
+    return NULL;
+  atomic_fetch_add(&all->holders, 1);
   struct buf out = x->call.out;
   memset(&x->call, 0, offsetof(struct ops_call, params));
   x->call.out = out;
@@ -256,7 +252,11 @@ static enum status route(struct exchange *x, const char *method) {
 static enum status identify(struct exchange *x, const struct head *head) {
   const char *why = auth_identify(x->all->params.auth, head->fields[HEAD_AUTHORIZATION],
                                   &x->request.link->peer, &x->call.caller);
-  if (!why || x->is.page || x->call.row->role == CALLER_NONE)
+  if (x->is.page || x->call.row->role == CALLER_NONE)
+    return STATUS_OK;
+  if (!rate_take(x->all->params.rate, why ? RATE_STRANGERS : x->call.caller.domain, clock_now()))
+    return problem_set(&x->problem, STATUS_RATE_LIMITED, "more requests than rate_limit allows");
+  if (!why)
     return STATUS_OK;
   return problem_set(&x->problem, STATUS_UNAUTHORIZED,
                      "%s: send a token of the configuration as \"Authorization: Bearer\", or use "
@@ -335,7 +335,7 @@ static struct server_request *on_begin(void *arg, const char *target) {
   buf_add(&x->text, "", 1);
   buf_add(&x->text, target, strlen(target) + 1);
   if (x->text.failed) {
-    give_back(x);
+    keep(x);
     return NULL;
   }
   return &x->request;
@@ -432,16 +432,21 @@ static bool on_run(struct server_request *request) {
   return x->is.page ? show_page(x) : start(x);
 }
 
+/* Whether ops still has it, and gives it back itself. Only this thread lends. */
+static bool abandon(struct exchange *x) {
+  if (!x->is.lent)
+    return false;
+  LOCK_SCOPE(&x->all->lock);
+  x->is.abandoned = !x->is.finished;
+  return x->is.abandoned;
+}
+
 static void on_end(struct server_request *request) {
   struct exchange *x = (struct exchange *)request;
   stream_close(x->is.stream);
   x->all->bodies -= x->body.size;
-  lock_take(&x->all->lock);
-  x->is.abandoned = x->is.lent && !x->is.finished;
-  bool abandoned = x->is.abandoned;
-  lock_give(&x->all->lock);
-  if (!abandoned)
-    give_back(x);
+  if (!abandon(x))
+    keep(x);
 }
 
 /* ---- life ---- */
@@ -451,7 +456,7 @@ enum status exchange_create(const struct exchange_params *params, struct exchang
   if (!all)
     return STATUS_INTERNAL_ERROR;
   all->params = *params;
-  all->holders = 1;
+  atomic_init(&all->holders, 1);
   lock_init(&all->lock, LOCK_RANK_DOOR, "exchanges");
   *out = all;
   return STATUS_OK;

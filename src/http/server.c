@@ -24,7 +24,7 @@
 #define LIMIT_NEVER_REACHED (1u << 20)
 #define HEAD_MAX ((size_t)32 << 10)
 #define POOL                                                                                       \
-  ((size_t)48 << 10) /* of a connection: the head, what is made of it, an answer's head */
+  ((size_t)40 << 10) /* of a connection: the head, what is made of it, an answer's head */
 #define PEM_MAX 65536
 
 struct server {
@@ -186,9 +186,11 @@ static enum status read_pems(struct server *server, const struct server_params *
 }
 
 static struct MHD_Daemon *start(struct server *server) {
+  static char versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
   const struct MHD_OptionItem tls[] = {
       {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
       {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+      {MHD_OPTION_HTTPS_PRIORITIES, 0, versions},
       {MHD_OPTION_END, 0, NULL},
   };
   bool secure = *server->certificate;
@@ -200,7 +202,7 @@ static struct MHD_Daemon *start(struct server *server) {
       MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_line, server,
       MHD_OPTION_UNESCAPE_CALLBACK, leave_as_it_is, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_end,
       server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_ARRAY,
-      secure ? tls : tls + 2, MHD_OPTION_END);
+      secure ? tls : tls + 3, MHD_OPTION_END);
 }
 
 enum status server_create(const struct server_params *params, struct server **out,
