@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -28,6 +29,7 @@
 #define KEEPER_PATIENCE_MS 5000       /* for a vault that is there to answer */
 #define KEEPER_SOON_NS (4 * CLOCK_MS) /* to the second try; doubles up to the next line */
 #define KEEPER_AGAIN_NS CLOCK_SECOND
+#define KEEPER_DYING_NS CLOCK_SECOND /* for a killed one to be gone */
 #define KEEPER_WAIT_MS 50
 #define KEEPER_RELEASE_MS 1000 /* of the 5 s that a stop may take */
 
@@ -95,6 +97,21 @@ static enum status greet(struct keeper *keeper, struct problem *problem) {
   return STATUS_OK;
 }
 
+/* Again for a while, if there may just be one that dies: it answers nobody, and another one can
+ * only be started when its lock is free. One that is busy with another daemon takes longer to say
+ * so. */
+static enum status greet_at_last(struct keeper *keeper, struct problem *problem) {
+  const struct timespec nap = {.tv_nsec = KEEPER_SOON_NS};
+  uint64_t deadline = clock_now() + KEEPER_DYING_NS;
+  enum status status = greet(keeper, problem);
+  while (status == STATUS_CONFLICT && clock_now() < deadline) {
+    nanosleep(&nap, NULL);
+    reap(keeper);
+    status = greet(keeper, problem);
+  }
+  return status;
+}
+
 enum status keeper_open(const struct keeper_params *params, struct keeper **out,
                         struct problem *problem) {
   struct keeper *keeper = calloc(1, sizeof *keeper);
@@ -103,7 +120,7 @@ enum status keeper_open(const struct keeper_params *params, struct keeper **out,
   keeper->params = *params;
   keeper->last = &keeper->first;
   lock_init(&keeper->lock, LOCK_RANK_VAULT, "vault");
-  enum status status = greet(keeper, problem);
+  enum status status = greet_at_last(keeper, problem);
   if (!status && queue_create("vault", &keeper->queue))
     status = fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   if (status)

@@ -9,6 +9,7 @@ import time
 import unittest
 
 import kernel
+from doors import Http
 from harness import BIN, MEMORY, MIB, Daemon, name_of, run_program, wait_until
 from restart import (ALLOCATION, DEVICE_NAMES, LIMIT, SEGMENT, TEXT, Ledger, RestartCase, held_by_anybody)
 
@@ -76,6 +77,21 @@ class VaultThatDies(RestartCase):
         self.assert_empty()
         self.fill(self.allocate(3 * MIB), 1)
         self.assert_books_are_the_kernels()
+
+    def test_one_that_dies_while_a_daemon_starts(self):
+        """Stopped first, so that the daemon has asked it and waits for the answer."""
+        def sockets():
+            folder = f"/proc/{self.daemon.pid}/fd"
+            return [fd for fd in os.listdir(folder) if os.readlink(f"{folder}/{fd}").startswith("socket:")]
+        vault = self.vault()
+        os.kill(vault, signal.SIGSTOP)
+        self.daemon.kill()
+        self.daemon.spawn()
+        wait_until(sockets, "the daemon to be connected")
+        os.kill(vault, signal.SIGKILL)
+        self.daemon.facts = wait_until(self.daemon._ready, "the daemon to be ready")
+        self.assertNotEqual(vault, self.daemon.facts["vaultPid"])
+        self.assertIs(True, Http(self.daemon.port).get("/health/detailed").data["durable"])
 
     def test_a_memkeepd_json_that_names_it(self):
         os.kill(self.vault(), signal.SIGKILL)
