@@ -5,7 +5,7 @@ DESTDIR ?=
 SOURCES = $(sort $(shell find src tests bench tools include fuzz -name '*.[ch]' 2>/dev/null))
 
 .DEFAULT_GOAL := build
-.PHONY: run test build check bench debug asan tsan fuzz install format clean help setup
+.PHONY: run test build check bench debug asan tsan fuzz torture install format clean help setup
 
 run: setup            ## install what is missing, build, start the daemon; Ctrl-C ends it
 	@$(MAKE) --no-print-directory build
@@ -34,6 +34,10 @@ fuzz: setup           ## build the fuzz targets with clang, run each for some se
 	  -DMEMKEEP_SANITIZE=fuzzer-no-link,address,undefined
 	cmake --build build-fuzz --target fuzz
 	ctest --test-dir build-fuzz -L fuzz --output-on-failure
+
+torture: build        ## kill everything at random 500 times, and 500 times more without waiting
+	MEMKEEP_BIN=$(CURDIR)/build/bin python3 tests/torture.py --kills 500
+	MEMKEEP_BIN=$(CURDIR)/build/bin python3 tests/torture.py --kills 500 --reckless
 
 install: build        ## PREFIX= and DESTDIR= as usual
 	DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)

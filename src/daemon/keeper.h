@@ -28,9 +28,9 @@ struct keeper_params {
  * answer. NOT_FOUND: there is no such program. */
 enum status keeper_open(const struct keeper_params *params, struct keeper **out,
                         struct problem *problem);
-/* All that it holds, segments by rising id. *found stays the keeper's. NULL when it holds nothing.
+/* All that it holds, segments by rising id. *out stays the keeper's. NULL when it holds nothing.
  * CONFLICT: it holds segments, but no ledger. */
-enum status keeper_take(struct keeper *keeper, struct restore_found **found,
+enum status keeper_take(struct keeper *keeper, struct restore_found **out,
                         struct problem *problem);
 /* What it holds, in words, for who cannot be served. */
 void keeper_describe(const struct keeper *keeper, char *out, size_t size);

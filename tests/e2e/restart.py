@@ -148,5 +148,6 @@ class RestartCase(DaemonCase):
             page = self.ok(self.daemon.get(f"{MEMORY}/segments/{device['deviceId']}?limit=1000"))
             self.assertIsNone(page["nextCursor"])
             segments |= {s["segmentId"]: s["sizeBytes"] for s in page["segments"]}
-        held = [size for path, size, _ in kernel.memfds(self.vault()).values() if "memkeep-ledger" not in os.readlink(path)]
+        held = [size for path, size, _ in kernel.memfds(self.vault()).values()
+                if "memkeep-ledger" not in os.readlink(path)]
         self.assertEqual(sorted(segments.values()), sorted(held))
