@@ -11,12 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/writer.h"
 #include "service/events.h"
 #include "service/service.h"
 
 #define PENDING_CAP ((size_t)64 << 10) /* a part as the server asks for it, and one event */
+#define LOOK_MS 500                    /* between two looks for clients that have left */
 #define LOOKED_AT_ONCE 4096            /* events, before other connections have their turn */
 
 struct streams {
@@ -26,6 +25,7 @@ struct streams {
   bool ending;
   atomic_bool armed, news;
   atomic_ullong now_ms;
+  uint64_t looked_ms;
   struct events *events;
   struct stream_params params;
 };
@@ -38,6 +38,7 @@ struct stream {
   uint64_t after;                 /* the last event looked at */
   uint64_t quiet_since_ms;
   bool waiting, greet, restarted;
+  bool left; /* the client; it had nothing more to say, so its end is that */
   struct buf pending;
   size_t taken; /* of pending */
 };
@@ -85,11 +86,15 @@ void stream_tend(struct streams *streams, uint64_t now_ms) {
   bool news = atomic_exchange(&streams->news, false);
   LOCK_SCOPE(&streams->lock);
   streams->now_ms = now_ms;
+  bool look = now_ms - streams->looked_ms >= LOOK_MS;
+  if (look)
+    streams->looked_ms = now_ms;
   for (struct stream *stream = streams->head; stream; stream = stream->next) {
     if (!stream->waiting)
       continue;
     stream->greet = now_ms - stream->quiet_since_ms >= streams->params.comment_ms;
-    if (news || stream->greet)
+    stream->left = look && link_is_at_its_end(stream->request->link);
+    if (news || stream->greet || stream->left)
       rouse(stream);
   }
 }
@@ -107,13 +112,15 @@ static enum status choose_start(struct stream *stream, const char *last_event_id
                                 struct problem *problem) {
   uint64_t last = events_last(stream->streams->events);
   stream->after = last;
-  if (!last_event_id)
+  if (last_event_id) {
+    size_t n = strspn(last_event_id, "0123456789");
+    if (!n || n > 19 || last_event_id[n])
+      return problem_field(problem, STATUS_INVALID_ARGUMENT, "Last-Event-ID",
+                           "Last-Event-ID must be the id of an event");
+    stream->after = strtoull(last_event_id, NULL, 10);
+  } else if (!ops_event_after(stream->call, &stream->after)) {
     return STATUS_OK;
-  size_t n = strspn(last_event_id, "0123456789");
-  if (!n || n > 19 || last_event_id[n])
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "Last-Event-ID",
-                         "Last-Event-ID must be the id of an event");
-  stream->after = strtoull(last_event_id, NULL, 10);
+  }
   if (stream->after > last) { /* of an earlier daemon: all of ours is new to them */
     stream->after = 0;
     stream->restarted = true;
@@ -174,18 +181,8 @@ void stream_close(struct stream *stream) {
 
 /* `before`: the id of the event before which they are missing. lost 0: nobody knows how many. */
 static void write_lost(struct buf *out, uint64_t before, uint64_t lost) {
-  struct writer w;
   buf_print(out, "id: %llu\nevent: events.lost\ndata: ", (unsigned long long)before - 1);
-  writer_init(&w, out, WRITER_CAMEL);
-  writer_object(&w, NULL);
-  writer_time(&w, "time", clock_real());
-  writer_text(&w, "type", "events.lost");
-  writer_null(&w, "correlationId");
-  if (lost)
-    writer_uint(&w, "lostEvents", lost);
-  else
-    writer_null(&w, "lostEvents");
-  writer_end(&w);
+  ops_event_lost(lost, WRITER_CAMEL, out);
   buf_add(out, "\n\n", 2);
 }
 
@@ -242,6 +239,8 @@ static ssize_t wait(struct stream *stream, struct server_request *request) {
 
 ssize_t stream_read(struct stream *stream, struct server_request *request, char *out, size_t max) {
   struct buf *pending = &stream->pending;
+  if (stream->left)
+    return -1;
   if (stream->taken == pending->size) {
     buf_reset(pending);
     stream->taken = 0;

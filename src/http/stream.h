@@ -35,8 +35,9 @@ void stream_tend(struct streams *streams, uint64_t now_ms);
 /* Ends all, now and later. */
 void stream_stop(struct streams *streams);
 
-/* `call` chooses events and outlives the stream; last_event_id is the header's text or NULL: only
- * what is to come. RATE_LIMITED above the cap, INVALID_ARGUMENT for an id that is none. */
+/* `call` chooses events and outlives the stream; last_event_id is the header's text or NULL: as the
+ * call says, else only what is to come. RATE_LIMITED above the cap, INVALID_ARGUMENT for an id that
+ * is none. */
 enum status stream_open(struct streams *streams, const struct ops_call *call,
                         const char *last_event_id, struct stream **out, struct problem *problem);
 /* For server_stream. */

@@ -104,7 +104,11 @@ enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view 
 
 /* Whether the params of op_events_stream let an event through. */
 bool op_events_wanted(const void *params, const struct events_record *event);
+/* Where they want to begin: behind this event; false: with what is to come. */
+bool op_events_after(const void *params, uint64_t *after);
 /* The event as one object. */
 void op_events_write(struct service *service, const struct events_record *event, struct writer *w);
+/* That so many are gone, 0: nobody knows how many. */
+void op_events_write_lost(uint64_t lost, struct writer *w);
 
 #endif

@@ -137,6 +137,16 @@ bool ops_event_wanted(const struct ops_call *call, const struct events_record *e
   return op_events_wanted(call->params, event);
 }
 
+bool ops_event_after(const struct ops_call *call, uint64_t *after) {
+  return op_events_after(call->params, after);
+}
+
+void ops_event_lost(uint64_t lost, enum writer_names names, struct buf *out) {
+  struct writer w;
+  writer_init(&w, out, names);
+  op_events_write_lost(lost, &w);
+}
+
 void ops_event(struct ops *ops, const struct events_record *event, enum writer_names names,
                struct buf *out) {
   struct writer w;

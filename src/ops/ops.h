@@ -43,8 +43,9 @@ struct ops_row {
   const char *alias;     /* a second path, or NULL */
   enum caller_role role; /* least role */
   bool envelope;         /* false: the body is the document itself */
-  bool streams; /* events: OPS_DONE with status 200 and nothing in `out` means that all checks are
-                   passed and the door streams what ops_event_wanted lets through */
+  bool streams; /* events: OPS_DONE with status 200 means that all checks are passed and the door
+                   streams what ops_event_wanted lets through; over HTTP `out` is empty then, over
+                   the socket it is the answer that goes before them */
   bool starts;  /* starts a job: answers 202 with it while it runs */
   /* First path_count fields of the path in its order, then query_count of the query, the rest are
    * the body's. On the socket all are members of `data`. */
@@ -141,8 +142,12 @@ void ops_fail(struct ops_call *call, const struct problem *problem);
 struct events_record;
 /* Whether an event passes ?types= of a call on the row that streams. */
 bool ops_event_wanted(const struct ops_call *call, const struct events_record *event);
+/* Where such a call wants to begin: behind this event. False: with what is to come. */
+bool ops_event_after(const struct ops_call *call, uint64_t *after);
 /* One event as the JSON object of contract 8 on one line (without newline), appended. */
 void ops_event(struct ops *ops, const struct events_record *event, enum writer_names names,
                struct buf *out);
+/* The same for what a reader has missed: so many events, 0: nobody knows how many. */
+void ops_event_lost(uint64_t lost, enum writer_names names, struct buf *out);
 
 #endif

@@ -147,6 +147,19 @@ void ops_event(struct ops *ops, const struct events_record *event, enum writer_n
   buf_print(out, "{\"subject\":%llu}", (unsigned long long)event->subject);
 }
 
+bool ops_event_after(const struct ops_call *call, uint64_t *after) {
+  (void)call, (void)after;
+  return false;
+}
+
+void ops_event_lost(uint64_t lost, enum writer_names names, struct buf *out) {
+  (void)names;
+  if (lost)
+    buf_print(out, "{\"lostEvents\":%llu}", (unsigned long long)lost);
+  else
+    buf_print(out, "{\"lostEvents\":null}");
+}
+
 struct service *ops_service(const struct ops *ops) {
   return (struct service *)ops;
 }

@@ -1,9 +1,11 @@
 /*
  * events: the stream's filter, and how an event is told. `types` is a list of event types, or of
- * families as in transfer.*; all of them when it is not there.
+ * families as in transfer.*; all of them when it is not there. On the socket the answer comes first
+ * and the events behind it.
  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "service/events.h"
@@ -11,7 +13,10 @@
 
 struct stream {
   char types[512]; /* first */
+  uint64_t after;  /* OP_START: only what is to come */
 };
+
+static void set_defaults(void *params) { ((struct stream *)params)->after = OP_START; }
 
 /* Whether one pattern of the list, n bytes of it, means this type. */
 static bool means(const char *pattern, size_t n, const char *word) {
@@ -56,7 +61,19 @@ static enum ops_progress run(struct ops_call *call, void *params) {
     at += n + (at[n] == ',');
   }
   call->http_status = 200;
-  return OPS_DONE;
+  if (!call->caller.connection)
+    return OPS_DONE;
+  struct writer w;
+  reply_begin(call, &w);
+  return reply_end(call, &w);
+}
+
+bool op_events_after(const void *params, uint64_t *after) {
+  const struct stream *stream = params;
+  if (stream->after == OP_START)
+    return false;
+  *after = stream->after;
+  return true;
 }
 
 /* ---- one event ---- */
@@ -133,23 +150,41 @@ void op_events_write(struct service *service, const struct events_record *event,
   writer_end(w);
 }
 
+void op_events_write_lost(uint64_t lost, struct writer *w) {
+  writer_object(w, NULL);
+  writer_time(w, "time", clock_real());
+  writer_text(w, "type", "events.lost");
+  writer_null(w, "correlationId");
+  if (lost)
+    writer_uint(w, "lostEvents", lost);
+  else
+    writer_null(w, "lostEvents");
+  writer_end(w);
+}
+
 static const struct reader_field fields[] = {
     {.name = "types",
      .type = READER_TEXT,
      .offset = offsetof(struct stream, types),
      .size = sizeof(((struct stream *)0)->types),
      .doc = "only these, separated by commas: allocation.created, transfer.*, …"},
+    {.name = "lastEventId",
+     .type = READER_UINT,
+     .offset = offsetof(struct stream, after),
+     .doc = "also those that came after this one, as far as they are kept"},
 };
 
-const struct ops_row op_events_stream = {.method = OPS_GET,
+const struct ops_row op_events_stream = {.action = "memory.events",
+                                         .method = OPS_GET,
                                          .path = "/api/memory/events",
                                          .role = CALLER_READ,
                                          .envelope = true,
                                          .streams = true,
                                          .fields = fields,
-                                         .field_count = 1,
-                                         .query_count = 1,
+                                         .field_count = 2,
+                                         .query_count = 2,
                                          .params_size = sizeof(struct stream),
+                                         .defaults = set_defaults,
                                          .summary = "What happens, as Server-Sent Events",
                                          .answer = "Events",
                                          .schema = NULL,
