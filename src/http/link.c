@@ -84,10 +84,10 @@ static bool is_over(const struct links *links, const struct link *link, uint64_t
   return allowed && now_ms - link->since > allowed;
 }
 
-static bool is_at_its_end(int fd) {
-  struct pollfd one = {.fd = fd, .events = POLLRDHUP};
+bool link_is_at_its_end(const struct link *link) {
+  struct pollfd one = {.fd = link->fd, .events = POLLRDHUP};
   int unread = 0;
-  return poll(&one, 1, 0) == 1 && !ioctl(fd, FIONREAD, &unread) && !unread;
+  return poll(&one, 1, 0) == 1 && !ioctl(link->fd, FIONREAD, &unread) && !unread;
 }
 
 /* Seen twice without a step between, so what was read last has long been looked at. */
@@ -95,7 +95,7 @@ static bool has_left(struct link *link) {
   enum link_phase phase = atomic_load_explicit(&link->phase, memory_order_acquire);
   uint64_t since = link->since;
   bool waits = phase == LINK_IDLE || phase == LINK_RECEIVING;
-  if (!waits || !link->arrived || !is_at_its_end(link->fd))
+  if (!waits || !link->arrived || !link_is_at_its_end(link))
     return false;
   bool again = link->left_since == since;
   link->left_since = since;

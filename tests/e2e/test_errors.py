@@ -344,7 +344,7 @@ class TooMany(Case):
         finally:
             for stream in streams:
                 stream.close()
-        wait_until(self.stream_opens, "the daemon to hear that they are closed", 90)
+        wait_until(self.stream_opens, "the daemon to hear that they are closed")
 
     def stream_opens(self):
         with Raw(self.daemon.port) as raw:
