@@ -24,7 +24,7 @@
 #define LIMIT_NEVER_REACHED (1u << 20)
 #define HEAD_MAX ((size_t)32 << 10)
 #define POOL                                                                                       \
-  ((size_t)40 << 10) /* of a connection: the head, what is made of it, an answer's head */
+  ((size_t)48 << 10) /* of a connection: the head, what is made of it, an answer's head */
 #define PEM_MAX 65536
 
 struct server {
