@@ -48,7 +48,7 @@ struct request {
   struct ops_call call;
 };
 
-static void free_request(struct request *request) {
+void request_free(struct request *request) {
   ops_end(&request->call);
   buf_done(&request->id);
   buf_done(&request->action);
@@ -56,7 +56,7 @@ static void free_request(struct request *request) {
   free(request);
 }
 
-static void answer(struct request *request) {
+static void tell(struct request *request) {
   const struct ops_call *call = &request->call;
   const struct request_answer answer = {call->out.data, call->out.size, call->shares,
                                         call->share_count};
@@ -64,7 +64,11 @@ static void answer(struct request *request) {
     request->params.answer(request->params.arg, request, &answer);
   else if (request->client_left && call->share_count)
     ops_connection_closed(call->ops, call->caller.connection);
-  free_request(request);
+}
+
+static void answer(struct request *request) {
+  tell(request);
+  request_free(request);
 }
 
 static void answered_elsewhere(struct task *task) { answer((struct request *)task); }
@@ -147,14 +151,27 @@ static enum status take_action(struct request *request, struct reader_value valu
   buf_add(&request->action, action, strlen(action));
   request->call.path = buf_text(&request->action);
   request->call.row = ops_by_action(action);
-  if (!request->call.row || request->call.row->streams)
+  if (!request->call.row || (request->call.row->streams && !request->params.follow))
     return problem_field(problem, STATUS_NOT_FOUND, "action", "there is no operation %.60s",
                          action);
   return STATUS_OK;
 }
 
-/* False: it was answered. */
-static bool run(struct request *request, struct reader_value line) {
+/* What becomes of a request after its first run. */
+enum outcome { OVER, LATER, FOLLOWS };
+
+static enum outcome follow(struct request *request) {
+  const struct request_params *params = &request->params;
+  struct problem problem;
+  if (!request->call.row->streams || request->call.http_status != 200)
+    return OVER;
+  if (!params->follow(params->arg, request, &problem))
+    return FOLLOWS;
+  ops_fail(&request->call, &problem);
+  return OVER;
+}
+
+static enum outcome run(struct request *request, struct reader_value line) {
   struct problem problem;
   struct words words = {.fds = 0};
   enum status status = take_address(request, line, &problem);
@@ -165,9 +182,27 @@ static bool run(struct request *request, struct reader_value line) {
   if (!status)
     status = take_action(request, words.action, &problem);
   if (!status)
-    return ops_run_value(&request->call, words.data) == OPS_LATER;
+    return ops_run_value(&request->call, words.data) == OPS_LATER ? LATER : follow(request);
   ops_fail(&request->call, &problem);
-  return false;
+  return OVER;
+}
+
+/* Whether it is one at all. */
+static enum outcome take(struct request *request, struct reader_value line) {
+  const struct request_params *params = &request->params;
+  struct problem problem = {.status = STATUS_OK};
+  if (!params->take_shares(params->arg, reader_uint(reader_get(line, "fds"), 0))) {
+    request->let_go = true;
+    return OVER;
+  }
+  if (!params->unasked || reader_get(line, "action").json ||
+      !params->unasked(params->arg, line, &problem))
+    return run(request, line);
+  if (problem.status)
+    ops_fail(&request->call, &problem);
+  else
+    request->let_go = true;
+  return OVER;
 }
 
 /* The line counts within the connection, not within itself. */
@@ -180,6 +215,8 @@ static enum status parse(uint64_t number, const char *text, size_t n, struct rea
   enum status status = reader_parse(text, n, doc, &flaw);
   if (!status)
     return STATUS_OK;
+  if (status != STATUS_INVALID_JSON)
+    return problem_set(problem, status, "line %" PRIu64 ": %s", number, flaw.text);
   const char *column = strstr(flaw.text, "column ");
   return problem_set(problem, status, "line %" PRIu64 " is not a JSON object: %s", number,
                      column ? column : flaw.text);
@@ -191,19 +228,17 @@ struct request *request_run(const struct request_params *params, const char *tex
   struct problem problem;
   if (!request)
     return NULL;
-  bool later = false;
-  if (parse(params->number, text, n, &doc, &problem)) {
+  enum outcome outcome = OVER;
+  if (parse(params->number, text, n, &doc, &problem))
     ops_fail(&request->call, &problem);
-  } else if (params->take_shares(params->arg,
-                                 reader_uint(reader_get(reader_root(doc), "fds"), 0))) {
-    later = run(request, reader_root(doc));
-  } else {
-    request->let_go = true;
-  }
+  else
+    outcome = take(request, reader_root(doc));
   reader_free(doc);
-  if (later)
+  if (outcome == LATER)
     return request;
-  answer(request);
+  tell(request);
+  if (outcome == OVER)
+    request_free(request);
   return NULL;
 }
 
@@ -219,9 +254,11 @@ void request_let_go(struct request *request, bool client_left) {
   request->let_go = true;
   request->client_left = client_left;
   if (ops_abandon(&request->call))
-    free_request(request);
+    request_free(request);
 }
 
 struct request **request_link(struct request *request) {
   return &request->next;
 }
+
+const struct ops_call *request_call(const struct request *request) { return &request->call; }

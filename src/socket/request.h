@@ -21,6 +21,12 @@ struct request_params {
   const struct caller *caller; /* the connection's */
   /* A line announced so many descriptors; false: they are not there, and it is not run. */
   bool (*take_shares)(void *arg, uint64_t announced);
+  /* A line without `action`. True: it was no request; where *problem is set the client is told so.
+   * NULL: it is one in any case, and refused. */
+  bool (*unasked)(void *arg, struct reader_value line, struct problem *problem);
+  /* It asks for events, and its answer follows. OK: keep it for request_free. NULL: there are none.
+   */
+  enum status (*follow)(void *arg, struct request *request, struct problem *problem);
   /* The answer is ready, and borrowed. Loop thread; also from within request_run. */
   void (*answer)(void *arg, struct request *request, const struct request_answer *answer);
   void *arg;
@@ -36,6 +42,9 @@ void request_refuse(const struct request_params *params, const struct problem *p
 /* The connection is gone. `client_left`: what it attaches yet is detached again; else, when the
  * door closes, that is left to the next daemon. */
 void request_let_go(struct request *request, bool client_left);
+/* One that `follow` kept. */
+const struct ops_call *request_call(const struct request *request);
+void request_free(struct request *request);
 /* For the connection's list. */
 struct request **request_link(struct request *request);
 

@@ -19,6 +19,7 @@
 #include "base/line.h"
 #include "base/log.h"
 #include "base/spawn.h"
+#include "socket/feed.h"
 #include "socket/listener.h"
 #include "socket/request.h"
 
@@ -26,6 +27,7 @@
 #define OUT_QUEUE ((size_t)16 << 20)
 #define CALLS_MAX 256
 #define SOCKET_CLIENTS 4096 /* connections at once; more are closed at once */
+#define FEEDS_MAX 1024      /* connections to which events are told */
 #define REST_MS 100         /* of the listener, when no descriptor is left */
 #define LOOK_MS 500         /* between two looks at clients that send no more */
 #define STOP_MS 1000        /* what those under way have when the door closes */
@@ -37,6 +39,8 @@ struct connection {
   struct line *line;
   struct loop_watch *watch;
   struct request *requests; /* under way */
+  struct feed *feed;        /* NULL: it did not ask for events */
+  void *worker;             /* NULL: it did not say hello */
   unsigned calls;
   uint64_t lines; /* read */
   struct caller caller;
@@ -51,6 +55,7 @@ struct socket {
   struct listener listener;
   struct loop_watch *watch;
   struct loop_timer *limit, *rest, *look;
+  struct feeds *feeds;
   struct connection *connections;
   unsigned count;
   uint64_t next_number;
@@ -63,8 +68,22 @@ struct socket {
 
 /* ---- a connection ---- */
 
+static void lose_worker(struct connection *connection) {
+  void *worker = connection->worker;
+  connection->worker = NULL;
+  if (worker)
+    connection->door->params.workers->left(worker);
+}
+
+static void stop_feed(struct connection *connection) {
+  feed_close(connection->feed);
+  connection->feed = NULL;
+}
+
 static void close_connection(struct connection *connection) {
   struct socket *door = connection->door;
+  lose_worker(connection);
+  stop_feed(connection);
   while (connection->requests) {
     struct request *request = connection->requests;
     connection->requests = *request_link(request);
@@ -117,6 +136,14 @@ static void finish_stop(struct socket *door) {
 
 static void read_lines(struct connection *connection);
 
+static void feed(struct connection *connection) {
+  enum status status = connection->feed ? feed_tell(connection->feed) : STATUS_OK;
+  if (status)
+    connection->broken = true;
+  if (status == STATUS_RATE_LIMITED)
+    log_info("socket", "client %d does not read its events: dropped", (int)connection->caller.pid);
+}
+
 /* After each visit: closes what broke, reads and writes on where it did not. Lines that were held
  * are here already, so no event of the descriptor would bring them. */
 static void settle(struct connection *connection) {
@@ -126,7 +153,10 @@ static void settle(struct connection *connection) {
   bool room = connection->held && has_room(connection);
   if (room && !connection->broken && !door->stopping)
     read_lines(connection);
-  bool over = connection->ended && !connection->calls && !line_wants_write(connection->line);
+  if (!connection->broken)
+    feed(connection);
+  bool over = connection->ended && !connection->calls && !connection->feed &&
+              !line_wants_write(connection->line);
   if (connection->broken || over)
     close_connection(connection);
   else
@@ -155,6 +185,73 @@ static void on_answer(void *arg, struct request *request, const struct request_a
   settle(connection);
 }
 
+static void on_news(void *arg) { settle(arg); }
+
+/* ---- workers ---- */
+
+static void look_soon(struct socket *door) {
+  door->looking = true;
+  loop_timer_start(door->look, 0, LOOK_MS);
+}
+
+bool socket_say(struct connection *connection, const char *text, size_t n) {
+  if (connection->broken)
+    return false;
+  if (line_send(connection->line, text, n, NULL, 0)) {
+    log_info("socket", "worker %d does not read its requests: dropped",
+             (int)connection->caller.pid);
+    socket_hang_up(connection);
+    return false;
+  }
+  if (!connection->reading)
+    update_watch(connection);
+  return true;
+}
+
+void socket_hang_up(struct connection *connection) {
+  connection->broken = true;
+  look_soon(connection->door);
+}
+
+/* ---- lines ---- */
+
+static void end(struct connection *connection) {
+  struct socket *door = connection->door;
+  connection->ended = true;
+  lose_worker(connection);
+  if (!door->looking)
+    loop_timer_start(door->look, LOOK_MS, LOOK_MS);
+  door->looking = true;
+}
+
+static bool on_unasked(void *arg, struct reader_value line, struct problem *problem) {
+  struct connection *connection = arg;
+  const struct socket_params *params = &connection->door->params;
+  const char *event = reader_text(reader_get(line, "event"), "");
+  if (connection->worker) {
+    params->workers->heard(connection->worker, line);
+    return true;
+  }
+  if (!params->workers || strcmp(event, "hello") != 0)
+    return false;
+  const struct socket_hello hello = {connection, connection->caller.pid, line};
+  if (params->workers->hello(params->workers_ctx, &hello, &connection->worker, problem))
+    end(connection);
+  return true;
+}
+
+static enum status on_follow(void *arg, struct request *request, struct problem *problem) {
+  struct connection *connection = arg;
+  const struct feed_reader reader = {request, connection->line, connection};
+  struct feed *made;
+  enum status status = feed_open(connection->door->feeds, &reader, &made, problem);
+  if (status)
+    return status;
+  stop_feed(connection);
+  connection->feed = made;
+  return STATUS_OK;
+}
+
 /* Nothing here takes descriptors yet: those that a line announced are closed, any other number ends
  * the connection. */
 static bool drop_shares(void *arg, uint64_t announced) {
@@ -172,6 +269,8 @@ static struct request_params ask_for(struct connection *connection, uint64_t num
   return (struct request_params){.ops = door->params.ops,
                                  .caller = &connection->caller,
                                  .take_shares = drop_shares,
+                                 .unasked = on_unasked,
+                                 .follow = on_follow,
                                  .answer = on_answer,
                                  .arg = connection,
                                  .loop = door->params.loop,
@@ -187,7 +286,7 @@ static bool on_line(void *arg, char *text, size_t n) {
     connection->requests = request;
     connection->calls++;
   }
-  if (connection->broken)
+  if (connection->broken || connection->ended)
     return false;
   connection->held = !has_room(connection);
   return !connection->held;
@@ -199,14 +298,6 @@ static void refuse_length(struct connection *connection) {
   problem_set(&problem, STATUS_BODY_TOO_LARGE, "line %" PRIu64 " is longer than %zu bytes",
               connection->lines, LINE_MAX_BYTES);
   request_refuse(&params, &problem);
-}
-
-static void end(struct connection *connection) {
-  struct socket *door = connection->door;
-  connection->ended = true;
-  if (!door->looking)
-    loop_timer_start(door->look, LOOK_MS, LOOK_MS);
-  door->looking = true;
 }
 
 static void read_lines(struct connection *connection) {
@@ -311,13 +402,14 @@ static void on_client(void *arg, int events) {
     rest(door);
 }
 
-/* Their descriptors would be readable for ever, or tell nothing. */
+/* Those that broke while nobody stood on them; and those that send no more, whose descriptors would
+ * be readable for ever, or tell nothing. */
 static void on_look(void *arg) {
   struct socket *door = arg;
   unsigned count = 0;
   for (struct connection *one = door->connections, *next; one; one = next) {
     next = one->next;
-    if (one->ended && listener_client_left(&one->share))
+    if (one->broken || (one->ended && listener_client_left(&one->share)))
       close_connection(one);
     else
       count += one->ended;
@@ -340,10 +432,13 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
   if (!door)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   door->params = *params;
+  const struct feed_params feeds = {
+      .loop = params->loop, .ops = params->ops, .cap = FEEDS_MAX, .news = on_news};
   const struct listener_params listener = {params->path, params->mode, params->group};
   enum status status = listener_open(&listener, &door->listener, problem);
   if (!status &&
-      (loop_timer(params->loop, on_limit, door, &door->limit) ||
+      (feed_create(&feeds, &door->feeds) ||
+       loop_timer(params->loop, on_limit, door, &door->limit) ||
        loop_timer(params->loop, on_rested, door, &door->rest) ||
        loop_timer(params->loop, on_look, door, &door->look) ||
        loop_watch(params->loop, (int)door->listener.share.value, on_client, door, &door->watch)))
@@ -356,8 +451,10 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
 }
 
 enum status socket_start(struct socket *door) {
-  loop_watch_events(door->watch, LOOP_READ);
-  return STATUS_OK;
+  enum status status = feed_listen(door->feeds);
+  if (!status)
+    loop_watch_events(door->watch, LOOP_READ);
+  return status;
 }
 
 void socket_stop(struct socket *door, void (*done)(void *arg), void *arg) {
@@ -365,8 +462,11 @@ void socket_stop(struct socket *door, void (*done)(void *arg), void *arg) {
   door->stopped = done;
   door->stopped_arg = arg;
   loop_watch_events(door->watch, 0);
-  for (struct connection *one = door->connections; one; one = one->next)
+  for (struct connection *one = door->connections; one; one = one->next) {
+    lose_worker(one);
+    stop_feed(one);
     update_watch(one);
+  }
   loop_timer_start(door->limit, STOP_MS, 0);
   finish_stop(door);
 }
@@ -380,6 +480,7 @@ void socket_free(struct socket *door) {
   loop_timer_free(door->limit);
   loop_timer_free(door->rest);
   loop_timer_free(door->look);
+  feed_free(door->feeds);
   listener_close(&door->listener, door->params.path);
   free(door);
 }

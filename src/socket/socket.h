@@ -15,6 +15,13 @@
  * An answer that hands memory out says `"fds":n` and carries them. What a client has attached ends
  * with its connection, but not when it is the door that closes: the next daemon takes it over.
  *
+ * After memory.events, events come unasked for as long as the connection lives, also to a client
+ * that sends no more; asked for once more, they are others. A client that does not read them is
+ * dropped when it has missed some.
+ *
+ * A client that sends {"event":"hello",…} is a worker from then on (contract 5): lines of its
+ * without `action` are what it says as one.
+ *
  * Requests of one connection run side by side; answers come in any order. Loop thread only, but for
  * create and free, which want the loop not to run.
  */
@@ -26,12 +33,37 @@
 
 struct socket;
 
+struct connection;
+
+/* What is known of workers elsewhere, and is asked here. Loop thread. */
+struct socket_hello {
+  struct connection *connection; /* for socket_say and socket_hang_up, until `left` */
+  int32_t pid;                   /* 0: unknown */
+  struct reader_value line;      /* borrowed */
+};
+struct socket_workers {
+  /* OK: *worker stands for the client from now on. Else the client is told why and the connection
+   * closed. */
+  enum status (*hello)(void *ctx, const struct socket_hello *hello, void **worker,
+                       struct problem *problem);
+  /* A line that is no request. */
+  void (*heard)(void *worker, struct reader_value line);
+  /* Its connection ends, or the door closes: it hears nothing more. */
+  void (*left)(void *worker);
+};
+/* One line, without newline. False: nothing more will reach it; `left` follows, but not at once. */
+bool socket_say(struct connection *connection, const char *text, size_t n);
+/* Closes the connection: `left` follows, but not at once. */
+void socket_hang_up(struct connection *connection);
+
 struct socket_params {
   struct loop *loop;
   struct ops *ops;
-  const char *path; /* at most OS_RUNTIME_SOCKET_MAX bytes */
-  uint32_t mode;    /* of the socket file; 0: 0600 */
-  int64_t group;    /* its gid; -1: as the process has it */
+  const char *path;                     /* at most OS_RUNTIME_SOCKET_MAX bytes */
+  uint32_t mode;                        /* of the socket file; 0: 0600 */
+  int64_t group;                        /* its gid; -1: as the process has it */
+  const struct socket_workers *workers; /* NULL: nobody becomes one */
+  void *workers_ctx;
 };
 
 /* Binds; the file of a daemon that is dead is replaced. INVALID_ARGUMENT: the path or the group
@@ -39,8 +71,8 @@ struct socket_params {
 enum status socket_create(const struct socket_params *params, struct socket **out,
                           struct problem *problem);
 enum status socket_start(struct socket *door);
-/* Takes no more requests. done(arg) when those under way are answered, at the latest after a
- * second. */
+/* Takes no more requests, lets go of workers and ends events. done(arg) when those under way are
+ * answered, at the latest after a second. */
 void socket_stop(struct socket *door, void (*done)(void *arg), void *arg);
 /* Closes what is left; calls that ops still has are freed when ops gives them back. NULL is fine.
  */

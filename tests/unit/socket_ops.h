@@ -1,6 +1,7 @@
 /*
  * socket_ops: a fake ops, for a test of the door alone: "now" is answered at once, "later" when the
- * test says so, and an answer is a code, the raw request id and the field that is wrong. With
+ * test says so, "follow" is answered and streams the events that have a subject, and an answer is a
+ * code, the raw request id and the field that is wrong. With
  * `hands` it carries so many descriptors, with `stubborn` nothing that waits can be abandoned.
  * Include it once: it defines what ops.h declares, in place of the real room.
  *
@@ -31,6 +32,8 @@
 #include <unistd.h>
 
 #include "base/lock.h"
+#include "service/events.h"
+#include "service/service.h"
 #include "socket/socket.h"
 
 #define CALLS 512
@@ -46,15 +49,20 @@ struct ops {
   atomic_uint_fast64_t closed; /* connection */
   atomic_uint hands;
   atomic_bool stubborn;
+  struct events *events;
+  atomic_uint_fast64_t after; /* where streams begin; 0: with what is to come */
 };
 
 /* ---- ops ---- */
 
-static const struct ops_row now_row = {.action = "now"}, later_row = {.action = "later"};
+static const struct ops_row now_row = {.action = "now"}, later_row = {.action = "later"},
+                            follow_row = {.action = "follow", .streams = true};
 
 const struct ops_row *ops_by_action(const char *action) {
   if (strcmp(action, "now") == 0)
     return &now_row;
+  if (strcmp(action, "follow") == 0)
+    return &follow_row;
   return strcmp(action, "later") == 0 ? &later_row : NULL;
 }
 
@@ -70,8 +78,9 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
   LOCK_SCOPE(&ops->lock);
   ops->caller = call->caller;
   ops->names = call->names;
-  if (call->row == &now_row) {
-    say(call, "now");
+  if (call->row != &later_row) {
+    say(call, call->row->action);
+    call->http_status = 200;
     return OPS_DONE;
   }
   ops->waiting[ops->count++] = call;
@@ -108,8 +117,42 @@ void ops_connection_closed(struct ops *ops, uint64_t connection) {
   atomic_store(&ops->closed, connection);
 }
 
+bool ops_event_wanted(const struct ops_call *call, const struct events_record *event) {
+  (void)call;
+  return event->subject;
+}
+
+bool ops_event_after(const struct ops_call *call, uint64_t *after) {
+  if (call->ops->after)
+    *after = call->ops->after;
+  return call->ops->after;
+}
+
+void ops_event(struct ops *ops, const struct events_record *event, enum writer_names names,
+               struct buf *out) {
+  (void)ops, (void)names;
+  buf_print(out, "%llu", (unsigned long long)event->subject);
+}
+
+void ops_event_lost(uint64_t lost, enum writer_names names, struct buf *out) {
+  (void)names;
+  buf_print(out, "%llu", (unsigned long long)lost);
+}
+
+struct service *ops_service(const struct ops *ops) {
+  return (struct service *)ops;
+}
+
+struct events *service_events(struct service *service) {
+  return ((struct ops *)service)->events;
+}
+
+static inline void happen(struct ops *ops, uint64_t subject) {
+  events_add(ops->events, &(struct events_record){.subject = subject});
+}
+
 /* Answers what waits, from this thread. */
-static void finish(struct ops *ops) {
+static inline void finish(struct ops *ops) {
   struct ops_call *calls[CALLS];
   lock_take(&ops->lock);
   unsigned count = ops->count;
@@ -152,6 +195,7 @@ struct door {
   int client;
   FILE *in;
   struct task stop;
+  const struct socket_workers *workers;
 };
 
 static void *run(void *arg) {
@@ -171,8 +215,13 @@ static int connect_to(const char *path) {
 }
 
 static enum status create(struct door *door, struct socket **out, struct problem *problem) {
-  const struct socket_params params = {
-      .loop = door->loop, .ops = &door->ops, .path = door->path, .mode = 0600, .group = -1};
+  const struct socket_params params = {.loop = door->loop,
+                                       .ops = &door->ops,
+                                       .path = door->path,
+                                       .mode = 0600,
+                                       .group = -1,
+                                       .workers = door->workers,
+                                       .workers_ctx = door};
   return socket_create(&params, out, problem);
 }
 
@@ -184,12 +233,14 @@ static void prepare(struct door *door) {
   lock_init(&door->ops.lock, LOCK_RANK_LEAF, "fake ops");
   sem_init(&door->ops.arrived, 0, 0);
   sem_init(&door->ops.abandoned, 0, 0);
+  assert_int_equal(events_create(&door->ops.events), STATUS_OK);
   assert_int_equal(loop_create(&door->loop), STATUS_OK);
 }
 
-static void open_door(struct door *door) {
+static void open_door_with(struct door *door, const struct socket_workers *workers) {
   struct problem problem;
   prepare(door);
+  door->workers = workers;
   assert_int_equal(create(door, &door->socket, &problem), STATUS_OK);
   assert_int_equal(socket_start(door->socket), STATUS_OK);
   assert_int_equal(pthread_create(&door->thread, NULL, run, door->loop), 0);
@@ -197,10 +248,13 @@ static void open_door(struct door *door) {
   door->in = fdopen(dup(door->client), "r");
 }
 
+static inline void open_door(struct door *door) { open_door_with(door, NULL); }
+
 static void clean(struct door *door) {
   loop_free(door->loop);
   unlink(door->path);
   assert_int_equal(rmdir(door->folder), 0);
+  events_free(door->ops.events);
   lock_done(&door->ops.lock);
 }
 
@@ -237,7 +291,7 @@ static inline void hear_the_end(struct door *door) {
 }
 
 /* The loop has met what this client did before: it answers another one, who came after that. */
-static void pass_a_turn(struct door *door) {
+static inline void pass_a_turn(struct door *door) {
   const char line[] = "{\"action\":\"now\"}\n";
   char answer[64];
   int fd = connect_to(door->path);
@@ -251,7 +305,7 @@ static inline void send_no_more(struct door *door) {
   pass_a_turn(door);
 }
 
-static void wait_for(sem_t *sem, unsigned count) {
+static inline void wait_for(sem_t *sem, unsigned count) {
   struct timespec end;
   clock_gettime(CLOCK_REALTIME, &end);
   end.tv_sec += PATIENCE;
