@@ -139,7 +139,7 @@ static const struct shape {
             "startedAt:time? completedAt:time? result:any? errorCode:text? errorMessage:text?"},
     {"Workers", "workers:[Worker]"},
     {"Worker",
-     "workerId:text pid:count? state:WorkerState command:text capabilities:[text] models:[text] "
+     "workerId:text pid:count? state:WorkerState command:text? capabilities:[text] models:[text] "
      "restarts:count lastContact:time? memoryBytes:bytes? reclaimableBytes:bytes? "
      "transport:Transport"},
     {"Health", "status:PartStatus"},

@@ -86,7 +86,7 @@ struct mover_table {
   void (*drop)(void *ctx, struct mover_drop *drop);
   void (*thresholds)(void *ctx, const struct pressure_thresholds *thresholds);
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
-  /* WORKER_NOT_FOUND, or OK: it is being restarted. */
+  /* OK: it is being restarted. WORKER_NOT_FOUND. CONFLICT: it is not ours to start. */
   enum status (*restart)(void *ctx, const char *worker);
 };
 

@@ -305,6 +305,9 @@ enum status service_restart_worker(struct service *s, const char *worker, struct
   enum status status = s->mover ? s->mover->restart(s->mover_ctx, worker) : STATUS_WORKER_NOT_FOUND;
   if (!status)
     return STATUS_OK;
+  if (status == STATUS_CONFLICT)
+    return problem_set(problem, status,
+                       "worker %.40s is not ours to restart: it came by the socket", worker);
   problem_set(problem, status, "no worker %.40s", worker);
   snprintf(problem->subject, sizeof problem->subject, "%s", worker);
   return status;

@@ -16,7 +16,7 @@
 #define VIEW_LABEL 257
 #define VIEW_DEVICES PLACEMENT_MAX
 #define VIEW_PROCESSES 16
-#define VIEW_WORKERS 16
+#define VIEW_WORKERS 32
 
 enum view_purpose {
   VIEW_MODEL_WEIGHTS,
@@ -123,10 +123,11 @@ enum view_worker_state {
 extern const char *const view_worker_states[];
 
 struct view_worker {
-  char id[40]; /* "host" for the mover of host memory, else the --worker NAME */
+  char id[40]; /* "host" for the mover of host memory, the --worker NAME, or what a client calls
+                  itself */
   int32_t pid; /* 0: null */
   enum view_worker_state state;
-  char command[256];
+  char command[256];      /* "": it was not started here */
   char capabilities[512]; /* comma separated */
   char transport[8];      /* "stdio" "socket" */
   uint32_t restarts;

@@ -29,7 +29,7 @@ static void write_worker(struct writer *w, const struct view_worker *worker) {
   else
     writer_null(w, "pid");
   writer_text(w, "state", view_worker_states[worker->state]);
-  writer_text(w, "command", worker->command);
+  writer_text_or_null(w, "command", worker->command);
   write_words(w, "capabilities", worker->capabilities);
   writer_array(w, "models");
   writer_end(w);
