@@ -205,7 +205,7 @@ static void take_capabilities(struct talk *talk, struct reader_value list) {
 
 /* Asked at its hello, where it is one that may be asked this. */
 static bool is_asked(const struct talk *talk, const char *action) {
-  return !talk->params.guest || talk_lists(talk->capabilities, action);
+  return !talk->params.guest || wire_lists(talk->capabilities, action);
 }
 
 static void initialize(struct talk *talk) {
@@ -434,7 +434,7 @@ void talk_tick(struct talk *talk) {
   }
   if (!talk->figures.ready_ns && now - talk->started_ns > TALK_HELLO_NS)
     talk_end(talk);
-  if (talk->ending_ns && now - talk->ending_ns >= TALK_TERM_NS)
+  if (talk->ending_ns && clock_now() - talk->ending_ns >= TALK_TERM_NS)
     talk_kill(talk);
   if (talk_ready(talk) && !talk->requests.count && now - talk->contact_ns > TALK_PING_NS)
     ask(talk, "ping");
@@ -480,11 +480,3 @@ bool talk_busy(const struct talk *talk) { return talk->requests.tasks > 0; }
 const char *talk_capabilities(const struct talk *talk) { return talk->capabilities; }
 
 const struct talk_figures *talk_figures(const struct talk *talk) { return &talk->figures; }
-
-bool talk_lists(const char *capabilities, const char *capability) {
-  size_t n = strlen(capability);
-  for (const char *at = capabilities; (at = strstr(at, capability)); at += n)
-    if ((at == capabilities || at[-1] == ',') && (!at[n] || at[n] == ','))
-      return true;
-  return false;
-}

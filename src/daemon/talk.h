@@ -46,7 +46,7 @@ enum status talk_create(const struct talk_params *params, struct talk **out);
 void talk_carry(struct talk *talk, const struct talk_carrier *carrier, void *ctx);
 /* It said a line, as text or read already; neither frees the talk. */
 void talk_line(struct talk *talk, char *text, size_t n);
-void talk_heard(struct talk *talk, struct reader_value line);
+void talk_heard(struct talk *talk, struct reader_value root);
 /* What carried it is gone; `params.ended` runs. */
 void talk_gone(struct talk *talk, const char *how);
 /* Requests that are left fail: WORKER_TIMEOUT for one that was silent for too long, else
@@ -58,8 +58,6 @@ bool talk_ready(const struct talk *talk);
 bool talk_busy(const struct talk *talk);
 /* Comma separated; "" before hello. */
 const char *talk_capabilities(const struct talk *talk);
-/* Whether such a list holds that word. */
-bool talk_lists(const char *capabilities, const char *capability);
 
 struct talk_figures {
   uint64_t ready_ns;     /* clock_now() of its hello, 0: not yet */

@@ -162,6 +162,14 @@ void wire_segment(struct buf *out, const struct mover_segment *segment) {
   writer_end(&w);
 }
 
+bool wire_lists(const char *capabilities, const char *capability) {
+  size_t n = strlen(capability);
+  for (const char *at = capabilities; (at = strstr(at, capability)); at += n)
+    if ((at == capabilities || at[-1] == ',') && (!at[n] || at[n] == ','))
+      return true;
+  return false;
+}
+
 uint64_t wire_request(const char *id) {
   char *end;
   if (strncmp(id, "r-", 2) != 0 || !isdigit((unsigned char)id[2]))

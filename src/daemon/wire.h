@@ -32,6 +32,8 @@ void wire_thresholds(struct buf *out, const struct pressure_thresholds *threshol
 /* The text that travels with a segment's descriptor. */
 void wire_segment(struct buf *out, const struct mover_segment *segment);
 
+/* Whether a list of capabilities, separated by commas, holds this one. */
+bool wire_lists(const char *capabilities, const char *capability);
 /* The number in "r-17"; 0: not one of ours. */
 uint64_t wire_request(const char *id);
 /* Fills a task's results from an answer that says success. */

@@ -14,6 +14,7 @@
 #include "base/lock.h"
 #include "base/os_notify.h"
 #include "base/units.h"
+#include "daemon/guests.h"
 #include "daemon/keeper.h"
 #include "daemon/main.h"
 #include "daemon/reload.h"
@@ -271,7 +272,9 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
                                  .ops = wiring->ops,
                                  .path = config->socket,
                                  .mode = config->socket_mode,
-                                 .group = config->socket_group};
+                                 .group = config->socket_group,
+                                 .workers = guests_table(),
+                                 .workers_ctx = workers_guests(wiring->workers)};
   return socket_create(&socket, &wiring->socket, problem);
 }
 

@@ -215,7 +215,7 @@ bool worker_coming(const struct worker *worker) {
 }
 
 bool worker_can(const struct worker *worker, const char *capability) {
-  return talk_lists(worker->capabilities, capability);
+  return wire_lists(worker->capabilities, capability);
 }
 
 static enum view_worker_state state_of(const struct worker *worker) {

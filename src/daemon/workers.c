@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "daemon/clearing.h"
+#include "daemon/guests.h"
 #include "daemon/worker.h"
 
 #define WORKERS_WAIT_NS (5 * CLOCK_SECOND)
@@ -18,6 +20,8 @@
  * which the kernel holds no more than ten by default. */
 #define WORKERS_RETRY_MS 10
 #define WORKERS_WORDS 32 /* of a command */
+
+_Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_WORKERS, "all can be seen");
 
 /* Small things to be said on the loop's thread. */
 struct message {
@@ -40,12 +44,15 @@ struct workers {
   struct mover_task *tasks, **tasks_last;
   struct mover_drop *drops, **drops_last;
   struct message *messages, **messages_last;
-  struct view_worker views[WORKERS_MAX];
+  struct view_worker views[VIEW_WORKERS];
+  uint32_t view_count;
   struct workers_params params;
   char socket[160];
   const char *environment[2];
   struct slot slots[WORKERS_MAX];
   unsigned count;
+  struct wire_initialize initialize; /* the guests' */
+  struct guests *guests;
   /* the loop's thread only: */
   struct {
     struct mover_task *first, **last;
@@ -99,23 +106,34 @@ static void thresholds(void *ctx, const struct pressure_thresholds *values) {
   post(ctx, &(struct message){.kind = MESSAGE_THRESHOLDS, .thresholds = *values});
 }
 
+/* Any thread: names do not change. */
+static bool is_ours(void *arg, const char *name) {
+  const struct workers *workers = arg;
+  for (unsigned i = 0; i < workers->count; i++)
+    if (!strcmp(workers->slots[i].command.name, name))
+      return true;
+  return false;
+}
+
 static enum status restart(void *ctx, const char *name) {
   struct workers *workers = ctx;
   struct message message = {.kind = MESSAGE_RESTART};
-  for (unsigned i = 0; i < workers->count; i++) {
-    if (strcmp(workers->slots[i].command.name, name) != 0)
-      continue;
+  if (is_ours(workers, name)) {
     snprintf(message.worker, sizeof message.worker, "%s", name);
     post(workers, &message);
     return STATUS_OK;
   }
+  LOCK_SCOPE(&workers->lock);
+  for (uint32_t i = 0; i < workers->view_count; i++)
+    if (!strcmp(workers->views[i].id, name))
+      return STATUS_CONFLICT;
   return STATUS_WORKER_NOT_FOUND;
 }
 
 static uint32_t list(void *ctx, struct view_worker *out, uint32_t max) {
   struct workers *workers = ctx;
   LOCK_SCOPE(&workers->lock);
-  uint32_t count = workers->count < max ? workers->count : max;
+  uint32_t count = workers->view_count < max ? workers->view_count : max;
   memcpy(out, workers->views, count * sizeof *out);
   return count;
 }
@@ -203,55 +221,22 @@ static void offer_waiting(void *arg) {
   }
 }
 
-/* ---- clear: every worker is asked, one answer is made of theirs ---- */
-
-struct clearing {
-  struct clearing_part {
-    struct mover_task task; /* first: the worker hands it back */
-    struct clearing *clearing;
-    const char *worker;
-  } parts[WORKERS_MAX];
-  struct mover_task *asked;
-  unsigned waiting;
-};
-
-static void clear_part_done(struct clearing *clearing) {
-  if (--clearing->waiting)
-    return;
-  struct mover_task *asked = clearing->asked;
-  free(clearing);
-  asked->done(asked);
-}
-
-static void cleared(struct mover_task *task) {
-  struct clearing_part *part = (struct clearing_part *)task;
-  struct mover_task *asked = part->clearing->asked;
-  if (!task->problem.status && asked->cleared_count < WORKERS_MAX) {
-    snprintf(asked->cleared[asked->cleared_count].id, sizeof asked->cleared[0].id, "%s",
-             part->worker);
-    asked->cleared[asked->cleared_count++].bytes = task->bytes;
-  }
-  clear_part_done(part->clearing);
-}
+/* ---- clear: every worker is asked ---- */
 
 static void clear(struct workers *workers, struct mover_task *task) {
-  struct clearing *clearing = calloc(1, sizeof *clearing);
-  if (!clearing) {
-    task->done(task);
+  struct clearing *clearing = clearing_begin(task);
+  if (!clearing)
     return;
-  }
-  clearing->asked = task;
-  clearing->waiting = 1;
   for (unsigned i = 0; i < workers->count; i++) {
-    struct clearing_part *part = &clearing->parts[i];
     struct worker *worker = workers->slots[i].worker;
-    *part = (struct clearing_part){.task = {.action = MOVER_CLEAR, .done = cleared},
-                                   .clearing = clearing,
-                                   .worker = workers->slots[i].command.name};
-    if (worker_can(worker, capability(MOVER_CLEAR)) && worker_submit(worker, &part->task))
-      clearing->waiting++;
+    struct mover_task *part = worker_can(worker, capability(MOVER_CLEAR))
+                                  ? clearing_part(clearing, workers->slots[i].command.name)
+                                  : NULL;
+    if (part && !worker_submit(worker, part))
+      clearing_give_up(part);
   }
-  clear_part_done(clearing);
+  guests_clear(workers->guests, clearing);
+  clearing_end(clearing);
 }
 
 /* ---- drops ---- */
@@ -285,6 +270,10 @@ static void cancel_subject(struct workers *workers, uint64_t subject) {
 static void hear(struct workers *workers, const struct message *message) {
   if (message->kind == MESSAGE_CANCEL)
     cancel_subject(workers, message->subject);
+  if (message->kind == MESSAGE_THRESHOLDS) {
+    workers->initialize.thresholds = message->thresholds;
+    guests_thresholds(workers->guests);
+  }
   for (unsigned i = 0; i < workers->count; i++) {
     struct slot *slot = &workers->slots[i];
     if (message->kind == MESSAGE_THRESHOLDS)
@@ -344,6 +333,9 @@ static void changed(void *arg) {
   lock_take(&workers->lock);
   for (unsigned i = 0; i < workers->count; i++)
     worker_view(workers->slots[i].worker, &workers->views[i]);
+  workers->view_count = workers->count;
+  workers->view_count +=
+      guests_view(workers->guests, &workers->views[workers->count], VIEW_WORKERS - workers->count);
   lock_give(&workers->lock);
   if (workers->waiting.first)
     loop_timer_start(workers->retry, 0, 0);
@@ -418,9 +410,19 @@ enum status workers_create(const struct workers_params *params, struct workers *
   workers->drops_last = &workers->drops;
   workers->messages_last = &workers->messages;
   workers->waiting.last = &workers->waiting.first;
+  workers->initialize =
+      (struct wire_initialize){params->devices, params->device_count, params->thresholds};
+  const struct guests_params guests = {.loop = params->loop,
+                                       .events = params->events,
+                                       .initialize = &workers->initialize,
+                                       .is_taken = is_ours,
+                                       .changed = changed,
+                                       .arg = workers};
   snprintf(workers->socket, sizeof workers->socket, "MEMKEEP_SOCKET=%s", params->socket);
   workers->environment[0] = workers->socket;
   enum status status = loop_timer(params->loop, offer_waiting, workers, &workers->retry);
+  if (!status)
+    status = guests_create(&guests, &workers->guests);
   if (status)
     problem_set(problem, status, "not enough memory to start");
   else
@@ -438,6 +440,10 @@ void workers_start(struct workers *workers) {
     worker_start(workers->slots[i].worker);
 }
 
+struct guests *workers_guests(struct workers *workers) {
+  return workers->guests;
+}
+
 void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void *arg), void *arg) {
   workers->stopping = true;
   workers->stopped = done;
@@ -453,6 +459,7 @@ void workers_free(struct workers *workers) {
     return;
   for (unsigned i = 0; i < workers->count; i++)
     worker_free(workers->slots[i].worker);
+  guests_free(workers->guests);
   loop_timer_free(workers->retry);
   lock_done(&workers->lock);
   free(workers);

@@ -1,6 +1,6 @@
 /*
- * workers: all worker processes, and the service's mover table over them. Tasks may be given from
- * any thread; everything happens on the loop's.
+ * workers: all workers, those that we start and those that come by the socket, and the service's
+ * mover table over them. Tasks may be given from any thread; everything happens on the loop's.
  */
 #ifndef DAEMON_WORKERS_H
 #define DAEMON_WORKERS_H
@@ -13,8 +13,9 @@
 
 struct workers;
 struct events;
+struct guests;
 
-#define WORKERS_MAX VIEW_WORKERS
+#define WORKERS_MAX 16     /* that we start */
 #define WORKERS_OWN "host" /* the name of memkeep-worker, the mover of host memory */
 
 struct workers_command {
@@ -38,7 +39,9 @@ enum status workers_create(const struct workers_params *params, struct workers *
 void workers_start(struct workers *workers);
 /* The table to give to the service; ctx is the struct workers. */
 const struct mover_table *workers_table(void);
-/* Ends them all; done(arg) on the loop when they are gone, at the latest after grace_ms and
+/* Those that come by the socket, for the door. */
+struct guests *workers_guests(struct workers *workers);
+/* Ends ours; done(arg) on the loop when they are gone, at the latest after grace_ms and
  * SIGKILL. */
 void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void *arg), void *arg);
 void workers_free(struct workers *workers);
