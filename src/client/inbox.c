@@ -4,6 +4,7 @@
  */
 #include "client/inbox.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,10 +202,19 @@ static void write_actions(struct writer *w, const char *actions) {
   writer_end(w);
 }
 
+/* PROGRAM-PID, in at most 39 bytes of those that the daemon takes. */
+static void make_name(char out[40]) {
+  int n = snprintf(out, 29, "%s", program_invocation_short_name);
+  for (char *at = out; *at; at++)
+    if (!isalnum((unsigned char)*at) && !strchr("._-", *at))
+      *at = '_';
+  snprintf(out + (n < 28 ? n : 28), 12, "-%d", (int)getpid());
+}
+
 static void write_hello(struct buf *greeting, const char *actions) {
   struct writer w;
-  char name[64];
-  snprintf(name, sizeof name, "%.40s-%d", program_invocation_short_name, (int)getpid());
+  char name[40];
+  make_name(name);
   writer_init(&w, greeting, WRITER_SNAKE);
   writer_object(&w, NULL);
   writer_text(&w, "event", "hello");
