@@ -155,5 +155,94 @@ class Stream(DaemonCase):
         wait_until(lambda: kernel.fd_count(self.daemon.pid) <= before + 3, "the fds to come back", 60)
 
 
+class Socket(DaemonCase):
+    """The same over the Unix socket."""
+
+    def setUp(self):
+        super().setUp()
+        self.unix = self.daemon.unix()
+        self.addCleanup(self.unix.close)
+
+    def follow(self, unix=None, **data):
+        answer = (unix or self.unix).call("memory.events", data)
+        self.assertEqual({"request_id": answer["request_id"], "success": True, "data": {}}, answer)
+
+    def created(self, allocation, unix=None):
+        line = (unix or self.unix).line()
+        self.assertEqual(("allocation.created", name_of(allocation)), (line["event"], line["data"]["allocation_id"]))
+        return line["id"]
+
+    def test_events_come_behind_the_answer(self):
+        self.follow()
+        allocation = self.allocate(4096)
+        self.created(allocation)
+        self.free(allocation)
+        self.assertEqual("allocation.freed", self.unix.line()["event"])
+
+    def test_they_are_those_of_http(self):
+        with self.daemon.events("?types=allocation.created") as events:
+            self.follow(types="allocation.created")
+            self.allocate(4096)
+            line, event = self.unix.line(), events.next()
+        self.assertEqual(event.id, line["id"])
+        self.assertEqual([event.data[key] for key in ("time", "type", "correlationId", "allocationId", "sizeBytes")],
+                         [line["data"][key] for key in ("time", "type", "correlation_id", "allocation_id", "size_bytes")])
+
+    def test_only_the_types_that_were_asked_for(self):
+        self.follow(types="allocation.freed,transfer.*")
+        for _ in range(3):
+            self.free(self.allocate(4096))
+        self.transfer(self.allocate(4096))
+        self.assertEqual(["allocation.freed"] * 3 + ["transfer.started", "transfer.completed"],
+                         [self.unix.line()["event"] for _ in range(5)])
+
+    def test_a_type_that_is_none(self):
+        answer = self.unix.call("memory.events", {"types": "allocation.eaten"})
+        self.assertEqual(("INVALID_ARGUMENT", "types"), (answer["error_code"], answer["details"]["field"]))
+        self.allocate(4096)
+        self.assertTrue(self.unix.call("ping")["success"])
+
+    def test_a_returning_client_hears_what_it_missed(self):
+        self.follow(types="allocation.created")
+        last = self.created(self.allocate(4096))
+        self.unix.close()
+        missed = [self.allocate(4096) for _ in range(5)]
+        with self.daemon.unix() as unix:
+            self.follow(unix, types="allocation.created", last_event_id=last)
+            for allocation in missed:
+                self.created(allocation, unix)
+
+    def test_the_connection_goes_on_being_one(self):
+        self.follow(types="allocation.created")
+        allocation = self.allocate(4096)
+        request = self.unix.send("memory.get_status")
+        self.created(allocation)
+        self.assertTrue(self.unix.wait(request)["success"])
+
+    def test_the_last_question_counts(self):
+        self.follow(types="allocation.created")
+        self.follow(types="allocation.freed")
+        self.free(self.allocate(4096))
+        self.assertEqual("allocation.freed", self.unix.line()["event"])
+
+    def test_one_who_does_not_read_holds_up_nobody(self):
+        self.follow()
+        with self.daemon.session() as session:
+            for _ in range(500):
+                made = session.post(f"{MEMORY}/allocations/allocate/host:0", {"sizeBytes": 4096}).data["allocation"]
+                session.delete(f"{MEMORY}/allocations/{made['allocationId']}")
+        self.daemon.stop()
+
+
+class Query(DaemonCase):
+    def test_the_last_id_may_stand_in_the_query(self):
+        with self.daemon.events("?types=allocation.created") as events:
+            self.allocate(4096)
+            last = events.next().id
+        missed = self.allocate(4096)
+        with self.daemon.events(f"?types=allocation.created&lastEventId={last}") as events:
+            self.assertEqual(name_of(missed), events.next().data["allocationId"])
+
+
 if __name__ == "__main__":
     unittest.main()
