@@ -18,22 +18,25 @@ endfunction()
 add_program(memkeepd daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
 add_program(memkeep-worker worker room_device room_base)
 add_program(memkeep-vault vault room_base)
-add_program(memkeep cli room_client room_base)
+add_program(memkeep cli room_client room_base PkgConfig::libcurl)
 
-# The CLI is a table made from the table of operations: `gen cli` prints it, and src/cli includes
-# it as "gen/cli_table.h". The generator runs at build time, so that the CLI itself needs no ops.
+# The CLI is made from the table of operations: `gen cli` and `gen routes` print what src/cli includes
+# as "gen/cli_table.h" and "gen/cli_routes.h". The generator runs at build time, so that the CLI
+# itself needs no ops.
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/gen/*.c)
 if(sources AND TARGET room_ops)
   add_executable(gen ${sources})
   target_link_libraries(gen PRIVATE room_ops)
   set_target_properties(gen PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
   add_custom_command(
-    OUTPUT ${CMAKE_BINARY_DIR}/gen/cli_table.h
+    OUTPUT ${CMAKE_BINARY_DIR}/gen/cli_table.h ${CMAKE_BINARY_DIR}/gen/cli_routes.h
     COMMAND gen cli > ${CMAKE_BINARY_DIR}/gen/cli_table.h
+    COMMAND gen routes > ${CMAKE_BINARY_DIR}/gen/cli_routes.h
     DEPENDS gen
     VERBATIM)
   if(TARGET memkeep)
-    target_sources(memkeep PRIVATE ${CMAKE_BINARY_DIR}/gen/cli_table.h)
+    target_sources(memkeep PRIVATE
+      ${CMAKE_BINARY_DIR}/gen/cli_table.h ${CMAKE_BINARY_DIR}/gen/cli_routes.h)
     target_include_directories(memkeep PRIVATE ${CMAKE_BINARY_DIR})
   endif()
 endif()

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cli/paint.h"
+#include "cli/route.h"
 
 #define TEXT 512
 
@@ -26,7 +27,8 @@ static const struct {
     {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are"},
     {"DEVICE_NOT_FOUND", "memkeep devices lists those there are"},
     {"WORKER_UNAVAILABLE", "see memkeep workers"},
-    {"FORBIDDEN", "ask as the daemon's user or as root"},
+    {"FORBIDDEN", "ask as the daemon's user or as root, or with a token of a higher role"},
+    {"UNAUTHORIZED", "name a file with a token: --token-file FILE"},
 };
 
 void ask_init(struct ask *ask, const struct globals *globals) {
@@ -35,16 +37,29 @@ void ask_init(struct ask *ask, const struct globals *globals) {
     ask->deadline = clock_now() + globals->timeout_ns;
 }
 
-void ask_done(struct ask *ask) { client_free(ask->client); }
+void ask_done(struct ask *ask) {
+  client_free(ask->client);
+  url_free(ask->url);
+}
 
 static int complain(const struct problem *problem, int code) {
   fprintf(stderr, "memkeep: %s\n", problem->text);
   return code;
 }
 
+static int open_url(struct ask *ask) {
+  struct problem problem;
+  enum status status = url_open(ask->globals->url, ask->globals->token_file, &ask->url, &problem);
+  if (!status)
+    return EXIT_OK;
+  return complain(&problem, status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_FAILED);
+}
+
 static int connect_now(struct ask *ask) {
   char path[TEXT];
   struct problem problem;
+  if (ask->globals->url)
+    return open_url(ask);
   const char *said = ask->globals->socket;
   if (!said && client_default_path(path, sizeof path)) {
     problem_set(&problem, STATUS_INVALID_ARGUMENT, "the default socket's path is too long");
@@ -96,16 +111,33 @@ static int judge(struct ask *ask, struct ask_answer *answer) {
 
 /* ---- questions ---- */
 
+/* What is left of --timeout; 0: there is none. */
+static uint64_t time_left(const struct ask *ask) {
+  uint64_t now = clock_now();
+  if (!ask->deadline)
+    return 0;
+  return ask->deadline > now ? ask->deadline - now : 1;
+}
+
+static enum status exchange_url(struct ask *ask, const struct ask_question *question,
+                                struct ask_answer *out, struct problem *problem) {
+  struct route route;
+  enum status status = route_make(question->action, question->data, &route, problem);
+  if (!status)
+    status = url_call(ask->url, &route, time_left(ask), &out->text, problem);
+  route_done(&route);
+  return status;
+}
+
 static enum status exchange(struct ask *ask, const struct ask_question *question,
                             struct ask_answer *out, struct problem *problem) {
-  struct client_request request = {.action = question->action,
-                                   .data = question->data,
-                                   .envelope = true,
-                                   .detached = question->detached};
-  if (ask->deadline) {
-    uint64_t now = clock_now();
-    request.timeout_ns = ask->deadline > now ? ask->deadline - now : 1;
-  }
+  if (ask->url)
+    return exchange_url(ask, question, out, problem);
+  const struct client_request request = {.action = question->action,
+                                         .data = question->data,
+                                         .envelope = true,
+                                         .detached = question->detached,
+                                         .timeout_ns = time_left(ask)};
   return client_call(ask->client, &request, &out->text, problem);
 }
 
@@ -113,7 +145,7 @@ int ask_put(struct ask *ask, const struct ask_question *question, struct ask_ans
   struct problem problem;
   *out = (struct ask_answer){.doc = NULL};
   buf_init(&out->text, CLIENT_LINE_MAX);
-  int code = ask->client ? EXIT_OK : connect_now(ask);
+  int code = ask->client || ask->url ? EXIT_OK : connect_now(ask);
   if (code)
     return code;
   enum status status = exchange(ask, question, out, &problem);

@@ -7,11 +7,13 @@
 #include "base/buf.h"
 #include "base/reader.h"
 #include "cli/globals.h"
+#include "cli/url.h"
 #include "client/client.h"
 
 struct ask {
   const struct globals *globals;
   struct client *client; /* NULL: not connected yet */
+  struct url *url;       /* with --url, in its place */
   uint64_t deadline;     /* of all questions together, 0: none */
 };
 

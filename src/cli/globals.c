@@ -7,7 +7,7 @@
 
 #include "base/units.h"
 
-enum flag { FLAG_NONE, FLAG_SOCKET, FLAG_TIMEOUT, FLAG_JSON, FLAG_HELP, FLAG_VERSION, FLAG_HTTP };
+enum flag { FLAG_SOCKET, FLAG_URL, FLAG_TOKEN, FLAG_TIMEOUT, FLAG_JSON, FLAG_HELP, FLAG_VERSION };
 
 static const struct name {
   const char *text;
@@ -17,7 +17,7 @@ static const struct name {
     {"--socket", FLAG_SOCKET, true}, {"--timeout", FLAG_TIMEOUT, true},
     {"--json", FLAG_JSON, false},    {"--help", FLAG_HELP, false},
     {"-h", FLAG_HELP, false},        {"--version", FLAG_VERSION, false},
-    {"--url", FLAG_HTTP, true},      {"--token-file", FLAG_HTTP, true},
+    {"--url", FLAG_URL, true},       {"--token-file", FLAG_TOKEN, true},
 };
 
 static const struct name *find(const char *word) {
@@ -34,17 +34,17 @@ static enum status set(struct globals *globals, const struct name *name, const c
   case FLAG_SOCKET:
     globals->socket = value;
     return STATUS_OK;
+  case FLAG_URL:
+    globals->url = value;
+    return STATUS_OK;
+  case FLAG_TOKEN:
+    globals->token_file = value;
+    return STATUS_OK;
   case FLAG_TIMEOUT:
     if (units_parse_duration(value, &globals->timeout_ns) && globals->timeout_ns)
       return STATUS_OK;
     return problem_set(problem, STATUS_INVALID_ARGUMENT,
                        "--timeout %.40s is no time, such as 30, 500ms or 5m", value);
-  case FLAG_HTTP:
-    return problem_set(
-        problem, STATUS_INVALID_ARGUMENT,
-        "%s is not there yet: this memkeep speaks to the Unix socket only (--socket); "
-        "over HTTP use curl",
-        name->text);
   default:
     globals->json |= name->flag == FLAG_JSON;
     globals->help |= name->flag == FLAG_HELP;
@@ -67,6 +67,15 @@ static enum status take(char **argv, int *i, struct globals *out, struct problem
   return set(out, name, value, problem);
 }
 
+static enum status check(const struct globals *globals, struct problem *problem) {
+  if (globals->url && globals->socket)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "--url or --socket, not both");
+  if (globals->token_file && !globals->url)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT,
+                       "--token-file goes with --url: on the socket the kernel says who asks");
+  return STATUS_OK;
+}
+
 enum status globals_take(int argc, char **argv, struct globals *out, struct problem *problem) {
   bool only_words = false;
   enum status status = STATUS_OK;
@@ -81,5 +90,5 @@ enum status globals_take(int argc, char **argv, struct globals *out, struct prob
       out->words[out->count++] = argv[i];
     only_words |= ends;
   }
-  return status;
+  return status ? status : check(out, problem);
 }

@@ -14,7 +14,8 @@
 enum globals_exit { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE };
 
 struct globals {
-  const char *socket; /* NULL: the default */
+  const char *socket;           /* NULL: the default */
+  const char *url, *token_file; /* NULL: over the socket */
   bool json, help, version;
   uint64_t timeout_ns; /* 0: none */
   const char *words[GLOBALS_WORDS];

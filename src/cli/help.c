@@ -20,6 +20,8 @@ void help_program(FILE *out) {
         "\n"
         "flags of all verbs, wherever they stand\n"
         "  --socket PATH     the daemon's socket (MEMKEEP_SOCKET, else the runtime directory's)\n"
+        "  --url URL         over HTTP instead: http://127.0.0.1:7171, https://host:port\n"
+        "  --token-file FILE who asks there: a file with a token of the daemon's configuration\n"
         "  --json            the answer as it came, as over HTTP\n"
         "  --timeout TIME    wait no longer: 30, 500ms, 5m\n"
         "  --help            this, or the help of a verb\n"

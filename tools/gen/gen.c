@@ -1,8 +1,9 @@
 /*
  * gen: prints what is made from the table of operations.
  *
- *   gen cli    the header that src/cli includes as gen/cli_table.h
- *   gen docs   docs/api.md
+ *   gen cli      the header that src/cli includes as gen/cli_table.h
+ *   gen routes   the one that it includes as gen/cli_routes.h
+ *   gen docs     docs/api.md
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -101,6 +102,29 @@ static int print_cli(void) {
   return 0;
 }
 
+/* ---- routes ---- */
+
+static void print_route(const struct ops_row *row) {
+  printf("    {\"%s\", \"%s\", \"%s\", %zu, (const char *const[]){", row->action,
+         ops_methods[row->method], row->path, row->path_count);
+  for (size_t i = 0; i < row->path_count + row->query_count; i++)
+    printf("\"%s\", ", row->fields[i].name);
+  puts("NULL}},");
+}
+
+/* What is answered with one envelope. */
+static int print_routes(void) {
+  size_t count;
+  const struct ops_row *const *rows = ops_rows(&count);
+  puts("/* Made by `gen routes` from the table of operations. */");
+  puts("static const struct route_row route_rows[] = {");
+  for (size_t i = 0; i < count; i++)
+    if (rows[i]->action && rows[i]->path && rows[i]->envelope && !rows[i]->streams)
+      print_route(rows[i]);
+  puts("};");
+  return 0;
+}
+
 /* ---- docs ---- */
 
 static const char *const roles[] = {"none", "read", "write", "admin"};
@@ -161,8 +185,10 @@ static int print_docs(void) {
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "cli") == 0)
     return print_cli();
+  if (argc == 2 && strcmp(argv[1], "routes") == 0)
+    return print_routes();
   if (argc == 2 && strcmp(argv[1], "docs") == 0)
     return print_docs();
-  fputs("usage: gen cli | gen docs\n", stderr);
+  fputs("usage: gen cli | gen routes | gen docs\n", stderr);
   return 2;
 }
