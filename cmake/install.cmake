@@ -6,6 +6,13 @@ if(programs)
 endif()
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES docs/access.md docs/vault.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES packaging/memkeepd.8 packaging/memkeep-vault.8 packaging/memkeep-worker.8
+  DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
+if(TARGET manuals)
+  install(FILES ${CMAKE_BINARY_DIR}/gen/memkeep.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${CMAKE_BINARY_DIR}/gen/memkeep.bash RENAME memkeep
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endif()
 
 # The units name the programs where they will be, whatever the prefix.
 foreach(unit memkeepd.service memkeep-vault.service)

@@ -40,3 +40,23 @@ if(sources AND TARGET room_ops)
     target_include_directories(memkeep PRIVATE ${CMAKE_BINARY_DIR})
   endif()
 endif()
+
+# Completion and memkeep(1), from the CLI's own tables.
+if(TARGET gen AND TARGET memkeep)
+  set(MANUAL_OF globals.c paint.c show.c table.c verbs.c)
+  list(TRANSFORM MANUAL_OF PREPEND ${CMAKE_SOURCE_DIR}/src/cli/)
+  add_executable(manual ${CMAKE_SOURCE_DIR}/tools/manual/manual.c ${MANUAL_OF}
+    ${CMAKE_BINARY_DIR}/gen/cli_table.h)
+  target_include_directories(manual PRIVATE ${CMAKE_BINARY_DIR})
+  target_link_libraries(manual PRIVATE room_base)
+  set_target_properties(manual PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
+  add_custom_command(
+    OUTPUT ${CMAKE_BINARY_DIR}/gen/memkeep.bash ${CMAKE_BINARY_DIR}/gen/memkeep.1
+    COMMAND manual bash > ${CMAKE_BINARY_DIR}/gen/memkeep.bash
+    COMMAND manual man > ${CMAKE_BINARY_DIR}/gen/memkeep.1
+    DEPENDS manual
+    VERBATIM)
+  add_custom_target(manuals ALL
+    DEPENDS ${CMAKE_BINARY_DIR}/gen/memkeep.bash ${CMAKE_BINARY_DIR}/gen/memkeep.1)
+  add_dependencies(manual memkeep) # one of them makes cli_table.h, not both at once
+endif()

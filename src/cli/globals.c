@@ -7,64 +7,65 @@
 
 #include "base/units.h"
 
-enum flag { FLAG_SOCKET, FLAG_URL, FLAG_TOKEN, FLAG_TIMEOUT, FLAG_JSON, FLAG_HELP, FLAG_VERSION };
-
-static const struct name {
-  const char *text;
-  enum flag flag;
-  bool takes_value;
-} names[] = {
-    {"--socket", FLAG_SOCKET, true}, {"--timeout", FLAG_TIMEOUT, true},
-    {"--json", FLAG_JSON, false},    {"--help", FLAG_HELP, false},
-    {"-h", FLAG_HELP, false},        {"--version", FLAG_VERSION, false},
-    {"--url", FLAG_URL, true},       {"--token-file", FLAG_TOKEN, true},
+const struct globals_flag globals_flags[] = {
+    {"--socket", GLOBALS_SOCKET, "PATH",
+     "the daemon's socket (MEMKEEP_SOCKET, else the runtime directory's)"},
+    {"--url", GLOBALS_URL, "URL", "over HTTP instead: http://127.0.0.1:7171, https://host:port"},
+    {"--token-file", GLOBALS_TOKEN, "FILE",
+     "who asks there: a file with a token of the daemon's configuration"},
+    {"--json", GLOBALS_JSON, NULL, "the answer as it came, as over HTTP"},
+    {"--timeout", GLOBALS_TIMEOUT, "TIME", "wait no longer: 30, 500ms, 5m"},
+    {"--help", GLOBALS_HELP, NULL, "this, or the help of a verb"},
+    {"-h", GLOBALS_HELP, NULL, NULL},
+    {"--version", GLOBALS_VERSION, NULL, "which memkeep this is"},
+    {NULL, GLOBALS_HELP, NULL, NULL},
 };
 
-static const struct name *find(const char *word) {
+static const struct globals_flag *find(const char *word) {
   size_t n = strcspn(word, "=");
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strlen(names[i].text) == n && strncmp(names[i].text, word, n) == 0)
-      return &names[i];
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++)
+    if (strlen(flag->name) == n && strncmp(flag->name, word, n) == 0)
+      return flag;
   return NULL;
 }
 
-static enum status set(struct globals *globals, const struct name *name, const char *value,
+static enum status set(struct globals *globals, const struct globals_flag *flag, const char *value,
                        struct problem *problem) {
-  switch (name->flag) {
-  case FLAG_SOCKET:
+  switch (flag->kind) {
+  case GLOBALS_SOCKET:
     globals->socket = value;
     return STATUS_OK;
-  case FLAG_URL:
+  case GLOBALS_URL:
     globals->url = value;
     return STATUS_OK;
-  case FLAG_TOKEN:
+  case GLOBALS_TOKEN:
     globals->token_file = value;
     return STATUS_OK;
-  case FLAG_TIMEOUT:
+  case GLOBALS_TIMEOUT:
     if (units_parse_duration(value, &globals->timeout_ns) && globals->timeout_ns)
       return STATUS_OK;
     return problem_set(problem, STATUS_INVALID_ARGUMENT,
                        "--timeout %.40s is no time, such as 30, 500ms or 5m", value);
   default:
-    globals->json |= name->flag == FLAG_JSON;
-    globals->help |= name->flag == FLAG_HELP;
-    globals->version |= name->flag == FLAG_VERSION;
+    globals->json |= flag->kind == GLOBALS_JSON;
+    globals->help |= flag->kind == GLOBALS_HELP;
+    globals->version |= flag->kind == GLOBALS_VERSION;
     return STATUS_OK;
   }
 }
 
 /* Reads the flag at argv[*i], and its value. */
 static enum status take(char **argv, int *i, struct globals *out, struct problem *problem) {
-  const struct name *name = find(argv[*i]);
+  const struct globals_flag *flag = find(argv[*i]);
   const char *equals = strchr(argv[*i], '=');
-  if (equals && !name->takes_value)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s takes no value", name->text);
-  if (!name->takes_value)
-    return set(out, name, NULL, problem);
+  if (equals && !flag->value)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s takes no value", flag->name);
+  if (!flag->value)
+    return set(out, flag, NULL, problem);
   const char *value = equals ? equals + 1 : argv[++*i];
   if (!value)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s wants a value", name->text);
-  return set(out, name, value, problem);
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s wants a value", flag->name);
+  return set(out, flag, value, problem);
 }
 
 static enum status check(const struct globals *globals, struct problem *problem) {

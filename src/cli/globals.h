@@ -13,6 +13,26 @@
 
 enum globals_exit { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE };
 
+enum globals_kind {
+  GLOBALS_SOCKET,
+  GLOBALS_URL,
+  GLOBALS_TOKEN,
+  GLOBALS_JSON,
+  GLOBALS_TIMEOUT,
+  GLOBALS_HELP,
+  GLOBALS_VERSION
+};
+
+struct globals_flag {
+  const char *name;
+  enum globals_kind kind;
+  const char *value; /* what it takes, NULL: nothing */
+  const char *doc;   /* NULL: another word for the one above */
+};
+
+/* Ends with a row without a name. */
+extern const struct globals_flag globals_flags[];
+
 struct globals {
   const char *socket;           /* NULL: the default */
   const char *url, *token_file; /* NULL: over the socket */

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "cli/globals.h"
+
 #define COLUMN 26
 
 void help_program(FILE *out) {
@@ -18,15 +20,13 @@ void help_program(FILE *out) {
     fprintf(out, "  %-12s %s\n", verb->name, verb->summary);
   fputs("  exec         any operation by its name, with fields or JSON\n"
         "\n"
-        "flags of all verbs, wherever they stand\n"
-        "  --socket PATH     the daemon's socket (MEMKEEP_SOCKET, else the runtime directory's)\n"
-        "  --url URL         over HTTP instead: http://127.0.0.1:7171, https://host:port\n"
-        "  --token-file FILE who asks there: a file with a token of the daemon's configuration\n"
-        "  --json            the answer as it came, as over HTTP\n"
-        "  --timeout TIME    wait no longer: 30, 500ms, 5m\n"
-        "  --help            this, or the help of a verb\n"
-        "  --version\n"
-        "\n"
+        "flags of all verbs, wherever they stand\n",
+        out);
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++)
+    if (flag->doc)
+      fprintf(out, "  %s %-*s %s\n", flag->name, (int)(17 - strlen(flag->name)),
+              flag->value ? flag->value : "", flag->doc);
+  fputs("\n"
         "sizes are 4096, 512M or 8GiB (powers of 1024). Exit codes: 0 done, 1 failed, 2 usage,\n"
         "3 not reachable.\n"
         "\n"
@@ -34,44 +34,9 @@ void help_program(FILE *out) {
         out);
 }
 
-static bool is_word(const struct verb *verb, const char *field) {
-  for (int i = 0; i < VERB_WORDS && verb->words[i]; i++)
-    if (strcmp(verb->words[i], field) == 0)
-      return true;
-  return false;
-}
-
-static const char *flag_of(const struct verb *verb, const char *field) {
-  for (int i = 0; i < VERB_NAMES && verb->names[i].flag; i++)
-    if (strcmp(verb->names[i].field, field) == 0)
-      return verb->names[i].flag;
-  return field;
-}
-
 static void print_hyphened(const char *name) {
   for (; *name; name++)
     putchar(*name == '_' ? '-' : *name);
-}
-
-static const char *value_of(const struct cli_field *field) {
-  size_t n = strlen(field->name);
-  if (*field->type == 'b')
-    return "";
-  if (n > 6 && strcmp(field->name + n - 6, "_bytes") == 0)
-    return " SIZE";
-  switch (*field->type) {
-  case 'u':
-  case 'n':
-    return " N";
-  case 'w':
-    return " WORD";
-  case 'j':
-    return " JSON";
-  default:
-    return strcmp(field->type, "int") == 0  ? " N"
-           : strcmp(field->type, "id") == 0 ? " ID"
-                                            : " TEXT";
-  }
 }
 
 static void print_doc(const struct cli_field *field, bool needed) {
@@ -84,12 +49,12 @@ static void print_doc(const struct cli_field *field, bool needed) {
 }
 
 static void print_flag(const struct verb *verb, const struct cli_field *field) {
-  const char *flag = flag_of(verb, field->name), *value = value_of(field);
-  bool off = *field->type == 'b' && field->otherwise && strcmp(field->otherwise, "true") == 0;
-  size_t width = strlen(flag) + strlen(value) + (off ? 5 : 2);
+  const char *flag = verbs_flag(verb, field->name), *value = table_value(field);
+  bool off = table_is_on(field);
+  size_t width = strlen(flag) + strlen(value) + (*value ? 1 : 0) + (off ? 5 : 2);
   printf("  --%s", off ? "no-" : "");
   print_hyphened(flag);
-  printf("%s%*s ", value, width < COLUMN ? (int)(COLUMN - width) : 0, "");
+  printf("%s%s%*s ", *value ? " " : "", value, width < COLUMN ? (int)(COLUMN - width) : 0, "");
   if (off)
     printf("do not: ");
   print_doc(field, field->required);
@@ -120,7 +85,7 @@ void help_verb(const struct verb *verb) {
   }
   putchar('\n');
   for (size_t i = 0; i < operation->field_count; i++)
-    if (!is_word(verb, operation->fields[i].name))
+    if (!verbs_is_word(verb, operation->fields[i].name))
       print_flag(verb, &operation->fields[i]);
   printf("\nexample: %s\n\nflags of all verbs: memkeep --help\n", verb->example);
 }

@@ -41,3 +41,21 @@ int table_field(const struct cli_operation *operation, const char *name) {
       return (int)i;
   return -1;
 }
+
+const char *table_value(const struct cli_field *field) {
+  static const struct {
+    const char *type, *value;
+  } values[] = {{"uint", "N"}, {"int", "N"}, {"number", "N"},  {"word", "WORD"},
+                {"id", "ID"},  {"bool", ""}, {"json", "JSON"}, {"text", "TEXT"}};
+  size_t n = strlen(field->name);
+  if (n > 6 && strcmp(field->name + n - 6, "_bytes") == 0)
+    return "SIZE";
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    if (strcmp(field->type, values[i].type) == 0)
+      return values[i].value;
+  return "TEXT";
+}
+
+bool table_is_on(const struct cli_field *field) {
+  return *field->type == 'b' && field->otherwise && strcmp(field->otherwise, "true") == 0;
+}

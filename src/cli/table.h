@@ -26,5 +26,9 @@ const struct cli_operation *table_operations(size_t *count);
 const struct cli_operation *table_find(const char *action);
 /* The index of a field, also by size-bytes or sizeBytes; -1: none. */
 int table_field(const struct cli_operation *operation, const char *name);
+/* What a person says for a field: "SIZE", "N", "TEXT", …; "" for a bool, whose flag is enough. */
+const char *table_value(const struct cli_field *field);
+/* A bool that is true unless it is said otherwise: its flag is --no-…. */
+bool table_is_on(const struct cli_field *field);
 
 #endif

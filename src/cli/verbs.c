@@ -131,3 +131,17 @@ const struct verb *verbs_find(const char *name) {
       return verb;
   return NULL;
 }
+
+bool verbs_is_word(const struct verb *verb, const char *field) {
+  for (int i = 0; i < VERB_WORDS && verb->words[i]; i++)
+    if (strcmp(verb->words[i], field) == 0)
+      return true;
+  return false;
+}
+
+const char *verbs_flag(const struct verb *verb, const char *field) {
+  for (int i = 0; i < VERB_NAMES && verb->names[i].flag; i++)
+    if (strcmp(verb->names[i].field, field) == 0)
+      return verb->names[i].flag;
+  return field;
+}

@@ -33,6 +33,10 @@ struct verb {
 extern const struct verb verbs[];
 /* NULL: none. */
 const struct verb *verbs_find(const char *name);
+/* Whether a field is said without a flag. */
+bool verbs_is_word(const struct verb *verb, const char *field);
+/* The name of a field's flag, in snake_case and without its hyphens. */
+const char *verbs_flag(const struct verb *verb, const char *field);
 /* The action when nothing is said. */
 static inline const char *verbs_bare(const struct verb *verb) {
   return verb->bare ? verb->bare : verb->action;

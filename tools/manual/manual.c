@@ -1,0 +1,227 @@
+/*
+ * manual: prints what is made from the command line's own tables.
+ *
+ *   manual bash   the completion of memkeep for bash, and for zsh through bashcompinit
+ *   manual man    memkeep(1)
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/version.h"
+#include "cli/globals.h"
+#include "cli/table.h"
+#include "cli/verbs.h"
+
+static void print_hyphened(const char *name) {
+  for (; *name; name++)
+    putchar(*name == '_' ? '-' : *name);
+}
+
+/* A field that a flag of all verbs sets already. */
+static bool is_global(const struct cli_field *field) {
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++)
+    if (strcmp(flag->name + 2, field->name) == 0)
+      return true;
+  return false;
+}
+
+/* ---- bash ---- */
+
+static void print_global_flags(const char *between, bool with_value) {
+  bool begun = false;
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++)
+    if (!with_value || flag->value) {
+      printf("%s%s", begun ? between : "", flag->name);
+      begun = true;
+    }
+}
+
+static void print_verbs(const char *between) {
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    printf("%s%s", verb->name, between);
+  printf("exec");
+}
+
+/* The words of a field stand at the end of its doc: "what it is for: a, b". */
+static void print_words(const struct verb *verb, const struct cli_field *field) {
+  const char *words = strrchr(field->doc, ':');
+  if (strcmp(field->type, "word") != 0 || !words)
+    return;
+  printf("  %s:--", verb->name);
+  print_hyphened(verbs_flag(verb, field->name));
+  printf(") choices=\"");
+  for (words += 2; *words; words++)
+    if (*words != ',')
+      putchar(*words);
+  puts("\" ;;");
+}
+
+static void print_verb(const struct verb *verb) {
+  const struct cli_operation *operation = table_find(verb->action);
+  for (size_t i = 0; i < operation->field_count; i++)
+    print_words(verb, &operation->fields[i]);
+  printf("  %s:*) flags=\"", verb->name);
+  for (size_t i = 0; i < operation->field_count; i++) {
+    const struct cli_field *field = &operation->fields[i];
+    if (verbs_is_word(verb, field->name) || is_global(field))
+      continue;
+    printf("--%s", table_is_on(field) ? "no-" : "");
+    print_hyphened(verbs_flag(verb, field->name));
+    putchar(' ');
+  }
+  puts("\" ;;");
+}
+
+static int print_bash(void) {
+  size_t count;
+  const struct cli_operation *operations = table_operations(&count);
+  printf(
+      "# Completion of memkeep for bash; for zsh: autoload -U bashcompinit && bashcompinit, then\n"
+      "# source it. Made by `manual bash` from the tables of the command line.\n"
+      "_memkeep() {\n"
+      "  local cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD - 1]}\"\n"
+      "  local verb=\"\" flags=\"\" choices=\"\" i=1\n"
+      "  COMPREPLY=()\n"
+      "  while [ \"$i\" -lt \"$COMP_CWORD\" ] && [ -z \"$verb\" ]; do\n"
+      "    case \"${COMP_WORDS[i]}\" in\n    ");
+  print_global_flags(" | ", true);
+  printf(") i=$((i + 1)) ;;\n    ");
+  print_verbs(" | ");
+  printf(") verb=\"${COMP_WORDS[i]}\" ;;\n"
+         "    esac\n"
+         "    i=$((i + 1))\n"
+         "  done\n"
+         "  case \"$prev\" in\n"
+         "  --socket | --token-file) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+         "  --url | --timeout) return ;;\n"
+         "  esac\n"
+         "  case \"$verb:$prev\" in\n"
+         "  :*) choices=\"");
+  print_verbs(" ");
+  puts("\" ;;");
+  printf("  exec:exec) choices=\"");
+  for (size_t i = 0; i < count; i++)
+    printf("%s%s", i ? " " : "", operations[i].action);
+  puts("\" ;;");
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    print_verb(verb);
+  printf("  esac\n"
+         "  case \"$cur\" in\n"
+         "  -*) choices=\"$flags ");
+  print_global_flags(" ", false);
+  puts("\" ;;\n"
+       "  esac\n"
+       "  COMPREPLY=($(compgen -W \"$choices\" -- \"$cur\"))\n"
+       "}\n"
+       "complete -F _memkeep memkeep");
+  return 0;
+}
+
+/* ---- man ---- */
+
+/* Text of roff: a hyphen is one that can be copied, a line never begins with a request. */
+static void print_roff(const char *text) {
+  if (*text == '.' || *text == '\'')
+    printf("\\&");
+  for (; *text; text++)
+    if (*text == '-')
+      printf("\\-");
+    else if (*text == '\\')
+      printf("\\e");
+    else if (strncmp(text, "…", strlen("…")) == 0)
+      printf("..."), text += strlen("…") - 1;
+    else
+      putchar(*text);
+}
+
+static void print_name(const char *name) {
+  for (; *name; name++)
+    printf(*name == '_' ? "\\-" : "%c", *name);
+}
+
+static void print_item(const struct verb *verb, const struct cli_field *field) {
+  puts(".TP");
+  if (verbs_is_word(verb, field->name)) {
+    printf("\\fI");
+    print_name(field->name);
+    puts("\\fR");
+  } else {
+    printf("\\fB\\-\\-%s", table_is_on(field) ? "no\\-" : "");
+    print_name(verbs_flag(verb, field->name));
+    printf("\\fR \\fI%s\\fR\n", table_value(field));
+  }
+  if (table_is_on(field))
+    printf("do not: ");
+  print_roff(field->doc);
+  if (field->required && !verb->bare)
+    printf(" (required)");
+  else if (field->otherwise && *field->type != 'b')
+    printf(" (%s)", field->otherwise);
+  putchar('\n');
+}
+
+static void print_section(const struct verb *verb) {
+  const struct cli_operation *operation = table_find(verb->action);
+  printf(".SS %s\n", verb->name);
+  print_roff(verb->summary);
+  printf(".\n");
+  for (int words = 1; words >= 0; words--)
+    for (size_t i = 0; i < operation->field_count; i++)
+      if (verbs_is_word(verb, operation->fields[i].name) == words &&
+          !is_global(&operation->fields[i]))
+        print_item(verb, &operation->fields[i]);
+  printf(".PP\nExample: \\fB");
+  print_roff(verb->example);
+  printf("\\fR\n");
+}
+
+static void print_globals(void) {
+  puts(".SH FLAGS OF ALL VERBS\nThey stand before or after the verb.");
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++) {
+    if (!flag->doc)
+      continue;
+    printf(".TP\n\\fB");
+    print_roff(flag->name);
+    printf("\\fR \\fI%s\\fR\n", flag->value ? flag->value : "");
+    print_roff(flag->doc);
+    putchar('\n');
+  }
+}
+
+static int print_man(void) {
+  puts(".\\\" Made by `manual man` from the tables of the command line.\n"
+       ".TH MEMKEEP 1 \"\" \"memkeep " VERSION_TEXT "\" \"Memkeep\"\n"
+       ".SH NAME\n"
+       "memkeep \\- ask the daemon that keeps the memory of this host's devices\n"
+       ".SH SYNOPSIS\n"
+       "\\fBmemkeep\\fR \\fIVERB\\fR [\\fIWORD\\fR...] [\\fB\\-\\-\\fIFLAG VALUE\\fR...]\n"
+       ".SH DESCRIPTION\n"
+       "Asks \\fBmemkeepd\\fR(8) over its Unix socket, or over HTTP with \\fB\\-\\-url\\fR. Sizes "
+       "are\n"
+       "4096, 512M or 8GiB (powers of 1024), times 30, 500ms or 5m.\n"
+       ".SH VERBS");
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    print_section(verb);
+  puts(".SS exec\n"
+       "any operation by its name, with \\fIFIELD\\fR=\\fIVALUE\\fR words or one JSON object;\n"
+       "\\fBmemkeep exec \\-\\-help\\fR lists them.");
+  print_globals();
+  puts(".SH ENVIRONMENT\n"
+       ".TP\n\\fBMEMKEEP_SOCKET\\fR\nthe daemon's socket, unless \\fB\\-\\-socket\\fR names it\n"
+       ".TP\n\\fBSSL_CERT_FILE\\fR\ncertificates that \\fB\\-\\-url https://...\\fR trusts\n"
+       ".TP\n\\fBNO_COLOR\\fR\nno colours, no bars\n"
+       ".SH EXIT STATUS\n"
+       "0 done, 1 failed, 2 wrong usage, 3 the daemon is not reachable.\n"
+       ".SH SEE ALSO\n"
+       "\\fBmemkeepd\\fR(8), \\fBmemkeep\\-vault\\fR(8), \\fBmemkeep\\-worker\\fR(8)");
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "bash") == 0)
+    return print_bash();
+  if (argc == 2 && strcmp(argv[1], "man") == 0)
+    return print_man();
+  fputs("usage: manual bash | manual man\n", stderr);
+  return 2;
+}
