@@ -44,11 +44,15 @@ static enum mk_code code_of(enum status status) {
   return code ? code : MK_INTERNAL_ERROR;
 }
 
+static void say(struct failure *failure, const char *format, va_list args) {
+  vsnprintf(failure->text, sizeof failure->text, format, args);
+}
+
 enum mk_code failure_set(struct failure *failure, enum mk_code code, const char *format, ...) {
   va_list args;
   failure->code = code;
   va_start(args, format);
-  vsnprintf(failure->text, sizeof failure->text, format, args);
+  say(failure, format, args);
   va_end(args);
   return code;
 }

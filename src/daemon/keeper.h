@@ -30,8 +30,7 @@ enum status keeper_open(const struct keeper_params *params, struct keeper **out,
                         struct problem *problem);
 /* All that it holds, segments by rising id. *out stays the keeper's. NULL when it holds nothing.
  * CONFLICT: it holds segments, but no ledger. */
-enum status keeper_take(struct keeper *keeper, struct restore_found **out,
-                        struct problem *problem);
+enum status keeper_take(struct keeper *keeper, struct restore_found **out, struct problem *problem);
 /* What it holds, in words, for who cannot be served. */
 void keeper_describe(const struct keeper *keeper, char *out, size_t size);
 const struct keeper_table *keeper_table(void);

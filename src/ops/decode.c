@@ -84,7 +84,7 @@ static enum status decode_text(struct ops_call *call, struct decode_body *body,
 enum status decode_http(struct ops_call *call, struct decode_body *body, struct problem *problem) {
   const struct ops_row *row = call->row;
   size_t outside = row->path_count + row->query_count;
-  const struct reader_table table = {row->fields ? row->fields + outside : NULL,
+  const struct reader_table table = {row->field_count ? row->fields + outside : NULL,
                                      row->field_count - outside, READER_CAMEL, NULL};
   set_defaults(call);
   enum status status = body->text && body->size

@@ -12,6 +12,6 @@
 
 /* `changed`: its limits were set at run time, and hold over a restart. */
 enum status kept_device(struct service *s, uint32_t index, bool changed);
-enum status kept_quota(struct service *s, uint32_t domain);
+enum status kept_quota(struct service *s, uint32_t index);
 
 #endif

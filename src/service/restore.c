@@ -100,7 +100,7 @@ enum status restore_ledger(struct service *s, const struct restore_found *found,
 static enum status list_rows(struct restore *r) {
   struct ledger *ledger = r->service->ledger;
   r->count = ledger_live(ledger);
-  r->rows = malloc(((size_t)r->count + 1) * sizeof *r->rows);
+  r->rows = calloc((size_t)r->count + 1, sizeof *r->rows);
   r->places = malloc(((size_t)r->count + 1) * sizeof *r->places);
   r->named = calloc((size_t)r->count + ledger_free_slots(ledger) + 1, 1);
   if (!r->rows || !r->places || !r->named)
