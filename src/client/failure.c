@@ -46,31 +46,25 @@ static enum mk_code code_of(enum status status) {
 
 enum mk_code failure_set(struct failure *failure, enum mk_code code, const char *format, ...) {
   va_list args;
+  failure->code = code;
   va_start(args, format);
   vsnprintf(failure->text, sizeof failure->text, format, args);
   va_end(args);
-  failure->code = code;
-  return code;
-}
-
-static enum mk_code say(struct failure *failure, enum mk_code code, const char *text) {
-  failure->code = code;
-  snprintf(failure->text, sizeof failure->text, "%s", text);
   return code;
 }
 
 enum mk_code failure_no_memory(struct failure *failure) {
-  return say(failure, MK_INTERNAL_ERROR, "this process is out of memory");
+  return failure_set(failure, MK_INTERNAL_ERROR, "this process is out of memory");
 }
 
 enum mk_code failure_of(struct failure *failure, const struct problem *problem) {
-  return say(failure, code_of(problem->status), problem->text);
+  return failure_set(failure, code_of(problem->status), "%s", problem->text);
 }
 
 enum mk_code failure_read(struct failure *failure, struct reader_value answer) {
   const char *word = reader_text(reader_get(answer, "error_code"), "INTERNAL_ERROR");
   const char *text = reader_text(reader_get(answer, "error"), "the daemon gave no reason");
-  return say(failure, code_of(status_parse(word)), text);
+  return failure_set(failure, code_of(status_parse(word)), "%s", text);
 }
 
 const char *failure_word(enum mk_code code) {
