@@ -173,7 +173,7 @@ class Socket(DaemonCase):
         return line["id"]
 
     def test_events_come_behind_the_answer(self):
-        self.follow()
+        self.follow(types="allocation.*")
         allocation = self.allocate(4096)
         self.created(allocation)
         self.free(allocation)

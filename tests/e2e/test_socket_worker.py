@@ -99,6 +99,7 @@ class SocketWorker(DaemonCase):
         self.assertEqual((5000, 4096), (worker["memoryBytes"], worker["reclaimableBytes"]))
 
     def test_it_is_gone_with_its_connection(self):
+        self.mover()  # it has told of itself
         with self.daemon.events("?types=worker.*") as events:
             guest = self.guest()
             for word in ("started", "ready"):
