@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/reserve.h"
 #include "base/spawn.h"
 #include "daemon/config.h"
 #include "daemon/runtime.h"
@@ -91,6 +92,7 @@ static int obey(const struct config *config, struct words *words) {
 int main(int argc, char **argv) {
   struct words words = {argc, argv};
   signal(SIGPIPE, SIG_IGN);
+  reserve_install();
   spawn_raise_fd_limit();
   struct config *config = load(&words);
   if (!config)

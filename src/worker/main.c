@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/packet.h"
 #include "base/reader.h"
+#include "base/reserve.h"
 #include "base/spawn.h"
 #include "worker/instructor.h"
 #include "worker/manager.h"
@@ -116,6 +117,7 @@ int main(int argc, char **argv) {
   if (argc > 1)
     return usage(argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2);
   signal(SIGPIPE, SIG_IGN);
+  reserve_install();
   spawn_raise_fd_limit();
   if (!move_stdout())
     return 1;
