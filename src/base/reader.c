@@ -8,11 +8,13 @@
  * once for both. Nothing is allocated but by jansson: names are compared with the camelCase of the
  * table letter by letter.
  *
- * Depth is counted before jansson sees the text, because jansson recurses.
+ * Depth is counted before jansson sees the text, because jansson recurses. Want of memory it calls
+ * bad text, or goes on with a byte less: errno tells what it was.
  */
 #include "base/reader.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -84,7 +86,12 @@ enum status reader_parse(const char *text, size_t n, struct reader_doc **out,
     return problem_set(problem, STATUS_INVALID_JSON, "line %u column %u: nested deeper than %d",
                        place.line, place.column, DEPTH_MAX);
   json_error_t error;
+  errno = 0;
   json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+  if (errno == ENOMEM) {
+    json_decref(root);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "out of memory");
+  }
   if (!root)
     return problem_set(problem, STATUS_INVALID_JSON, "line %d column %d: %s", error.line,
                        error.column, error.text);
