@@ -183,6 +183,13 @@ static void bad_line(struct talk *talk, const char *why) {
     talk_end(talk);
 }
 
+/* It may have been the answer that somebody waits for, so all that it was asked fails now. */
+static void lost_line(struct talk *talk, const struct problem *problem) {
+  log_error("daemon", "worker %s: a line of its is lost, so it is ended: %s", talk->params.name,
+            problem->text);
+  talk_end(talk);
+}
+
 /* Dropped and logged; but a worker must not be able to fill the log. */
 static void foreign_answer(struct talk *talk, const char *id) {
   if (count(&talk->foreign) <= TALK_BAD_LINES)
@@ -318,7 +325,12 @@ void talk_heard(struct talk *talk, struct reader_value root) {
 void talk_line(struct talk *talk, char *text, size_t n) {
   struct reader_doc *doc;
   struct problem problem;
-  if (!n || reader_parse(text, n, &doc, &problem)) {
+  enum status status = n ? reader_parse(text, n, &doc, &problem) : STATUS_INVALID_JSON;
+  if (status == STATUS_INTERNAL_ERROR) {
+    lost_line(talk, &problem);
+    return;
+  }
+  if (status) {
     bad_line(talk, "a line that is not a JSON object");
     return;
   }
