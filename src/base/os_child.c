@@ -46,9 +46,13 @@ static void stop_reading(struct os_child *child) {
 static void readable(void *arg, int events) {
   (void)events;
   struct os_child *child = arg;
-  /* Whatever went wrong with the stream, its process is about to end or will be ended. */
-  if (line_read(child->line, child->on_line, child->arg))
-    stop_reading(child);
+  enum status status = line_read(child->line, child->on_line, child->arg);
+  if (!status)
+    return;
+  /* It has closed its end, or is not heard any more: then it must go. */
+  stop_reading(child);
+  if (status != STATUS_NOT_FOUND)
+    os_child_signal(child, SIGTERM);
 }
 
 static void watch_output(struct os_child *child) {
@@ -208,6 +212,8 @@ enum status os_child_send(struct os_child *child, const char *text, size_t n) {
   if (child->to < 0)
     return STATUS_INTERNAL_ERROR;
   enum status status = line_send(child->line, text, n, NULL, 0);
+  if (status == STATUS_INTERNAL_ERROR)
+    os_child_close(child); /* nothing can be said to it any more: it shall go */
   watch_output(child);
   return status;
 }
