@@ -31,6 +31,14 @@ static enum status status_of(int error) {
                                                               : STATUS_INTERNAL_ERROR;
 }
 
+/* Another one has its number by now. One that cannot be looked at is not known to be gone. */
+static enum status compare(const struct os_process_params *params) {
+  uint64_t start = spawn_start_time(params->pid);
+  if (start == params->start_time)
+    return STATUS_OK;
+  return start ? STATUS_NOT_FOUND : STATUS_INTERNAL_ERROR;
+}
+
 enum status os_process_watch(struct loop *loop, const struct os_process_params *params,
                              struct os_process **out) {
   struct os_process *process = calloc(1, sizeof *process);
@@ -40,8 +48,8 @@ enum status os_process_watch(struct loop *loop, const struct os_process_params *
   process->arg = params->arg;
   process->fd = (int)syscall(SYS_pidfd_open, params->pid, 0);
   enum status status = process->fd < 0 ? status_of(errno) : STATUS_OK;
-  if (!status && spawn_start_time(params->pid) != params->start_time)
-    status = STATUS_NOT_FOUND;
+  if (!status)
+    status = compare(params);
   if (!status)
     status = loop_watch(loop, process->fd, ended, process, &process->watch);
   if (!status)

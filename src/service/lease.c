@@ -22,6 +22,8 @@
   (60 *                                                                                            \
    CLOCK_SECOND) /* at the latest: the queue's clock stands still in a suspend, ours does not */
 
+#define LEASE_WATCH_AGAIN_NS CLOCK_SECOND
+
 struct lease_expiry {
   uint64_t at;
   uint32_t alloc;
@@ -160,6 +162,14 @@ static void process_ended(void *arg) {
   queue_post(s->decision, &watching->task);
 }
 
+static void watch(struct task *task);
+
+static void watch_again(struct task *task) {
+  struct lease_watching *watching = (struct lease_watching *)task;
+  task->run = watch;
+  loop_post(watching->service->loop, task);
+}
+
 static void watch(struct task *task) {
   struct lease_watching *watching = (struct lease_watching *)task;
   struct service *s = watching->service;
@@ -170,12 +180,14 @@ static void watch(struct task *task) {
   params.start_time = owner->pid_start;
   lock_give(&s->lock);
   enum status status = os_process_watch(s->loop, &params, &watching->process);
-  if (!status)
+  if (status == STATUS_NOT_FOUND)
+    process_ended(watching);
+  if (!status || status == STATUS_NOT_FOUND)
     return;
-  /* Gone already; or no descriptor left, and then memory must not stay for ever either. */
-  if (status != STATUS_NOT_FOUND)
-    log_error("service", "process %d cannot be watched", (int)params.pid);
-  process_ended(watching);
+  /* No descriptor or no memory just now: it may live, and so does what it holds. */
+  log_warning("service", "process %d cannot be watched yet", (int)params.pid);
+  task->run = watch_again;
+  queue_post_at(s->decision, task, clock_now() + LEASE_WATCH_AGAIN_NS);
 }
 
 bool lease_watch(struct service *s, uint32_t index) {
