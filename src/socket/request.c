@@ -13,8 +13,9 @@
 #include "base/id.h"
 #include "base/loop.h"
 
-#define OUT_CAP ((size_t)4 << 20) /* of an answer: the longest line */
-#define ID_BYTES 256              /* of a request_id */
+#define OUT_CAP ((size_t)4 << 20)   /* of an answer: the longest line */
+#define ID_BYTES 256                /* of a request_id */
+#define ID_SPACE (6 * ID_BYTES + 2) /* the same as JSON: it must not fail when it is echoed */
 
 /* The members of a line. */
 struct words {
@@ -95,7 +96,10 @@ static struct request *make(const struct request_params *params) {
   request->call.done = on_done;
   request->call.path = "";
   id_correlation(request->call.caller.correlation);
-  return request;
+  if (buf_reserve(&request->id, ID_SPACE))
+    return request;
+  request_free(request);
+  return NULL;
 }
 
 /* In which form the answer is wanted and what it echoes: taken before anything may be refused. */
@@ -222,24 +226,28 @@ static enum status parse(uint64_t number, const char *text, size_t n, struct rea
                      column ? column : flaw.text);
 }
 
-struct request *request_run(const struct request_params *params, const char *text, size_t n) {
+bool request_run(const struct request_params *params, const char *text, size_t n,
+                 struct request **out) {
   struct request *request = make(params);
   struct reader_doc *doc = NULL;
   struct problem problem;
+  *out = NULL;
   if (!request)
-    return NULL;
+    return false;
   enum outcome outcome = OVER;
   if (parse(params->number, text, n, &doc, &problem))
     ops_fail(&request->call, &problem);
   else
     outcome = take(request, reader_root(doc));
   reader_free(doc);
-  if (outcome == LATER)
-    return request;
+  if (outcome == LATER) {
+    *out = request;
+    return true;
+  }
   tell(request);
   if (outcome == OVER)
     request_free(request);
-  return NULL;
+  return true;
 }
 
 void request_refuse(const struct request_params *params, const struct problem *problem) {

@@ -34,9 +34,11 @@ struct request_params {
   uint64_t number;   /* of the line in its connection, from 1 */
 };
 
-/* Runs a line (n bytes). NULL: it was answered. Else it is under way: keep it for request_let_go.
- */
-struct request *request_run(const struct request_params *params, const char *text, size_t n);
+/* Runs a line (n bytes). False: there is no memory for it, and the client waits for its answer in
+ * vain: end the connection. *out: NULL, it was answered; else it is under way: keep it for
+ * request_let_go. */
+bool request_run(const struct request_params *params, const char *text, size_t n,
+                 struct request **out);
 /* Answers a line that cannot be run at all. */
 void request_refuse(const struct request_params *params, const struct problem *problem);
 /* The connection is gone. `client_left`: what it attaches yet is detached again; else, when the

@@ -280,7 +280,9 @@ static struct request_params ask_for(struct connection *connection, uint64_t num
 static bool on_line(void *arg, char *text, size_t n) {
   struct connection *connection = arg;
   const struct request_params params = ask_for(connection, ++connection->lines);
-  struct request *request = request_run(&params, text, n);
+  struct request *request;
+  if (!request_run(&params, text, n, &request))
+    connection->broken = true;
   if (request) {
     *request_link(request) = connection->requests;
     connection->requests = request;
