@@ -229,10 +229,11 @@ struct mk_question {
 /* Return MK_OK, and in *answer a JSON object from malloc (the library frees it; left NULL: {}), or
  * why not: MK_NOT_FOUND for actions that you do not know. */
 typedef enum mk_code mk_question_fn(void *arg, const struct mk_question *question, char **answer);
-/* Makes this process a worker of the daemon (shown in its list as PROGRAM-PID): fn is called, one
- * question at a time, on a thread of its own. actions: those it answers, comma separated; NULL:
- * "memory.get_status,memory.optimize,memory.pressure_check". A second call replaces the first, fn
- * NULL ends it; when this returns, the former fn runs no more. Not from a callback (MK_CONFLICT).
+/* Makes this process a worker of the daemon (shown in its list as PROGRAM-PID, the next as
+ * PROGRAM-PID.1): fn is called, one question at a time, on a thread of its own. actions: those it
+ * answers, comma separated; NULL: "memory.get_status,memory.optimize,memory.pressure_check". A
+ * second call replaces the first, fn NULL ends it; when this returns, the former fn runs no more.
+ * Not from a callback (MK_CONFLICT).
  */
 MK_API enum mk_code mk_on_request(mk_client *client, const char *actions, mk_question_fn *fn,
                                   void *arg);

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,13 +203,19 @@ static void write_actions(struct writer *w, const char *actions) {
   writer_end(w);
 }
 
-/* PROGRAM-PID, in at most 39 bytes of those that the daemon takes. */
+/* PROGRAM-PID, PROGRAM-PID.1 for the next of this process, in at most 39 bytes of those that the
+ * daemon takes. */
 static void make_name(char out[40]) {
+  static atomic_uint made;
+  unsigned number = atomic_fetch_add(&made, 1) % 1000;
   int n = snprintf(out, 29, "%s", program_invocation_short_name);
   for (char *at = out; *at; at++)
     if (!isalnum((unsigned char)*at) && !strchr("._-", *at))
       *at = '_';
-  snprintf(out + (n < 28 ? n : 28), 12, "-%d", (int)getpid());
+  char *end = out + (n < 26 ? n : 26);
+  end += snprintf(end, 10, "-%d", (int)getpid());
+  if (number)
+    snprintf(end, 5, ".%u", number);
 }
 
 static void write_hello(struct buf *greeting, const char *actions) {

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/line.h"
 #include "base/share.h"
 #include "client/client.h"
@@ -150,12 +151,17 @@ static bool dial_until_there(struct listener *listener) {
   return true;
 }
 
+/* A daemon that ends every connection at once, most likely refusing what we say, is asked ever more
+ * rarely. */
 static void *run(void *arg) {
   struct listener *listener = arg;
+  int pause = PAUSE_MS;
   is_listener = true;
-  while (serve(listener, false) == BROKE) {
+  for (uint64_t since = clock_now(); serve(listener, false) == BROKE; since = clock_now()) {
+    bool lived = clock_now() - since > PAUSE_MAX_MS * CLOCK_MS;
+    pause = lived ? PAUSE_MS : 2 * pause < PAUSE_MAX_MS ? 2 * pause : PAUSE_MAX_MS;
     hang_up(listener);
-    if (!rest(listener, PAUSE_MS) || !dial_until_there(listener))
+    if (!rest(listener, pause) || !dial_until_there(listener))
       break;
     if (serve(listener, true) == STOPPED)
       break;
