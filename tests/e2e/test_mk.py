@@ -99,7 +99,7 @@ class Program(DaemonCase):
 
     def test_it_is_a_worker_until_it_closes(self):
         worker = wait_until(self.listed, "it to be listed")[0]
-        self.assertEqual(f"a_program_with_quite_a_long_-{self.process.pid}", worker["workerId"])
+        self.assertEqual(f"a_program_with_quite_a_lon-{self.process.pid}", worker["workerId"])
         self.assertEqual(("socket", "ready", ["memory.clear", "memory.get_status"]),
                          (worker["transport"], worker["state"], worker["capabilities"]))
         self.leave()
