@@ -110,15 +110,19 @@ void loop_stop(struct loop *loop) {
   uv_async_send(&loop->wake);
 }
 
+void loop_drop(struct loop *loop) {
+  bool stop;
+  for (struct task *task = take_tasks(loop, &stop); task; task = task->next)
+    task->queued = false;
+}
+
 void loop_free(struct loop *loop) {
   if (!loop)
     return;
   uv_walk(&loop->uv, close_handle, NULL);
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   uv_loop_close(&loop->uv);
-  bool stop;
-  for (struct task *task = take_tasks(loop, &stop); task; task = task->next)
-    task->queued = false;
+  loop_drop(loop);
   lock_done(&loop->lock);
   free(loop);
 }

@@ -20,6 +20,9 @@ enum status loop_create(struct loop **out);
 /* Runs until loop_stop, then what was posted before it. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* Drops tasks that did not run: before what they are part of is freed. The loop must not be
+ * running. */
+void loop_drop(struct loop *loop);
 /* Closes watches and timers that are left, drops tasks that did not run. The loop must not be
  * running; NULL is fine. */
 void loop_free(struct loop *loop);

@@ -377,6 +377,8 @@ void wiring_free(struct wiring *wiring) {
     return;
   socket_free(wiring->socket);
   http_free(wiring->http);
+  if (wiring->loop)
+    loop_drop(wiring->loop);
   ops_free(wiring->ops);
   workers_free(wiring->workers);
   keeper_close(wiring->keeper);

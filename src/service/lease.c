@@ -223,6 +223,8 @@ enum status lease_create(struct service *s) {
 void lease_free(struct service *s) {
   if (!s->lease)
     return;
+  if (s->loop)
+    loop_drop(s->loop); /* watches that were to be set up */
   const struct idmap_entry *owner = idmap_next(&s->owner_ids, 0);
   for (; owner; owner = idmap_next(&s->owner_ids, owner->id)) {
     struct lease_watching *watching = state_owner(s, owner->value)->watching;
