@@ -17,6 +17,7 @@ struct mapping {
   struct service *service;
   struct report_map *map;
   uint32_t device, blocks, block_space;
+  bool failed; /* no memory for all that was found */
 };
 
 static bool room_for_blocks(struct mapping *mapping) {
@@ -24,6 +25,7 @@ static bool room_for_blocks(struct mapping *mapping) {
     return true;
   uint32_t space = 2 * mapping->block_space + MAP_BATCH;
   struct report_block *blocks = realloc(mapping->map->blocks, space * sizeof *blocks);
+  mapping->failed = !blocks;
   if (!blocks)
     return false;
   mapping->map->blocks = blocks;
@@ -118,6 +120,10 @@ enum status report_map_make(struct service *s, const struct report_map_params *p
   bool more = true;
   while (more && map.count < params->limit && mapping.blocks < MAP_BLOCKS)
     more = add_segment(&mapping, &after);
+  if (mapping.failed) {
+    report_map_free(&map);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
   if (more)
     map.next = after;
   struct report_block *at = map.blocks;
