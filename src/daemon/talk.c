@@ -215,14 +215,15 @@ static bool is_asked(const struct talk *talk, const char *action) {
   return !talk->params.guest || wire_lists(talk->capabilities, action);
 }
 
+/* One that does not know its devices would refuse whatever it is asked. */
 static void initialize(struct talk *talk) {
   struct buf line BUF_CLEANUP;
   buf_init(&line, WIRE_LINE);
   struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
-  if (!request)
-    return;
-  wire_initialize(&line, request->number, talk->params.initialize);
-  (void)send_request(talk, request, &line);
+  if (request)
+    wire_initialize(&line, request->number, talk->params.initialize);
+  if (!request || !send_request(talk, request, &line))
+    talk_end(talk);
 }
 
 static void ask_status(struct talk *talk) {
