@@ -56,6 +56,19 @@ foreach(source ${sources})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
 endforeach()
 
+# What a test preloads into a program: tests/shim/x.c becomes tests/x.so. A sanitizer's own allocator
+# stands where such a library would stand.
+if(NOT MEMKEEP_SANITIZE)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/shim/*.c)
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_library(${name} MODULE ${source})
+    target_link_libraries(${name} PRIVATE house)
+    set_target_properties(${name} PROPERTIES
+      PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endforeach()
+endif()
+
 foreach(kind e2e tools)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${kind}/test_*.py)
   foreach(source ${sources})
