@@ -52,7 +52,7 @@ static void keep(struct fragment *fragment, struct fragment_source source, enum 
   for (unsigned i = 0; i < before; i++)
     writer_uint(&w, "before", i);
   size_t start = out.size;
-  writer_text_n(&w, "theSecond", source.data, source.size);
+  writer_text_n(&w, "theSecond", source.size ? source.data : "", source.size);
   fragment_keep(fragment, &source, &w, start);
 }
 
