@@ -446,6 +446,7 @@ void keeper_close(struct keeper *keeper) {
     return;
   keeper->stopping = true;
   queue_free(keeper->queue);
+  loop_drop(keeper->params.loop); /* a watch that was to be set up */
   loop_unwatch(keeper->watch);
   share_close(&keeper->wire);
   inherit_done(&keeper->found);

@@ -26,6 +26,13 @@ class VaultThatDies(RestartCase):
             self.assertEqual(sums, {a: self.checksum(a) for a in sums})
             self.assert_books_are_the_kernels()
 
+    def test_a_stop_while_it_is_replaced_is_a_clean_one(self):
+        for _ in range(10):
+            os.kill(self.vault(), signal.SIGKILL)
+            self.daemon.stop()
+            self.daemon.release_vault()
+            self.daemon.start()
+
     def test_a_thousand_segments_are_with_the_next_one_within_half_a_second(self):
         made = {name_of(self.allocate(MIB)) for _ in range(1000)}
         times = []
