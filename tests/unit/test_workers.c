@@ -386,7 +386,9 @@ static void a_restart_by_request(void **state) {
 
 static void one_that_hears_nothing_is_killed_at_the_end(void **state) {
   struct fixture *fixture = *state;
-  start(fixture, "trap '' TERM\n" HELLO "exec 0</dev/null\nwhile :; do sleep 0.05; done\n", NULL);
+  start(fixture,
+        "trap '' TERM\n" HELLO "read -r told\nexec 0</dev/null\nwhile :; do sleep 0.05; done\n",
+        NULL);
   run_until(fixture, own_ready);
   int32_t pid = view(fixture, WORKERS_OWN).pid;
   workers_stop(fixture->workers, 100, workers_stopped, fixture);
