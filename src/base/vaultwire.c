@@ -110,6 +110,12 @@ enum status vaultwire_receive(const struct share *end, struct vaultwire *message
   return STATUS_INTERNAL_ERROR;
 }
 
+enum status vaultwire_ask(const struct share *end, struct vaultwire *message, struct share *shares,
+                          unsigned *count) {
+  enum status status = vaultwire_send(end, message, NULL, 0);
+  return status ? status : vaultwire_receive(end, message, shares, count);
+}
+
 /* ---- the connection ---- */
 
 enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, struct share *out) {

@@ -71,6 +71,11 @@ enum status vaultwire_send(const struct share *end, struct vaultwire *message,
 enum status vaultwire_receive(const struct share *end, struct vaultwire *message,
                               struct share *shares, unsigned *count);
 
+/* Sends the message and waits for what comes in its place; errors as of the two. Before the end is
+ * watched by anybody. */
+enum status vaultwire_ask(const struct share *end, struct vaultwire *message, struct share *shares,
+                          unsigned *count);
+
 /* To the vault of that runtime directory; calls block for timeout_ms at most. NOT_FOUND: nobody
  * listens there. INVALID_ARGUMENT: the path is too long for a socket. */
 enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, struct share *out);

@@ -8,12 +8,6 @@
 #include "base/log.h"
 #include "base/os_memfd.h"
 
-enum status inherit_ask(const struct share *wire, struct vaultwire *message, struct share *shares,
-                        unsigned *count) {
-  enum status status = vaultwire_send(wire, message, NULL, 0);
-  return status ? status : vaultwire_receive(wire, message, shares, count);
-}
-
 static int by_id(const void *a, const void *b) {
   uint64_t left = ((const struct keeper_segment *)a)->id;
   uint64_t right = ((const struct keeper_segment *)b)->id;
@@ -38,7 +32,7 @@ static enum status take_all(const struct share *wire, uint64_t total, struct res
     unsigned count = 0;
     message.kind = VAULTWIRE_LIST;
     message.count = 0;
-    if (inherit_ask(wire, &message, shares, &count))
+    if (vaultwire_ask(wire, &message, shares, &count))
       return STATUS_CONFLICT;
     if (message.kind != VAULTWIRE_LISTED || count != message.count ||
         found->count + count > total) {
@@ -71,7 +65,7 @@ enum status inherit_drop_rest(const struct share *wire, struct restore_found *fo
       continue;
     (void)os_memfd_punch(&segment->share, 0, segment->size); /* a card's memory has no pages */
     share_close(&segment->share);
-    if (inherit_ask(wire, &message, shares, &count))
+    if (vaultwire_ask(wire, &message, shares, &count))
       return STATUS_INTERNAL_ERROR;
     dropped++;
   }

@@ -8,9 +8,6 @@
 #include "base/vaultwire.h"
 #include "service/restore.h"
 
-/* Sends the message and waits for what comes; errors as vaultwire's. */
-enum status inherit_ask(const struct share *wire, struct vaultwire *message, struct share *shares,
-                        unsigned *count);
 /* All entries, `total` at most: the ledger, and segments by rising id. CONFLICT: it says anything
  * else; what came is still given back with inherit_done. */
 enum status inherit_take(const struct share *wire, uint64_t total, struct restore_found *found);

@@ -83,7 +83,7 @@ static enum status greet(struct keeper *keeper, struct problem *problem) {
                            ? "there is no memkeep-vault beside memkeepd (runtime directory %s)"
                            : "memkeep-vault does not answer in %s",
                        params->runtime_dir);
-  status = inherit_ask(&keeper->wire, &hello, shares, &count);
+  status = vaultwire_ask(&keeper->wire, &hello, shares, &count);
   if (status || hello.kind != VAULTWIRE_HELLO || count) {
     share_close(&keeper->wire);
     return fail(problem, STATUS_CONFLICT,

@@ -17,7 +17,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -166,22 +165,17 @@ static int run(const char *folder, bool stays) {
 /* ---- asking a running vault ---- */
 
 static bool connect_to(const char *folder, struct share *out) {
-  const struct timeval patience = {.tv_sec = MAIN_PATIENCE};
-  struct sockaddr_un address;
-  if (!address_of(folder, &address))
-    return false;
-  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-  *out = (struct share){SHARE_FILE, fd};
-  return fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) &&
-         !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) &&
-         !connect(fd, (struct sockaddr *)&address, sizeof address);
+  enum status status = vaultwire_connect(folder, MAIN_PATIENCE * 1000, out);
+  if (status == STATUS_INVALID_ARGUMENT)
+    errno = ENAMETOOLONG;
+  return !status;
 }
 
 static bool exchange(const struct share *vault, enum vaultwire_kind kind, struct vaultwire *out) {
   struct share shares[VAULTWIRE_BATCH];
   unsigned count;
   *out = (struct vaultwire){.kind = (uint16_t)kind};
-  return !vaultwire_send(vault, out, NULL, 0) && !vaultwire_receive(vault, out, shares, &count);
+  return !vaultwire_ask(vault, out, shares, &count);
 }
 
 /* Only once it answers a greeting are we the one it serves. A question that waited in the queue
