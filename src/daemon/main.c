@@ -4,7 +4,6 @@
  *
  * Exit codes: 0 ended as asked, 1 failed, 2 the flags or the configuration are wrong.
  */
-#include "daemon/main.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "base/reserve.h"
 #include "base/spawn.h"
+#include "base/version.h"
 #include "daemon/config.h"
 #include "daemon/runtime.h"
 #include "daemon/wiring.h"
@@ -81,7 +81,7 @@ static int obey(const struct config *config, struct words *words) {
   if (config->help)
     config_help(stdout);
   else if (config->version)
-    puts("memkeepd " MAIN_VERSION);
+    puts("memkeepd " VERSION_TEXT);
   else if (config->check)
     printf("%s: ok\n", config->file[0] ? config->file : "no configuration file");
   else

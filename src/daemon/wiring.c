@@ -14,9 +14,9 @@
 #include "base/lock.h"
 #include "base/os_notify.h"
 #include "base/units.h"
+#include "base/version.h"
 #include "daemon/guests.h"
 #include "daemon/keeper.h"
-#include "daemon/main.h"
 #include "daemon/reload.h"
 #include "device/probe.h"
 #include "http/http.h"
@@ -178,7 +178,7 @@ static enum status write_facts(struct wiring *wiring, struct problem *problem) {
   service_keeper_state(wiring->service, &vault);
   struct runtime_facts facts = {.address = config->address,
                                 .socket = config->socket,
-                                .version = MAIN_VERSION,
+                                .version = VERSION_TEXT,
                                 .vault_pid = vault.pid,
                                 .port = (uint16_t)http_port(wiring->http)};
   return runtime_announce(wiring->params.runtime, &facts, problem);
@@ -307,7 +307,7 @@ static enum status announce(struct wiring *wiring, struct problem *problem) {
   if (status)
     return status;
   os_notify("READY=1");
-  log_info("daemon", "memkeepd " MAIN_VERSION " is ready on %s and %s", url, config->socket);
+  log_info("daemon", "memkeepd " VERSION_TEXT " is ready on %s and %s", url, config->socket);
   log_info("daemon", "try: memkeep status, or: curl %s/api/memory/status", url);
   return STATUS_OK;
 }

@@ -18,6 +18,7 @@
 #include "base/line.h"
 #include "base/log.h"
 #include "base/reader.h"
+#include "base/version.h"
 #include "base/writer.h"
 #include "worker/interface.h"
 #include "worker/main.h"
@@ -105,7 +106,7 @@ static void hello(struct instructor *instructor) {
   writer_object(&w, "data");
   writer_uint(&w, "protocol", 1);
   writer_text(&w, "worker", "memkeep-worker");
-  writer_text(&w, "version", MAIN_VERSION);
+  writer_text(&w, "version", VERSION_TEXT);
   writer_array(&w, "capabilities");
   interface_capabilities(&w);
   writer_end(&w);

@@ -22,6 +22,7 @@
 #include "base/reader.h"
 #include "base/reserve.h"
 #include "base/spawn.h"
+#include "base/version.h"
 #include "worker/instructor.h"
 #include "worker/manager.h"
 
@@ -76,7 +77,7 @@ static bool move_stdout(void) {
 
 static int usage(int code) {
   fprintf(code ? stderr : stdout,
-          "memkeep-worker " MAIN_VERSION ": moves bytes for memkeepd, which starts it.\n"
+          "memkeep-worker " VERSION_TEXT ": moves bytes for memkeepd, which starts it.\n"
           "It speaks JSON lines on stdin and stdout and takes descriptors on $MEMKEEP_FD.\n"
           "It has no options but --help and --version, and ends when stdin ends.\n");
   return code;
@@ -111,7 +112,7 @@ static int serve(struct arrivals *arrivals) {
 
 int main(int argc, char **argv) {
   if (argc == 2 && !strcmp(argv[1], "--version")) {
-    printf("memkeep-worker " MAIN_VERSION "\n");
+    printf("memkeep-worker " VERSION_TEXT "\n");
     return 0;
   }
   if (argc > 1)

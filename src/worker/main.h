@@ -4,9 +4,6 @@
 #ifndef WORKER_MAIN_H
 #define WORKER_MAIN_H
 
-#include "base/version.h"
-
-#define MAIN_VERSION VERSION_TEXT
 #define MAIN_WIRE_IN 0   /* stdin */
 #define MAIN_WIRE_OUT 10 /* where stdout was moved to; fd 1 is stderr's from then on */
 
