@@ -153,8 +153,9 @@ static void set_end(struct job *job, const struct problem *problem) {
                 : problem->status == STATUS_CANCELLED ? JOB_CANCELLED
                                                       : JOB_FAILED;
   view->problem = *problem;
-  job->finished_ns = clock_now();
-  view->completed_at = ends_at(job, job->finished_ns);
+  uint64_t now = clock_now();
+  job->finished_ns = (int64_t)now;
+  view->completed_at = ends_at(job, now);
   if (problem->status == STATUS_OK && view->bytes_total)
     view->bytes_done = view->bytes_total;
   view->bytes_per_second = job_record_rate(view);

@@ -12,7 +12,7 @@
 
 #define JOB_KEPT 10000      /* finished ones that are still listed (contract 3) */
 #define JOB_UNFINISHED 4096 /* more at once is an attack or a bug */
-#define JOB_KEPT_NS (3600 * CLOCK_SECOND)
+#define JOB_KEPT_NS ((int64_t)(3600 * CLOCK_SECOND))
 #define JOB_KEYS 1024 /* buckets */
 #define JOB_BATCH 16  /* forgotten per holding of the locks */
 
@@ -76,7 +76,7 @@ static struct job *take_oldest(struct job_table *jobs) {
 }
 
 static bool is_old(const struct job *job) {
-  return job->finished && clock_now() - job->finished_ns > JOB_KEPT_NS;
+  return job->finished && (int64_t)clock_now() - job->finished_ns > JOB_KEPT_NS;
 }
 
 /* Under both locks. */
@@ -186,7 +186,8 @@ enum status job_table_adopt(struct service *s, const struct job_record *record,
   job->view = *view;
   job->finished = true;
   job_record_settle(s, &job->record, &job->view);
-  job->finished_ns = units_minus(clock_now(), units_minus(clock_real(), job->view.completed_at));
+  uint64_t age = units_minus(clock_real(), job->view.completed_at);
+  job->finished_ns = (int64_t)(clock_now() - age);
   if (list_job(s->jobs, job))
     return STATUS_OK;
   job_record_drop(s, &job->record);
@@ -195,8 +196,8 @@ enum status job_table_adopt(struct service *s, const struct job_record *record,
 }
 
 static int by_end(const void *a, const void *b) {
-  uint64_t left = (*(struct job *const *)a)->finished_ns;
-  uint64_t right = (*(struct job *const *)b)->finished_ns;
+  int64_t left = (*(struct job *const *)a)->finished_ns;
+  int64_t right = (*(struct job *const *)b)->finished_ns;
   return left < right ? -1 : left > right;
 }
 

@@ -18,7 +18,8 @@ struct job {
   char correlation[65];
   struct job_waiter *waiters;
   bool finished, cancellable, cancel_asked;
-  uint64_t finished_ns, running_ns, told_ns;
+  int64_t finished_ns; /* on clock_now(); below 0: before the machine started */
+  uint64_t running_ns, told_ns;
   uint32_t index; /* its place in the table */
   struct job *key_next;
   struct job *older; /* finished ones, oldest first */
