@@ -194,6 +194,7 @@ static void left(struct device_call *call) {
   lock_take(&s->lock);
   struct state_device *device = &s->devices[leaving->device];
   device->releasing -= call->size;
+  device->leaving--;
   if (device->info->host_memory)
     credit(s, leaving);
   space_came_back(s, leaving->device);
@@ -241,6 +242,7 @@ void segment_release(struct service *s, uint32_t index, segment_then_fn *then, v
   leaving->vault = (struct keeper_drop){.segment = segment->id, .done = forgotten};
   bool sent = segment->sent;
   s->devices[segment->device].releasing += segment->size;
+  s->devices[segment->device].leaving++;
   take_out(s, index);
   if (sent && s->mover)
     s->mover->drop(s->mover_ctx, &leaving->drop);

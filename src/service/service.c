@@ -155,7 +155,7 @@ static bool is_idle(struct service *s) {
   bool idle =
       !s->growing_count && !s->making && !waiting_any(s) && !s->ledger_growing && sampler_idle(s);
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (s->devices[i].asked || s->devices[i].releasing)
+    if (s->devices[i].asked || s->devices[i].leaving)
       idle = false;
   return idle;
 }

@@ -118,6 +118,7 @@ struct state_device {
   uint64_t allocated, committed, cached;
   uint64_t pending;   /* promised to segments that are being created */
   uint64_t releasing; /* of segments on their way back to the driver: in no other figure */
+  uint32_t leaving;   /* how many of them there are: lost ones have no bytes */
   uint64_t lingering; /* of segments that are back, but that clients still have attached */
   uint64_t limit, reserved;
   uint64_t resident, resident_cached;

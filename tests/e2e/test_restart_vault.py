@@ -162,6 +162,16 @@ class Lost(RestartCase):
         wait_until(lambda: self.health()["durable"], "it to be durable again")
         self.assertEqual("lost", self.look(lost)["status"])
 
+    def test_a_stop_waits_until_the_vault_has_forgotten_it(self):
+        """Or the stop would free what the answer comes back to: a word from the sanitizers."""
+        self.lose(self.allocate(3 * MIB))
+        vault = self.vault()
+        os.kill(vault, signal.SIGSTOP)
+        self.daemon.process.terminate()
+        wait_until(lambda: "Terminated: stopping" in self.daemon.log(), "the stop to begin")
+        os.kill(vault, signal.SIGCONT)
+        self.daemon.stop()
+
     def test_memory_without_a_record_is_given_back(self):
         kept = self.allocate(3 * MIB)
         checksum = self.fill(kept, 1)["checksum"]
