@@ -16,7 +16,7 @@ function(add_program name folder)
 endfunction()
 
 add_program(memkeepd daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
-add_program(memkeep-worker worker room_device room_base)
+add_program(memkeep-worker worker room_model room_device room_base)
 add_program(memkeep-vault vault room_base)
 add_program(memkeep cli room_client room_base PkgConfig::libcurl)
 

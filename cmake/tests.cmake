@@ -19,7 +19,7 @@ function(add_parts folder)
 endfunction()
 
 add_parts(daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
-add_parts(worker room_device room_base)
+add_parts(worker room_model room_device room_base)
 add_parts(vault room_base)
 
 function(link_parts name source)

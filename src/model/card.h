@@ -1,0 +1,120 @@
+/*
+ * card: what is known of a model's files without reading their weights: the format, the files, and
+ * the exact table of tensors. One flat image, so that a parser in a process of its own can write
+ * it, the daemon can check it, the vault can hold it and any client can read it.
+ *
+ * Image, little-endian, every part 8-aligned, in this order, nothing between or after:
+ *   struct card_head, card_file[files], card_tensor[tensors], uint64_t[dimensions], char[text]
+ *
+ * card_check is the only judge: builder and reader both go through it, so an image from a process
+ * that was taken over can name nothing outside of its files.
+ */
+#ifndef MODEL_CARD_H
+#define MODEL_CARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/problem.h"
+
+#define CARD_TENSORS 1000000 /* contract: issue 4; more is MODEL_FORMAT_INVALID */
+#define CARD_FILES 1024      /* shards of one model */
+#define CARD_RANK 8          /* dimensions of one tensor; GGUF has 4, safetensors no limit */
+#define CARD_NAME 255        /* bytes of a file's name; of a tensor's: CARD_TENSOR_NAME */
+#define CARD_TENSOR_NAME 65535
+
+enum card_format { CARD_SAFETENSORS, CARD_GGUF, CARD_FORMATS };
+
+/* name as printed, elements and bytes of one block: a tensor has a whole number of blocks. From the
+ * safetensors and GGUF specifications. */
+#define CARD_DTYPES(X)                                                                             \
+  X(BOOL, 1, 1)                                                                                    \
+  X(U8, 1, 1)                                                                                      \
+  X(I8, 1, 1)                                                                                      \
+  X(F8_E5M2, 1, 1)                                                                                 \
+  X(F8_E4M3, 1, 1)                                                                                 \
+  X(F8_E8M0, 1, 1)                                                                                 \
+  X(U16, 1, 2)                                                                                     \
+  X(I16, 1, 2)                                                                                     \
+  X(F16, 1, 2)                                                                                     \
+  X(BF16, 1, 2)                                                                                    \
+  X(U32, 1, 4)                                                                                     \
+  X(I32, 1, 4)                                                                                     \
+  X(F32, 1, 4)                                                                                     \
+  X(U64, 1, 8)                                                                                     \
+  X(I64, 1, 8)                                                                                     \
+  X(F64, 1, 8)                                                                                     \
+  X(C64, 1, 8)
+/* gguf's quantised ones are added here by their block sizes */
+
+struct card_head {
+  char magic[8]; /* "MKCARD01" */
+  uint32_t format, files, tensors, dimensions;
+  uint64_t text_bytes;
+  uint64_t weight_bytes; /* sum over the tensors */
+};
+struct card_file {
+  uint64_t size;        /* of the whole file */
+  uint64_t data_offset; /* where the weights begin */
+  uint32_t name;        /* in the text; a plain file name */
+  uint32_t name_bytes;
+};
+struct card_tensor {
+  uint64_t offset, size; /* in its file, from the file's first byte */
+  uint32_t name;         /* in the text */
+  uint16_t name_bytes;
+  uint8_t dtype, rank;
+  uint32_t file;
+  uint32_t shape; /* index of its first dimension; outermost first, as safetensors writes it */
+};
+
+/* Views into an image that passed card_check; borrowed from it. */
+struct card {
+  const struct card_head *head;
+  const struct card_file *files;
+  const struct card_tensor *tensors;
+  const uint64_t *dimensions;
+  const char *text;
+};
+
+/* MODEL_FORMAT_INVALID with the reason: counts over the caps, parts that do not add up to n, text
+ * out of range or not UTF-8, file names that are no plain names or twice, tensor names twice in the
+ * model, a size that dtype and shape do not give, a tensor outside of its file's data, two that
+ * overlap. INTERNAL_ERROR: no memory. O(n log n). `image` is 8-aligned and must not change. */
+enum status card_check(const void *image, size_t n, struct card *out, struct problem *problem);
+
+const char *card_dtype_name(uint8_t dtype);    /* NULL: there is none */
+const char *card_format_name(uint32_t format); /* "safetensors", "gguf"; NULL: there is none */
+/* Bytes of `elements` of a dtype. False: no whole blocks, or over 2^62. */
+bool card_dtype_bytes(uint8_t dtype, uint64_t elements, uint64_t *out);
+
+/* ---- building one ---- */
+
+struct card_builder;
+enum status card_begin(enum card_format format, struct card_builder **out);
+void card_free(struct card_builder *builder);
+struct card_file_new {
+  const char *name; /* not NUL-terminated: name_bytes */
+  size_t name_bytes;
+  uint64_t size, data_offset;
+};
+struct card_tensor_new {
+  const char *name;
+  size_t name_bytes;
+  uint64_t offset, size; /* in the file added last */
+  const uint64_t *shape;
+  uint32_t rank;
+  uint8_t dtype;
+};
+/* MODEL_FORMAT_INVALID: over a cap (at once, so that a hostile header costs no more than its caps);
+ * all else is card_end's. INTERNAL_ERROR: no memory. */
+enum status card_add_file(struct card_builder *builder, const struct card_file_new *file,
+                          struct problem *problem);
+enum status card_add_tensor(struct card_builder *builder, const struct card_tensor_new *tensor,
+                            struct problem *problem);
+/* The checked image, malloced; the builder stays the caller's. */
+enum status card_end(struct card_builder *builder, void **image, size_t *n,
+                     struct problem *problem);
+
+#endif
