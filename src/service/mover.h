@@ -19,12 +19,18 @@ enum mover_action {
   MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
   MOVER_CLEAR,      /* every worker: drop its own caches; cleared per worker */
+  MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
 
 /* A segment that a task touches. Borrowed until `done`: the service keeps it alive. */
 struct mover_segment {
   uint64_t id, size;
   const char *device_id;
+  const struct share *share;
+};
+/* A file of a model, opened for reading. Borrowed until `done`. */
+struct mover_file {
+  uint64_t size;
   const struct share *share;
 };
 struct mover_move {
@@ -41,6 +47,9 @@ struct mover_task {
   uint32_t segment_count;
   struct mover_move *moves;
   uint32_t move_count;
+  const struct mover_file *files; /* MOVER_LOAD */
+  uint32_t file_count;
+  uint64_t model; /* MOVER_LOAD: its id, for the worker's logs */
   bool verify;
   uint8_t value;
   char worker[40]; /* "": whoever can */
@@ -48,7 +57,7 @@ struct mover_task {
 
   /* results */
   struct problem problem;
-  uint64_t bytes, checksum, device_us;
+  uint64_t bytes, checksum, device_us; /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
   bool checksum_known, verified;
   enum device_path path;
   bool path_known;
