@@ -138,7 +138,6 @@ struct model_optimize {
   uint32_t exclude_count;
   bool force, dry_run;
 };
-/* dry_run: OK without a job, `plan` is what would go. */
 struct model_plan {
   struct model_victim victims[MODEL_VICTIMS];
   uint32_t count;
@@ -147,9 +146,13 @@ struct model_plan {
   bool triggered;
   char reason[120]; /* why not */
 };
+struct model_optimized {
+  struct job *job;        /* the caller's reference; NULL: nothing had to be done, or dry_run */
+  struct model_plan plan; /* what will go, or would */
+};
 enum status model_optimize_start(struct service *service, const struct caller *caller,
-                                 const struct model_optimize *params, struct model_started *out,
-                                 struct model_plan *plan, struct problem *problem);
+                                 const struct model_optimize *params, struct model_optimized *out,
+                                 struct problem *problem);
 
 /* For the host's status: how many are resident and where their bytes are. */
 struct model_totals {
