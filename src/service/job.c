@@ -16,8 +16,9 @@
 
 #define JOB_TOLD_NS (200 * CLOCK_MS) /* between two events of its progress */
 
-const char *const job_kinds[] = {"transfer", "copy", "fill",    "defragment", "clear",
-                                 "allocate", "free", "refresh", "restart",    NULL};
+const char *const job_kinds[] = {"transfer", "copy",     "fill",    "defragment", "clear",
+                                 "allocate", "free",     "refresh", "restart",    "load",
+                                 "unload",   "optimize", NULL};
 const char *const job_states[] = {"pending", "in_progress", "completed",
                                   "failed",  "cancelled",   NULL};
 

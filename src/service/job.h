@@ -28,10 +28,14 @@ enum job_kind {
   JOB_FREE,
   JOB_REFRESH,
   JOB_RESTART,
-  JOB_KINDS
+  JOB_LOAD,
+  JOB_UNLOAD, /* also to ram: a park */
+  JOB_OPTIMIZE,
+  JOB_KINDS /* their numbers are in ledgers: new ones go above this line only */
 };
 enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED };
-/* "transfer" "copy" "fill" "defragment" "clear" "allocate" "free" "refresh" "restart" */
+/* "transfer" "copy" "fill" "defragment" "clear" "allocate" "free" "refresh" "restart" "load"
+ * "unload" "optimize" */
 extern const char *const job_kinds[];
 /* "pending" "in_progress" "completed" "failed" "cancelled" */
 extern const char *const job_states[];
@@ -83,6 +87,29 @@ struct job_free {
   uint64_t allocation, freed_bytes, available_bytes;
 };
 
+#define JOB_HOLDERS 16
+#define JOB_VICTIMS 64
+struct job_model { /* load and unload */
+  uint64_t model, freed_bytes;
+  uint32_t holder_count; /* who still holds bytes that were freed; more are not named */
+  struct {
+    int32_t pid;
+    char name[32];
+  } holders[JOB_HOLDERS];
+};
+struct job_optimize {
+  bool triggered;
+  char reason[120]; /* why not; "" when triggered */
+  int strategy;     /* as it was asked for: enum policy_strategy */
+  uint64_t freed_bytes, time_ms;
+  uint32_t utilization_before, utilization_after, impact; /* hundredths of a percent */
+  uint32_t count;
+  struct {
+    uint64_t model;
+    bool parked; /* else unloaded */
+  } victims[JOB_VICTIMS];
+};
+
 struct job_waiter {
   void (*ready)(struct job_waiter *waiter); /* on whichever thread finished the job; no lock held */
   struct job_waiter *next;
@@ -104,6 +131,8 @@ struct job_view {
     struct job_clear clear;
     struct job_allocate allocate;
     struct job_free free;
+    struct job_model model;
+    struct job_optimize optimize;
   } result;
 };
 
