@@ -57,7 +57,7 @@ enum card_format { CARD_SAFETENSORS, CARD_GGUF, CARD_FORMATS };
 #define CARD_DTYPES(X) CARD_DTYPES_PLAIN(X) CARD_DTYPES_GGUF(X)
 
 enum card_dtype {
-#define X(name, elements, bytes) CARD_##name,
+#define X(name, elements, bytes) CARD_DTYPE_##name,
   CARD_DTYPES(X)
 #undef X
       CARD_DTYPE_COUNT
