@@ -50,7 +50,7 @@ struct config {
   uint32_t token_count;
   char hosts[CONFIG_HOSTS][CONFIG_HOST];
   uint32_t host_count;
-  uint32_t rate_limit; /* requests a second of one caller over HTTP; 0: as many as come */
+  uint32_t rate_limit; /* requests a second of one caller through one door; 0: any */
   char certificate[CONFIG_PATH], key[CONFIG_PATH];
   struct pressure_thresholds thresholds;
   bool thresholds_said;

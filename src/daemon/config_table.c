@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/id.h"
+#include "base/rate.h"
 #include "base/units.h"
 #include "device/probe.h"
 
@@ -92,9 +93,8 @@ static enum status set_rate(const struct config_setting *setting, struct config 
                             const char *text, struct problem *problem) {
   char *end;
   unsigned long rate = strtoul(text, &end, 10);
-  if (!isdigit((unsigned char)text[0]) || *end || rate > HTTP_RATE_MAX)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "must be a number from 0 to %d",
-                       HTTP_RATE_MAX);
+  if (!isdigit((unsigned char)text[0]) || *end || rate > RATE_MAX)
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "must be a number from 0 to %d", RATE_MAX);
   *(uint32_t *)member(setting, config) = (uint32_t)rate;
   return STATUS_OK;
 }
@@ -411,7 +411,8 @@ static const struct config_setting rows[] = {
      "a name that the Host header may have beside the loopback's; repeatable",
      LIST(add_host, host_count)},
     {"rate_limit", CONFIG_NUMBER, CONFIG_EVERYWHERE, "N",
-     "requests a second that one caller may send over HTTP; 0: as many as come (0)",
+     "requests a second that one caller may send, over HTTP and, but for root and the daemon's "
+     "user, over the socket; 0: as many as come (0)",
      .set = set_rate, AT(rate_limit)},
     {"tls.certificate", CONFIG_TEXT, CONFIG_EVERYWHERE, "FILE", "PEM; HTTP becomes HTTPS",
      TEXT(certificate)},

@@ -6,9 +6,9 @@
 #ifndef HTTP_EXCHANGE_H
 #define HTTP_EXCHANGE_H
 
+#include "base/rate.h"
 #include "http/auth.h"
 #include "http/guard.h"
-#include "http/rate.h"
 #include "http/server.h"
 #include "http/stream.h"
 #include "ops/ops.h"

@@ -21,6 +21,9 @@
 #define TICK_MS 250 /* at most; a quarter of the shortest limit, where that is shorter */
 #define TICK_LEAST_MS 10
 
+_Static_assert(RATE_CALLERS >= 2 * HTTP_TOKENS,
+               "tokens that are replaced spend beside their successors");
+
 struct http {
   struct http_limits limits;
   struct auth *auth;

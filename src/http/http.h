@@ -18,8 +18,7 @@
 
 struct http;
 
-#define HTTP_TOKENS 64         /* at one time */
-#define HTTP_RATE_MAX 10000000 /* requests a second */
+#define HTTP_TOKENS 64 /* at one time */
 
 struct http_token {
   char name[32];    /* shown as the domain "token:NAME"; unique */
@@ -36,7 +35,7 @@ struct http_limits {
   uint64_t receive_ms;  /* 30,000: from the request line to the end of the body */
   uint64_t send_ms;     /* 30,000: for an answer to be taken; for a stream, between two reads */
   uint64_t comment_ms;  /* 15,000: a quiet stream says that it lives */
-  unsigned rate;        /* none: requests a second of one caller, at most HTTP_RATE_MAX; else 429 */
+  unsigned rate;        /* none: requests a second of one caller, at most RATE_MAX; else 429 */
 };
 
 /* All is copied but ops. */

@@ -146,8 +146,15 @@ static void write_space(const struct problem_space *space, struct writer *w) {
     writer_text(w, "reason", space->reason);
 }
 
+static unsigned retry_seconds(const struct problem *problem) {
+  int code = status_http(problem->status);
+  return code == 429 || code == 503 ? RETRY_SECONDS : 0;
+}
+
 static void write_details(const struct problem *problem, struct writer *w) {
   writer_object(w, "details");
+  if (retry_seconds(problem))
+    writer_uint(w, "retryAfterSeconds", retry_seconds(problem));
   if (*problem->subject)
     writer_text(w, subject_key(problem), problem->subject);
   if (*problem->field)
@@ -188,7 +195,7 @@ enum ops_progress reply_fail(struct ops_call *call, const struct problem *proble
   reply_drop_shares(call);
   buf_reset(&call->out);
   call->http_status = status_http(problem->status);
-  call->retry_after = call->http_status == 429 || call->http_status == 503 ? RETRY_SECONDS : 0;
+  call->retry_after = retry_seconds(problem);
   writer_init(&w, &call->out, call->names);
   writer_object(&w, NULL);
   write_request_id(call, &w);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/loop.h"
 
@@ -161,6 +162,15 @@ static enum status take_action(struct request *request, struct reader_value valu
   return STATUS_OK;
 }
 
+/* What costs nothing over HTTP costs nothing here. */
+static enum status take_turn(const struct request *request, struct problem *problem) {
+  const struct caller *caller = request->params.caller;
+  if (caller->role == CALLER_ADMIN || request->call.row->role == CALLER_NONE ||
+      rate_take(request->params.rate, caller->domain, clock_now()))
+    return STATUS_OK;
+  return problem_set(problem, STATUS_RATE_LIMITED, "more requests than rate_limit allows");
+}
+
 /* What becomes of a request after its first run. */
 enum outcome { OVER, LATER, FOLLOWS };
 
@@ -185,6 +195,8 @@ static enum outcome run(struct request *request, struct reader_value line) {
     status = take_caller(&request->call.caller, &words, &problem);
   if (!status)
     status = take_action(request, words.action, &problem);
+  if (!status)
+    status = take_turn(request, &problem);
   if (!status)
     return ops_run_value(&request->call, words.data) == OPS_LATER ? LATER : follow(request);
   ops_fail(&request->call, &problem);

@@ -5,6 +5,7 @@
 #ifndef SOCKET_REQUEST_H
 #define SOCKET_REQUEST_H
 
+#include "base/rate.h"
 #include "ops/ops.h"
 
 struct request;
@@ -19,6 +20,7 @@ struct request_answer {
 struct request_params {
   struct ops *ops;
   const struct caller *caller; /* the connection's */
+  struct rate *rate;           /* of those who are no admin */
   /* A line announced so many descriptors; false: they are not there, and it is not run. */
   bool (*take_shares)(void *arg, uint64_t announced);
   /* A line without `action`. True: it was no request; where *problem is set the client is told so.

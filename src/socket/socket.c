@@ -18,6 +18,7 @@
 
 #include "base/line.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "base/spawn.h"
 #include "socket/feed.h"
 #include "socket/listener.h"
@@ -56,6 +57,7 @@ struct socket {
   struct loop_watch *watch;
   struct loop_timer *limit, *rest, *look;
   struct feeds *feeds;
+  struct rate rate;
   struct connection *connections;
   unsigned count;
   uint64_t next_number;
@@ -265,9 +267,10 @@ static bool drop_shares(void *arg, uint64_t announced) {
 }
 
 static struct request_params ask_for(struct connection *connection, uint64_t number) {
-  const struct socket *door = connection->door;
+  struct socket *door = connection->door;
   return (struct request_params){.ops = door->params.ops,
                                  .caller = &connection->caller,
+                                 .rate = &door->rate,
                                  .take_shares = drop_shares,
                                  .unasked = on_unasked,
                                  .follow = on_follow,
@@ -434,6 +437,7 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
   if (!door)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   door->params = *params;
+  rate_init(&door->rate, params->rate);
   const struct feed_params feeds = {
       .loop = params->loop, .ops = params->ops, .cap = FEEDS_MAX, .news = on_news};
   const struct listener_params listener = {params->path, params->mode, params->group};

@@ -22,6 +22,9 @@
  * A client that sends {"event":"hello",…} is a worker from then on (contract 5): lines of its
  * without `action` are what it says as one.
  *
+ * Who sends more requests than `rate` is told RATE_LIMITED, and when to come back; his connections,
+ * and what they have attached, stay.
+ *
  * Requests of one connection run side by side; answers come in any order. Loop thread only, but for
  * create and free, which want the loop not to run.
  */
@@ -59,9 +62,10 @@ void socket_hang_up(struct connection *connection);
 struct socket_params {
   struct loop *loop;
   struct ops *ops;
-  const char *path;                     /* at most OS_RUNTIME_SOCKET_MAX bytes */
-  uint32_t mode;                        /* of the socket file; 0: 0600 */
-  int64_t group;                        /* its gid; -1: as the process has it */
+  const char *path; /* at most OS_RUNTIME_SOCKET_MAX bytes */
+  uint32_t mode;    /* of the socket file; 0: 0600 */
+  int64_t group;    /* its gid; -1: as the process has it */
+  unsigned rate;    /* requests a second of one user who is no admin, at most RATE_MAX; 0: any */
   const struct socket_workers *workers; /* NULL: nobody becomes one */
   void *workers_ctx;
 };

@@ -12,6 +12,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import kernel
 from doors import HOST, Http, Raw, Unix, request_bytes
 from harness import MEMORY, NOBODY, Case, Daemon, run_program, wait_until
 
@@ -194,6 +195,75 @@ class Rate(AccessCase):
     def test_by_default_there_is_none(self):
         self.serve("")
         self.assertEqual({200}, {answer.status for answer in self.answers(self.daemon.http, 300)})
+
+
+@unittest.skipUnless(os.geteuid() == 0, "acting as another user needs root")
+class SocketRate(AccessCase):
+    """The same over the Unix socket, for those who are no admin."""
+
+    def serve_all(self, config):
+        self.folder.chmod(0o711)
+        self.serve('socket = { mode = "0666"; };', config)
+        self.daemon.runtime.chmod(0o711)
+
+    def test_who_is_no_admin_is_told_when_to_come_back(self):
+        self.serve_all("rate_limit = 1;")
+
+        def ask_often():
+            with Unix(self.daemon.socket_path) as unix:
+                plain = [unix.call("memory.get_status") for _ in range(50)]
+                whole = [unix.send("memory.get_status", envelope=True) and unix.line() for _ in range(50)]
+                pings = [unix.call("ping")["success"] for _ in range(50)]
+            return [a for a in plain if not a["success"]], [a for a in whole if not a["success"]], pings, plain[0]
+        plain, whole, pings, first = kernel.as_user(NOBODY, ask_often)
+        self.assertTrue(first["success"], first)
+        self.assertTrue(plain and whole)
+        for answer in plain:
+            self.assertEqual(("RATE_LIMITED", 1), (answer["error_code"], answer["details"]["retry_after_seconds"]))
+        for answer in whole:
+            self.assertEqual(("RATE_LIMITED", 429, 1), (answer["error"]["code"], answer["error"]["statusCode"],
+                                                        answer["error"]["details"]["retryAfterSeconds"]))
+        self.assertEqual([True] * 50, pings)
+
+    def test_all_connections_of_a_user_spend_together_and_an_admin_nothing(self):
+        self.serve_all("rate_limit = 5;")
+
+        def ask_with(connections):
+            refused = 0
+            for _ in range(connections):
+                with Unix(self.daemon.socket_path) as unix:
+                    refused += not unix.call("memory.get_status")["success"]
+            return refused
+        self.assertGreater(kernel.as_user(NOBODY, lambda: ask_with(100)), 0)
+        self.assertEqual(0, ask_with(100))
+        self.assertEqual(0, kernel.as_user(NOBODY - 1, lambda: ask_with(5)))
+
+    def test_what_is_attached_stays(self):
+        self.serve_all("rate_limit = 2;")
+
+        def hold():
+            with Unix(self.daemon.socket_path) as unix:
+                made = unix.call("memory.allocate", {"size_bytes": 4096})["data"]["allocation"]
+                name = {"allocation_id": made["allocation_id"]}
+                codes = {unix.call("memory.attach", {"allocation_id": "a-1"})["error_code"] for _ in range(50)}
+                answers = []
+
+                def looked():
+                    answers.append(unix.call("memory.get_allocation", name))
+                    return answers[-1]["success"]
+                wait_until(looked, "an answer of a daemon that refused")
+                return sorted(codes), answers[-1]["data"]["allocation"]["attachments"]
+        codes, attachments = kernel.as_user(NOBODY, hold)
+        self.assertIn("RATE_LIMITED", codes)
+        self.assertEqual(1, attachments)
+
+    def test_by_default_there_is_none(self):
+        self.serve_all("")
+
+        def ask_often():
+            with Unix(self.daemon.socket_path) as unix:
+                return all(unix.call("memory.get_status")["success"] for _ in range(300))
+        self.assertTrue(kernel.as_user(NOBODY, ask_often))
 
 
 @unittest.skipUnless(os.geteuid() == 0, "acting as another user needs root")

@@ -3,7 +3,7 @@
  * its share of a second, and is one too many if that would be more than a second away. A bucket
  * that is full is like one that was never used, so its place is free.
  */
-#include "http/rate.h"
+#include "base/rate.h"
 
 #include <string.h>
 
