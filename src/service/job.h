@@ -97,6 +97,17 @@ struct job_model { /* load and unload */
     char name[32];
   } holders[JOB_HOLDERS];
 };
+struct job_trial { /* a load with dry_run: such a job is unlisted (id 0) */
+  bool would_fit;
+  uint64_t weights_bytes, overhead_bytes;
+  uint32_t correction; /* hundredths; 100: none was learned */
+  bool learned;
+  uint32_t count;
+  struct {
+    uint64_t model, bytes;
+    bool parked; /* else it would go to disk */
+  } victims[JOB_VICTIMS];
+};
 struct job_optimize {
   bool triggered;
   char reason[120]; /* why not; "" when triggered */
@@ -132,6 +143,7 @@ struct job_view {
     struct job_allocate allocate;
     struct job_free free;
     struct job_model model;
+    struct job_trial trial;
     struct job_optimize optimize;
   } result;
 };

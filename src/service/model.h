@@ -86,7 +86,8 @@ struct model_started {
   struct job *job;         /* the caller's reference; NULL: nothing had to be done */
   struct model_view model; /* as it is now */
 };
-/* The result of a load, an unload or an optimisation is in the job's view: struct job_model.
+/* The result of a load or an unload is in the job's view: struct job_model, whose `model` is there
+ * from the start, so that a 202 can name it; with dry_run (the job is unlisted) struct job_trial.
  * Resident under this name already: OK without a job. The job fails with MODEL_NOT_FOUND, FORBIDDEN
  * (outside of model_dirs), MODEL_FORMAT_INVALID, a 507 whose problem names what could go, … */
 enum status model_load_start(struct service *service, const struct caller *caller,
@@ -161,6 +162,15 @@ struct model_totals {
 };
 void model_count(struct service *service, struct model_totals *out);
 
+/* For GET models/status, beside what model_count and the report of the host say. */
+struct model_status {
+  uint64_t reclaimable_bytes; /* of resident ones that are neither attached nor pinned nor moving */
+  enum job_kind last_kind;    /* of the load, unload or optimize that ended last; last_at 0: none */
+  enum job_state last_state;
+  uint64_t last_model, last_at; /* model 0: of an optimisation; at: CLOCK_REALTIME ns */
+};
+void model_status(struct service *service, struct model_status *out);
+
 /* Attach: all files' segments and the tensor table, read-only. */
 struct model_piece {
   uint64_t allocation, segment, offset_bytes, size_bytes;
@@ -172,7 +182,7 @@ struct model_attached {
   uint64_t id;
   const char *device_id;
   uint32_t count;
-  struct model_piece *pieces; /* malloced: model_attached_free */
+  struct model_piece *pieces; /* malloced: model_attached_free; in the order of the card's files */
   const void *image;          /* card image; borrowed: the model stays while it is attached */
   size_t image_bytes;
 };
@@ -181,5 +191,10 @@ enum status model_attach(struct service *service, const struct caller *caller,
                          const char *id_or_name, struct model_attached *out,
                          struct problem *problem);
 void model_attached_free(struct model_attached *attached);
+/* Ends the newest attachment of it that the caller's connection has. *attachments: how many are
+ * left of it, by anybody. MODEL_NOT_FOUND; CONFLICT: he has none. */
+enum status model_detach(struct service *service, const struct caller *caller,
+                         const char *id_or_name, uint64_t *model, uint32_t *attachments,
+                         struct problem *problem);
 
 #endif
