@@ -53,9 +53,9 @@ static enum status check(struct service *s, const struct caller *caller, uint32_
              : STATUS_OK;
 }
 
-static void detach(struct service *s, uint64_t connection, uint64_t allocation) {
-  for (uint32_t own; (own = attachment_find(s, connection, allocation));)
-    attachment_drop(s, own);
+static void detach(struct service *s, const struct caller *caller, uint64_t allocation) {
+  for (uint32_t own; (own = attachment_find(s, caller->connection, allocation));)
+    attachment_drop(s, own, caller->correlation);
 }
 
 enum status alloc_free(struct service *s, const struct caller *caller,
@@ -85,7 +85,7 @@ enum status alloc_free(struct service *s, const struct caller *caller,
                              .correlation = caller->correlation,
                              .then = released,
                              .arg = freeing};
-    detach(s, caller->connection, victim->id);
+    detach(s, caller, victim->id);
     goes = record_drop(s, index, &end);
     out->answer.available_bytes = state_available(s, &s->devices[freeing->device]);
   }

@@ -1,6 +1,7 @@
 /*
  * alloc_look: one allocation with what happened to it: its events are chained, newest first.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +17,12 @@ static void tell(const struct service *s, const struct events_record *event,
   out->time = event->time;
   out->event = word ? word + 1 : "";
   const char *device = event->device ? s->devices[event->device - 1].info->id : "";
-  snprintf(out->detail, sizeof out->detail, "%s%s%s", size, device[0] ? " on " : "", device);
+  int n =
+      snprintf(out->detail, sizeof out->detail, "%s%s%s", size, device[0] ? " on " : "", device);
+  bool attaches =
+      event->type == EVENTS_ALLOCATION_ATTACHED || event->type == EVENTS_ALLOCATION_DETACHED;
+  if (attaches && event->other && n > 0 && (size_t)n < sizeof out->detail)
+    snprintf(out->detail + n, sizeof out->detail - (size_t)n, ", process %" PRIu64, event->other);
 }
 
 static void history(const struct service *s, uint64_t id, struct alloc_looked *out) {

@@ -140,7 +140,7 @@ enum status attach_end(struct service *s, const struct caller *caller, uint64_t 
   LOCK_SCOPE(&s->lock);
   uint32_t found = attachment_find(s, caller->connection, allocation), index;
   if (found)
-    attachment_drop(s, found);
+    attachment_drop(s, found, caller->correlation);
   enum status status = state_find_alloc(s, NULL, allocation, &index, problem);
   if (status && !found)
     return status;

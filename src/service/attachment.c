@@ -235,7 +235,32 @@ void attachment_segment_leaves(struct service *s, const struct state_segment *se
   s->devices[segment->device].lingering += segment->size;
 }
 
-void attachment_drop(struct service *s, uint32_t index) {
+/* What is attached may be gone already: then its size and purpose are not known any more. */
+static void tell(struct service *s, uint32_t index, enum events_type type,
+                 const char *correlation) {
+  const struct attachment *attachment = attachment_at(s, index);
+  const struct state_owner *owner = state_owner(s, holder_at(s, attachment->holder)->owner);
+  uint32_t alloc = idmap_find(&s->alloc_ids, attachment->allocation);
+  struct events_record event = {.type = (uint8_t)type,
+                                .subject = attachment->allocation,
+                                .other = (uint64_t)owner->pid,
+                                .device = (uint8_t)(held_at(s, attachment->held)->device + 1),
+                                .detail = UINT8_MAX};
+  if (correlation)
+    events_set_text(&event, correlation);
+  if (!alloc) {
+    events_add(s->events, &event);
+    return;
+  }
+  const struct ledger_allocation *facts = state_record(s, state_alloc(s, alloc));
+  event.bytes = facts->size_bytes;
+  event.detail = facts->purpose;
+  event.before = state_alloc(s, alloc)->last_event;
+  state_alloc(s, alloc)->last_event = events_add(s->events, &event);
+}
+
+void attachment_drop(struct service *s, uint32_t index, const char *correlation) {
+  tell(s, index, EVENTS_ALLOCATION_DETACHED, correlation);
   struct attachment *attachment = attachment_at(s, index);
   uint32_t alloc = idmap_find(&s->alloc_ids, attachment->allocation);
   ledger_drop(s->ledger, attachment->slot);
@@ -246,8 +271,8 @@ void attachment_drop(struct service *s, uint32_t index) {
   pool_give(&s->attach->attachments, index);
 }
 
-/* Of an allocation, recorded in `slot`. False: no room, nothing changed. */
-static bool enter(struct service *s, uint32_t holder, uint32_t alloc_index, uint32_t slot) {
+/* Of an allocation, recorded in `slot`. 0: no room, nothing changed. */
+static uint32_t enter(struct service *s, uint32_t holder, uint32_t alloc_index, uint32_t slot) {
   struct state_alloc *alloc = state_alloc(s, alloc_index);
   bool room = alloc->attachments < ATTACHMENT_OF_ONE;
   uint32_t index = room ? pool_take(&s->attach->attachments) : 0;
@@ -255,7 +280,7 @@ static bool enter(struct service *s, uint32_t holder, uint32_t alloc_index, uint
   if (!held) {
     if (index)
       pool_give(&s->attach->attachments, index);
-    return false;
+    return 0;
   }
   struct attachment *attachment = attachment_at(s, index);
   attachment->allocation = alloc->id;
@@ -264,10 +289,11 @@ static bool enter(struct service *s, uint32_t holder, uint32_t alloc_index, uint
   attachment->writable = ledger_at(s->ledger, slot)->u.attachment.writable;
   link_to(s, index, holder);
   alloc->attachments++;
-  return true;
+  return index;
 }
 
-static bool put(struct service *s, uint32_t holder, uint32_t alloc, bool writable) {
+/* 0: no room. */
+static uint32_t put(struct service *s, uint32_t holder, uint32_t alloc, bool writable) {
   const struct state_owner *owner = state_owner(s, holder_at(s, holder)->owner);
   struct ledger_record record = {.kind = LEDGER_ATTACHMENT, .id = ledger_next_id(s->ledger)};
   uint32_t slot;
@@ -278,19 +304,22 @@ static bool put(struct service *s, uint32_t holder, uint32_t alloc, bool writabl
                                                    .writable = writable};
   state_ledger_ahead(s);
   if (ledger_put(s->ledger, &record, &slot))
-    return false;
-  if (enter(s, holder, alloc, slot))
-    return true;
-  ledger_drop(s->ledger, slot);
-  return false;
+    return 0;
+  uint32_t index = enter(s, holder, alloc, slot);
+  if (!index)
+    ledger_drop(s->ledger, slot);
+  return index;
 }
 
 bool attachment_add(struct service *s, const struct caller *caller, uint32_t alloc, bool writable) {
   uint32_t holder = holder_of(s, caller);
   if (!holder || holder_at(s, holder)->count >= ATTACH_CONNECTION)
     return false;
-  if (put(s, holder, alloc, writable))
+  uint32_t index = put(s, holder, alloc, writable);
+  if (index) {
+    tell(s, index, EVENTS_ALLOCATION_ATTACHED, caller->correlation);
     return true;
+  }
   if (!holder_at(s, holder)->count)
     holder_forget(s, holder);
   return false;
@@ -311,7 +340,7 @@ uint32_t attachment_count(const struct service *s, uint64_t connection, uint64_t
 static bool drop_of(struct service *s, uint32_t holder) {
   uint32_t count = holder ? holder_at(s, holder)->count : 0;
   for (uint32_t i = 0; i < count && i < ATTACHMENT_BATCH; i++)
-    attachment_drop(s, holder_at(s, holder)->first);
+    attachment_drop(s, holder_at(s, holder)->first, NULL);
   return count > ATTACHMENT_BATCH;
 }
 

@@ -10,14 +10,15 @@
 enum status attachment_create(struct service *s);
 void attachment_free(struct service *s);
 
-/* Notes one for the caller's connection, in the ledger too. False: over a cap, or no room. */
+/* Notes one for the caller's connection, in the ledger too. False: over a cap, or no room. Each
+ * that comes or goes is an event. */
 bool attachment_add(struct service *s, const struct caller *caller, uint32_t alloc, bool writable);
 /* The connection's newest of an allocation, 0: none. */
 uint32_t attachment_find(const struct service *s, uint64_t connection, uint64_t allocation);
 /* How many of them there are. */
 uint32_t attachment_count(const struct service *s, uint64_t connection, uint64_t allocation);
-/* Its record goes as well. */
-void attachment_drop(struct service *s, uint32_t index);
+/* Its record goes as well. `correlation`: of the request behind it, NULL: there is none. */
+void attachment_drop(struct service *s, uint32_t index, const char *correlation);
 /* Some of the connection's. True: there are more. */
 bool attachment_drop_some(struct service *s, uint64_t connection);
 /* Some of a process that ended, of all its connections. True: there are more. */

@@ -23,6 +23,8 @@
   X(ALLOCATION_EXPIRED, "allocation.expired")                                                      \
   X(ALLOCATION_FILLED, "allocation.filled")                                                        \
   X(ALLOCATION_COPIED, "allocation.copied")                                                        \
+  X(ALLOCATION_ATTACHED, "allocation.attached")                                                    \
+  X(ALLOCATION_DETACHED, "allocation.detached")                                                    \
   X(TRANSFER_STARTED, "transfer.started")                                                          \
   X(TRANSFER_COMPLETED, "transfer.completed")                                                      \
   X(TRANSFER_FAILED, "transfer.failed")                                                            \
@@ -46,8 +48,9 @@ struct events_record { /* 120 bytes */
   uint64_t id;         /* counts from 1 in each daemon's life */
   uint64_t time;       /* CLOCK_REALTIME */
   uint64_t subject;    /* allocation, job or transfer id; 0 none */
-  uint64_t bytes;      /* size, or bytes done of a job */
-  uint64_t other;      /* target allocation, or bytes total, or percent (hundredths) */
+  uint64_t bytes;      /* size (0: of one that is no more), or bytes done of a job */
+  uint64_t other;      /* target allocation, or bytes total, or percent (hundredths), or the pid of
+                          who attaches, 0: unknown */
   uint64_t before;     /* id of the event before this one about the same subject, 0: none */
   uint8_t type, device, other_device,
       detail;    /* device: index + 1, 0 none; detail: level, job state, purpose … by type */

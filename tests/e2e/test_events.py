@@ -234,6 +234,68 @@ class Socket(DaemonCase):
         self.daemon.stop()
 
 
+class Attached(DaemonCase):
+    """Who has memory in hand, and until when."""
+
+    def setUp(self):
+        super().setUp()
+        self.name = name_of(self.allocate(4096))
+
+    def attach(self, unix):
+        self.assertTrue(unix.call("memory.attach", {"allocation_id": self.name})["success"])
+
+    def facts(self, event, word, pid=None):
+        self.assertEqual((f"allocation.{word}", self.name, "host:0", 4096, "buffers", pid or os.getpid()),
+                         (event.type, *(event.data[key] for key in ("allocationId", "deviceId", "sizeBytes", "purpose",
+                                                                    "pid"))))
+
+    def test_an_attachment_from_its_begin_to_its_end(self):
+        with self.daemon.events("?types=allocation.attached,allocation.detached") as events, self.daemon.unix() as unix:
+            self.attach(unix)
+            self.facts(events.next(), "attached")
+            unix.call("memory.detach", {"allocation_id": self.name})
+            self.facts(events.next(), "detached")
+        history = self.look(self.name)["history"]
+        self.assertEqual(["created", "attached", "detached"], [entry["event"] for entry in history])
+        self.assertTrue(history[1]["detail"].endswith(f"process {os.getpid()}"), history)
+
+    def test_one_that_ends_with_its_connection(self):
+        with self.daemon.events("?types=allocation.attached,allocation.detached") as events:
+            with self.daemon.unix() as unix:
+                self.attach(unix)
+                self.facts(events.next(), "attached")
+            self.facts(events.next(), "detached")
+
+    def test_one_that_ends_with_its_process(self):
+        with self.daemon.events("?types=allocation.attached,allocation.detached") as events:
+            pid = os.fork()
+            if not pid:
+                with self.daemon.unix() as unix:
+                    self.attach(unix)
+                    signal.pause()
+            self.facts(events.next(), "attached", pid)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self.facts(events.next(), "detached", pid)
+
+    def test_of_memory_that_is_gone_what_is_not_known_is_null(self):
+        with self.daemon.unix() as holder, self.daemon.unix() as unix:
+            self.attach(holder)
+            self.assertEqual({}, unix.call("memory.events", {"types": "allocation.detached"})["data"])
+            self.free(self.name, force=True)
+            holder.call("memory.detach", {"allocation_id": self.name})
+            line = unix.line()
+        self.assertEqual(("allocation.detached", self.name, "host:0", None, None, os.getpid()),
+                         (line["event"], *(line["data"][key] for key in ("allocation_id", "device_id", "size_bytes",
+                                                                         "purpose", "pid"))))
+
+    def test_what_is_allocated_over_the_socket_is_attached_by_that_request(self):
+        with self.daemon.events("?types=allocation.*") as events, self.daemon.unix() as unix:
+            unix.call("memory.allocate", {"size_bytes": 4096}, correlation_id="it-was-me")
+            self.assertEqual([("allocation.created", "it-was-me"), ("allocation.attached", "it-was-me")],
+                             [(e.type, e.data["correlationId"]) for e in (events.next(), events.next())])
+
+
 class Query(DaemonCase):
     def test_the_last_id_may_stand_in_the_query(self):
         with self.daemon.events("?types=allocation.created") as events:

@@ -83,12 +83,21 @@ static void write_device(const struct service *service, struct writer *w, const 
   writer_text(w, key, index ? report_device_id(service, index - 1u) : NULL);
 }
 
+static void write_known(struct writer *w, const char *key, uint64_t value) {
+  if (value)
+    writer_uint(w, key, value);
+  else
+    writer_null(w, key);
+}
+
 static void write_allocation(const struct service *service, const struct events_record *event,
                              struct writer *w) {
   writer_id(w, "allocationId", 'a', event->subject);
   write_device(service, w, "deviceId", event->device);
-  writer_uint(w, "sizeBytes", event->bytes);
+  write_known(w, "sizeBytes", event->bytes);
   writer_text(w, "purpose", event->detail < VIEW_PURPOSES ? view_purposes[event->detail] : NULL);
+  if (event->type == EVENTS_ALLOCATION_ATTACHED || event->type == EVENTS_ALLOCATION_DETACHED)
+    write_known(w, "pid", event->other);
 }
 
 static void write_transfer(const struct service *service, const struct events_record *event,
@@ -167,7 +176,9 @@ static const struct reader_field fields[] = {
      .type = READER_TEXT,
      .offset = offsetof(struct stream, types),
      .size = sizeof(((struct stream *)0)->types),
-     .doc = "only these, separated by commas: allocation.created, transfer.*, …"},
+     .doc =
+         "only these, separated by commas: allocation.created (or freed, moved, expired, filled, "
+         "copied, attached, detached), transfer.*, …"},
     {.name = "lastEventId",
      .type = READER_UINT,
      .offset = offsetof(struct stream, after),
