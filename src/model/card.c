@@ -5,18 +5,16 @@
  * What an image can cost its judge is bounded by the image: the bytes of all names together are
  * those of the text, the ranks together those of the dimensions, so that no two tensors can make
  * it read one place twice. Names are compared by their 128-bit hashes and places by their offsets,
- * both by a merge sort of small keys, whose time no input can change. Two names with one hash are
- * refused like one name: only somebody who wants to be refused can make them.
+ * both sorted by order.c.
  */
 #include "model/card.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/units.h"
+#include "model/order.h"
 #include "model/text.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "an image is little-endian");
@@ -73,40 +71,12 @@ bool card_shape_bytes(uint8_t dtype, const uint64_t *shape, uint32_t rank, uint6
 
 static const char uneven[] = "the card's parts do not add up";
 
-struct key {
-  uint64_t first, second;
-  uint32_t index;
-};
-
 struct judge {
   struct card card;
-  struct key *keys, *spare;                      /* one each for every tensor or file */
+  struct order_key *keys, *spare;                /* one each for every tensor or file */
   uint64_t text_bytes, dimensions, weight_bytes; /* of those judged so far */
   struct problem *problem;
 };
-
-static bool is_before(const struct key *a, const struct key *b) {
-  return a->first != b->first ? a->first < b->first : a->second < b->second;
-}
-
-/* from[0 … middle) and from[middle … end) are sorted; to gets both. */
-static void merge(const struct key *from, struct key *to, size_t middle, size_t end) {
-  size_t left = 0, right = middle;
-  while (left < middle && right < end)
-    *to++ = is_before(&from[right], &from[left]) ? from[right++] : from[left++];
-  memcpy(to, from + left, (middle - left) * sizeof *from);
-  memcpy(to + (middle - left), from + right, (end - right) * sizeof *from);
-}
-
-static void sort(struct judge *judge, size_t n) {
-  for (size_t width = 1; width < n; width *= 2) {
-    struct key *from = judge->keys, *to = judge->spare;
-    for (size_t i = 0; i < n; i += 2 * width)
-      merge(from + i, to + i, units_min(width, n - i), units_min(2 * width, n - i));
-    judge->keys = to;
-    judge->spare = from;
-  }
-}
 
 static enum status refuse(struct problem *problem, const char *what) {
   return problem_set(problem, STATUS_MODEL_FORMAT_INVALID, "%s", what);
@@ -126,18 +96,9 @@ static enum status refuse_tensor(struct judge *judge, uint32_t index, const char
   return problem_set(judge->problem, STATUS_MODEL_FORMAT_INVALID, "tensor \"%s\" %s", name, what);
 }
 
-static void add_name(struct judge *judge, uint32_t index, uint32_t name, size_t bytes) {
-  XXH128_hash_t hash = XXH3_128bits(judge->card.text + name, bytes);
-  judge->keys[index] = (struct key){hash.high64, hash.low64, index};
-}
-
-/* Of names added: one that was there before; UINT32_MAX: none. */
-static uint32_t find_twice(struct judge *judge, size_t n) {
-  sort(judge, n);
-  for (size_t i = 1; i < n; i++)
-    if (!is_before(&judge->keys[i - 1], &judge->keys[i]))
-      return judge->keys[i].index;
-  return UINT32_MAX;
+/* Of the names whose keys were set: one that was there before; UINT32_MAX: none. */
+static uint32_t find_twice(const struct judge *judge, size_t n) {
+  return order_find_twice(order_sort(judge->keys, judge->spare, n), n);
 }
 
 static bool is_in_text(const struct card *card, uint64_t name, uint64_t bytes) {
@@ -154,7 +115,7 @@ static enum status check_files(struct judge *judge) {
       return refuse_file(judge, i, "has a name that is no plain file name");
     if (file->data_offset > file->size)
       return refuse_file(judge, i, "ends before its weights begin");
-    add_name(judge, i, file->name, file->name_bytes);
+    judge->keys[i] = order_name(card->text + file->name, file->name_bytes, i);
     judge->text_bytes += file->name_bytes;
   }
   uint32_t twice = find_twice(judge, card->head->files);
@@ -193,7 +154,7 @@ static enum status check_tensor(struct judge *judge, uint32_t index) {
   if (!units_add(tensor->offset, size, &end) || tensor->offset < file->data_offset ||
       end > file->size)
     return refuse_tensor(judge, index, "lies outside of its file's data");
-  add_name(judge, index, tensor->name, tensor->name_bytes);
+  judge->keys[index] = order_name(card->text + tensor->name, tensor->name_bytes, index);
   return STATUS_OK;
 }
 
@@ -202,13 +163,13 @@ static enum status check_overlap(struct judge *judge) {
   size_t n = 0;
   for (uint32_t i = 0; i < card->head->tensors; i++)
     if (card->tensors[i].size)
-      judge->keys[n++] = (struct key){card->tensors[i].file, card->tensors[i].offset, i};
-  sort(judge, n);
+      judge->keys[n++] = (struct order_key){card->tensors[i].file, card->tensors[i].offset, i};
+  const struct order_key *keys = order_sort(judge->keys, judge->spare, n);
   for (size_t i = 1; i < n; i++) {
-    const struct card_tensor *before = &card->tensors[judge->keys[i - 1].index];
-    const struct card_tensor *tensor = &card->tensors[judge->keys[i].index];
+    const struct card_tensor *before = &card->tensors[keys[i - 1].index];
+    const struct card_tensor *tensor = &card->tensors[keys[i].index];
     if (before->file == tensor->file && before->offset + before->size > tensor->offset)
-      return refuse_tensor(judge, judge->keys[i].index, "overlaps another tensor");
+      return refuse_tensor(judge, keys[i].index, "overlaps another tensor");
   }
   return STATUS_OK;
 }
@@ -259,7 +220,7 @@ enum status card_check(const void *image, size_t n, struct card *out, struct pro
   if (n != image_size(head))
     return refuse(problem, uneven);
   size_t most = units_max(head->files, head->tensors);
-  struct key *keys = calloc(2 * most, sizeof *keys);
+  struct order_key *keys = calloc(2 * most, sizeof *keys);
   if (!keys)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "no memory to check a model's card");
   struct judge judge = {
