@@ -15,6 +15,7 @@
 
 static void set_defaults(struct ops_call *call) {
   memset(call->params, 0, call->row->params_size);
+  call->said = 0;
   if (call->row->defaults)
     call->row->defaults(call->params);
 }
@@ -78,7 +79,9 @@ static enum status decode_text(struct ops_call *call, struct decode_body *body,
   if (status)
     return status;
   body->doc = doc;
-  return reader_decode(reader_root(doc), table, call->params, NULL, problem);
+  status = reader_decode(reader_root(doc), table, call->params, &call->said, problem);
+  call->said <<= call->row->path_count + call->row->query_count;
+  return status;
 }
 
 enum status decode_http(struct ops_call *call, struct decode_body *body, struct problem *problem) {
@@ -107,5 +110,5 @@ enum status decode_wire(struct ops_call *call, struct reader_value data, struct 
     return require_nothing(table.fields, table.count, problem);
   if (!reader_is_object(data))
     return problem_set(problem, STATUS_INVALID_JSON, "data is not an object");
-  return reader_decode(data, &table, call->params, NULL, problem);
+  return reader_decode(data, &table, call->params, &call->said, problem);
 }

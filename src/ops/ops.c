@@ -18,7 +18,7 @@
 
 #define OPENAPI_CAP ((size_t)1 << 20) /* the document has some 100 KiB */
 
-const char *const ops_methods[] = {"GET", "POST", "PUT", "DELETE", NULL};
+const char *const ops_methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", NULL};
 
 struct ops {
   struct service *service;

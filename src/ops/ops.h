@@ -30,7 +30,7 @@ struct ops;
 struct service;
 struct fragment;
 
-enum ops_method { OPS_GET, OPS_POST, OPS_PUT, OPS_DELETE, OPS_METHODS };
+enum ops_method { OPS_GET, OPS_POST, OPS_PUT, OPS_PATCH, OPS_DELETE, OPS_METHODS };
 extern const char *const ops_methods[]; /* "GET" … */
 
 enum ops_progress { OPS_DONE, OPS_LATER };
@@ -81,6 +81,8 @@ struct ops_call {
   /* Calls fn for each name until it says false; to find unknown ones. NULL: there is no query. */
   bool (*query_each)(void *door, bool (*fn)(void *arg, const char *name), void *arg);
   void *door;
+  const struct share *given; /* came with the line; borrowed until the first run is over */
+  unsigned given_count;
   struct buf out;                      /* made by the door with the cap it can bear */
   void (*done)(struct ops_call *call); /* after OPS_LATER only, any thread */
 
@@ -96,6 +98,7 @@ struct ops_call {
   struct task timeout;
   atomic_uint met; /* of the job's end and the timeout, how many have passed */
   bool limited, fresh;
+  uint64_t said; /* bit i: field i of the row was in the body, or in `data` */
   void (*encode)(struct ops_call *call, const struct job_view *view);
   uint64_t started_ns;
   _Alignas(16) char params[OPS_PARAMS];

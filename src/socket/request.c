@@ -204,13 +204,9 @@ static enum outcome run(struct request *request, struct reader_value line) {
 }
 
 /* Whether it is one at all. */
-static enum outcome take(struct request *request, struct reader_value line) {
+static enum outcome judge(struct request *request, struct reader_value line) {
   const struct request_params *params = &request->params;
   struct problem problem = {.status = STATUS_OK};
-  if (!params->take_shares(params->arg, reader_uint(reader_get(line, "fds"), 0))) {
-    request->let_go = true;
-    return OVER;
-  }
   if (!params->unasked || reader_get(line, "action").json ||
       !params->unasked(params->arg, line, &problem))
     return run(request, line);
@@ -219,6 +215,23 @@ static enum outcome take(struct request *request, struct reader_value line) {
   else
     request->let_go = true;
   return OVER;
+}
+
+/* With the descriptors that it announced; those that nobody wanted are closed as well. */
+static enum outcome take(struct request *request, struct reader_value line) {
+  const struct request_params *params = &request->params;
+  struct share given[OPS_SHARES];
+  uint64_t announced = reader_uint(reader_get(line, "fds"), 0);
+  if (!params->take_shares(params->arg, announced, given)) {
+    request->let_go = true;
+    return OVER;
+  }
+  request->call.given = given;
+  request->call.given_count = (unsigned)announced;
+  enum outcome outcome = judge(request, line);
+  while (announced)
+    share_close(&given[--announced]);
+  return outcome;
 }
 
 /* The line counts within the connection, not within itself. */

@@ -21,8 +21,9 @@ struct request_params {
   struct ops *ops;
   const struct caller *caller; /* the connection's */
   struct rate *rate;           /* of those who are no admin */
-  /* A line announced so many descriptors; false: they are not there, and it is not run. */
-  bool (*take_shares)(void *arg, uint64_t announced);
+  /* A line announced so many descriptors: out has OPS_SHARES places, and those that are taken are
+   * the request's to close. False: they are not there, and the line is not run. */
+  bool (*take_shares)(void *arg, uint64_t announced, struct share *out);
   /* A line without `action`. True: it was no request; where *problem is set the client is told so.
    * NULL: it is one in any case, and refused. */
   bool (*unasked)(void *arg, struct reader_value line, struct problem *problem);

@@ -254,14 +254,14 @@ static enum status on_follow(void *arg, struct request *request, struct problem 
   return STATUS_OK;
 }
 
-/* Nothing here takes descriptors yet: those that a line announced are closed, any other number ends
- * the connection. */
-static bool drop_shares(void *arg, uint64_t announced) {
+/* Any other number than a line announced ends the connection. */
+static bool on_shares(void *arg, uint64_t announced, struct share *out) {
   struct connection *connection = arg;
-  for (; announced && !connection->broken; announced--) {
-    struct share share = {.kind = SHARE_NONE};
-    connection->broken = !line_take_share(connection->line, SHARE_FILE, &share);
-    share_close(&share);
+  connection->broken |= announced > OPS_SHARES;
+  for (uint64_t i = 0; i < announced && !connection->broken; i++) {
+    connection->broken = !line_take_share(connection->line, SHARE_FILE, &out[i]);
+    while (connection->broken && i)
+      share_close(&out[--i]);
   }
   return !connection->broken;
 }
@@ -271,7 +271,7 @@ static struct request_params ask_for(struct connection *connection, uint64_t num
   return (struct request_params){.ops = door->params.ops,
                                  .caller = &connection->caller,
                                  .rate = &door->rate,
-                                 .take_shares = drop_shares,
+                                 .take_shares = on_shares,
                                  .unasked = on_unasked,
                                  .follow = on_follow,
                                  .answer = on_answer,

@@ -35,7 +35,7 @@ struct ops {
 
 void ops_end(struct ops_call *call) { (void)call; }
 
-const char *const ops_methods[] = {"GET", "POST", "PUT", "DELETE", NULL};
+const char *const ops_methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", NULL};
 
 static const struct ops_row http_ops_rows[] = {
     {.method = OPS_GET, .path = "/api/memory/status", .role = CALLER_READ},

@@ -2,7 +2,8 @@
  * socket_ops: a fake ops, for a test of the door alone: "now" is answered at once, "later" when the
  * test says so, "follow" is answered and streams the events that have a subject, and an answer is a
  * code, the raw request id and the field that is wrong. With
- * `hands` it carries so many descriptors, with `stubborn` nothing that waits can be abandoned.
+ * `hands` it carries so many descriptors, with `stubborn` nothing that waits can be abandoned. Into
+ * a descriptor that came with a line it writes which one of them it is.
  * Include it once: it defines what ops.h declares, in place of the real room.
  *
  * And a door before it, whose loop runs in a thread of its own, with a client; and a kernel that
@@ -78,6 +79,8 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
   LOCK_SCOPE(&ops->lock);
   ops->caller = call->caller;
   ops->names = call->names;
+  for (unsigned i = 0; i < call->given_count; i++)
+    assert_int_equal(write((int)call->given[i].value, &"0123456789"[i], 1), 1);
   if (call->row != &later_row) {
     say(call, call->row->action);
     call->http_status = 200;

@@ -52,7 +52,7 @@ static struct reader_value components(void) {
 
 /* The operation of a row, by the row's own words. */
 static struct reader_value operation_of(const struct ops_row *row, const char *path) {
-  static const char *const methods[] = {"get", "post", "put", "delete"};
+  static const char *const methods[] = {"get", "post", "put", "patch", "delete"};
   return member(member(member(root, "paths"), path), methods[row->method]);
 }
 
