@@ -264,8 +264,10 @@ void attachment_drop(struct service *s, uint32_t index, const char *correlation)
   struct attachment *attachment = attachment_at(s, index);
   uint32_t alloc = idmap_find(&s->alloc_ids, attachment->allocation);
   ledger_drop(s->ledger, attachment->slot);
-  if (alloc)
+  if (alloc) {
     state_alloc(s, alloc)->attachments--;
+    state_alloc(s, alloc)->writers -= attachment->writable;
+  }
   let_segment_go(s, attachment->held);
   unlink_from(s, index);
   pool_give(&s->attach->attachments, index);
@@ -289,6 +291,8 @@ static uint32_t enter(struct service *s, uint32_t holder, uint32_t alloc_index, 
   attachment->writable = ledger_at(s->ledger, slot)->u.attachment.writable;
   link_to(s, index, holder);
   alloc->attachments++;
+  alloc->writers += attachment->writable;
+  alloc->writers_met += attachment->writable;
   return index;
 }
 

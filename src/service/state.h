@@ -51,7 +51,9 @@ struct state_alloc {
   uint32_t text_slot; /* first ledger record of the label, 0: none */
   uint32_t lease;     /* its place among the expiries, 0: it has none */
   uint16_t attachments;
-  uint16_t busy : 15; /* copies, fills and transfers that touch it now */
+  uint16_t writers;     /* how many of them are writable */
+  uint16_t writers_met; /* all there ever were, modulo 2^16 */
+  uint16_t busy : 15;   /* copies, fills and transfers that touch it now */
   uint16_t moving : 1;
 };
 

@@ -133,7 +133,8 @@ static void set_result(struct job_view *view, void *arg) {
   result->path_known = task->path_known;
   result->checksum = task->checksum;
   result->checksum_known = task->checksum_known;
-  result->verified_known = transfer->params.verify && !task->problem.status;
+  bool agrees = task->verified || !transfer->exposed;
+  result->verified_known = transfer->params.verify && !task->problem.status && agrees;
   result->verified = task->verified;
 }
 
@@ -202,6 +203,23 @@ static void commit(struct transfer *transfer) {
 
 /* ---- the mover ---- */
 
+/* Who has the source attached may write between two readings of it: that they differ then says
+ * nothing about the copy. */
+static void start_watching(struct transfer *transfer) {
+  if (!transfer->alloc)
+    return;
+  const struct state_alloc *alloc = state_alloc(transfer->service, transfer->alloc);
+  transfer->exposed = alloc->writers;
+  transfer->writers_met = alloc->writers_met;
+}
+
+static void stop_watching(struct transfer *transfer) {
+  struct service *s = transfer->service;
+  LOCK_SCOPE(&s->lock);
+  if (transfer->alloc && state_alloc(s, transfer->alloc)->writers_met != transfer->writers_met)
+    transfer->exposed = true;
+}
+
 static void progress(struct mover_task *task, uint64_t bytes_done) {
   struct transfer *transfer = (struct transfer *)((char *)task - offsetof(struct transfer, task));
   job_progress(transfer->job, bytes_done);
@@ -209,6 +227,7 @@ static void progress(struct mover_task *task, uint64_t bytes_done) {
 
 static void copied(struct mover_task *task) {
   struct transfer *transfer = (struct transfer *)((char *)task - offsetof(struct transfer, task));
+  stop_watching(transfer);
   job_update(transfer->job, set_result, transfer);
   transfer->problem = task->problem;
   if (task->problem.status)
@@ -227,6 +246,7 @@ static void step_copy(struct transfer *transfer) {
   lock_take(&s->lock);
   struct space from = transfer->alloc ? record_place(s, transfer->alloc) : transfer->origin.place;
   const struct space *to = &transfer->target.place;
+  start_watching(transfer);
   transfer->segments[0] = record_mover_segment(s, from.segment);
   transfer->segments[1] = record_mover_segment(s, to->segment);
   transfer->move = (struct mover_move){.from = 0,

@@ -20,7 +20,9 @@ struct transfer {
   struct record_facts facts; /* of the copy */
   char label[VIEW_LABEL], correlation[65];
   uint32_t source_device, target_device;
-  uint32_t alloc; /* 0: a trial */
+  uint32_t alloc;       /* 0: a trial */
+  uint16_t writers_met; /* of the source before the first byte was read */
+  bool exposed;         /* a client could write to the source meanwhile */
   uint64_t offset, size;
   uint64_t started_ns;
   struct problem problem;

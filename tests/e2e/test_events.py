@@ -270,9 +270,12 @@ class Attached(DaemonCase):
         with self.daemon.events("?types=allocation.attached,allocation.detached") as events:
             pid = os.fork()
             if not pid:
-                with self.daemon.unix() as unix:
-                    self.attach(unix)
-                    signal.pause()
+                try:
+                    with self.daemon.unix() as unix:
+                        self.attach(unix)
+                        signal.pause()
+                finally:
+                    os._exit(1)
             self.facts(events.next(), "attached", pid)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

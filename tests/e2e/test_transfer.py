@@ -1,11 +1,16 @@
 """Transfers: routes 15 and 16, their list and cancelling. Real bytes between two pools and to a fake card."""
 
+import contextlib
+import itertools
+import mmap
+import os
+import signal
 import unittest
 
 import kernel
 import shapes
 import xxh3
-from harness import GIB, KIB, MEMORY, MIB, DaemonCase, SharedDaemonCase, name_of
+from harness import GIB, KIB, MEMORY, MIB, DaemonCase, SharedDaemonCase, name_of, wait_until
 
 DEVICES = ("host:0=2GiB", "host:1=2GiB", "fake:0=1GiB", "fake:1=1GiB")
 UNKNOWN = "a-0123456789abcdef"
@@ -87,6 +92,65 @@ class Copy(DaemonCase):
     def test_pools_of_the_same_host_are_one_step(self):
         self.assertIn(self.transfer(self.filled(1 * MIB, 1))["path"], ("same-device", "peer"))
         self.assertEqual("staged", self.transfer(self.filled(1 * MIB, 1), target="fake:0")["path"])
+
+
+class Scribbled(DaemonCase):
+    """Somebody writes to the source while it is read, time and again."""
+    devices = ("host:0=1GiB", "host:1=1GiB", "fake:0=1GiB,rate=64MiB/s")
+
+    @contextlib.contextmanager
+    def scribbler(self, size, device, read_only=False):
+        """A process that has an allocation attached and fills it with one value after another."""
+        name = name_of(self.allocate(size, device))
+        reader, writer = os.pipe()
+
+        def scribble():
+            unix = self.daemon.unix()
+            place = unix.call("memory.attach", {"allocation_id": name, "read_only": read_only})["data"]
+            bytes_of = mmap.mmap(unix.fds[0], place["offset_bytes"] + size, access=mmap.ACCESS_READ if read_only
+                                 else mmap.ACCESS_WRITE)
+            os.write(writer, b"1")
+            for value in itertools.cycle(range(256)):
+                if not read_only:
+                    bytes_of[place["offset_bytes"]:] = bytes([value]) * size
+        pid = os.fork()
+        if not pid:
+            try:
+                scribble()
+            finally:
+                os._exit(1)
+        os.close(writer)  # the child's death is an end of the pipe
+        self.assertEqual(b"1", os.read(reader, 1))
+        try:
+            yield name
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(reader)
+
+    def outcome(self, name, source, target):
+        data = self.transfer(name, source, target)
+        self.assertEqual(("completed", None), (data["status"], data["errorCode"]))
+        self.free(data["targetAllocationId"])
+        return data["verified"]
+
+    def test_what_changed_between_two_readings_is_no_flaw_of_the_copy(self):
+        with self.scribbler(8 * MIB, "host:0") as name:
+            outcomes = set()
+
+            def differs():
+                outcomes.add(self.outcome(name, "host:0", "fake:0"))
+                return None in outcomes
+            wait_until(differs, "a copy whose source was changed under it", 60)
+        self.assertNotIn(False, outcomes)
+
+    def test_where_it_is_read_once_it_is_verified(self):
+        with self.scribbler(4 * MIB, "fake:0") as name:
+            self.assertIs(True, self.outcome(name, "fake:0", "host:1"))
+
+    def test_who_only_reads_changes_nothing(self):
+        with self.scribbler(4 * MIB, "host:0", read_only=True) as name:
+            self.assertIs(True, self.outcome(name, "host:0", "fake:0"))
 
 
 class Move(DaemonCase):

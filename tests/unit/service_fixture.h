@@ -24,6 +24,7 @@ enum fixture_mover {
   FIXTURE_FAILS, /* every task ends with WORKER_UNAVAILABLE, untouched */
   FIXTURE_HOLDS, /* tasks wait for fixture_mover(FIXTURE_WORKS or FIXTURE_FAILS), or a cancel */
   FIXTURE_HOLDS_FILLS, /* the same with fills, all else works */
+  FIXTURE_DIFFERS,     /* copies, and finds other bytes when it reads again */
   FIXTURE_HALF,        /* copies the first half of the moves, then fails */
 };
 

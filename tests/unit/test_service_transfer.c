@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "service/attach.h"
 #include "service/state.h"
 
 static const char *const devices[] = {"host:0=256MiB", "fake:0=128MiB", NULL};
@@ -310,6 +311,75 @@ static void transfers_are_listed_in_pages(void **state) {
   assert_int_equal(seen, 5);
 }
 
+/* ---- a source that a client can write to ---- */
+
+static const struct caller client = {
+    .role = CALLER_ADMIN, .domain_name = "uid:0", .correlation = "test", .connection = 7};
+
+static void attach(void **state, uint64_t id, bool read_only) {
+  struct attach_made made;
+  struct problem problem;
+  assert_int_equal(attach_begin(fixture_service(*state), &client,
+                                &(struct attach_want){id, read_only}, &made, &problem),
+                   STATUS_OK);
+  share_close(&made.share);
+}
+
+static void detach(void **state, uint64_t id) {
+  struct problem problem;
+  uint32_t left;
+  assert_int_equal(attach_end(fixture_service(*state), &client, id, &left, &problem), STATUS_OK);
+}
+
+/* Its result; it ends well in any case, and the copy is there. */
+static struct job_transfer end_of(void **state, struct job *job) {
+  struct job_view view;
+  fixture_end(job, &view);
+  assert_int_equal(view.state, JOB_COMPLETED);
+  assert_true(fixture_is_there(*state, view.result.transfer.target_allocation));
+  return view.result.transfer;
+}
+
+static struct job_transfer copy(void **state, uint64_t id) {
+  struct work_transfer transfer = transfer_of(id, 0);
+  return end_of(state, start(*state, &transfer));
+}
+
+static void readings_that_differ_say_nothing_where_a_client_can_write(void **state) {
+  uint64_t id = written(*state, "host:0", 4096, 1);
+  fixture_mover(*state, FIXTURE_DIFFERS);
+  struct job_transfer result = copy(state, id);
+  assert_true(result.verified_known && !result.verified);
+  attach(state, id, true);
+  result = copy(state, id);
+  assert_true(result.verified_known && !result.verified);
+  attach(state, id, false);
+  assert_false(copy(state, id).verified_known);
+  detach(state, id);
+  result = copy(state, id);
+  assert_true(result.verified_known && !result.verified);
+}
+
+static void readings_that_agree_are_believed_in_any_case(void **state) {
+  uint64_t id = written(*state, "host:0", 4096, 1);
+  attach(state, id, false);
+  struct job_transfer result = copy(state, id);
+  assert_true(result.verified_known && result.verified);
+}
+
+/* Somebody had it between the readings and is gone before the second one ends. */
+static void who_could_write_only_meanwhile_counts_too(void **state) {
+  uint64_t id = written(*state, "host:0", 4096, 1);
+  struct work_transfer transfer = transfer_of(id, 0);
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *job = start(*state, &transfer);
+  fixture_until_held(*state, 1);
+  attach(state, id, false);
+  detach(state, id);
+  fixture_mover(*state, FIXTURE_DIFFERS);
+  assert_false(end_of(state, job).verified_known);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -326,6 +396,9 @@ int main(void) {
       TEST(a_transfer_of_one_key_is_started_once),
       TEST(a_dry_run_foretells),
       TEST(transfers_are_listed_in_pages),
+      TEST(readings_that_differ_say_nothing_where_a_client_can_write),
+      TEST(readings_that_agree_are_believed_in_any_case),
+      TEST(who_could_write_only_meanwhile_counts_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
