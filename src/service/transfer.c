@@ -230,7 +230,10 @@ static void copied(struct mover_task *task) {
   stop_watching(transfer);
   job_update(transfer->job, set_result, transfer);
   transfer->problem = task->problem;
-  if (task->problem.status)
+  if (!task->problem.status && transfer->params.mode && transfer->params.verify && !task->verified)
+    problem_set(&transfer->problem, STATUS_INTERNAL_ERROR,
+                "the target does not hold what was read; nothing was moved");
+  if (transfer->problem.status)
     give_back(transfer);
   else
     commit(transfer);

@@ -360,6 +360,21 @@ static void readings_that_differ_say_nothing_where_a_client_can_write(void **sta
   assert_true(result.verified_known && !result.verified);
 }
 
+/* A copy leaves the source, and who asked for it to judge; a move would leave only the flaw. */
+static void what_arrives_changed_is_not_moved(void **state) {
+  uint64_t id = written(*state, "host:0", 4096, 1);
+  struct work_transfer transfer = transfer_of(id, 1);
+  struct job_view view;
+  fixture_mover(*state, FIXTURE_DIFFERS);
+  fixture_end(start(*state, &transfer), &view);
+  assert_int_equal(view.state, JOB_FAILED);
+  assert_int_equal(view.problem.status, STATUS_INTERNAL_ERROR);
+  assert_true(view.result.transfer.verified_known && !view.result.transfer.verified);
+  assert_string_equal(fixture_look(*state, id).device_id, "host:0");
+  assert_true(fixture_holds(*state, id, 1));
+  assert_empty(*state, "fake:0");
+}
+
 static void readings_that_agree_are_believed_in_any_case(void **state) {
   uint64_t id = written(*state, "host:0", 4096, 1);
   attach(state, id, false);
@@ -397,6 +412,7 @@ int main(void) {
       TEST(a_dry_run_foretells),
       TEST(transfers_are_listed_in_pages),
       TEST(readings_that_differ_say_nothing_where_a_client_can_write),
+      TEST(what_arrives_changed_is_not_moved),
       TEST(readings_that_agree_are_believed_in_any_case),
       TEST(who_could_write_only_meanwhile_counts_too),
   };
