@@ -12,6 +12,8 @@ if(TARGET manuals)
   install(FILES ${CMAKE_BINARY_DIR}/gen/memkeep.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
   install(FILES ${CMAKE_BINARY_DIR}/gen/memkeep.bash RENAME memkeep
     DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${CMAKE_BINARY_DIR}/gen/memkeep.fish
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
 
 # The units name the programs where they will be, whatever the prefix.

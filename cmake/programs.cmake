@@ -51,8 +51,10 @@ if(TARGET gen AND TARGET memkeep)
   target_link_libraries(manual PRIVATE room_base)
   set_target_properties(manual PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
   add_custom_command(
-    OUTPUT ${CMAKE_BINARY_DIR}/gen/memkeep.bash ${CMAKE_BINARY_DIR}/gen/memkeep.1
+    OUTPUT ${CMAKE_BINARY_DIR}/gen/memkeep.bash ${CMAKE_BINARY_DIR}/gen/memkeep.fish
+      ${CMAKE_BINARY_DIR}/gen/memkeep.1
     COMMAND manual bash > ${CMAKE_BINARY_DIR}/gen/memkeep.bash
+    COMMAND manual fish > ${CMAKE_BINARY_DIR}/gen/memkeep.fish
     COMMAND manual man > ${CMAKE_BINARY_DIR}/gen/memkeep.1
     DEPENDS manual
     VERBATIM)

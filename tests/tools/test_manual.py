@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(os.environ.get("MEMKEEP_SOURCE", Path(__file__).parents[2]))
 BIN = Path(os.environ.get("MEMKEEP_BIN", SOURCE / "build/bin"))
-COMPLETION, PAGE = BIN.parent / "gen/memkeep.bash", BIN.parent / "gen/memkeep.1"
+COMPLETION, FISH, PAGE = (BIN.parent / "gen" / f"memkeep.{kind}" for kind in ("bash", "fish", "1"))
 PAGES = [PAGE, *sorted((SOURCE / "packaging").glob("*.8"))]
 GLOBALS = {"--socket", "--url", "--token-file", "--json", "--timeout", "--help", "--version"}
 
@@ -68,6 +68,35 @@ class Completion(unittest.TestCase):
 
     def test_files(self):
         self.assertEqual([str(COMPLETION)], self.complete("--token-file", str(COMPLETION)[:-2]))
+
+
+@unittest.skipUnless(shutil.which("fish"), "needs fish")
+class Fish(unittest.TestCase):
+    def complete(self, line):
+        """What fish offers for the last word, without descriptions."""
+        done = run("fish", "--no-config", "-c", f"source {FISH}; complete -C $argv[1]", "memkeep " + line)
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        return [offer.partition("\t")[0] for offer in done.stdout.splitlines()]
+
+    def test_verbs(self):
+        self.assertEqual(sorted(VERBS), sorted(self.complete("")))
+        self.assertEqual(["status"], self.complete("--json sta"))
+
+    def test_the_flags_of_each_verb(self):
+        for verb in set(VERBS) - {"exec"}:
+            with self.subTest(verb):
+                self.assertEqual(flags_in(help_of(verb)) | GLOBALS, set(self.complete(f"{verb} --")))
+
+    def test_words_of_a_field(self):
+        self.assertEqual(["kv_cache"], self.complete("alloc 1 --purpose kv"))
+        self.assertEqual(["copy", "move"], self.complete("transfer a-1 --mode "))
+        self.assertEqual([], self.complete("alloc --label "))
+
+    def test_actions_of_exec(self):
+        self.assertIn("memory.get_status", self.complete("exec memory."))
+
+    def test_files(self):
+        self.assertEqual([str(FISH)], self.complete(f"ps --token-file {str(FISH)[:-2]}"))
 
 
 class Manual(unittest.TestCase):

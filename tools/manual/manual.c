@@ -2,6 +2,7 @@
  * manual: prints what is made from the command line's own tables.
  *
  *   manual bash   the completion of memkeep for bash, and for zsh through bashcompinit
+ *   manual fish   the same for fish
  *   manual man    memkeep(1)
  */
 #include <stdio.h>
@@ -42,17 +43,26 @@ static void print_verbs(const char *between) {
   printf("exec");
 }
 
-/* The words of a field stand at the end of its doc: "what it is for: a, b". */
+/* The words of a field stand at the end of its doc: "what it is for: a, b". NULL: it has none. */
+static const char *words_of(const struct cli_field *field) {
+  const char *words = strcmp(field->type, "word") ? NULL : strrchr(field->doc, ':');
+  return words ? words + 2 : NULL;
+}
+
+static void print_choices(const char *words) {
+  for (; *words; words++)
+    if (*words != ',')
+      putchar(*words);
+}
+
 static void print_words(const struct verb *verb, const struct cli_field *field) {
-  const char *words = strrchr(field->doc, ':');
-  if (strcmp(field->type, "word") != 0 || !words)
+  const char *words = words_of(field);
+  if (!words)
     return;
   printf("  %s:--", verb->name);
   print_hyphened(verbs_flag(verb, field->name));
   printf(") choices=\"");
-  for (words += 2; *words; words++)
-    if (*words != ',')
-      putchar(*words);
+  print_choices(words);
   puts("\" ;;");
 }
 
@@ -114,6 +124,74 @@ static int print_bash(void) {
        "  COMPREPLY=($(compgen -W \"$choices\" -- \"$cur\"))\n"
        "}\n"
        "complete -F _memkeep memkeep");
+  return 0;
+}
+
+/* ---- fish ---- */
+
+static void print_quoted(const char *text) {
+  putchar('\'');
+  for (; *text; text++)
+    printf(*text == '\'' || *text == '\\' ? "\\%c" : "%c", *text);
+  putchar('\'');
+}
+
+static void print_fish_flag(const struct verb *verb, const struct cli_field *field) {
+  const char *words = words_of(field);
+  printf("complete -c memkeep -n '__fish_seen_subcommand_from %s' -l %s", verb->name,
+         table_is_on(field) ? "no-" : "");
+  print_hyphened(verbs_flag(verb, field->name));
+  if (strcmp(field->type, "bool") != 0)
+    printf(" -x");
+  if (words) {
+    printf(" -a '");
+    print_choices(words);
+    putchar('\'');
+  }
+  printf(table_is_on(field) ? " -d 'do not: '" : " -d ");
+  print_quoted(field->doc);
+  putchar('\n');
+}
+
+static void print_fish_globals(void) {
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++) {
+    bool is_file = flag->kind == GLOBALS_SOCKET || flag->kind == GLOBALS_TOKEN;
+    bool is_long = flag->name[1] == '-';
+    printf("complete -c memkeep %s %s%s", is_long ? "-l" : "-s", flag->name + 1 + is_long,
+           !flag->value ? ""
+           : is_file    ? " -r -F"
+                        : " -x");
+    printf(flag->doc ? " -d " : "\n");
+    if (flag->doc) {
+      print_quoted(flag->doc);
+      putchar('\n');
+    }
+  }
+}
+
+static int print_fish(void) {
+  size_t count;
+  const struct cli_operation *operations = table_operations(&count);
+  printf("# Completion of memkeep for fish. Made by `manual fish` from the tables of the command "
+         "line.\nset -l verbs ");
+  print_verbs(" ");
+  puts("\ncomplete -c memkeep -f");
+  for (const struct verb *verb = verbs; verb->name; verb++) {
+    const struct cli_operation *operation = table_find(verb->action);
+    printf("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a %s -d ",
+           verb->name);
+    print_quoted(verb->summary);
+    putchar('\n');
+    for (size_t i = 0; i < operation->field_count; i++)
+      if (!verbs_is_word(verb, operation->fields[i].name) && !is_global(&operation->fields[i]))
+        print_fish_flag(verb, &operation->fields[i]);
+  }
+  puts("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a exec "
+       "-d 'any operation by its name'");
+  for (size_t i = 0; i < count; i++)
+    printf("complete -c memkeep -n '__fish_seen_subcommand_from exec' -a %s\n",
+           operations[i].action);
+  print_fish_globals();
   return 0;
 }
 
@@ -220,8 +298,10 @@ static int print_man(void) {
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "bash") == 0)
     return print_bash();
+  if (argc == 2 && strcmp(argv[1], "fish") == 0)
+    return print_fish();
   if (argc == 2 && strcmp(argv[1], "man") == 0)
     return print_man();
-  fputs("usage: manual bash | manual man\n", stderr);
+  fputs("usage: manual bash | manual fish | manual man\n", stderr);
   return 2;
 }
