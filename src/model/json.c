@@ -148,7 +148,7 @@ static size_t put_character(char out[4], uint32_t point) {
   size_t n = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
   for (size_t i = n - 1; i; i--, point >>= 6)
     out[i] = (char)(0x80 | (point & 0x3f));
-  out[0] = (char)((0xf0 << (4 - n)) | point);
+  out[0] = (char)((0xf0U << (4 - n)) | point);
   return n;
 }
 

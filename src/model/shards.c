@@ -106,11 +106,13 @@ static bool grow(struct shards *shards) {
   size_t space = units_max(SHARDS_FIRST, shards->space + shards->space / 2);
   space = units_min(space, CARD_TENSORS);
   struct entry *entries = realloc(shards->entries, space * sizeof *entries);
-  shards->entries = entries ? entries : shards->entries;
-  struct order_key *keys = realloc(shards->keys, space * sizeof *keys);
-  shards->keys = keys ? keys : shards->keys;
-  if (!entries || !keys)
+  if (!entries)
     return false;
+  shards->entries = entries;
+  struct order_key *keys = realloc(shards->keys, space * sizeof *keys);
+  if (!keys)
+    return false;
+  shards->keys = keys;
   shards->space = space;
   return true;
 }
