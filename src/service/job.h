@@ -111,7 +111,7 @@ struct job_trial { /* a load with dry_run: such a job is unlisted (id 0) */
 struct job_optimize {
   bool triggered;
   char reason[120]; /* why not; "" when triggered */
-  int strategy;     /* as it was asked for: enum policy_strategy */
+  int strategy;     /* as it was asked for: index of policy_preset_at */
   uint64_t freed_bytes, time_ms;
   uint32_t utilization_before, utilization_after, impact; /* hundredths of a percent */
   uint32_t count;
