@@ -21,6 +21,7 @@ foreach(unit memkeepd.service memkeep-vault.service)
   configure_file(packaging/${unit}.in ${CMAKE_BINARY_DIR}/packaging/${unit} @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/packaging/${unit} DESTINATION lib/systemd/system)
 endforeach()
+install(FILES packaging/memkeepd.socket DESTINATION lib/systemd/system)
 
 # The library: memkeep.pc for pkg-config, memkeepConfig.cmake for find_package(memkeep). Both find
 # the prefix from where they lie.

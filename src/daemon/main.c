@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/os_notify.h"
 #include "base/reserve.h"
 #include "base/spawn.h"
 #include "base/version.h"
@@ -21,6 +22,7 @@ enum { EXIT_FAILED = 1, EXIT_CONFIG = 2 };
 struct words {
   int argc;
   char **argv;
+  struct share socket; /* passed by systemd */
 };
 
 static struct config *load(void *arg) {
@@ -65,7 +67,7 @@ static int serve(const struct config *config, struct words *words) {
     return exit_code(&problem);
   }
   struct wiring_params params = {
-      .config = config, .runtime = &runtime, .reload = load, .arg = words};
+      .config = config, .runtime = &runtime, .socket = words->socket, .reload = load, .arg = words};
   int code = 0;
   if (wiring_create(&params, &wiring, &problem)) {
     code = exit_code(&problem);
@@ -90,7 +92,7 @@ static int obey(const struct config *config, struct words *words) {
 }
 
 int main(int argc, char **argv) {
-  struct words words = {argc, argv};
+  struct words words = {argc, argv, os_notify_socket()};
   signal(SIGPIPE, SIG_IGN);
   reserve_install();
   spawn_raise_fd_limit();

@@ -273,6 +273,7 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
                                  .path = config->socket,
                                  .mode = config->socket_mode,
                                  .group = config->socket_group,
+                                 .given = wiring->params.socket,
                                  .rate = config->rate_limit,
                                  .workers = guests_table(),
                                  .workers_ctx = workers_guests(wiring->workers)};

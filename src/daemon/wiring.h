@@ -16,6 +16,7 @@ typedef struct config *wiring_reload_fn(void *arg);
 struct wiring_params {
   const struct config *config; /* borrowed */
   struct runtime *runtime;     /* borrowed; taken */
+  struct share socket;         /* SHARE_NONE, or what listens for the Unix door already; taken */
   wiring_reload_fn *reload;
   void *arg;
 };

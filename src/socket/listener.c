@@ -6,7 +6,9 @@
 #include "socket/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -65,9 +67,38 @@ static bool let_in(const struct listener *listener, const struct listener_params
          !listen((int)listener->share.value, BACKLOG);
 }
 
+/* Two names of one file. */
+static bool same_file(const char *one, const char *other) {
+  struct stat a, b;
+  return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static enum status take_given(const struct listener_params *params, struct listener *out,
+                              struct problem *problem) {
+  struct share given = params->given;
+  struct sockaddr_un address = {.sun_family = AF_UNSPEC};
+  socklen_t n = sizeof address;
+  int fd = (int)given.value, flags = fcntl(fd, F_GETFL);
+  bool known = !getsockname(fd, (struct sockaddr *)&address, &n) && address.sun_family == AF_UNIX;
+  char path[sizeof address.sun_path + 1] = "";
+  if (known && n > offsetof(struct sockaddr_un, sun_path))
+    memcpy(path, address.sun_path, n - offsetof(struct sockaddr_un, sun_path));
+  if (flags >= 0 && !fcntl(fd, F_SETFL, flags | O_NONBLOCK) && same_file(path, params->path)) {
+    *out = (struct listener){.share = given};
+    return STATUS_OK;
+  }
+  share_close(&given);
+  return problem_field(
+      problem, STATUS_INVALID_ARGUMENT, "socket",
+      "the socket that was passed listens on %.108s, the configuration says %.108s", path,
+      params->path);
+}
+
 enum status listener_open(const struct listener_params *params, struct listener *out,
                           struct problem *problem) {
   struct sockaddr_un address;
+  if (params->given.kind != SHARE_NONE)
+    return take_given(params, out, problem);
   enum status status = address_of(params->path, &address, problem);
   if (status)
     return status;

@@ -13,13 +13,15 @@
 
 struct listener_params {
   const char *path;
-  uint32_t mode; /* 0: 0600 */
-  int64_t group; /* -1: as it is made */
+  uint32_t mode;      /* 0: 0600 */
+  int64_t group;      /* -1: as it is made */
+  struct share given; /* SHARE_NONE, or what listens at `path` already, its file and all; taken */
 };
 
 struct listener {
   struct share share;
-  uint64_t device, inode; /* of the file that was bound: another one may stand at its path later */
+  uint64_t device, inode; /* of the file that was bound: another one may stand at its path later; 0:
+                             it is not ours to unlink */
 };
 
 struct listener_peer {

@@ -440,7 +440,8 @@ enum status socket_create(const struct socket_params *params, struct socket **ou
   rate_init(&door->rate, params->rate);
   const struct feed_params feeds = {
       .loop = params->loop, .ops = params->ops, .cap = FEEDS_MAX, .news = on_news};
-  const struct listener_params listener = {params->path, params->mode, params->group};
+  const struct listener_params listener = {params->path, params->mode, params->group,
+                                           params->given};
   enum status status = listener_open(&listener, &door->listener, problem);
   if (!status &&
       (feed_create(&feeds, &door->feeds) ||

@@ -62,10 +62,12 @@ void socket_hang_up(struct connection *connection);
 struct socket_params {
   struct loop *loop;
   struct ops *ops;
-  const char *path; /* at most OS_RUNTIME_SOCKET_MAX bytes */
-  uint32_t mode;    /* of the socket file; 0: 0600 */
-  int64_t group;    /* its gid; -1: as the process has it */
-  unsigned rate;    /* requests a second of one user who is no admin, at most RATE_MAX; 0: any */
+  const char *path;   /* at most OS_RUNTIME_SOCKET_MAX bytes */
+  uint32_t mode;      /* of the socket file; 0: 0600 */
+  int64_t group;      /* its gid; -1: as the process has it */
+  struct share given; /* SHARE_NONE, or a socket that listens at `path` already: taken, its file is
+                         left as it is */
+  unsigned rate;      /* requests a second of one user who is no admin, at most RATE_MAX; 0: any */
   const struct socket_workers *workers; /* NULL: nobody becomes one */
   void *workers_ctx;
 };

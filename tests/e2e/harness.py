@@ -79,7 +79,7 @@ class Daemon:
         self.environment = clean_environment(HOME=str(self.folder), XDG_CONFIG_HOME=str(self.folder))
         self.environment |= environment or {}
         self.process = self.facts = self.http = None
-        self.last_log = ""
+        self.last_log, self.pass_fds = "", ()
         if start:
             self.start()
 
@@ -92,7 +92,8 @@ class Daemon:
         (self.runtime / "memkeepd.json").unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=self.environment, cwd=self.folder, start_new_session=True)
+                                            env=self.environment, cwd=self.folder, start_new_session=True,
+                                            pass_fds=self.pass_fds)
         return self
 
     def start(self):

@@ -1,5 +1,6 @@
 """Starting and stopping memkeepd: flags, configuration, what it refuses and how it says so."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import unittest
 from pathlib import Path
 
 import kernel
+from doors import Unix
 from harness import GIB, HOSTS, MEMORY, MIB, Case, Daemon, DaemonCase, name_of, run_program, wait_until
 
 
@@ -225,6 +227,85 @@ class Configuration(StartCase):
         (self.folder / "memkeep").mkdir()
         (self.folder / "memkeep/memkeep.conf").write_text("no_such_key = 5;\n")
         self.refuses_to_start(2, told="memkeep.conf:1")
+
+
+class Activation(StartCase):
+    """The Unix socket was made by whoever starts the daemon, as systemd does for memkeepd.socket."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.folder / "run/memkeep.sock"
+        self.path.parent.mkdir(mode=0o700)
+        self.listener = self.listens_at(self.path)
+
+    def listens_at(self, path):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.addCleanup(listener.close)
+        listener.bind(str(path))
+        listener.listen()
+        return listener
+
+    def activated(self, *passed, pid="$$", count=None):
+        """A daemon, not started yet, that finds these from descriptor 3 on."""
+        copies = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 100) for one in passed]
+        self.addCleanup(lambda: [os.close(fd) for fd in copies])
+        moves = " ".join(f"{3 + i}<&{fd} {fd}<&-" for i, fd in enumerate(copies))
+        daemon = Daemon(folder=self.folder, start=False)
+        daemon.command = ["bash", "-c", f'exec {moves}; LISTEN_PID={pid} LISTEN_FDS={len(passed)} '
+                          'LISTEN_FDNAMES=memkeepd.socket exec "$@"', "bash", *daemon.command]
+        daemon.pass_fds = copies
+        self.addCleanup(daemon.close)
+        self.daemon = daemon
+        return daemon
+
+    def asks(self):
+        with Unix(str(self.path)) as unix:
+            return unix.call("memory.get_status")["success"]
+
+    def test_who_came_before_the_daemon_is_answered(self):
+        with Unix(str(self.path)) as unix:
+            request = unix.send("memory.get_status")
+            facts = self.activated(self.listener).start().facts
+            self.assertTrue(unix.wait(request)["success"])
+        self.assertEqual(str(self.path), facts["socket"])
+        self.assertTrue(self.asks())
+
+    def test_the_socket_outlives_it(self):
+        inode = self.path.stat().st_ino
+        self.activated(self.listener).start().stop()
+        self.assertEqual(inode, self.path.stat().st_ino)
+        with Unix(str(self.path)) as unix:
+            request = unix.send("memory.get_status")
+            self.activated(self.listener).start()
+            self.assertTrue(unix.wait(request)["success"])
+
+    def test_its_children_have_neither_the_socket_nor_the_variables(self):
+        daemon = self.activated(self.listener).start()
+        name = f"socket:[{os.fstat(self.listener.fileno()).st_ino}]"
+
+        def opened(pid):
+            return [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+        self.assertEqual(1, opened(daemon.pid).count(name))
+        for pid in (daemon.facts["vaultPid"], self.mover()["pid"]):
+            self.assertNotIn(name, opened(pid))
+            self.assertNotIn("LISTEN_", Path(f"/proc/{pid}/environ").read_text())
+
+    def test_what_is_meant_for_another_process_is_not_taken(self):
+        self.path.unlink()
+        self.activated(self.listener, pid=1).start()
+        self.assertTrue(self.asks())
+
+    def test_what_is_no_socket_is_closed(self):
+        self.path.unlink()
+        with open(os.devnull, "rb") as nothing:
+            daemon = self.activated(nothing).start()
+        self.assertRegex(daemon.log(), "descriptor 3 .*closed")
+        self.assertTrue(self.asks())
+
+    def test_one_at_another_place_is_refused(self):
+        daemon = self.activated(self.listens_at(self.folder / "other.sock")).spawn()
+        self.assertEqual(2, daemon.process.wait(20), daemon.log())
+        self.assertRegex(daemon.log(), "other.sock.*memkeep.sock")
 
 
 class Stopping(DaemonCase):
