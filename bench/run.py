@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span http million transfer footprint defragment restart client (default: all)
+    bench/run.py [PART…]     parts: span policy http million transfer footprint defragment restart client (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -130,6 +130,13 @@ def span():
     line("span: free one of 1M + take, median", figures["span.free_take_median_ns"], "ns", ("<=", 350), beside)
     line("span: free one of 1M + take, p99", figures["span.free_take_p99_ns"], "ns", ("<=", 1200))
     line("span: take and free the same block", figures["span.same_block_ns"], "ns", ("<=", 50))
+
+
+def policy():
+    figures = program("bench_policy")
+    for kind, floor in (("zipf0.8", None), ("zipf1.0", ("<=", 0.75)), ("zipf1.2", None), ("shift1.0", None)):
+        beside = " ".join(f"{name} {figures[f'policy.{kind}.{name}']:.3f}" for name in ("lru", "lfu", "foreseen"))
+        line(f"policy: {kind}: bytes reloaded, cost / fifo", figures[f"policy.{kind}.cost"], "", floor, beside)
 
 
 def http():
@@ -318,7 +325,7 @@ def client():
     line("client: 1 GiB / 64 KiB", large / small, "", ("<=", 1.5))
 
 
-PARTS = {part.__name__: part for part in (span, http, million, transfer, footprint, defragment, restart, client)}
+PARTS = {part.__name__: part for part in (span, policy, http, million, transfer, footprint, defragment, restart, client)}
 
 
 def machine():
