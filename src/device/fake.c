@@ -106,7 +106,9 @@ static void stop(void *mover) { free(mover); }
 
 static enum status import(void *mover, const struct share *share, uint64_t size, void **segment) {
   (void)mover;
-  return os_memfd_map(share, size, true, segment);
+  enum status status = os_memfd_map(share, size, true, segment);
+  /* A sealed model: it is only read from. */
+  return status == STATUS_CONFLICT ? os_memfd_map(share, size, false, segment) : status;
 }
 
 static void drop(void *mover, void *segment, uint64_t size) {

@@ -29,7 +29,9 @@ void host_mover_stop(void *mover) { (void)mover; }
 enum status host_mover_import(void *mover, const struct share *share, uint64_t size,
                               void **segment) {
   (void)mover;
-  return os_memfd_map(share, size, true, segment);
+  enum status status = os_memfd_map(share, size, true, segment);
+  /* A sealed model: it is only read from. */
+  return status == STATUS_CONFLICT ? os_memfd_map(share, size, false, segment) : status;
 }
 
 void host_mover_drop(void *mover, void *segment, uint64_t size) {
