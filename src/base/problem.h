@@ -14,6 +14,10 @@
 struct problem_space {
   uint64_t requested_bytes, available_bytes, largest_free_bytes;
   uint64_t reclaimable_cache_bytes; /* empty segments kept for reuse */
+  struct {
+    uint64_t model, bytes; /* a model that could go, and what that would free */
+  } models[8];
+  uint32_t model_count;
   uint32_t fragmentation_hundredths;
   char reason[16]; /* "" or what ran out: "segments", "quota", "pressure" */
 };

@@ -141,6 +141,13 @@ static void write_space(const struct problem_space *space, struct writer *w) {
     writer_uint(w, "bytes", space->reclaimable_cache_bytes);
     writer_end(w);
   }
+  for (uint32_t i = 0; i < space->model_count; i++) {
+    writer_object(w, NULL);
+    writer_text(w, "kind", "model");
+    writer_id(w, "modelId", 'm', space->models[i].model);
+    writer_uint(w, "bytes", space->models[i].bytes);
+    writer_end(w);
+  }
   writer_end(w);
   if (*space->reason)
     writer_text(w, "reason", space->reason);
