@@ -29,6 +29,11 @@
   X(TRANSFER_COMPLETED, "transfer.completed")                                                      \
   X(TRANSFER_FAILED, "transfer.failed")                                                            \
   X(TRANSFER_CANCELLED, "transfer.cancelled")                                                      \
+  X(MODEL_LOADING, "model.loading")                                                                \
+  X(MODEL_READY, "model.ready")                                                                    \
+  X(MODEL_PARKED, "model.parked")                                                                  \
+  X(MODEL_UNLOADED, "model.unloaded")                                                              \
+  X(MODEL_FAILED, "model.failed")                                                                  \
   X(PRESSURE_CHANGED, "pressure.changed")                                                          \
   X(WORKER_STARTED, "worker.started")                                                              \
   X(WORKER_READY, "worker.ready")                                                                  \

@@ -9,6 +9,7 @@
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "service/events.h"
+#include "service/model.h"
 #include "service/report.h"
 
 struct stream {
@@ -25,10 +26,7 @@ static bool means(const char *pattern, size_t n, const char *word) {
   return strlen(word) == n && strncmp(pattern, word, n) == 0;
 }
 
-/* Models have events in the contract, and a client may ask for them before there are any. */
 static bool is_known(const char *pattern, size_t n) {
-  if (n == 7 && strncmp(pattern, "model.*", n) == 0)
-    return true;
   for (int type = 0; type < EVENTS_TYPES; type++)
     if (means(pattern, n, events_word((enum events_type)type)))
       return true;
@@ -127,6 +125,14 @@ static void write_changed_device(const struct service *service, const struct eve
   write_device(service, w, "deviceId", event->device);
 }
 
+static void write_model(const struct service *service, const struct events_record *event,
+                        struct writer *w) {
+  writer_id(w, "modelId", 'm', event->subject);
+  write_device(service, w, "deviceId", event->device);
+  write_known(w, "sizeBytes", event->bytes);
+  writer_text(w, "residency", model_residencies[event->detail]);
+}
+
 static void write_job(const struct service *service, const struct events_record *event,
                       struct writer *w) {
   (void)service;
@@ -144,6 +150,7 @@ static const struct family {
     {"allocation.", write_allocation}, {"transfer.", write_transfer},
     {"pressure.", write_pressure},     {"worker.", write_worker},
     {"device.", write_changed_device}, {"job.", write_job},
+    {"model.", write_model},
 };
 
 void op_events_write(struct service *service, const struct events_record *event, struct writer *w) {
