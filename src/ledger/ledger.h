@@ -109,6 +109,18 @@ struct ledger_job {
   uint64_t target : 48, kind : 8, status : 8; /* record's id, 0: none */
   uint32_t domain, key_args;
 };
+/* A model: a name for the bytes of some files. Its advisory words: when it was used last, how often.
+ */
+struct ledger_model {
+  uint64_t text;        /* name, NUL, path */
+  uint64_t weights;     /* the number of the owner of its bytes, 0: none are in memory */
+  uint64_t size_bytes;  /* of its files */
+  uint64_t weight_bytes, fingerprint;
+  uint64_t load_ns, loaded_real_ns, created_real_ns;
+  uint64_t keep_alive_seconds : 48, priority : 8, flags : 8; /* flags: the service's bits */
+  uint64_t home : 48, format : 4, files : 12; /* home: the counted part of a limit record's id */
+  uint32_t domain, tensors;
+};
 struct ledger_text {
   uint64_t next; /* id of the next piece, 0: last */
   uint8_t size;
@@ -130,6 +142,7 @@ struct ledger_record {
     struct ledger_attachment attachment;
     struct ledger_limit limit;
     struct ledger_job job;
+    struct ledger_model model;
     struct ledger_text text;
     uint8_t bytes[88];
   } u;
@@ -138,6 +151,7 @@ struct ledger_record {
 };
 _Static_assert(sizeof(struct ledger_record) == LEDGER_RECORD, "the format's record size");
 _Static_assert(sizeof(struct ledger_job) == 88, "it fills the record");
+_Static_assert(sizeof(struct ledger_model) == 88, "it fills the record");
 
 struct ledger;
 
