@@ -42,6 +42,8 @@ static enum status check(struct service *s, const struct caller *caller, uint32_
   uint8_t flags = state_record(s, alloc)->flags;
   if (alloc->busy || alloc->moving)
     return problem_set(problem, STATUS_ALLOCATION_BUSY, "a transfer, copy or fill still uses it");
+  if (flags & STATE_MODEL)
+    return problem_set(problem, STATUS_CONFLICT, "it belongs to a model: unload that");
   if (force)
     return STATUS_OK;
   bool others = alloc->attachments > attachment_count(s, caller->connection, alloc->id);

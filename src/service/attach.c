@@ -59,6 +59,10 @@ static enum status prepare(struct service *s, const struct caller *caller,
     return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   if (!caller->connection)
     return problem_set(problem, STATUS_CONFLICT, "only a client of the socket can attach memory");
+  bool model = state_record(s, state_alloc(s, index))->flags & STATE_MODEL;
+  if (model && !want->read_only)
+    return problem_set(problem, STATUS_FORBIDDEN,
+                       "nobody writes to a model's bytes: attach them read-only");
   status = check_domain(s, caller, index, want->read_only, problem);
   if (!status)
     status = record_usable(s, index, problem);

@@ -125,7 +125,7 @@ static uint32_t owner_make(struct service *s, uint32_t domain, int32_t pid, uint
   if (!index)
     return 0;
   struct state_owner *owner = state_owner(s, index);
-  owner->kind = pid ? VIEW_OWNER_PROCESS : VIEW_OWNER_API;
+  owner->kind = pid ? VIEW_OWNER_PROCESS : start ? VIEW_OWNER_MODEL : VIEW_OWNER_API;
   owner->pid = pid;
   owner->pid_start = start;
   owner->domain = domain;

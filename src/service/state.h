@@ -38,6 +38,7 @@ enum {
   STATE_PINNED = 2,
   STATE_SHARE_READ = 4,
   STATE_SHARE_WRITE = 8,
+  STATE_MODEL = 16, /* a model's bytes: it alone moves and frees them */
 };
 
 struct state_alloc {
@@ -181,6 +182,7 @@ struct service {
   uint32_t growing_count;
   uint32_t making;         /* allocations whose answer comes later: making.c */
   struct sampler *sampler; /* sampler.c */
+  struct models *models;   /* models.c */
   bool ledger_growing, stopping;
 };
 
@@ -207,7 +209,8 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
 /* Domain index, made when new; UINT32_MAX when there are too many. */
 uint32_t state_domain_of(struct service *s, const struct caller *caller);
 
-/* An owner record for the caller (pid 0) or for a process; made when new, 0 when there is no room.
+/* An owner record for the caller (pid 0), for a process, or for the weights of a model (pid 0, their
+ * number as the start); made when new, 0 when there is no room.
  * lease_owner also watches the process. */
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
                         uint64_t pid_start);

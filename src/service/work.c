@@ -74,6 +74,12 @@ static enum status resolve(struct service *s, const struct caller *caller, const
   return STATUS_OK;
 }
 
+/* Nobody writes to a model's bytes. */
+static enum status check_target(const struct service *s, uint32_t index, struct problem *problem) {
+  bool model = state_record(s, state_alloc(s, index))->flags & STATE_MODEL;
+  return model ? problem_set(problem, STATUS_CONFLICT, "the target belongs to a model") : STATUS_OK;
+}
+
 static uint64_t rest_of(const struct service *s, uint32_t index, uint64_t offset) {
   return state_record(s, state_alloc(s, index))->size_bytes - offset;
 }
@@ -124,6 +130,8 @@ static enum status start_copy(struct service *s, const struct caller *caller,
   enum status status = resolve(s, caller, &from, &source, problem);
   if (!status)
     status = resolve(s, caller, &to, &target, problem);
+  if (!status)
+    status = check_target(s, target, problem);
   if (status)
     return status;
   uint64_t have = rest_of(s, source, from.offset), room = rest_of(s, target, to.offset);
@@ -152,6 +160,8 @@ static enum status start_fill(struct service *s, const struct caller *caller,
   uint32_t target;
   struct end to = {params->allocation, params->offset_bytes, "offsetBytes"};
   enum status status = resolve(s, caller, &to, &target, problem);
+  if (!status)
+    status = check_target(s, target, problem);
   if (status)
     return status;
   uint64_t room = rest_of(s, target, to.offset);

@@ -91,6 +91,8 @@ static bool goes(const struct service *s, const struct clearing *clearing,
     return false;
   if (alloc->busy || alloc->moving)
     return false;
+  if (flags & STATE_MODEL)
+    return false;
   bool protected = alloc->attachments || (flags & (STATE_PINNED | STATE_PERSISTENT));
   if (protected && !clearing->params.force)
     return false;
