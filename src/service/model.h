@@ -132,7 +132,7 @@ struct model_optimize {
   char device[80];         /* "": all */
   uint64_t target_percent; /* hundredths are not taken: 0 … 100 */
   uint64_t min_bytes;
-  int strategy;        /* enum policy_strategy */
+  int strategy;        /* index of policy_preset_at; the first are those of enum policy_strategy */
   uint64_t max_models; /* UINT64_MAX: any */
   uint64_t max_time_ms;
   const char *const *exclude; /* ids or names */
@@ -182,7 +182,7 @@ struct model_attached {
   uint64_t id;
   const char *device_id;
   uint32_t count;
-  struct model_piece *pieces; /* malloced: model_attached_free; in the order of the card's files */
+  struct model_piece *pieces; /* malloced: model_attach_free; in the order of the card's files */
   const void *image;          /* card image; borrowed: the model stays while it is attached */
   size_t image_bytes;
 };
@@ -190,11 +190,15 @@ struct model_attached {
 enum status model_attach(struct service *service, const struct caller *caller,
                          const char *id_or_name, struct model_attached *out,
                          struct problem *problem);
-void model_attached_free(struct model_attached *attached);
-/* Ends the newest attachment of it that the caller's connection has. *attachments: how many are
- * left of it, by anybody. MODEL_NOT_FOUND; CONFLICT: he has none. */
-enum status model_detach(struct service *service, const struct caller *caller,
-                         const char *id_or_name, uint64_t *model, uint32_t *attachments,
-                         struct problem *problem);
+void model_attach_free(struct model_attached *attached);
+/* Ends the newest attachment of it that the caller's connection has. MODEL_NOT_FOUND; CONFLICT: he
+ * has none. */
+struct model_detached {
+  uint64_t model;
+  uint32_t attachments; /* left of it, by anybody */
+};
+enum status model_attach_end(struct service *service, const struct caller *caller,
+                             const char *id_or_name, struct model_detached *out,
+                             struct problem *problem);
 
 #endif

@@ -16,6 +16,7 @@
 #include "service/job_work.h"
 #include "service/keys.h"
 #include "service/lease.h"
+#include "service/models.h"
 #include "service/record.h"
 #include "service/restore.h"
 #include "service/sampler.h"
@@ -75,6 +76,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = waiting_create(s);
   if (!status)
     status = sampler_create(s);
+  if (!status)
+    status = models_create(s, params->model_dirs);
   return status;
 }
 
@@ -121,6 +124,11 @@ void service_set_mover(struct service *s, const struct mover_table *table, void 
 void service_set_keeper(struct service *s, const struct keeper_table *table, void *ctx) {
   s->keeper = table;
   s->keeper_ctx = ctx;
+}
+
+void service_set_inspector(struct service *s, const struct inspector_table *table, void *ctx) {
+  s->models->inspector = table;
+  s->models->inspector_ctx = ctx;
 }
 
 void service_keeper_state(struct service *s, struct keeper_state *out) {
@@ -246,6 +254,7 @@ void service_free(struct service *s) {
     log_warning("service", "something is still under way; its memory goes with the process");
     return;
   }
+  models_stop(s);
   queue_free(s->decision);
   queue_free(s->reaper);
   leave_segments(s);
@@ -255,6 +264,7 @@ void service_free(struct service *s) {
     free(s->devices[i].seconds);
   }
   sampler_free(s);
+  models_free(s);
   waiting_free(s);
   attachment_free(s);
   lease_free(s);

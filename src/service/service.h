@@ -18,6 +18,7 @@
 struct service;
 struct events;
 struct keeper_table;
+struct inspector_table;
 struct keeper_state;
 struct restore_found;
 
@@ -29,6 +30,7 @@ struct service_params {
   uint64_t cache_ttl_ns;       /* how old slow facts may get; default 2 min */
   uint32_t max_allocations;    /* all together; default 4 Mi */
   struct restore_found *found; /* what the vault held; NULL: a new ledger */
+  const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 
 /* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it.
@@ -37,6 +39,9 @@ enum status service_create(const struct service_params *params, struct service *
                            struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
+/* Before any operation: who reads the headers of model files. Without one no model can be loaded.
+ */
+void service_set_inspector(struct service *service, const struct inspector_table *table, void *ctx);
 /* Before any operation: who holds descriptors over our death. Without one nothing outlives us. */
 void service_set_keeper(struct service *service, const struct keeper_table *table, void *ctx);
 /* `durable` false, with the reason, while something would not outlive us. */

@@ -1,0 +1,128 @@
+/*
+ * models: the table of models and of the weights behind them. Private to this room; under the
+ * state lock unless said.
+ *
+ * A model is a name; weights are the bytes of one set of files. Two names of the same files share
+ * weights; the last one that lets go gives them back. Weights live as allocations of an owner of
+ * their own, one for each file: a copy in host memory, one on a card, or both. A model whose home
+ * is a device of host memory has the first kind only.
+ */
+#ifndef SERVICE_MODELS_H
+#define SERVICE_MODELS_H
+
+#include "base/os_path.h"
+#include "model/policy.h"
+#include "service/model.h"
+#include "service/state.h"
+
+enum models_copy { MODELS_RAM, MODELS_CARD, MODELS_COPIES };
+
+struct models_part { /* one file */
+  char *name;
+  uint64_t size;
+  struct os_path_identity identity; /* zeroed after a restart: not known */
+  uint64_t at[MODELS_COPIES];       /* allocations, 0: none */
+};
+
+/* What stays known of files while nothing of them is in memory. */
+struct models_facts {
+  uint64_t size, weights_bytes, fingerprint;
+  uint64_t load_ns, load_bytes; /* the last load from the files, and how many bytes it read */
+  uint32_t format, tensors, files;
+};
+
+struct models_weights {
+  uint32_t references; /* names */
+  uint32_t owner;
+  uint64_t id;   /* the owner's number: the id of the model that was loaded first */
+  uint32_t home; /* device where they are wanted */
+  uint32_t part_count;
+  struct models_part *parts;
+  bool has[MODELS_COPIES]; /* whole */
+  void *image;             /* the card, NULL: not known any more */
+  size_t image_bytes;
+  uint64_t resident_since; /* clock_now() of the last arrival on the home */
+  struct policy_credit credit;
+  struct model_work *work; /* what is being done with them, NULL: nothing */
+  struct models_weights *next;
+};
+
+struct models_model {
+  uint64_t id;
+  char *name, *path;
+  struct models_weights *weights; /* NULL: on disk only */
+  struct model_work *work;        /* loading or unloading; the weights' too, where there are any */
+  struct models_facts facts;
+  struct problem error;     /* of the last load, when it failed */
+  uint32_t domain, home;    /* home: the last device, UINT32_MAX: none yet */
+  uint32_t slot, text_slot; /* of its record, 0: none */
+  uint32_t name_next;
+  uint8_t priority;
+  bool pinned;
+  bool leaving; /* the work takes it out of memory */
+  uint64_t keep_alive_seconds, last_used_at, use_count, loaded_at, created_at;
+};
+
+#define MODELS_BUCKETS 1024
+
+struct models {
+  struct pool pool; /* of models_model */
+  struct idmap ids;
+  uint32_t buckets[MODELS_BUCKETS]; /* by name */
+  struct models_weights *weights;   /* all, newest first */
+  const struct inspector_table *inspector;
+  void *inspector_ctx;
+  struct queue *files; /* opens what is named: may hang on a network's file system */
+  char **roots;        /* model_dirs, NULL-terminated */
+  enum job_kind last_kind;
+  enum job_state last_state;
+  uint64_t last_model, last_at;
+  struct policy_clock clocks[VIEW_DEVICES];
+};
+
+/* No lock. */
+enum status models_create(struct service *s, const char *const *roots);
+/* Before the decision thread ends: no more files are opened. */
+void models_stop(struct service *s);
+void models_free(struct service *s);
+
+static inline struct models_model *models_at(const struct service *s, uint32_t index) {
+  return pool_at(&s->models->pool, index);
+}
+/* By id or name; 0: none. */
+uint32_t models_find(const struct service *s, const char *id_or_name);
+uint32_t models_find_name(const struct service *s, const char *name);
+/* A new one, listed from here on; 0: too many, or no memory. */
+uint32_t models_add(struct service *s, uint64_t id, const char *name, const char *path);
+/* As if it had never been; it has neither weights nor work. */
+void models_remove(struct service *s, uint32_t index);
+/* False: no memory, or another one has that name. */
+bool models_rename(struct service *s, uint32_t index, const char *name);
+
+/* Weights without a copy yet, with one name; NULL: no memory. Takes the image over. */
+struct models_new {
+  uint64_t id;
+  uint32_t owner, home, part_count;
+  void *image;
+  size_t image_bytes;
+};
+struct models_weights *models_weights_new(struct service *s, const struct models_new *new);
+void models_weights_forget(struct service *s, struct models_weights *weights);
+/* Those of the same files, NULL: none. `identities` are part_count ones in the card's order. */
+struct models_weights *models_weights_of(const struct service *s,
+                                         const struct os_path_identity *identities,
+                                         uint32_t part_count);
+
+bool models_home_is_host(const struct service *s, const struct models_weights *weights);
+/* Attachments of all parts. */
+uint32_t models_attachments(const struct service *s, const struct models_weights *weights);
+enum model_state models_state(const struct service *s, const struct models_model *model);
+enum model_residency models_residency(const struct service *s, const struct models_model *model);
+void models_view(const struct service *s, uint32_t index, struct model_view *out);
+/* One event about a model. */
+void models_event(struct service *s, uint32_t index, enum events_type type,
+                  const char *correlation);
+/* It was used: now, once more. */
+void models_touch(struct service *s, uint32_t index);
+
+#endif
