@@ -1,0 +1,223 @@
+/*
+ * model_fill: the bytes of new copies. The first copy comes from the files, or is there already;
+ * the second one is shipped from it part by part. Then nobody writes there any more: workers let
+ * go, and memory that clients may map is sealed.
+ */
+#include "service/model_fill.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/os_memfd.h"
+#include "service/model_work.h"
+#include "service/record.h"
+
+static void set_total(struct job_view *view, void *arg) { view->bytes_total = *(uint64_t *)arg; }
+
+static bool from_files(const struct model_work *work) { return work->opened_count > 0; }
+
+/* The copy that is filled first. */
+static unsigned first_copy(const struct model_work *work) {
+  return work->takes[MODELS_RAM] ? MODELS_RAM : MODELS_CARD;
+}
+
+static uint64_t bytes_of(const struct model_work *work) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < work->weights->part_count; i++)
+    bytes += work->weights->parts[i].size;
+  return bytes;
+}
+
+/* Where a part of a copy is, or will be. Under the lock. */
+static struct space place_of(const struct model_work *work, unsigned copy, uint32_t part) {
+  const struct service *s = work->service;
+  if (work->takes[copy])
+    return work->places[copy][part];
+  return record_place(s, idmap_find(&s->alloc_ids, work->weights->parts[part].at[copy]));
+}
+
+/* ---- no more writers ---- */
+
+static void seal(struct model_work *work);
+
+/* Under the lock: the share of the place that is to be sealed now. */
+static struct share share_of(const struct model_work *work) {
+  const struct space *place = &work->places[work->copy][work->part];
+  return state_segment(work->service, place->segment)->share;
+}
+
+static void let_go(struct mover_drop *drop) {
+  struct model_work *work = (struct model_work *)((char *)drop - offsetof(struct model_work, drop));
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  struct share share = share_of(work);
+  lock_give(&s->lock);
+  enum status status = share.kind == SHARE_MEMFD
+                           ? os_memfd_seal(&share, OS_MEMFD_SEAL_WRITE | OS_MEMFD_SEAL_FINAL)
+                           : STATUS_OK;
+  work->part++;
+  if (!status) {
+    seal(work);
+    return;
+  }
+  problem_set(&work->problem, status, "the loaded bytes cannot be sealed");
+  model_work_fail(work);
+}
+
+/* One part after another. */
+static void seal(struct model_work *work) {
+  struct service *s = work->service;
+  if (work->part == work->weights->part_count)
+    work->part = 0, work->copy++;
+  while (work->copy < MODELS_COPIES && !work->takes[work->copy])
+    work->copy++;
+  if (work->copy == MODELS_COPIES) {
+    model_work_commit(work);
+    return;
+  }
+  lock_take(&s->lock);
+  const struct space *place = &work->places[work->copy][work->part];
+  work->drop = (struct mover_drop){.segment = state_segment(s, place->segment)->id, .done = let_go};
+  lock_give(&s->lock);
+  s->mover->drop(s->mover_ctx, &work->drop);
+}
+
+static void filled(struct model_work *work) {
+  work->copy = work->part = 0;
+  seal(work);
+}
+
+/* ---- from one copy to the other ---- */
+
+static void ship(struct model_work *work);
+
+static void ship_progress(struct mover_task *task, uint64_t bytes_done) {
+  struct model_work *work = (struct model_work *)((char *)task - offsetof(struct model_work, task));
+  job_progress(work->job, work->shipped + bytes_done);
+}
+
+static void shipped(struct mover_task *task) {
+  struct model_work *work = (struct model_work *)((char *)task - offsetof(struct model_work, task));
+  work->problem = task->problem;
+  if (!work->problem.status && task->verify && !task->verified)
+    problem_set(&work->problem, STATUS_INTERNAL_ERROR,
+                "%s arrived with another checksum than it left with",
+                work->weights->parts[work->part].name);
+  if (work->problem.status) {
+    model_work_fail(work);
+    return;
+  }
+  work->shipped += work->weights->parts[work->part++].size;
+  ship(work);
+}
+
+static void ship(struct model_work *work) {
+  struct service *s = work->service;
+  if (work->part == work->weights->part_count) {
+    filled(work);
+    return;
+  }
+  unsigned to = work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
+  lock_take(&s->lock);
+  struct space from = place_of(work, !to, work->part), target = place_of(work, to, work->part);
+  work->segments[0] = record_mover_segment(s, from.segment);
+  work->segments[1] = record_mover_segment(s, target.segment);
+  lock_give(&s->lock);
+  work->moves[0] = (struct mover_move){.from = 0,
+                                       .to = 1,
+                                       .from_offset = from.offset,
+                                       .to_offset = target.offset,
+                                       .size = work->weights->parts[work->part].size};
+  work->task = (struct mover_task){.action = MOVER_TRANSFER,
+                                   .subject = job_id(work->job),
+                                   .segments = work->segments,
+                                   .segment_count = 2,
+                                   .moves = work->moves,
+                                   .move_count = 1,
+                                   .verify = work->params.verify,
+                                   .progress = ship_progress,
+                                   .done = shipped};
+  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
+  job_submit(work->job, &work->task);
+}
+
+/* ---- from the files ---- */
+
+/* Under the lock. */
+static void note_load(struct model_work *work) {
+  struct service *s = work->service;
+  struct models_facts *facts = &models_at(s, idmap_find(&s->models->ids, work->model))->facts;
+  facts->fingerprint = work->task.checksum_known ? work->task.checksum : 0;
+  facts->load_ns = clock_now() - work->read_ns;
+  facts->load_bytes = facts->size;
+}
+
+static void loaded(struct mover_task *task) {
+  struct model_work *work = (struct model_work *)((char *)task - offsetof(struct model_work, task));
+  struct service *s = work->service;
+  work->problem = task->problem;
+  if (!work->problem.status && task->verify && !task->verified)
+    problem_set(&work->problem, STATUS_INTERNAL_ERROR,
+                "the bytes in memory are not those that were read");
+  if (work->problem.status) {
+    model_work_fail(work);
+    return;
+  }
+  lock_take(&s->lock);
+  note_load(work);
+  lock_give(&s->lock);
+  work->shipped = bytes_of(work);
+  work->part = 0;
+  if (work->takes[MODELS_CARD] && first_copy(work) == MODELS_RAM)
+    ship(work);
+  else
+    filled(work);
+}
+
+/* Files in the card's order: an index that came first holds no weights. */
+static void load(struct model_work *work) {
+  struct service *s = work->service;
+  uint32_t n = work->weights->part_count, skipped = work->opened_count - n;
+  lock_take(&s->lock);
+  for (uint32_t i = 0; i < n; i++) {
+    struct space place = place_of(work, first_copy(work), i);
+    work->segments[i] = record_mover_segment(s, place.segment);
+    work->files[i] = (struct mover_file){.size = work->weights->parts[i].size,
+                                         .share = &work->opened[skipped + i].share};
+    work->moves[i] = (struct mover_move){
+        .from = i, .to = i, .to_offset = place.offset, .size = work->weights->parts[i].size};
+  }
+  lock_give(&s->lock);
+  work->task = (struct mover_task){.action = MOVER_LOAD,
+                                   .subject = job_id(work->job),
+                                   .segments = work->segments,
+                                   .segment_count = n,
+                                   .moves = work->moves,
+                                   .move_count = n,
+                                   .files = work->files,
+                                   .file_count = n,
+                                   .model = work->model,
+                                   .verify = work->params.verify,
+                                   .progress = ship_progress,
+                                   .done = loaded};
+  memcpy(work->task.worker, work->params.worker, sizeof work->task.worker);
+  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
+  work->read_ns = clock_now();
+  job_submit(work->job, &work->task);
+}
+
+void model_fill_start(struct model_work *work) {
+  bool both = from_files(work) && work->takes[MODELS_RAM] && work->takes[MODELS_CARD];
+  uint64_t total = bytes_of(work) * (both ? 2 : 1);
+  job_update(work->job, set_total, &total);
+  work->copy = work->part = 0;
+  work->shipped = 0;
+  if (job_cancelled(work->job)) {
+    problem_set(&work->problem, STATUS_CANCELLED, "cancelled before the first byte");
+    model_work_fail(work);
+  } else if (from_files(work)) {
+    load(work);
+  } else {
+    ship(work);
+  }
+}

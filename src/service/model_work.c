@@ -1,0 +1,434 @@
+/*
+ * model_work: begin, places, commit, giving back, end. The bytes in between are model_fill.c's.
+ */
+#include "service/model_work.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/model_fill.h"
+#include "service/model_record.h"
+#include "service/quota.h"
+#include "service/record.h"
+#include "service/waiting.h"
+
+#define WORK_RECORDED UINT32_MAX /* node of a place that its allocation has now */
+#define WORK_ALIGNMENT 4096      /* of a file's bytes in its segment: pages, for direct reads */
+
+/* ---- begin ---- */
+
+static void set_model(struct job_view *view, void *arg) {
+  view->result.model.model = *(const uint64_t *)arg;
+}
+
+struct model_work *model_work_begin(struct service *s, const struct model_work_params *params) {
+  struct models_model *model = models_at(s, params->index);
+  struct model_work *work = calloc(1, sizeof *work);
+  struct job *job =
+      work ? job_make(s, &(struct job_params){.kind = params->kind,
+                                              .caller = params->caller,
+                                              .id = params->listed ? ledger_next_id(s->ledger) : 0,
+                                              .bytes_total = model->facts.size,
+                                              .cancellable = true})
+           : NULL;
+  if (!job) {
+    free(work);
+    return NULL;
+  }
+  work->service = s;
+  work->job = job;
+  work->caller = *params->caller;
+  work->model = model->id;
+  work->weights = model->weights;
+  work->started_ns = clock_now();
+  job_update(job, set_model, &work->model);
+  model->work = work;
+  model->leaving = params->kind != JOB_LOAD;
+  if (work->weights) {
+    work->weights->work = work;
+    space_owner_hold(s, work->weights->owner);
+  }
+  return work;
+}
+
+struct job *model_work_job(const struct model_work *work) {
+  return work->job;
+}
+
+void model_work_hop(struct model_work *work, void (*step)(struct task *task)) {
+  work->hop.run = step;
+  queue_post(work->service->decision, &work->hop);
+}
+
+uint64_t model_work_overhead(const struct service *s, const struct models_weights *weights) {
+  uint64_t bytes = 0;
+  unsigned copy = weights->has[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
+  for (uint32_t i = 0; i < weights->part_count; i++) {
+    uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
+    if (index)
+      bytes += state_segment(s, state_alloc(s, index)->segment)->size - weights->parts[i].size;
+  }
+  return bytes;
+}
+
+/* ---- places ---- */
+
+/* What the quota was asked for and is not yet an allocation's. */
+static uint64_t charged(const struct model_work *work) {
+  uint64_t bytes = 0;
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+    for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
+      if (work->places[copy][i].node != WORK_RECORDED)
+        bytes += units_max(work->weights->parts[i].size, 1);
+  return bytes;
+}
+
+/* The next place to be taken. False: all are. */
+static bool next_place(struct model_work *work) {
+  for (; work->copy < MODELS_COPIES; work->copy++, work->part = 0)
+    if (work->takes[work->copy] && work->part < work->weights->part_count)
+      return true;
+  return false;
+}
+
+/* A copy in RAM that is not a must is left out. Under the lock. */
+static bool do_without(struct model_work *work) {
+  struct service *s = work->service;
+  if (work->copy != MODELS_RAM || !work->optional)
+    return false;
+  quota_uncharge(s, work->weights->owner, charged(work));
+  for (uint32_t i = 0; i < work->part; i++)
+    space_give(s, &work->places[MODELS_RAM][i], NULL, NULL);
+  free(work->places[MODELS_RAM]);
+  work->places[MODELS_RAM] = NULL;
+  work->takes[MODELS_RAM] = false;
+  (void)quota_charge(s, work->weights->owner, charged(work), &s->devices[0], &work->problem);
+  work->copy = MODELS_CARD;
+  work->part = 0;
+  return true;
+}
+
+static void place(struct model_work *work);
+
+/* Under the lock: a place is not to be had. True: the work goes on without it. */
+static bool no_place(struct model_work *work, enum status status, const char *reason) {
+  struct service *s = work->service;
+  const struct state_device *device = &s->devices[work->devices[work->copy]];
+  if (do_without(work))
+    return true;
+  problem_set(&work->problem, status, "%s has no room for %s: %s", device->info->id,
+              work->weights->parts[work->part].name, status_text(status));
+  if (status_http(status) != 507)
+    return false;
+  work->problem.has_space = true;
+  state_space_problem(s, device, work->weights->parts[work->part].size, &work->problem.space);
+  snprintf(work->problem.space.reason, sizeof work->problem.space.reason, "%s", reason);
+  return false;
+}
+
+static void placed(struct space_waiter *waiter) {
+  struct model_work *work = (struct model_work *)waiter;
+  bool goes_on = true;
+  if (!waiter->status) {
+    work->places[work->copy][work->part++] = waiter->place;
+  } else {
+    LOCK_SCOPE(&work->service->lock);
+    goes_on = no_place(work, waiter->status, "");
+  }
+  if (goes_on)
+    place(work);
+  else
+    model_work_fail(work);
+}
+
+/* Takes places one after another; goes on in `placed` where the driver is asked. */
+static void place(struct model_work *work) {
+  struct service *s = work->service;
+  char reason[16];
+  enum status status = STATUS_OK;
+  bool goes_on = true;
+  lock_take(&s->lock);
+  while (goes_on && !status && next_place(work)) {
+    work->waiter.ready = placed;
+    work->waiter.want =
+        (struct space_want){.device = work->devices[work->copy],
+                            .owner = work->weights->owner,
+                            .size = units_max(work->weights->parts[work->part].size, 1),
+                            .alignment = WORK_ALIGNMENT,
+                            .dedicated = true};
+    status = space_take(s, &work->waiter, reason);
+    if (!status)
+      work->places[work->copy][work->part++] = work->waiter.place;
+    else if (status != STATUS_PENDING && (goes_on = no_place(work, status, reason)))
+      status = STATUS_OK;
+  }
+  lock_give(&s->lock);
+  if (status == STATUS_PENDING)
+    return;
+  if (goes_on)
+    model_fill_start(work);
+  else
+    model_work_fail(work);
+}
+
+/* Under the lock: room for what the steps need, and the quota's word. */
+static enum status prepare(struct model_work *work) {
+  struct service *s = work->service;
+  uint32_t n = work->weights->part_count;
+  work->segments = calloc((size_t)n * 2, sizeof *work->segments);
+  work->moves = calloc(n, sizeof *work->moves);
+  work->files = calloc(n, sizeof *work->files);
+  bool room = work->segments && work->moves && work->files;
+  for (unsigned copy = 0; room && copy < MODELS_COPIES; copy++)
+    if (work->takes[copy])
+      room = (work->places[copy] = calloc(n, sizeof **work->places)) != NULL;
+  if (!room)
+    return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  const struct state_device *device =
+      &s->devices[work->devices[work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM]];
+  enum status status = quota_charge(s, work->weights->owner, charged(work), device, &work->problem);
+  if (!status)
+    return STATUS_OK;
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
+    free(work->places[copy]);
+    work->places[copy] = NULL;
+  }
+  return status;
+}
+
+void model_work_make(struct model_work *work) {
+  lock_take(&work->service->lock);
+  enum status status = prepare(work);
+  lock_give(&work->service->lock);
+  work->copy = work->part = 0;
+  if (status)
+    model_work_fail(work);
+  else
+    place(work);
+}
+
+/* ---- commit ---- */
+
+static enum status commit_part(struct model_work *work, unsigned copy, uint32_t part) {
+  struct service *s = work->service;
+  struct models_weights *weights = work->weights;
+  const struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
+  struct record_facts facts = {.size = units_max(weights->parts[part].size, 1),
+                               .alignment = WORK_ALIGNMENT,
+                               .owner = weights->owner,
+                               .purpose = VIEW_MODEL_WEIGHTS,
+                               .priority = model->priority,
+                               .flags = STATE_PINNED | STATE_SHARE_READ | STATE_MODEL,
+                               .label = weights->parts[part].name,
+                               .correlation = job_correlation(work->job)};
+  uint32_t index;
+  enum status status = record_commit(s, &work->places[copy][part], &facts, &index);
+  if (status)
+    return status;
+  work->places[copy][part] = (struct space){.node = WORK_RECORDED};
+  weights->parts[part].at[copy] = state_alloc(s, index)->id;
+  return STATUS_OK;
+}
+
+/* Under the lock: what was recorded of a copy that is not whole goes. */
+static void take_back(struct model_work *work, unsigned copy) {
+  struct service *s = work->service;
+  for (uint32_t i = 0; i < work->weights->part_count; i++) {
+    uint64_t *at = &work->weights->parts[i].at[copy];
+    uint32_t index = idmap_find(&s->alloc_ids, *at);
+    *at = 0;
+    if (index)
+      record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+  }
+}
+
+static enum status commit_copy(struct model_work *work, unsigned copy) {
+  enum status status = STATUS_OK;
+  for (uint32_t i = 0; !status && i < work->weights->part_count; i++)
+    status = commit_part(work, copy, i);
+  if (status)
+    take_back(work, copy);
+  else
+    work->weights->has[copy] = true;
+  return status;
+}
+
+static enum status commit(struct model_work *work) {
+  struct service *s = work->service;
+  enum status status = STATUS_OK;
+  LOCK_SCOPE(&s->lock);
+  uint32_t index = idmap_find(&s->models->ids, work->model);
+  for (unsigned copy = 0; !status && copy < MODELS_COPIES; copy++)
+    if (work->takes[copy])
+      status = commit_copy(work, copy);
+  if (status)
+    return problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY,
+                       "there is no room to record the model");
+  work->weights->resident_since = clock_now();
+  models_at(s, index)->loaded_at = clock_real();
+  model_record_write(s, index);
+  return STATUS_OK;
+}
+
+void model_work_commit(struct model_work *work) {
+  if (job_cancelled(work->job))
+    problem_set(&work->problem, STATUS_CANCELLED, "cancelled");
+  if (work->problem.status || commit(work))
+    model_work_fail(work);
+  else if (work->gives[MODELS_RAM] || work->gives[MODELS_CARD])
+    model_work_give(work);
+  else
+    model_work_end(work);
+}
+
+/* ---- back ---- */
+
+static void given(void *arg) {
+  struct model_work *work = arg;
+  lock_take(&work->service->lock);
+  bool last = !--work->going;
+  lock_give(&work->service->lock);
+  if (last)
+    model_work_end(work);
+}
+
+static void give_copy(struct model_work *work, unsigned copy) {
+  struct service *s = work->service;
+  struct models_weights *weights = work->weights;
+  struct record_end end = {.why = EVENTS_ALLOCATION_FREED,
+                           .correlation = job_correlation(work->job),
+                           .then = given,
+                           .arg = work};
+  weights->has[copy] = false;
+  for (uint32_t i = 0; i < weights->part_count; i++) {
+    uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
+    weights->parts[i].at[copy] = 0;
+    if (!index)
+      continue;
+    uint64_t bytes = state_segment(s, state_alloc(s, index)->segment)->size;
+    if (!record_drop(s, index, &end))
+      continue;
+    work->going++;
+    work->freed += bytes;
+  }
+}
+
+void model_work_give(struct model_work *work) {
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  work->going = 1;
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+    if (work->gives[copy])
+      give_copy(work, copy);
+  model_record_write(s, idmap_find(&s->models->ids, work->model));
+  lock_give(&s->lock);
+  given(work);
+}
+
+void model_work_fail(struct model_work *work) {
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  work->going = 1;
+  if (work->weights && (work->places[MODELS_RAM] || work->places[MODELS_CARD]))
+    quota_uncharge(s, work->weights->owner, charged(work));
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+    for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
+      if (work->places[copy][i].segment && space_give(s, &work->places[copy][i], given, work))
+        work->going++;
+  lock_give(&s->lock);
+  given(work);
+}
+
+/* ---- end ---- */
+
+static void forget_weights(struct service *s, struct models_weights *weights) {
+  uint32_t owner = weights->owner;
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  for (; entry; entry = idmap_next(&s->models->ids, entry->id)) {
+    struct models_model *model = models_at(s, entry->value);
+    if (model->weights != weights)
+      continue;
+    model->weights = NULL;
+    model->home = weights->home;
+    if (model->slot)
+      model_record_write(s, entry->value);
+  }
+  models_weights_forget(s, weights);
+  state_owner(s, owner)->dead = true;
+  space_owner_let_go(s, owner);
+}
+
+static enum events_type event_of(const struct service *s, const struct models_model *model,
+                                 const struct model_work *work) {
+  if (work->problem.status)
+    return EVENTS_MODEL_FAILED;
+  enum model_state state = models_state(s, model);
+  return state == MODEL_READY    ? EVENTS_MODEL_READY
+         : state == MODEL_PARKED ? EVENTS_MODEL_PARKED
+                                 : EVENTS_MODEL_UNLOADED;
+}
+
+/* Under the lock: the model is nobody's work any more. */
+static void detach(struct model_work *work) {
+  struct service *s = work->service;
+  uint32_t index = idmap_find(&s->models->ids, work->model);
+  struct models_model *model = models_at(s, index);
+  struct models_weights *weights = model->weights;
+  model->work = NULL;
+  if (!model->leaving)
+    model->error = work->problem;
+  if (weights && work->weights == weights) {
+    weights->work = NULL;
+    if (weights->has[MODELS_RAM] || weights->has[MODELS_CARD])
+      space_owner_let_go(s, weights->owner);
+    else
+      forget_weights(s, weights);
+  }
+  if (!work->params.dry_run)
+    models_event(s, index, event_of(s, model, work), job_correlation(work->job));
+  if (work->fresh && model->facts.format == CARD_FORMATS) {
+    model_record_drop(s, index);
+    models_remove(s, index);
+  }
+  waiting_kick(s);
+}
+
+static void set_freed(struct job_view *view, void *arg) {
+  view->result.model.freed_bytes = *(const uint64_t *)arg;
+}
+
+static void note(struct model_work *work) {
+  struct models *models = work->service->models;
+  struct job_view view;
+  job_look(work->job, &view);
+  models->last_kind = view.kind;
+  models->last_state = work->problem.status == STATUS_OK          ? JOB_COMPLETED
+                       : work->problem.status == STATUS_CANCELLED ? JOB_CANCELLED
+                                                                  : JOB_FAILED;
+  models->last_model = work->model;
+  models->last_at = clock_real();
+}
+
+void model_work_end(struct model_work *work) {
+  struct service *s = work->service;
+  if (!work->params.dry_run)
+    job_update(work->job, set_freed, &work->freed);
+  lock_take(&s->lock);
+  note(work);
+  detach(work);
+  lock_give(&s->lock);
+  job_finish(work->job, &work->problem);
+  for (uint32_t i = 0; i < work->opened_count; i++)
+    share_close(&work->opened[i].share);
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+    free(work->places[copy]);
+  free(work->opened);
+  free(work->image);
+  free(work->segments);
+  free(work->moves);
+  free(work->files);
+  free(work);
+}

@@ -1,0 +1,86 @@
+/*
+ * model_work: one load, unload or park under way: places, bytes, records, and back. Private to this
+ * room. Plan-copy-commit as everywhere: until the commit nothing of the new copies is visible, and
+ * a work that fails gives back all it took before its job reads failed.
+ *
+ *   begin -> (open, inspect: model_open) -> make: places -> fill -> seal -> commit -> give -> end
+ */
+#ifndef SERVICE_MODEL_WORK_H
+#define SERVICE_MODEL_WORK_H
+
+#include "service/inspector.h"
+#include "service/job_work.h"
+#include "service/models.h"
+#include "service/space.h"
+
+struct model_work {
+  struct space_waiter waiter; /* first: the space hands it back */
+  struct mover_task task;
+  struct mover_drop drop;
+  struct inspector_task inspect;
+  struct task hop;
+  struct job_waiter victim_ended;
+  struct service *service;
+  struct job *job;
+  struct problem problem;
+  struct caller caller;
+  uint64_t model; /* its id */
+  struct models_weights *weights;
+
+  /* load: model_open.c and model_load.c */
+  struct model_load params; /* without its files */
+  struct os_path_found *opened;
+  uint32_t opened_count;
+  bool fresh;    /* the model was not listed before */
+  bool optional; /* the copy in RAM: the load goes on without it */
+  void *image;
+  size_t image_bytes;
+  struct card card;
+
+  /* model_room.c */
+  struct job *victim; /* whose end is waited for */
+  uint32_t rounds;
+
+  /* copies that come, and copies that go afterwards */
+  bool takes[MODELS_COPIES], gives[MODELS_COPIES];
+  uint32_t devices[MODELS_COPIES];
+  struct space *places[MODELS_COPIES]; /* of the parts; segment 0: not taken */
+  uint32_t copy, part;                 /* what is being placed, shipped or sealed */
+  struct mover_segment *segments;
+  struct mover_move *moves;
+  struct mover_file *files;
+  uint64_t shipped, started_ns, read_ns;
+  uint32_t going; /* segments on their way back, and one for the loop over them */
+  uint64_t freed;
+};
+
+struct model_work_params {
+  enum job_kind kind;
+  const struct caller *caller;
+  uint32_t index; /* of the model */
+  bool listed;    /* its job */
+};
+/* Under the lock: marks the model and its weights as worked on. NULL: no memory, or too many jobs.
+ */
+struct model_work *model_work_begin(struct service *s, const struct model_work_params *params);
+struct job *model_work_job(const struct model_work *work);
+/* The rest without the lock; each goes on by itself to the end of the work. */
+/* Makes the copies that `takes` names, from the opened files, else from the copy there is; then
+ * gives what `gives` names. */
+void model_work_make(struct model_work *work);
+void model_work_give(struct model_work *work);
+/* With the problem in the work: gives back what was taken, and ends. */
+void model_work_fail(struct model_work *work);
+void model_work_end(struct model_work *work);
+/* Runs `step` on the decision thread. */
+void model_work_hop(struct model_work *work, void (*step)(struct task *task));
+static inline struct model_work *model_work_of_hop(struct task *task) {
+  return (struct model_work *)((char *)task - offsetof(struct model_work, hop));
+}
+/* Bytes of its segments beyond its files. Under the lock. */
+uint64_t model_work_overhead(const struct service *s, const struct models_weights *weights);
+
+/* All new copies are whole and sealed: model_fill's last word. */
+void model_work_commit(struct model_work *work);
+
+#endif
