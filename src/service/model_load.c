@@ -1,0 +1,336 @@
+/*
+ * model_load: reserve first, load second. The plan is made anew after each victim, for what was
+ * freed may be somebody else's by then; when it holds, places are taken, and only then is a byte
+ * read.
+ */
+#include "service/model_load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "memory/slab.h"
+#include "service/choice.h"
+#include "service/model_open.h"
+#include "service/model_record.h"
+#include "service/model_room.h"
+
+#define LOAD_LOOK_NS                                                                               \
+  (50 * CLOCK_MS) /* between two looks at files that somebody else is loading                      \
+                   */
+
+/* ---- start ---- */
+
+static const char *default_name(const struct model_load *params) {
+  const char *slash = strrchr(params->path, '/');
+  const char *name = params->file_count ? params->files[0].name : slash ? slash + 1 : params->path;
+  return params->name[0] ? params->name : name;
+}
+
+static enum status check(struct service *s, const struct model_load *params,
+                         struct problem *problem) {
+  uint32_t device;
+  if (!params->path[0] && !params->file_count)
+    return problem_field(problem, STATUS_MISSING_PARAMETER, "path", "name a file or a folder");
+  const char *name = default_name(params);
+  if (!name[0] || strlen(name) >= MODEL_NAME)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "name",
+                         "a name has 1 to %d bytes: say one", MODEL_NAME - 1);
+  return params->device[0] ? state_find_device(s, params->device, &device, problem) : STATUS_OK;
+}
+
+/* Under the lock, of a model that is listed: OK: nothing is to be done. PENDING: it is loaded. */
+static enum status known(struct service *s, uint32_t index, const struct model_load *params,
+                         struct model_started *out, struct problem *problem) {
+  struct models_model *model = models_at(s, index);
+  if (!params->file_count && strcmp(model->path, params->path) != 0)
+    return problem_set(problem, STATUS_CONFLICT, "%.100s is the name of another file's model",
+                       model->name);
+  if (model->work && !model->leaving && !params->dry_run) {
+    out->job = job_keep(model_work_job(model->work));
+    return STATUS_OK;
+  }
+  if (model->work || (model->weights && model->weights->work))
+    return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is being worked on", model->name);
+  if (models_state(s, model) != MODEL_READY || params->dry_run)
+    return STATUS_PENDING;
+  models_touch(s, index);
+  return STATUS_OK;
+}
+
+static void describe(struct models_model *model, const struct model_load *params) {
+  model->priority = (uint8_t)params->priority;
+  model->pinned = params->pinned;
+  model->keep_alive_seconds = params->keep_alive_seconds;
+}
+
+struct starting {
+  const struct caller *caller;
+  const struct model_load *params;
+  struct model_started *out;
+  struct model_work *work; /* result */
+};
+
+/* Under the lock. PENDING: the work is there. */
+static enum status begin(struct service *s, struct starting *starting, struct problem *problem) {
+  const struct caller *caller = starting->caller;
+  const struct model_load *params = starting->params;
+  struct model_started *out = starting->out;
+  uint32_t index = models_find_name(s, default_name(params));
+  bool fresh = !index;
+  if (s->stopping)
+    return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
+  enum status status = fresh ? STATUS_PENDING : known(s, index, params, out, problem);
+  if (fresh)
+    index = models_add(s, ledger_next_id(s->ledger), default_name(params), params->path);
+  if (fresh && index)
+    models_at(s, index)->domain = caller->domain;
+  if (!index)
+    return problem_set(problem, STATUS_RATE_LIMITED, "there are %d models: unload some", MODEL_MAX);
+  if (status == STATUS_PENDING) {
+    struct model_work_params new = {JOB_LOAD, caller, index, !params->dry_run};
+    struct model_work *work = model_work_begin(s, &new);
+    if (!work) {
+      if (fresh)
+        models_remove(s, index);
+      return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+    }
+    work->fresh = fresh;
+    starting->work = work;
+    if (!params->dry_run)
+      describe(models_at(s, index), params);
+    out->job = job_keep(work->job);
+  }
+  if (status == STATUS_OK || status == STATUS_PENDING)
+    models_view(s, index, &out->model);
+  return status;
+}
+
+enum status model_load_start(struct service *s, const struct caller *caller,
+                             const struct model_load *params, struct model_started *out,
+                             struct problem *problem) {
+  struct starting starting = {caller, params, out, NULL};
+  enum status status = check(s, params, problem);
+  if (status)
+    return status;
+  out->job = NULL;
+  lock_take(&s->lock);
+  status = begin(s, &starting, problem);
+  lock_give(&s->lock);
+  if (status != STATUS_PENDING)
+    return status;
+  struct model_work *work = starting.work;
+  work->params = *params;
+  work->params.files = NULL;
+  if (work->weights)
+    model_work_hop(work, model_load_plan);
+  else if (model_open_take(work, params->files, params->file_count))
+    model_work_fail(work);
+  else
+    model_open_start(work);
+  return STATUS_OK;
+}
+
+/* ---- plan ---- */
+
+/* What the parts take on a device. */
+static uint64_t need_on(const struct service *s, const struct model_work *work, uint32_t device) {
+  uint64_t granularity = s->devices[device].info->granularity, bytes = 0;
+  uint32_t n = work->weights ? work->weights->part_count : work->card.head->files;
+  for (uint32_t i = 0; i < n; i++) {
+    uint64_t size = work->weights ? work->weights->parts[i].size : work->card.files[i].size;
+    bytes += slab_dedicated_size(units_max(size, 1), granularity);
+  }
+  return bytes;
+}
+
+static void learn_facts(struct models_model *model, const struct model_work *work) {
+  model->facts.format = work->card.head->format;
+  model->facts.tensors = work->card.head->tensors;
+  model->facts.files = work->card.head->files;
+  model->facts.weights_bytes = work->card.head->weight_bytes;
+  model->facts.size = 0;
+  for (uint32_t i = 0; i < work->card.head->files; i++)
+    model->facts.size += work->card.files[i].size;
+}
+
+/* Weights of the same files that are there already; PENDING: when their work is done. */
+static enum status find_same(struct model_work *work, struct models_weights **out) {
+  struct service *s = work->service;
+  uint32_t n = work->card.head->files;
+  struct os_path_identity *identities = malloc(n * sizeof *identities);
+  for (uint32_t i = 0; identities && i < n; i++)
+    identities[i] = model_open_part(work, i)->identity;
+  *out = identities ? models_weights_of(s, identities, n) : NULL;
+  free(identities);
+  return *out && (*out)->work ? STATUS_PENDING : STATUS_OK;
+}
+
+/* The model is one more name of weights that are there. */
+static void share_weights(struct model_work *work, struct models_model *model,
+                          struct models_weights *weights) {
+  weights->references++;
+  weights->work = work;
+  work->weights = model->weights = weights;
+  space_owner_hold(work->service, weights->owner);
+}
+
+static bool is_home(const struct service *s, const struct models_weights *weights) {
+  return weights->has[models_home_is_host(s, weights) ? MODELS_RAM : MODELS_CARD];
+}
+
+/* The device with most room of those that were asked for: a card before host memory, unless only
+ * that could ever hold it. VIEW_DEVICES: there is none. */
+static uint32_t best_device(const struct service *s, const struct model_work *work) {
+  uint32_t best = VIEW_DEVICES, named = VIEW_DEVICES;
+  struct problem ignored;
+  if (work->params.device[0] && !state_find_device(s, work->params.device, &named, &ignored))
+    return named;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    if (!device->answering || device->gone || need_on(s, work, i) > device->limit)
+      continue;
+    const struct state_device *other = best == VIEW_DEVICES ? NULL : &s->devices[best];
+    bool card = !device->info->host_memory;
+    bool more = other && state_available(s, device) > state_available(s, other);
+    if (!other || (card && other->info->host_memory) || (card == !other->info->host_memory && more))
+      best = i;
+  }
+  return best;
+}
+
+/* Host memory for the copy beside the card's, VIEW_DEVICES: none, or not wanted. When nothing was
+ * said there must be a tenth of the pool left. */
+static uint32_t ram_device(const struct service *s, const struct model_work *work) {
+  uint32_t best = VIEW_DEVICES;
+  for (uint32_t i = 0; work->params.keep_ram_copy && i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    uint64_t need = need_on(s, work, i), available = state_available(s, device);
+    uint64_t left = work->params.keep_ram_copy < 0 ? device->limit / 10 : 0;
+    if (!device->info->host_memory || device->gone ||
+        (work->params.keep_ram_copy < 0 && available < need + left))
+      continue;
+    if (best == VIEW_DEVICES || available > state_available(s, &s->devices[best]))
+      best = i;
+  }
+  return best;
+}
+
+/* Under the lock: weights for the files of the card. */
+static enum status make_weights(struct model_work *work, struct models_model *model,
+                                uint32_t home) {
+  struct service *s = work->service;
+  uint32_t n = work->card.head->files, owner = state_owner_of(s, &work->caller, 0, model->id);
+  struct models_new new = {model->id, owner, home, n, work->image, work->image_bytes};
+  struct models_weights *weights = owner ? models_weights_new(s, &new) : NULL;
+  if (!weights)
+    return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  work->image = NULL;
+  space_owner_hold(s, owner);
+  snprintf(state_owner(s, owner)->name, sizeof state_owner(s, owner)->name, "%s", model->name);
+  weights->work = work;
+  work->weights = model->weights = weights;
+  for (uint32_t i = 0; i < n; i++) {
+    const struct card_file *file = &work->card.files[i];
+    weights->parts[i].size = file->size;
+    weights->parts[i].identity = model_open_part(work, i)->identity;
+    weights->parts[i].name = strndup(work->card.text + file->name, file->name_bytes);
+    if (!weights->parts[i].name)
+      return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
+  return STATUS_OK;
+}
+
+/* Under the lock: which copies will be made, and where. */
+static void choose_copies(struct model_work *work, uint32_t home) {
+  const struct service *s = work->service;
+  bool host = s->devices[home].info->host_memory;
+  bool has_ram = work->weights->has[MODELS_RAM];
+  work->takes[host ? MODELS_RAM : MODELS_CARD] = true;
+  work->devices[host ? MODELS_RAM : MODELS_CARD] = home;
+  uint32_t ram = host || has_ram ? VIEW_DEVICES : ram_device(s, work);
+  if (ram == VIEW_DEVICES)
+    return;
+  work->takes[MODELS_RAM] = true;
+  work->optional = work->params.keep_ram_copy < 0;
+  work->devices[MODELS_RAM] = ram;
+}
+
+/* ---- a trial ---- */
+
+static void set_trial(struct job_view *view, void *arg) {
+  view->result.trial = *(const struct job_trial *)arg;
+}
+
+static void answer_trial(struct model_work *work, uint32_t home, bool fits) {
+  const struct service *s = work->service;
+  uint32_t n = work->weights ? 0 : work->card.head->files;
+  struct job_trial trial = {.would_fit = fits, .correction = 100};
+  for (uint32_t i = 0; i < n; i++)
+    trial.weights_bytes += work->card.files[i].size;
+  if (work->weights)
+    trial.weights_bytes = models_at(s, idmap_find(&s->models->ids, work->model))->facts.size;
+  uint64_t need = need_on(s, work, home);
+  trial.overhead_bytes = units_minus(need, trial.weights_bytes);
+  if (!fits)
+    model_room_foretell(work, home, need, &trial);
+  job_update(work->job, set_trial, &trial);
+}
+
+/* ---- the plan ---- */
+
+/* Under the lock. OK: make the copies. PENDING: something else comes first, and then the plan
+ * again. NOT_FOUND: nothing is to be made. Else the problem says why. */
+static enum status plan(struct model_work *work) {
+  struct service *s = work->service;
+  struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
+  struct models_weights *same = NULL;
+  bool trial = work->params.dry_run;
+  if (job_cancelled(work->job))
+    return problem_set(&work->problem, STATUS_CANCELLED, "cancelled");
+  if (!work->weights && find_same(work, &same))
+    return STATUS_PENDING;
+  if (!work->weights && !trial)
+    learn_facts(model, work);
+  if (same && !trial)
+    share_weights(work, model, same);
+  if (work->weights && is_home(s, work->weights))
+    return STATUS_NOT_FOUND;
+  uint32_t home = work->weights ? work->weights->home : best_device(s, work);
+  if (home == VIEW_DEVICES)
+    return problem_set(&work->problem, STATUS_ALLOCATION_TOO_LARGE,
+                       "no device is large enough for the model");
+  uint64_t need = need_on(s, work, home);
+  bool fits = need <= state_available(s, &s->devices[home]) || same;
+  if (trial) {
+    answer_trial(work, home, fits);
+    return STATUS_NOT_FOUND;
+  }
+  if (!fits)
+    return model_room_make(work, home, need);
+  enum status status = work->weights ? STATUS_OK : make_weights(work, model, home);
+  if (!status)
+    choose_copies(work, home);
+  return status;
+}
+
+void model_load_plan(struct task *task) {
+  struct model_work *work = model_work_of_hop(task);
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  enum status status = plan(work);
+  bool waits = status == STATUS_PENDING && !work->victim;
+  lock_give(&s->lock);
+  if (waits)
+    queue_post_at(s->decision, &work->hop, clock_now() + LOAD_LOOK_NS);
+  else if (status == STATUS_PENDING)
+    model_room_wait(work);
+  else if (status == STATUS_NOT_FOUND)
+    model_work_end(work);
+  else if (status)
+    model_work_fail(work);
+  else
+    model_work_make(work);
+}
