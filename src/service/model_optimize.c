@@ -1,0 +1,290 @@
+/*
+ * model_optimize: models give a device's memory back until a target is met: model/policy says who,
+ * then one victim after another goes, as for a load that needs room. A job of its own, for parking
+ * may copy.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "model/policy_preset.h"
+#include "service/job_work.h"
+#include "service/model_room.h"
+#include "service/model_unload.h"
+
+struct optimizing {
+  struct job_waiter waiter;
+  struct task hop;
+  struct service *service;
+  struct job *job, *victim;
+  struct caller caller;
+  struct policy_params policy;
+  uint32_t device; /* UINT32_MAX: all */
+  uint64_t target_percent, min_bytes, deadline, started_ns;
+  uint64_t *excluded; /* models' ids */
+  uint32_t excluded_count, max_models;
+  uint64_t victim_bytes;
+  struct job_optimize result;
+  struct problem problem;
+};
+
+/* ---- how much ---- */
+
+/* Bytes that must go on a device for it to be at the target; under the lock. */
+static uint64_t excess(const struct service *s, const struct optimizing *o, uint32_t device) {
+  const struct state_device *at = &s->devices[device];
+  uint64_t base = units_min(at->limit, at->info->total_bytes);
+  uint64_t target = (uint64_t)((unsigned __int128)base * o->target_percent / 100);
+  uint64_t used = at->info->whole_host ? at->committed : state_used(s, at) - at->cached;
+  return units_minus(used, target);
+}
+
+static uint64_t wanted(const struct service *s, const struct optimizing *o, uint32_t device) {
+  uint64_t least = units_minus(o->min_bytes, o->result.freed_bytes);
+  return units_max(excess(s, o, device), least);
+}
+
+static uint32_t utilization(const struct service *s, const struct optimizing *o) {
+  uint64_t used = 0, total = 0;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    if (o->device != UINT32_MAX && o->device != i)
+      continue;
+    used += state_used(s, &s->devices[i]);
+    total += s->devices[i].info->total_bytes;
+  }
+  return units_percent(used, total);
+}
+
+/* ---- whom ---- */
+
+static bool is_excluded(const struct service *s, const struct optimizing *o,
+                        const struct models_weights *weights) {
+  for (uint32_t i = 0; i < o->excluded_count; i++) {
+    uint32_t index = idmap_find(&s->models->ids, o->excluded[i]);
+    if (index && models_at(s, index)->weights == weights)
+      return true;
+  }
+  return false;
+}
+
+/* Under the lock: the plan for one device. The caller frees both. */
+static enum status plan_device(struct service *s, const struct optimizing *o, uint32_t device,
+                               struct model_room_picture *picture, struct policy_plan *plan) {
+  struct policy_params params = o->policy;
+  params.bytes = wanted(s, o, device);
+  params.max_models = units_minus(o->max_models, o->result.count) > UINT32_MAX
+                          ? UINT32_MAX
+                          : (uint32_t)units_minus(o->max_models, o->result.count);
+  params.max_priority = VIEW_PRIORITY_CRITICAL;
+  params.ram_bytes = model_room_ram(s);
+  if (s->devices[device].info->host_memory)
+    params.park = false;
+  if (model_room_look(s, device, picture))
+    return STATUS_INTERNAL_ERROR;
+  for (uint32_t i = 0; i < picture->snapshot.count; i++)
+    picture->models[i].excluded = is_excluded(s, o, picture->weights[i]);
+  enum status status = policy_plan_make(&picture->snapshot, &params, plan);
+  if (status)
+    model_room_free(picture);
+  return status;
+}
+
+static uint64_t name_of(const struct service *s, const struct models_weights *weights,
+                        const char **name) {
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  while (entry && models_at(s, entry->value)->weights != weights)
+    entry = idmap_next(&s->models->ids, entry->id);
+  *name = entry ? models_at(s, entry->value)->name : "";
+  return entry ? entry->id : 0;
+}
+
+/* ---- the job ---- */
+
+static void set_result(struct job_view *view, void *arg) {
+  view->result.optimize = *(const struct job_optimize *)arg;
+}
+
+static void finish(struct optimizing *o) {
+  struct service *s = o->service;
+  lock_take(&s->lock);
+  o->result.utilization_after = utilization(s, o);
+  s->models->last_kind = JOB_OPTIMIZE;
+  s->models->last_state = o->problem.status ? JOB_FAILED : JOB_COMPLETED;
+  s->models->last_model = 0;
+  s->models->last_at = clock_real();
+  lock_give(&s->lock);
+  o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
+  job_update(o->job, set_result, &o->result);
+  job_finish(o->job, &o->problem);
+  free(o->excluded);
+  free(o);
+}
+
+static void step(struct task *task);
+
+static void victim_gone(struct job_waiter *waiter) {
+  struct optimizing *o = (struct optimizing *)waiter;
+  struct job_view view;
+  job_look(o->victim, &view);
+  job_give(o->victim);
+  o->victim = NULL;
+  if (view.state == JOB_COMPLETED)
+    o->result.freed_bytes += o->victim_bytes;
+  else if (o->result.count)
+    o->result.count--;
+  o->deadline = view.state == JOB_COMPLETED ? o->deadline : 0;
+  o->hop.run = step;
+  queue_post(o->service->decision, &o->hop);
+}
+
+/* Under the lock: the first victim of a device's plan. False: there is none. */
+static bool begin_victim(struct optimizing *o, uint32_t device) {
+  struct service *s = o->service;
+  struct model_room_picture picture;
+  struct policy_plan plan;
+  if (!wanted(s, o, device) || plan_device(s, o, device, &picture, &plan))
+    return false;
+  bool parks = plan.count && plan.steps[0].act == POLICY_PARK;
+  struct models_weights *weights = plan.count ? picture.weights[plan.steps[0].model] : NULL;
+  const char *name;
+  if (weights && o->result.count < JOB_VICTIMS) {
+    o->victim = model_unload_victim(s, &o->caller, weights, parks);
+    o->victim_bytes = plan.steps[0].bytes;
+    o->result.victims[o->result.count].model = name_of(s, weights, &name);
+    o->result.victims[o->result.count].parked = parks;
+    o->result.count += o->victim != NULL;
+  }
+  policy_plan_free(&plan);
+  model_room_free(&picture);
+  return o->victim != NULL;
+}
+
+/* On the decision thread: the next victim, or the end. */
+static void step(struct task *task) {
+  struct optimizing *o = (struct optimizing *)((char *)task - offsetof(struct optimizing, hop));
+  struct service *s = o->service;
+  bool found = false;
+  lock_take(&s->lock);
+  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job);
+  for (uint32_t i = 0; goes_on && !found && i < s->device_count; i++)
+    if (o->device == UINT32_MAX || o->device == i)
+      found = begin_victim(o, i);
+  lock_give(&s->lock);
+  if (!found) {
+    finish(o);
+    return;
+  }
+  o->waiter.ready = victim_gone;
+  if (!job_wait(o->victim, &o->waiter))
+    victim_gone(&o->waiter);
+}
+
+/* ---- start ---- */
+
+static void foretell(struct service *s, const struct optimizing *o, struct model_plan *out) {
+  struct model_room_picture picture;
+  struct policy_plan plan;
+  for (uint32_t d = 0; d < s->device_count; d++) {
+    if ((o->device != UINT32_MAX && o->device != d) || !wanted(s, o, d) ||
+        plan_device(s, o, d, &picture, &plan))
+      continue;
+    for (uint32_t i = 0; i < plan.count && out->count < MODEL_VICTIMS; i++) {
+      struct model_victim *victim = &out->victims[out->count++];
+      const char *name;
+      victim->id = name_of(s, picture.weights[plan.steps[i].model], &name);
+      snprintf(victim->name, sizeof victim->name, "%s", name);
+      victim->bytes = plan.steps[i].bytes;
+      victim->park = plan.steps[i].act == POLICY_PARK;
+      out->bytes += victim->bytes;
+    }
+    out->covered = out->covered || plan.covered;
+    policy_plan_free(&plan);
+    model_room_free(&picture);
+  }
+}
+
+static enum status describe(struct service *s, const struct model_optimize *params,
+                            struct optimizing *o, struct problem *problem) {
+  const struct policy_preset *preset = policy_preset_at((uint32_t)params->strategy);
+  o->policy = policy_preset_params(preset);
+  o->policy.force = params->force;
+  o->max_models = (uint32_t)units_min(params->max_models, UINT32_MAX);
+  o->target_percent = params->target_percent;
+  o->min_bytes = params->min_bytes;
+  o->started_ns = clock_now();
+  o->deadline = o->started_ns + state_ns(params->max_time_ms, CLOCK_MS);
+  o->result.strategy = params->strategy;
+  o->result.triggered = true;
+  o->excluded = calloc((size_t)params->exclude_count + 1, sizeof *o->excluded);
+  if (!o->excluded)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  for (uint32_t i = 0; i < params->exclude_count; i++) {
+    uint32_t index = models_find(s, params->exclude[i]);
+    if (!index)
+      return problem_set(problem, STATUS_MODEL_NOT_FOUND, "no model %.60s", params->exclude[i]);
+    o->excluded[o->excluded_count++] = models_at(s, index)->id;
+  }
+  return STATUS_OK;
+}
+
+static bool is_needed(const struct service *s, const struct optimizing *o) {
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if ((o->device == UINT32_MAX || o->device == i) && wanted(s, o, i))
+      return true;
+  return false;
+}
+
+/* Under the lock. PENDING: the job begins. */
+static enum status start(struct service *s, const struct model_optimize *params,
+                         struct optimizing *o, struct model_optimized *out,
+                         struct problem *problem) {
+  enum status status = describe(s, params, o, problem);
+  if (status)
+    return status;
+  o->result.utilization_before = utilization(s, o);
+  out->plan.triggered = params->force || is_needed(s, o);
+  if (!out->plan.triggered)
+    snprintf(out->plan.reason, sizeof out->plan.reason, "use is below the target of %u %% already",
+             (unsigned)params->target_percent);
+  if (params->dry_run && out->plan.triggered)
+    foretell(s, o, &out->plan);
+  if (params->dry_run || !out->plan.triggered)
+    return STATUS_OK;
+  o->job = job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE,
+                                            .caller = &o->caller,
+                                            .id = ledger_next_id(s->ledger),
+                                            .cancellable = true});
+  if (!o->job)
+    return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  out->job = job_keep(o->job);
+  return STATUS_PENDING;
+}
+
+enum status model_optimize_start(struct service *s, const struct caller *caller,
+                                 const struct model_optimize *params, struct model_optimized *out,
+                                 struct problem *problem) {
+  struct optimizing *o = calloc(1, sizeof *o);
+  *out = (struct model_optimized){0};
+  if (!o)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  o->service = s;
+  o->caller = *caller;
+  o->device = UINT32_MAX;
+  enum status status =
+      params->device[0] ? state_find_device(s, params->device, &o->device, problem) : STATUS_OK;
+  if (!status) {
+    LOCK_SCOPE(&s->lock);
+    status = start(s, params, o, out, problem);
+  }
+  if (status == STATUS_PENDING) {
+    job_running(o->job);
+    o->hop.run = step;
+    queue_post(s->decision, &o->hop);
+    return STATUS_OK;
+  }
+  free(o->excluded);
+  free(o);
+  return status;
+}

@@ -1,0 +1,232 @@
+/*
+ * model_room: the snapshot for model/policy, and what comes of its plan. The needs are looked at
+ * again after each victim, so the plan's first step is all that is ever carried out of it.
+ */
+#include "service/model_room.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/model_load.h"
+#include "service/model_unload.h"
+
+#define ROOM_ROUNDS 10000 /* victims of one load: as many as there can be models */
+#define ROOM_FAILED                                                                                \
+  2500 /* what a victim that could not go counts: four of them, and it is over                     \
+        */
+#define ROOM_YOUNG_NS (2 * CLOCK_SECOND) /* nobody leaves earlier: against thrashing */
+
+/* ---- the picture ---- */
+
+/* Under the lock: the names of weights: the highest priority, whether one is pinned, the newest
+ * use. */
+static void ask_names(const struct service *s, const struct models_weights *weights,
+                      struct policy_model *out) {
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  uint64_t used = 0;
+  for (; entry; entry = idmap_next(&s->models->ids, entry->id)) {
+    const struct models_model *model = models_at(s, entry->value);
+    if (model->weights != weights)
+      continue;
+    used = units_max(used, model->last_used_at);
+    out->pinned |= model->pinned;
+    out->busy |= model->work != NULL;
+    if (model->priority > out->priority)
+      out->priority = model->priority;
+    if (model->facts.load_ns)
+      out->disk_seconds = (double)model->facts.load_ns / 1e9;
+  }
+  /* The wall clock's reading on the scale of clock_now(). */
+  out->last_used_ns = units_minus(clock_now(), units_minus(clock_real(), used));
+}
+
+static uint64_t bytes_on(const struct service *s, const struct models_weights *weights,
+                         uint32_t device) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
+      uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
+      const struct state_segment *segment =
+          index ? state_segment(s, state_alloc(s, index)->segment) : NULL;
+      bytes += segment && segment->device == device ? segment->size : 0;
+    }
+  return bytes;
+}
+
+static void picture_of(const struct service *s, const struct models_weights *weights,
+                       uint32_t device, struct policy_model *out) {
+  double rate = 0;
+  *out = (struct policy_model){.bytes = bytes_on(s, weights, device),
+                               .resident_since_ns = weights->resident_since,
+                               .credit = weights->credit,
+                               .has_ram_copy =
+                                   weights->has[MODELS_RAM] && !models_home_is_host(s, weights),
+                               .busy = weights->work || models_attachments(s, weights)};
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (s->devices[i].info->host_memory && s->devices[i].rates[device] > rate)
+      rate = s->devices[i].rates[device];
+  if (rate > 0)
+    out->ram_seconds = (double)out->bytes / rate;
+  ask_names(s, weights, out);
+}
+
+enum status model_room_look(struct service *s, uint32_t device, struct model_room_picture *out) {
+  uint32_t count = 0;
+  for (struct models_weights *w = s->models->weights; w; w = w->next)
+    count++;
+  *out = (struct model_room_picture){.models = calloc((size_t)count + 1, sizeof *out->models),
+                                     .weights = calloc((size_t)count + 1, sizeof(void *))};
+  if (!out->models || !out->weights) {
+    model_room_free(out);
+    return STATUS_INTERNAL_ERROR;
+  }
+  uint32_t n = 0;
+  for (struct models_weights *w = s->models->weights; w; w = w->next) {
+    picture_of(s, w, device, &out->models[n]);
+    out->models[n].user = n;
+    if (out->models[n].bytes)
+      out->weights[n++] = w;
+  }
+  out->snapshot = (struct policy_snapshot){
+      .models = out->models, .count = n, .clock = s->models->clocks[device], .now_ns = clock_now()};
+  return STATUS_OK;
+}
+
+void model_room_free(struct model_room_picture *picture) {
+  free(picture->models);
+  free(picture->weights);
+}
+
+uint64_t model_room_ram(const struct service *s) {
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    if (device->info->host_memory && !device->gone)
+      most = units_max(most, units_minus(state_available(s, device), device->limit / 10));
+  }
+  return most;
+}
+
+/* ---- a load that does not fit ---- */
+
+static struct policy_params params_of(const struct model_work *work, uint32_t device,
+                                      uint64_t need) {
+  const struct service *s = work->service;
+  bool host = s->devices[device].info->host_memory;
+  return (struct policy_params){.strategy = POLICY_FIFO,
+                                .bytes = units_minus(need, state_available(s, &s->devices[device])),
+                                .park = !host,
+                                .drop = true,
+                                .ram_bytes = host ? 0 : model_room_ram(s),
+                                .max_models = UINT32_MAX,
+                                .max_priority = (uint8_t)work->params.priority,
+                                .min_residency_ns = ROOM_YOUNG_NS};
+}
+
+static uint64_t first_id(const struct service *s, const struct models_weights *weights) {
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  while (entry && models_at(s, entry->value)->weights != weights)
+    entry = idmap_next(&s->models->ids, entry->id);
+  return entry ? entry->id : 0;
+}
+
+/* A 507 that says what could go. */
+static enum status refuse(struct model_work *work, uint32_t device, uint64_t need,
+                          const struct model_room_picture *picture) {
+  const struct service *s = work->service;
+  struct problem *problem = &work->problem;
+  char size[32], available[32];
+  units_format(need, size, sizeof size);
+  units_format(state_available(s, &s->devices[device]), available, sizeof available);
+  bool never = need > s->devices[device].limit;
+  problem_set(problem, never ? STATUS_ALLOCATION_TOO_LARGE : STATUS_INSUFFICIENT_MEMORY,
+              "%s does not fit: %s has %s available%s", size, s->devices[device].info->id,
+              available,
+              never                ? ""
+              : work->params.evict ? ", and not enough of its models may go"
+                                   : "; evict was not allowed");
+  problem->has_space = true;
+  state_space_problem(s, &s->devices[device], need, &problem->space);
+  for (uint32_t i = 0; i < picture->snapshot.count; i++) {
+    struct problem_space *space = &problem->space;
+    if (picture->models[i].busy || picture->models[i].pinned ||
+        space->model_count == sizeof space->models / sizeof *space->models)
+      continue;
+    space->models[space->model_count].model = first_id(s, picture->weights[i]);
+    space->models[space->model_count++].bytes = picture->models[i].bytes;
+  }
+  return problem->status;
+}
+
+/* Under the lock: the plan's first step begins. */
+static enum status begin_victim(struct model_work *work, const struct model_room_picture *picture,
+                                const struct policy_step *step) {
+  struct service *s = work->service;
+  struct models_weights *weights = picture->weights[step->model];
+  struct caller caller = {.role = CALLER_ADMIN, .domain = work->caller.domain};
+  __builtin_memcpy(caller.domain_name, work->caller.domain_name, sizeof caller.domain_name);
+  __builtin_memcpy(caller.correlation, work->caller.correlation, sizeof caller.correlation);
+  work->victim = model_unload_victim(s, &caller, weights, step->act == POLICY_PARK);
+  if (!work->victim)
+    return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  return STATUS_PENDING;
+}
+
+enum status model_room_make(struct model_work *work, uint32_t device, uint64_t need) {
+  struct model_room_picture picture;
+  struct policy_params params = params_of(work, device, need);
+  struct policy_plan plan;
+  if (model_room_look(work->service, device, &picture))
+    return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  bool may = work->params.evict && work->rounds++ < ROOM_ROUNDS;
+  enum status status = policy_plan_make(&picture.snapshot, &params, &plan);
+  if (!status && may && plan.covered && plan.count)
+    status = begin_victim(work, &picture, &plan.steps[0]);
+  else if (!status && may && !plan.covered && plan.next_ns && plan.bytes_of[POLICY_YOUNG])
+    status = STATUS_PENDING; /* somebody will soon have been here long enough */
+  else
+    status = refuse(work, device, need, &picture);
+  policy_plan_free(&plan);
+  model_room_free(&picture);
+  return status;
+}
+
+static void victim_gone(struct job_waiter *waiter) {
+  struct model_work *work =
+      (struct model_work *)((char *)waiter - offsetof(struct model_work, victim_ended));
+  struct job_view view;
+  job_look(work->victim, &view);
+  if (view.state != JOB_COMPLETED)
+    work->rounds += ROOM_FAILED;
+  job_give(work->victim);
+  work->victim = NULL;
+  model_work_hop(work, model_load_plan);
+}
+
+void model_room_wait(struct model_work *work) {
+  work->victim_ended.ready = victim_gone;
+  if (!job_wait(work->victim, &work->victim_ended))
+    victim_gone(&work->victim_ended);
+}
+
+void model_room_foretell(const struct model_work *work, uint32_t device, uint64_t need,
+                         struct job_trial *trial) {
+  struct service *s = work->service;
+  struct model_room_picture picture;
+  struct policy_params params = params_of(work, device, need);
+  struct policy_plan plan;
+  if (model_room_look(s, device, &picture))
+    return;
+  if (!policy_plan_make(&picture.snapshot, &params, &plan)) {
+    trial->would_fit = plan.covered && work->params.evict;
+    for (uint32_t i = 0; i < plan.count && i < JOB_VICTIMS; i++) {
+      trial->victims[i].model = first_id(s, picture.weights[plan.steps[i].model]);
+      trial->victims[i].bytes = plan.steps[i].bytes;
+      trial->victims[i].parked = plan.steps[i].act == POLICY_PARK;
+      trial->count++;
+    }
+    policy_plan_free(&plan);
+  }
+  model_room_free(&picture);
+}
