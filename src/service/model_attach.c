@@ -1,0 +1,145 @@
+/*
+ * model_attach: a model is attached by attaching the allocation of each of its files, read-only, so
+ * that all that holds for attachments holds for it: it stays while one is left, they end with their
+ * connection, and they outlive a restart.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "service/attach.h"
+#include "service/models.h"
+
+struct wanted { /* what to attach, in order */
+  uint64_t *allocations;
+  uint32_t count, index;
+};
+
+static enum status no_model(const char *name, struct problem *problem) {
+  problem_set(problem, STATUS_MODEL_NOT_FOUND, "no model %.60s", name);
+  snprintf(problem->subject, sizeof problem->subject, "%.60s", name);
+  return STATUS_MODEL_NOT_FOUND;
+}
+
+static enum status not_resident(const struct models_model *model, struct problem *problem) {
+  return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is not in memory now: load it first",
+                     model->name);
+}
+
+/* Under the lock: the allocations of the copy that is used: the card's, else the one in RAM. */
+static enum status list_parts(struct service *s, const char *name, struct model_attached *out,
+                              struct wanted *wanted, struct problem *problem) {
+  wanted->index = models_find(s, name);
+  if (!wanted->index)
+    return no_model(name, problem);
+  const struct models_model *model = models_at(s, wanted->index);
+  const struct models_weights *weights = model->weights;
+  if (models_state(s, model) != MODEL_READY || weights->work)
+    return not_resident(model, problem);
+  unsigned copy = weights->has[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
+  wanted->count = weights->part_count;
+  wanted->allocations = calloc(wanted->count, sizeof *wanted->allocations);
+  out->pieces = calloc(wanted->count, sizeof *out->pieces);
+  if (!wanted->allocations || !out->pieces)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  for (uint32_t i = 0; i < wanted->count; i++) {
+    wanted->allocations[i] = weights->parts[i].at[copy];
+    snprintf(out->pieces[i].name, sizeof out->pieces[i].name, "%s", weights->parts[i].name);
+  }
+  out->id = model->id;
+  out->device_id = s->devices[weights->home].info->id;
+  out->image = weights->image;
+  out->image_bytes = weights->image_bytes;
+  return STATUS_OK;
+}
+
+static enum status attach_part(struct service *s, const struct caller *caller, uint64_t allocation,
+                               struct model_piece *out, struct problem *problem) {
+  struct attach_made made;
+  enum status status =
+      attach_begin(s, caller, &(struct attach_want){.allocation = allocation, .read_only = true},
+                   &made, problem);
+  if (status)
+    return status;
+  out->allocation = made.allocation;
+  out->segment = made.segment;
+  out->offset_bytes = made.offset_bytes;
+  out->size_bytes = made.size_bytes;
+  out->kind = made.kind;
+  out->share = made.share;
+  return STATUS_OK;
+}
+
+static void undo(struct service *s, const struct caller *caller, const struct model_attached *out) {
+  uint32_t left;
+  struct problem ignored;
+  for (uint32_t i = 0; i < out->count; i++)
+    (void)attach_end(s, caller, out->pieces[i].allocation, &left, &ignored);
+}
+
+enum status model_attach(struct service *s, const struct caller *caller, const char *id_or_name,
+                         struct model_attached *out, struct problem *problem) {
+  struct model_attached made = {0};
+  struct wanted wanted = {0};
+  lock_take(&s->lock);
+  enum status status = list_parts(s, id_or_name, &made, &wanted, problem);
+  lock_give(&s->lock);
+  for (; !status && made.count < wanted.count; made.count += !status)
+    status =
+        attach_part(s, caller, wanted.allocations[made.count], &made.pieces[made.count], problem);
+  free(wanted.allocations);
+  if (status) {
+    undo(s, caller, &made);
+    model_attach_free(&made);
+    return status;
+  }
+  lock_take(&s->lock);
+  models_touch(s, wanted.index);
+  lock_give(&s->lock);
+  *out = made;
+  return STATUS_OK;
+}
+
+void model_attach_free(struct model_attached *attached) {
+  for (uint32_t i = 0; i < attached->count; i++)
+    share_close(&attached->pieces[i].share);
+  free(attached->pieces);
+}
+
+/* Under the lock: its allocations, of either copy. */
+static enum status list_all(struct service *s, const char *name, struct model_detached *out,
+                            struct wanted *wanted, struct problem *problem) {
+  uint32_t index = models_find(s, name);
+  if (!index)
+    return no_model(name, problem);
+  const struct models_weights *weights = models_at(s, index)->weights;
+  uint32_t n = weights ? weights->part_count : 0;
+  *out = (struct model_detached){.model = models_at(s, index)->id};
+  wanted->allocations = calloc((size_t)n * MODELS_COPIES + 1, sizeof *wanted->allocations);
+  if (!wanted->allocations)
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  for (uint32_t i = 0; i < n; i++)
+    for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+      if (weights->parts[i].at[copy])
+        wanted->allocations[wanted->count++] = weights->parts[i].at[copy];
+  return STATUS_OK;
+}
+
+enum status model_attach_end(struct service *s, const struct caller *caller, const char *id_or_name,
+                             struct model_detached *out, struct problem *problem) {
+  struct wanted wanted = {0};
+  struct problem ignored;
+  uint32_t ended = 0, left = 0;
+  lock_take(&s->lock);
+  enum status status = list_all(s, id_or_name, out, &wanted, problem);
+  lock_give(&s->lock);
+  for (uint32_t i = 0; !status && i < wanted.count; i++) {
+    if (attach_end(s, caller, wanted.allocations[i], &left, &ignored))
+      continue;
+    ended++;
+    out->attachments = left;
+  }
+  free(wanted.allocations);
+  if (status || ended)
+    return status;
+  return problem_set(problem, STATUS_CONFLICT, "the model is not attached to this connection");
+}
