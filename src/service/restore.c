@@ -19,6 +19,7 @@
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/lease.h"
+#include "service/model_record.h"
 #include "service/record.h"
 #include "service/segment.h"
 
@@ -298,6 +299,16 @@ static enum status adopt_job(struct restore *r, uint32_t slot) {
   return job_table_adopt(r->service, &record, &view);
 }
 
+static enum status adopt_model(struct restore *r, uint32_t slot) {
+  char text[MODEL_NAME + MODEL_PATH] = "";
+  uint32_t first = read_text(r, record_at(r, slot)->u.model.text, text, sizeof text);
+  const char *path = text + strnlen(text, sizeof text - 1);
+  path += path < text + sizeof text - 1;
+  struct model_record_left left = {slot, first, text, path};
+  return text[0] && strlen(text) < MODEL_NAME ? model_record_adopt(r->service, &left)
+                                              : STATUS_CONFLICT;
+}
+
 static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_kind kind) {
   switch (kind) {
   case LEDGER_OWNER:
@@ -310,6 +321,8 @@ static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_ki
     return attach_restore(r->service, slot);
   case LEDGER_JOB:
     return adopt_job(r, slot);
+  case LEDGER_MODEL:
+    return adopt_model(r, slot);
   default:
     return STATUS_OK;
   }
@@ -363,6 +376,8 @@ static enum status run(struct restore *r, struct problem *problem) {
     status = take_places(r);
   if (!status)
     status = adopt_all(r, LEDGER_ATTACHMENT);
+  if (!status)
+    status = adopt_all(r, LEDGER_MODEL);
   if (!status)
     drop_unnamed_texts(r);
   if (!status)

@@ -1,0 +1,27 @@
+/*
+ * model_record: what the ledger keeps of a model, and how models come back after a restart. Their
+ * bytes are ordinary allocations of an owner of kind `model`, whose number is the model's id.
+ * Private to this room; under the state lock.
+ */
+#ifndef SERVICE_MODEL_RECORD_H
+#define SERVICE_MODEL_RECORD_H
+
+#include "service/models.h"
+
+/* The next version. Without room for it the model has no record, and is not there after a restart;
+ * its memory then is. */
+void model_record_write(struct service *s, uint32_t index);
+void model_record_drop(struct service *s, uint32_t index);
+
+/* One that an earlier daemon left, its name and path as they were put; before model_record_adopted.
+ * INTERNAL_ERROR: no room. */
+struct model_record_left {
+  uint32_t slot, text_slot;
+  const char *name, *path;
+};
+enum status model_record_adopt(struct service *s, const struct model_record_left *left);
+/* After owners, segments and allocations: each model finds its bytes. What was under way when the
+ * daemon died is given back: a model is whole or absent. */
+void model_record_adopted(struct service *s);
+
+#endif
