@@ -23,8 +23,10 @@ struct parse {
   struct card_builder *builder;
   struct problem *problem;
   uint64_t data_bytes, data_offset;
-  uint64_t sum, last; /* of the tensors' sizes; the end of the one that ends last */
+  uint64_t sum, last;         /* of the tensors' sizes; the end of the one that ends last */
+  struct json_text last_name; /* that one's, as written */
   bool has_metadata;
+  struct json_text key;          /* of the member under way */
   struct card_tensor_new tensor; /* its name is NULL while none is under way */
   uint64_t shape[CARD_RANK];
   char name[CARD_TENSOR_NAME]; /* if it has escapes */
@@ -154,8 +156,10 @@ static enum status add_tensor(struct parse *p) {
     return refuse(p, "has %llu bytes, but its dtype %s and its shape give %llu",
                   (unsigned long long)(end - begin), dtype, (unsigned long long)size);
   if (size > p->data_bytes - p->sum)
-    return refuse(p, "overlaps another: there are fewer weights than the tensors have");
+    return refuse(p, "and those before it have more bytes than there are weights: two overlap");
   p->sum += size;
+  if (end >= p->last)
+    p->last_name = p->key;
   p->last = units_max(p->last, end);
   p->tensor.offset = p->data_offset + begin;
   p->tensor.size = size;
@@ -189,16 +193,15 @@ static enum status read_metadata(struct parse *p) {
 }
 
 static enum status read_name(struct parse *p) {
-  struct json_text key;
   size_t n;
   p->tensor = (struct card_tensor_new){.shape = p->shape};
-  if (!json_key(&p->json, &key))
+  if (!json_key(&p->json, &p->key))
     return refuse_json(p);
-  p->tensor.name = key.at;
-  p->tensor.name_bytes = key.n;
-  if (!key.has_escapes)
+  p->tensor.name = p->key.at;
+  p->tensor.name_bytes = p->key.n;
+  if (!p->key.has_escapes)
     return STATUS_OK;
-  if (!json_decode(&key, p->name, sizeof p->name, &n))
+  if (!json_decode(&p->key, p->name, sizeof p->name, &n))
     return refuse(p, "has a name over %d bytes", CARD_TENSOR_NAME);
   p->tensor.name = p->name;
   p->tensor.name_bytes = n;
@@ -217,16 +220,14 @@ static enum status read_entry(struct parse *p) {
 }
 
 static enum status check_cover(struct parse *p) {
-  char name[TEXT_SHORT];
-  text_shorten(p->file->name, p->file->name_bytes, name);
+  p->tensor.name = p->last_name.at;
+  p->tensor.name_bytes = p->last_name.n;
   if (p->last < p->data_bytes)
-    return problem_set(p->problem, STATUS_MODEL_FORMAT_INVALID,
-                       "file \"%s\" goes on for %llu bytes behind its last tensor", name,
-                       (unsigned long long)(p->data_bytes - p->last));
+    return refuse(p, "is the last one, but %llu bytes of weights follow",
+                  (unsigned long long)(p->data_bytes - p->last));
   if (p->sum < p->data_bytes)
-    return problem_set(p->problem, STATUS_MODEL_FORMAT_INVALID,
-                       "file \"%s\" has %llu bytes between its tensors that belong to none", name,
-                       (unsigned long long)(p->data_bytes - p->sum));
+    return refuse(p, "or one before it has a hole in front: %llu bytes belong to no tensor",
+                  (unsigned long long)(p->data_bytes - p->sum));
   return STATUS_OK;
 }
 

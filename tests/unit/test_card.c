@@ -2,13 +2,18 @@
  */
 #include "model/card.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -260,6 +265,71 @@ static void a_card_of_many_tensors_in_any_order(void **state) {
   free(image.bytes);
 }
 
+/* ---- without memory ---- */
+
+#define SOME ((size_t)4 << 20)
+
+/* From here on this process gets so much more. */
+static bool limit_memory(size_t bytes) {
+  unsigned long pages = 0;
+  malloc_trim(0); /* what tests before this one left free */
+  FILE *file = fopen("/proc/self/statm", "re");
+  bool is_read = file && fscanf(file, "%lu", &pages) == 1;
+  if (file)
+    fclose(file);
+  rlim_t limit = pages * (rlim_t)sysconf(_SC_PAGESIZE) + bytes;
+  const struct rlimit both = {limit, limit};
+  return is_read && !setrlimit(RLIMIT_AS, &both);
+}
+
+static enum status add_until_refused(struct card_builder *builder, unsigned count) {
+  struct problem problem;
+  enum status status = STATUS_OK;
+  char name[64];
+  for (unsigned i = 0; !status && i < count; i++) {
+    snprintf(name, sizeof name, "%063u", i);
+    const struct card_tensor_new tensor = {name, 63, 16, 0, NULL, 0, CARD_DTYPE_COUNT};
+    status = card_add_tensor(builder, &tensor, &problem);
+  }
+  return status;
+}
+
+static bool adding_says_so(void) {
+  struct card_builder *builder = begin("file", 100);
+  bool is_right =
+      limit_memory(SOME) && add_until_refused(builder, CARD_TENSORS) == STATUS_INTERNAL_ERROR;
+  card_free(builder);
+  return is_right;
+}
+
+static bool ending_says_so(void) {
+  struct card_builder *builder = begin("file", 100);
+  struct problem problem;
+  void *image = NULL;
+  size_t n = 7;
+  bool is_right = !add_until_refused(builder, MANY) && limit_memory(SOME) &&
+                  card_end(builder, &image, &n, &problem) == STATUS_INTERNAL_ERROR && !image &&
+                  n == 7;
+  card_free(builder);
+  return is_right;
+}
+
+static void no_memory_is_an_error_and_no_crash(void **state) {
+  (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  skip(); /* they need the address space for themselves */
+#endif
+  static bool (*const cases[])(void) = {adding_says_so, ending_says_so};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int result = 0;
+    pid_t child = fork();
+    if (!child)
+      _exit(!cases[i]());
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_int_equal(result, 0);
+  }
+}
+
 /* ---- images from somebody else ---- */
 
 static void an_image_cut_anywhere_is_refused(void **state) {
@@ -386,6 +456,7 @@ int main(void) {
       cmocka_unit_test(caps_are_refused_at_once),
       cmocka_unit_test(names_have_a_cap_together),
       cmocka_unit_test(a_card_of_many_tensors_in_any_order),
+      cmocka_unit_test(no_memory_is_an_error_and_no_crash),
       cmocka_unit_test(an_image_cut_anywhere_is_refused),
       cmocka_unit_test(every_changed_byte_is_survived),
       cmocka_unit_test(counts_over_the_caps_are_refused),

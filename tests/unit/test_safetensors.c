@@ -199,7 +199,8 @@ static void a_file_cut_in_its_weights_is_refused(void **state) {
   (void)state;
   for (uint64_t weights = 0; weights < 4; weights++)
     refused(ONE(U8_4), weights, "tensor \"a\" ends ");
-  refused(ONE(U8_4), 5, "1 bytes behind its last tensor");
+  refused("{}", 5, "5 bytes");
+  refused(ONE(U8_4), 5, "tensor \"a\" is the last one, but 1 bytes");
 }
 
 static void offsets_fit_dtype_and_shape(void **state) {
@@ -224,12 +225,15 @@ static void offsets_fit_dtype_and_shape(void **state) {
 static void the_weights_are_covered_once(void **state) {
   (void)state;
   refused("{\"a\":{" U8_4 "},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}", 8,
-          "2 bytes between its tensors");
+          "2 bytes belong to no tensor");
   refused("{\"a\":{" U8_4 "},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]}}", 5,
-          "tensor \"b\" overlaps");
+          "tensor \"b\" and those before it have more bytes");
+  refused("{\"a\":{" U8_4 "},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[3,7]},"
+          "\"c\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]}}",
+          9, "tensor \"b\" overlaps");
   refused("{\"a\":{" U8_4 "},\"b\":{" U8_4 "},\"c\":{\"dtype\":\"U8\",\"shape\":[1],"
           "\"data_offsets\":[8,9]}}",
-          9, "overlaps");
+          9, "overlaps another");
 }
 
 static void nothing_is_said_twice(void **state) {
