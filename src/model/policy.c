@@ -9,7 +9,7 @@
  * level. Measured as bench_policy does, on five traces, in bytes reloaded where FIFO reloads 1:
  * without frequency 0.96, with it 0.77, squared 0.74, cubed 0.73; a fourth power gains nothing.
  * Over 60 traces that is 0.756; the search of the best set makes it 0.749. An order by the true
- * popularity, which nobody can know, reaches 0.746.
+ * popularity, which nobody can know, reaches 0.745.
  *
  * With parks only, RAM is a second thing to run out of, and the front of the order can use it up
  * badly; then the walk begins anew behind the first, the second, … candidate.
