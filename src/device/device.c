@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/os_memfd.h"
 #include "base/units.h"
 #include "device/backend.h"
 #include "device/probe.h"
@@ -120,10 +121,22 @@ static enum status commit_piece(struct device *device, struct device_call *call,
   return device->table.commit(device->owner, &call->share, call->offset, size);
 }
 
+/* Nobody changes its size, and, unless the caller has more to say, nobody adds a seal. */
+static enum status create(struct device *device, struct device_call *call) {
+  struct share share = {.kind = SHARE_NONE};
+  enum status status = device->table.create(device->owner, call->size, &share);
+  if (!status && share.kind == SHARE_MEMFD && !call->open &&
+      (status = os_memfd_seal(&share, OS_MEMFD_SEAL_FINAL)))
+    device->table.release(device->owner, &share, call->size, false);
+  if (!status)
+    call->share = share;
+  return status;
+}
+
 static enum status run_whole(struct device *device, struct device_call *call) {
   switch (call->action) {
   case DEVICE_CREATE:
-    return device->table.create(device->owner, call->size, &call->share);
+    return create(device, call);
   case DEVICE_RELEASE:
     device->table.release(device->owner, &call->share, call->size, call->exported);
     return STATUS_OK;

@@ -69,9 +69,10 @@ struct device_call {
   uint64_t offset, size;
   struct share share;
   bool exported;
-  enum status status;                     /* result */
-  uint64_t bytes;                         /* result of RESIDENT */
-  struct device_budget budget;            /* result of BUDGET */
+  bool open;                   /* CREATE: the caller seals it for good himself, when it is filled */
+  enum status status;          /* result */
+  uint64_t bytes;              /* result of RESIDENT */
+  struct device_budget budget; /* result of BUDGET */
   void (*done)(struct device_call *call); /* on the owner's or the reaper's thread, no lock held */
   struct device *device;                  /* device.c's, from here on */
   struct task task;

@@ -70,7 +70,7 @@ static enum status create(void *arg, uint64_t size, struct share *out) {
   enum status status = os_memfd_create("memkeep-fake", size, &share);
   if (status)
     return status;
-  status = os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE | OS_MEMFD_SEAL_FINAL);
+  status = os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE);
   if (status) {
     share_close(&share);
     return status;

@@ -18,6 +18,7 @@ struct space_want {
   uint32_t device, owner;
   uint64_t size, alignment;
   bool dedicated; /* a segment of its own whatever the size */
+  bool open;      /* the same, and it takes more seals: the caller's to put on */
 };
 
 struct space_waiter {

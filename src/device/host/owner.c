@@ -68,7 +68,7 @@ enum status host_owner_create(void *owner, uint64_t size, struct share *out) {
   enum status status = os_memfd_create("memkeep", size, &share);
   if (status)
     return status;
-  status = os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE | OS_MEMFD_SEAL_FINAL);
+  status = os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE);
   if (status)
     share_close(&share);
   else
