@@ -158,7 +158,8 @@ static void place(struct model_work *work) {
                             .owner = work->weights->owner,
                             .size = units_max(work->weights->parts[work->part].size, 1),
                             .alignment = WORK_ALIGNMENT,
-                            .dedicated = true};
+                            .dedicated = true,
+                            .open = true};
     status = space_take(s, &work->waiter, reason);
     if (!status)
       work->places[work->copy][work->part++] = work->waiter.place;
@@ -268,7 +269,10 @@ static enum status commit(struct model_work *work) {
     return problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY,
                        "there is no room to record the model");
   work->weights->resident_since = clock_now();
-  models_at(s, index)->loaded_at = clock_real();
+  if (!models_at(s, index)->leaving) {
+    models_at(s, index)->loaded_at = clock_real();
+    models_touch(s, index);
+  }
   model_record_write(s, index);
   return STATUS_OK;
 }

@@ -301,6 +301,10 @@ void models_event(struct service *s, uint32_t index, enum events_type type,
 
 void models_touch(struct service *s, uint32_t index) {
   struct models_model *model = models_at(s, index);
+  struct models_weights *weights = model->weights;
   model->last_used_at = clock_real();
   model->use_count++;
+  if (weights)
+    policy_used(&s->models->clocks[weights->home], &weights->credit, model->facts.size,
+                (double)model->facts.load_ns / 1e9);
 }
