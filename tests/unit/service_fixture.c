@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/os_memfd.h"
 #include "device/spec.h"
+#include "model/safetensors.h"
+#include "service/inspector.h"
 #include "service/state.h"
 
 #define FIXTURE_PATIENCE_NS (20 * CLOCK_SECOND)
@@ -42,13 +45,29 @@ const struct caller fixture_admin = {
 
 static char *map(const struct mover_segment *segment) {
   void *bytes;
-  assert_int_equal(os_memfd_map(segment->share, segment->size, true, &bytes), STATUS_OK);
+  if (os_memfd_map(segment->share, segment->size, true, &bytes)) /* a model's is sealed */
+    assert_int_equal(os_memfd_map(segment->share, segment->size, false, &bytes), STATUS_OK);
   return bytes;
 }
 
+static void read_file(const struct mover_file *file, char *to) {
+  for (uint64_t done = 0; done < file->size;) {
+    ssize_t n = pread((int)file->share->value, to + done, file->size - done, (off_t)done);
+    assert_true(n > 0);
+    done += (uint64_t)n;
+  }
+}
+
 static void do_move(struct mover_task *task, struct mover_move *move) {
-  const struct mover_segment *from = &task->segments[move->from], *to = &task->segments[move->to];
+  const struct mover_segment *to = &task->segments[move->to];
   char *target = map(to);
+  if (task->action == MOVER_LOAD) {
+    read_file(&task->files[move->from], target + move->to_offset);
+    os_memfd_unmap(target, to->size);
+    task->bytes += move->size;
+    return;
+  }
+  const struct mover_segment *from = &task->segments[move->from];
   if (task->action == MOVER_FILL) {
     memset(target + move->to_offset, task->value, move->size);
   } else {
@@ -187,6 +206,43 @@ void fixture_mover(struct fixture *fixture, enum fixture_mover mode) {
   post_message(fixture, run_held, 0);
 }
 
+/* ---- the inspector ---- */
+
+/* Reads one safetensors file in place. */
+static enum status read_card(struct inspector_task *task) {
+  const struct inspector_file *file = &task->files[0];
+  struct card_file_new new = {file->name, strlen(file->name), file->size, 0};
+  struct card_builder *builder;
+  char start[SAFETENSORS_START];
+  uint64_t need;
+  ssize_t n = pread((int)file->share->value, start, sizeof start, 0);
+  enum status status = safetensors_header(start, (size_t)n, file->size, &need, &task->problem);
+  if (status)
+    return status;
+  char *header = malloc(need);
+  assert_int_equal(pread((int)file->share->value, header, need, 0), (ssize_t)need);
+  assert_int_equal(card_begin(CARD_SAFETENSORS, &builder), STATUS_OK);
+  status = safetensors_parse(header + SAFETENSORS_START, need - SAFETENSORS_START, &new, builder,
+                             &task->problem);
+  if (!status)
+    status = card_end(builder, &task->image, &task->image_bytes, &task->problem);
+  card_free(builder);
+  free(header);
+  return status;
+}
+
+static void run_inspect(struct task *posted) {
+  struct inspector_task *task =
+      (struct inspector_task *)((char *)posted - offsetof(struct inspector_task, task));
+  (void)read_card(task);
+  task->done(task);
+}
+
+static void inspect(void *ctx, struct inspector_task *task) {
+  task->task = (struct task){.run = run_inspect};
+  loop_post(((struct fixture *)ctx)->loop, &task->task);
+}
+
 /* ---- life ---- */
 
 static void *run_loop(void *arg) {
@@ -201,11 +257,15 @@ struct fixture *fixture_start(const char *const *devices) {
                                            .thresholds = thresholds,
                                            .list = list,
                                            .restart = restart};
+  static const struct inspector_table inspector = {.inspect = inspect};
+  static const char *const model_dirs[] = {"/tmp", NULL};
   struct fixture *fixture = calloc(1, sizeof *fixture);
   struct spec specs[8];
   struct problem problem = {0};
-  struct service_params params = {
-      .devices = specs, .thresholds = PRESSURE_DEFAULTS, .max_allocations = 1 << 20};
+  struct service_params params = {.devices = specs,
+                                  .thresholds = PRESSURE_DEFAULTS,
+                                  .max_allocations = 1 << 20,
+                                  .model_dirs = model_dirs};
   for (; devices[params.device_count]; params.device_count++)
     assert_int_equal(
         spec_parse(devices[params.device_count], &specs[params.device_count], &problem), STATUS_OK);
@@ -217,6 +277,7 @@ struct fixture *fixture_start(const char *const *devices) {
   if (status)
     fail_msg("%s", problem.text);
   service_set_mover(fixture->service, &table, fixture);
+  service_set_inspector(fixture->service, &inspector, fixture);
   pthread_create(&fixture->thread, NULL, run_loop, fixture);
   assert_int_equal(service_start(fixture->service), STATUS_OK);
   return fixture;

@@ -1,0 +1,415 @@
+/* Models: loaded, parked, shared, evicted; and that a load that fails leaves nothing behind. */
+#include "service_fixture.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os_memfd.h"
+#include "service/model.h"
+#include "service/state.h"
+
+static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
+
+static int setup(void **state) {
+  *state = fixture_start(devices);
+  return 0;
+}
+
+static int teardown(void **state) {
+  fixture_stop(*state);
+  return 0;
+}
+
+/* A safetensors file of one tensor of `size` bytes, which a seed tells; the path is static. */
+static const char *file_of(const char *name, size_t size, unsigned seed) {
+  static char path[8][64];
+  static unsigned next;
+  char *out = path[next++ % 8], header[128];
+  snprintf(out, 64, "/tmp/memkeep-test-%d-%s", (int)getpid(), name);
+  int n =
+      snprintf(header, sizeof header,
+               "{\"w\":{\"dtype\":\"U8\",\"shape\":[%zu],\"data_offsets\":[0,%zu]}}", size, size);
+  uint64_t length = (uint64_t)n;
+  FILE *file = fopen(out, "w");
+  assert_non_null(file);
+  fwrite(&length, 8, 1, file);
+  fwrite(header, (size_t)n, 1, file);
+  for (size_t i = 0; i < size; i++)
+    fputc((int)((i * 31 + seed) & 0xff), file);
+  fclose(file);
+  return out;
+}
+
+static struct model_load load_of(const char *path, const char *name, const char *device) {
+  struct model_load params = MODEL_LOAD_DEFAULT;
+  snprintf(params.path, sizeof params.path, "%s", path);
+  snprintf(params.name, sizeof params.name, "%s", name);
+  snprintf(params.device, sizeof params.device, "%s", device);
+  return params;
+}
+
+static enum status load(void **state, const struct model_load *params, struct job_view *view) {
+  struct model_started started;
+  struct problem problem;
+  enum status status =
+      model_load_start(fixture_service(*state), &fixture_admin, params, &started, &problem);
+  memset(view, 0, sizeof *view);
+  if (status || !started.job)
+    return status;
+  fixture_end(started.job, view);
+  return view->problem.status;
+}
+
+static struct model_view look(void **state, const char *name) {
+  struct model_view view;
+  struct problem problem;
+  assert_int_equal(model_look(fixture_service(*state), name, &view, &problem), STATUS_OK);
+  return view;
+}
+
+static struct model_view loaded(void **state, const char *path, const char *name,
+                                const char *device) {
+  struct model_load params = load_of(path, name, device);
+  struct job_view view;
+  if (load(state, &params, &view))
+    fail_msg("%s", view.problem.text);
+  return look(state, name);
+}
+
+static enum status unload(void **state, const char *name, bool to_ram, uint64_t *freed) {
+  struct model_unload params = {.to_ram = to_ram};
+  struct model_started started;
+  struct problem problem;
+  struct job_view view;
+  snprintf(params.model, sizeof params.model, "%s", name);
+  enum status status =
+      model_unload_start(fixture_service(*state), &fixture_admin, &params, &started, &problem);
+  if (status || !started.job)
+    return status;
+  fixture_end(started.job, &view);
+  *freed = view.result.model.freed_bytes;
+  return view.problem.status;
+}
+
+/* The bytes of the model's first file are those of the file. */
+static void assert_same_bytes(void **state, const char *name, const char *path) {
+  struct caller caller = fixture_admin;
+  struct model_attached attached;
+  struct model_detached left;
+  struct problem problem;
+  caller.connection = 77;
+  assert_int_equal(model_attach(fixture_service(*state), &caller, name, &attached, &problem),
+                   STATUS_OK);
+  const struct model_piece *piece = &attached.pieces[0];
+  FILE *file = fopen(path, "r");
+  char *bytes = malloc(piece->size_bytes);
+  void *map;
+  assert_int_equal(fread(bytes, 1, piece->size_bytes, file), piece->size_bytes);
+  assert_int_equal(fgetc(file), EOF);
+  fclose(file);
+  assert_int_equal(
+      os_memfd_map(&piece->share, piece->offset_bytes + piece->size_bytes, false, &map), STATUS_OK);
+  assert_memory_equal((char *)map + piece->offset_bytes, bytes, piece->size_bytes);
+  os_memfd_unmap(map, piece->offset_bytes + piece->size_bytes);
+  free(bytes);
+  assert_true(look(state, name).busy);
+  model_attach_free(&attached);
+  assert_int_equal(model_attach_end(fixture_service(*state), &caller, name, &left, &problem),
+                   STATUS_OK);
+  assert_false(look(state, name).busy);
+}
+
+static void assert_empty(void **state) {
+  for (unsigned i = 0; i < 2; i++) {
+    struct view_figures figures = fixture_figures(*state, i ? "fake:0" : "host:0");
+    assert_int_equal(figures.committed_bytes, 0);
+    assert_int_equal(figures.active_allocations, 0);
+  }
+}
+
+static void on_host_memory_it_is_its_own_copy(void **state) {
+  const char *path = file_of("a", 3000001, 1);
+  uint64_t freed = 0;
+  struct model_view view = loaded(state, path, "a", "host:0");
+  assert_int_equal(view.state, MODEL_READY);
+  assert_int_equal(view.residency, MODEL_IN_RAM);
+  assert_int_equal(view.tensors, 1);
+  assert_int_equal(view.weights_bytes, 3000001);
+  assert_false(view.ram_copy);
+  assert_same_bytes(state, "a", path);
+  assert_int_equal(unload(state, "a", true, &freed), STATUS_CONFLICT);
+  assert_int_equal(unload(state, "a", false, &freed), STATUS_OK);
+  assert_true(freed >= view.size_bytes);
+  assert_int_equal(look(state, "a").state, MODEL_UNLOADED);
+  assert_int_equal(look(state, "a").tensors, 1);
+  assert_empty(state);
+  unlink(path);
+}
+
+static void with_a_copy_in_ram_it_is_parked_without_copying(void **state) {
+  const char *path = file_of("b", 4 * MIB, 2);
+  uint64_t freed = 0;
+  struct model_view view = loaded(state, path, "b", "fake:0");
+  assert_int_equal(view.residency, MODEL_ON_DEVICE);
+  assert_true(view.ram_copy);
+  fixture_mover(*state, FIXTURE_FAILS);
+  assert_int_equal(unload(state, "b", true, &freed), STATUS_OK);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_true(freed >= 4 * MIB);
+  assert_int_equal(look(state, "b").state, MODEL_PARKED);
+  assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
+  unlink(path); /* it comes back from RAM */
+  view = loaded(state, path, "b", "");
+  assert_int_equal(view.state, MODEL_READY);
+  assert_string_equal(view.device_id, "fake:0");
+  assert_int_equal(unload(state, "b", false, &freed), STATUS_OK);
+  assert_empty(state);
+}
+
+static void without_one_it_is_copied_when_it_is_parked(void **state) {
+  const char *path = file_of("c", 2 * MIB, 3);
+  struct model_load params = load_of(path, "c", "fake:0");
+  struct job_view end;
+  uint64_t freed;
+  params.keep_ram_copy = 0;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(fixture_figures(*state, "host:0").committed_bytes, 0);
+  assert_int_equal(unload(state, "c", true, &freed), STATUS_OK);
+  assert_int_equal(look(state, "c").residency, MODEL_IN_RAM);
+  assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_same_bytes(state, "c", path);
+  unlink(path);
+}
+
+static void the_same_file_under_two_names_is_one_copy(void **state) {
+  const char *path = file_of("d", MIB, 4);
+  uint64_t freed = 0, once;
+  loaded(state, path, "d", "host:0");
+  once = fixture_figures(*state, "host:0").committed_bytes;
+  loaded(state, path, "twin", "host:0");
+  assert_int_equal(fixture_figures(*state, "host:0").committed_bytes, once);
+  assert_same_bytes(state, "twin", path);
+  assert_int_equal(unload(state, "d", false, &freed), STATUS_OK);
+  assert_int_equal(freed, 0);
+  assert_int_equal(look(state, "twin").state, MODEL_READY);
+  assert_same_bytes(state, "twin", path);
+  assert_int_equal(unload(state, "twin", false, &freed), STATUS_OK);
+  assert_true(freed >= MIB);
+  assert_empty(state);
+  unlink(path);
+}
+
+static void a_name_is_one_file_s(void **state) {
+  const char *one = file_of("e", 1000, 5), *two = file_of("f", 1000, 6);
+  struct job_view end;
+  loaded(state, one, "x", "host:0");
+  struct model_load params = load_of(two, "x", "host:0");
+  assert_int_equal(load(state, &params, &end), STATUS_CONFLICT);
+  params = load_of(one, "x", "fake:0");
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_string_equal(look(state, "x").device_id, "host:0");
+  unlink(one);
+  unlink(two);
+}
+
+static void the_oldest_makes_room(void **state) {
+  char name[8];
+  struct job_view end;
+  for (unsigned i = 0; i < 4; i++) {
+    snprintf(name, sizeof name, "m%u", i);
+    const char *path = file_of(name, 5 * MIB, i);
+    struct model_load params = load_of(path, name, "fake:0");
+    params.keep_ram_copy = 0;
+    if (load(state, &params, &end))
+      fail_msg("%s", end.problem.text);
+    unlink(path);
+  }
+  assert_int_equal(look(state, "m0").state, MODEL_PARKED);
+  assert_int_equal(look(state, "m1").state, MODEL_READY);
+  assert_int_equal(look(state, "m3").state, MODEL_READY);
+}
+
+static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void **state) {
+  const char *path = file_of("p", 7 * MIB, 1), *other = file_of("q", 7 * MIB, 2),
+             *third = file_of("r", 7 * MIB, 3);
+  struct caller caller = fixture_admin;
+  struct model_attached attached;
+  struct problem problem;
+  struct job_view end;
+  caller.connection = 5;
+  struct model_load params = load_of(path, "p", "fake:0");
+  params.pinned = true;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  loaded(state, other, "q", "fake:0");
+  assert_int_equal(model_attach(fixture_service(*state), &caller, "q", &attached, &problem),
+                   STATUS_OK);
+  params = load_of(third, "r", "fake:0");
+  assert_int_equal(load(state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
+  assert_true(end.problem.has_space);
+  assert_int_equal(end.problem.space.model_count, 0);
+  model_attach_free(&attached);
+  struct model_detached left;
+  assert_int_equal(model_attach_end(fixture_service(*state), &caller, "q", &left, &problem),
+                   STATUS_OK);
+  params.evict = false;
+  assert_int_equal(load(state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
+  assert_int_equal(end.problem.space.model_count, 1);
+  assert_int_equal(end.problem.space.models[0].model, look(state, "q").id);
+  params.evict = true;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(look(state, "p").state, MODEL_READY);
+  assert_int_equal(look(state, "q").state, MODEL_PARKED);
+  unlink(path);
+  unlink(other);
+  unlink(third);
+}
+
+static void a_load_that_fails_leaves_nothing(void **state) {
+  const char *path = file_of("g", 3 * MIB, 7);
+  struct job_view end;
+  struct model_load params = load_of(path, "g", "fake:0");
+  fixture_mover(*state, FIXTURE_FAILS);
+  assert_int_equal(load(state, &params, &end), STATUS_WORKER_UNAVAILABLE);
+  assert_empty(state);
+  assert_int_equal(look(state, "g").state, MODEL_FAILED);
+  assert_int_equal(look(state, "g").error.status, STATUS_WORKER_UNAVAILABLE);
+  fixture_mover(*state, FIXTURE_DIFFERS);
+  assert_int_equal(load(state, &params, &end), STATUS_INTERNAL_ERROR);
+  assert_empty(state);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_same_bytes(state, "g", path);
+  unlink(path);
+}
+
+static void a_load_that_is_cancelled_leaves_nothing(void **state) {
+  const char *path = file_of("h", 3 * MIB, 7);
+  struct model_load params = load_of(path, "h", "fake:0");
+  struct model_started started;
+  struct problem problem;
+  struct job_view end;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  assert_int_equal(
+      model_load_start(fixture_service(*state), &fixture_admin, &params, &started, &problem),
+      STATUS_OK);
+  fixture_until_held(*state, 1);
+  assert_int_equal(look(state, "h").state, MODEL_LOADING);
+  assert_int_equal(job_cancel(started.job, &fixture_admin, &problem), STATUS_OK);
+  fixture_end(started.job, &end);
+  assert_int_equal(end.state, JOB_CANCELLED);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_empty(state);
+  unlink(path);
+}
+
+static void what_is_no_model_is_not_listed(void **state) {
+  struct model_page page;
+  struct job_view end;
+  struct model_load params = load_of("/tmp/memkeep-there-is-no-such-file", "n", "");
+  assert_int_equal(load(state, &params, &end), STATUS_MODEL_NOT_FOUND);
+  params = load_of("/etc/passwd", "n", "");
+  assert_int_equal(load(state, &params, &end), STATUS_FORBIDDEN);
+  const char *path = file_of("i", 100, 1);
+  FILE *file = fopen(path, "w");
+  fputs("this is no model at all", file);
+  fclose(file);
+  params = load_of(path, "n", "");
+  assert_int_equal(load(state, &params, &end), STATUS_MODEL_FORMAT_INVALID);
+  assert_int_equal(model_list(fixture_service(*state), 0, 10, &page), STATUS_OK);
+  assert_int_equal(page.count, 0);
+  free(page.models);
+  unlink(path);
+}
+
+static void a_trial_changes_nothing(void **state) {
+  const char *path = file_of("j", 10 * MIB, 1), *other = file_of("k", 10 * MIB, 2);
+  struct job_view end;
+  struct model_page page;
+  struct model_load params = load_of(path, "j", "fake:0");
+  params.dry_run = true;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_true(end.result.trial.would_fit);
+  assert_int_equal(end.result.trial.count, 0);
+  assert_int_equal(model_list(fixture_service(*state), 0, 10, &page), STATUS_OK);
+  assert_int_equal(page.count, 0);
+  free(page.models);
+  assert_empty(state);
+  loaded(state, other, "k", "fake:0");
+  unlink(path);
+  unlink(other);
+}
+
+static void an_optimisation_frees_what_was_asked_for(void **state) {
+  const char *one = file_of("o", 4 * MIB, 1), *two = file_of("s", 4 * MIB, 2);
+  struct model_optimize params = {
+      .target_percent = 70, .max_models = UINT64_MAX, .max_time_ms = 5000};
+  struct model_optimized out;
+  struct problem problem;
+  struct job_view end;
+  loaded(state, one, "o", "fake:0");
+  loaded(state, two, "s", "fake:0");
+  assert_int_equal(
+      model_optimize_start(fixture_service(*state), &fixture_admin, &params, &out, &problem),
+      STATUS_OK);
+  assert_null(out.job);
+  assert_false(out.plan.triggered);
+  assert_true(out.plan.reason[0]);
+  params.target_percent = 40;
+  snprintf(params.device, sizeof params.device, "fake:0");
+  assert_int_equal(
+      model_optimize_start(fixture_service(*state), &fixture_admin, &params, &out, &problem),
+      STATUS_OK);
+  fixture_end(out.job, &end);
+  assert_int_equal(end.state, JOB_COMPLETED);
+  assert_int_equal(end.result.optimize.count, 1);
+  assert_int_equal(end.result.optimize.victims[0].model, look(state, "o").id);
+  assert_true(end.result.optimize.freed_bytes >= 4 * MIB);
+  assert_int_equal(look(state, "o").state, MODEL_PARKED);
+  unlink(one);
+  unlink(two);
+}
+
+static void its_bytes_are_its_own(void **state) {
+  const char *path = file_of("l", MIB, 1);
+  struct alloc_page page;
+  struct problem problem;
+  struct work_started started;
+  struct alloc_filter filter = {.purpose = VIEW_MODEL_WEIGHTS, .limit = 10};
+  loaded(state, path, "l", "host:0");
+  assert_int_equal(alloc_list(fixture_service(*state), &filter, &page, &problem), STATUS_OK);
+  assert_int_equal(page.count, 1);
+  uint64_t id = page.allocations[0].id;
+  assert_int_equal(page.allocations[0].owner.kind, VIEW_OWNER_MODEL);
+  free(page.allocations);
+  assert_int_equal(fixture_free(*state, id, true), STATUS_CONFLICT);
+  assert_int_equal(work_fill_start(fixture_service(*state), &fixture_admin,
+                                   &(struct work_fill){.allocation = id, .value = 1}, &started,
+                                   &problem),
+                   STATUS_CONFLICT);
+  assert_same_bytes(state, "l", path);
+  unlink(path);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(on_host_memory_it_is_its_own_copy),
+      TEST(with_a_copy_in_ram_it_is_parked_without_copying),
+      TEST(without_one_it_is_copied_when_it_is_parked),
+      TEST(the_same_file_under_two_names_is_one_copy),
+      TEST(a_name_is_one_file_s),
+      TEST(the_oldest_makes_room),
+      TEST(who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest),
+      TEST(a_load_that_fails_leaves_nothing),
+      TEST(a_load_that_is_cancelled_leaves_nothing),
+      TEST(what_is_no_model_is_not_listed),
+      TEST(a_trial_changes_nothing),
+      TEST(an_optimisation_frees_what_was_asked_for),
+      TEST(its_bytes_are_its_own),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
