@@ -58,6 +58,9 @@ extern const struct ops_row op_status_host, op_status_device;
 extern const struct ops_row op_usage_host, op_usage_device;
 extern const struct ops_row op_allocations_list, op_allocations_list_device, op_allocations_get;
 extern const struct ops_row op_allocate_best, op_allocate_device, op_allocate_free;
+extern const struct ops_row op_models_list, op_models_get, op_models_change, op_models_unload,
+    op_models_park;
+extern const struct ops_row op_models_load_start, op_models_optimize_start, op_models_status;
 extern const struct ops_row op_attach_attach, op_attach_detach, op_attach_resume;
 extern const struct ops_row op_clear_all, op_clear_device;
 extern const struct ops_row op_defragment_all, op_defragment_device;
@@ -80,6 +83,8 @@ void op_clear_write(struct writer *w, const struct job_view *view);
 void op_defragment_write(struct writer *w, const struct job_view *view);
 void op_copy_write(struct writer *w, const struct job_view *view);
 void op_transfer_write(struct writer *w, const struct job_view *view);
+void op_models_write_job(struct writer *w, const struct job_view *view); /* load, unload */
+void op_models_optimize_write(struct writer *w, const struct job_view *view);
 /* `key` NULL: an array's element. With a key the object is left open, for more members. */
 void op_allocate_write(struct writer *w, const struct view_alloc *allocation, const char *key);
 /* Where what was attached is, and as what. */

@@ -110,6 +110,38 @@ static const struct shape {
      "wouldFit:flag wouldEvict:[any] expectedSeconds:number? targetAvailableBytesAfter:bytes "
      "targetPressureAfter:PressureLevel sourcePressureAfter:PressureLevel attachments:count "
      "models:[any]"},
+    {"ModelState", "=loading|ready|parked|unloading|unloaded|failed"},
+    {"Residency", "=device|ram|disk"},
+    {"Model",
+     "modelId:text name:text path:text? format:text? fingerprint:text? state:ModelState "
+     "residency:Residency deviceId:text? workerId:text? sizeBytes:bytes? estimate:Estimate "
+     "tensors:count? loadTimeMs:number? loadBytesPerSecond:bytes? priority:Priority pinned:flag "
+     "busy:flag lastUsedAt:time? useCount:count loadedAt:time? progressPercent:percent? "
+     "error:ModelError?"},
+    {"Estimate", "weightsBytes:bytes? overheadBytes:bytes? source:text? correction:number"},
+    {"ModelError", "code:text message:text"},
+    {"ModelAnswer", "model:Model"},
+    {"ModelPage", "models:[Model] nextCursor:text?"},
+    {"ModelUnloaded", "model:Model freedBytes:bytes heldBy:[Holder]"},
+    {"Holder", "pid:count name:text?"},
+    {"ModelTrial", "wouldFit:flag wouldEvict:[ModelVictim] estimate:Estimate"},
+    {"ModelVictim", "modelId:text name:text? bytes:bytes to:Residency"},
+    {"StartedModel", "+Job modelId:text?"},
+    {"ModelsOptimized",
+     "triggered:flag reason:text? strategy:text freedBytes:bytes modelsUnloaded:[text] "
+     "modelsParked:[text] utilizationBefore:percent utilizationAfter:percent "
+     "performanceImpactPercent:percent? timeMs:count"},
+    {"ModelStatus",
+     "modelMemory:ModelMemory coordination:ModelCoordination availableOperations:[text] "
+     "pressurePercent:percent recommendations:[text] lastSynchronized:time?"},
+    {"ModelMemory",
+     "totalBytes:bytes usedBytes:bytes availableBytes:bytes reclaimableBytes:bytes ramBytes:bytes "
+     "count:count fragmentationPercent:percent loadedModels:[Model] lastOperation:ModelOperation?"},
+    {"ModelOperation", "operation:text status:JobStatus modelId:text? completedAt:time"},
+    {"ModelCoordination",
+     "isSynchronized:flag lastSyncAttempt:time? conflictCount:count healthStatus:DeviceHealth "
+     "pendingActions:[ModelAction]"},
+    {"ModelAction", "operation:text modelId:text name:text"},
     {"TransferPage", "transfers:[Transfer] nextCursor:text?"},
     {"BytesDone", "jobId:text bytes:bytes checksum:text? timeMs:number"},
     {"Devices", "devices:[Device] links:[Link]"},

@@ -1,6 +1,6 @@
 /*
  * table: the list of operations, in the order of the contract; each row stands in the file of its
- * subject. Forty rows are walked, not hashed: the first differing segment ends a comparison, and
+ * subject. Fifty rows are walked, not hashed: the first differing segment ends a comparison, and
  * what is asked most stands first.
  */
 #include "ops/table.h"
@@ -11,25 +11,30 @@
 #include "ops/op.h"
 
 static const struct ops_row *const rows[] = {
-    &op_status_host,     &op_status_device,       &op_usage_host,
-    &op_usage_device,    &op_allocations_list,    &op_allocations_list_device,
-    &op_allocations_get, &op_allocate_best,       &op_allocate_device,
-    &op_allocate_free,   &op_clear_all,           &op_clear_device,
-    &op_defragment_all,  &op_defragment_device,   &op_transfer_start,
-    &op_transfer_get,    &op_transfer_list,       &op_transfer_cancel,
-    &op_copy_copy,       &op_copy_fill,           &op_devices_list,
-    &op_devices_get,     &op_limits_set,          &op_pressure_host,
-    &op_pressure_device, &op_pressure_thresholds, &op_map_segments,
-    &op_jobs_get,        &op_jobs_cancel,         &op_workers_list,
-    &op_workers_restart, &op_events_stream,       &op_health_short,
-    &op_health_detailed, &op_health_openapi,      &op_shutdown_now,
-    &op_health_ping,     &op_attach_attach,       &op_attach_detach,
-    &op_attach_resume,
+    &op_status_host,       &op_status_device,       &op_usage_host,
+    &op_usage_device,      &op_allocations_list,    &op_allocations_list_device,
+    &op_allocations_get,   &op_allocate_best,       &op_allocate_device,
+    &op_allocate_free,     &op_clear_all,           &op_clear_device,
+    &op_defragment_all,    &op_defragment_device,   &op_transfer_start,
+    &op_transfer_get,      &op_transfer_list,       &op_transfer_cancel,
+    &op_copy_copy,         &op_copy_fill,           &op_devices_list,
+    &op_devices_get,       &op_limits_set,          &op_pressure_host,
+    &op_pressure_device,   &op_pressure_thresholds, &op_map_segments,
+    &op_jobs_get,          &op_jobs_cancel,         &op_workers_list,
+    &op_workers_restart,   &op_events_stream,       &op_health_short,
+    &op_health_detailed,   &op_health_openapi,      &op_shutdown_now,
+    &op_health_ping,       &op_attach_attach,       &op_attach_detach,
+    &op_attach_resume,     &op_models_list,         &op_models_get,
+    &op_models_load_start, &op_models_unload,       &op_models_park,
+    &op_models_change,     &op_models_status,       &op_models_optimize_start,
 };
 #define ROWS (sizeof rows / sizeof(void *))
 
 /* Other names of actions that contract 5 knows. */
-static const char *const aliases[][2] = {{"memory.pressure_check", "memory.get_pressure"}};
+static const char *const aliases[][2] = {{"memory.pressure_check", "memory.get_pressure"},
+                                         {"memory.get_model", "memory.get_model_info"},
+                                         {"memory.get_model_status", "memory.model_status"},
+                                         {"memory.optimize_models", "memory.model_optimize"}};
 
 const struct ops_row *const *table_rows(size_t *count) {
   *count = ROWS;

@@ -20,7 +20,9 @@ ROUTES = [
     ("get", MEMORY + "/pressure/{idDevice}"), ("put", f"{MEMORY}/pressure/thresholds"),
     ("post", f"{MEMORY}/operations/copy"), ("post", f"{MEMORY}/operations/fill"), ("get", MEMORY + "/jobs/{id}"),
     ("delete", MEMORY + "/jobs/{id}"), ("get", f"{MEMORY}/workers"), ("post", MEMORY + "/workers/{id}/restart"),
-    ("get", f"{MEMORY}/events"), ("get", "/health"), ("get", "/health/detailed"), ("get", "/openapi.json"),
+    ("get", f"{MEMORY}/models"), ("get", MEMORY + "/models/{id}"), ("patch", MEMORY + "/models/{id}"),
+    ("post", f"{MEMORY}/models/load"), ("post", MEMORY + "/models/{id}/unload"), ("get", f"{MEMORY}/models/status"),
+    ("post", f"{MEMORY}/models/optimize"), ("get", f"{MEMORY}/events"), ("get", "/health"), ("get", "/health/detailed"), ("get", "/openapi.json"),
 ]
 
 

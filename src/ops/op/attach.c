@@ -4,7 +4,8 @@
  */
 #include <stdlib.h>
 
-#include "ops/op.h"
+#include "ops/op/attach_model.h"
+#include "ops/op/models.h"
 #include "ops/reply.h"
 #include "service/attach.h"
 
@@ -25,11 +26,36 @@ enum ops_progress op_attach_end(struct ops_call *call, struct writer *w, uint64_
   return OPS_DONE;
 }
 
+/* An allocation or a model. */
+struct which {
+  struct attach_want want;
+  char model[OP_MODELS_ID];
+};
+#define NOT_SAID UINT64_MAX /* an id that is none names nothing, and is not "no id was said" */
+
+static void which_defaults(void *params) { ((struct which *)params)->want.allocation = NOT_SAID; }
+
+static enum status check_which(const struct which *which, struct problem *problem) {
+  bool allocation = which->want.allocation != NOT_SAID;
+  if (allocation && *which->model)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "modelId",
+                         "allocationId or modelId, not both");
+  return allocation || *which->model
+             ? STATUS_OK
+             : problem_field(problem, STATUS_MISSING_PARAMETER, "allocationId",
+                             "allocationId is required, or modelId");
+}
+
 static enum ops_progress run_attach(struct ops_call *call, void *params) {
-  const struct attach_want *want = params;
+  const struct which *which = params;
+  const struct attach_want *want = &which->want;
   struct attach_made made;
   struct problem problem;
   struct writer w;
+  if (check_which(which, &problem))
+    return reply_fail(call, &problem);
+  if (*which->model)
+    return op_attach_model(call, which->model);
   if (attach_begin(ops_service(call->ops), &call->caller, want, &made, &problem))
     return reply_fail(call, &problem);
   reply_share(call, &made.share);
@@ -38,15 +64,22 @@ static enum ops_progress run_attach(struct ops_call *call, void *params) {
   return op_attach_end(call, &w, made.allocation);
 }
 
+#define WHICH                                                                                      \
+  {.name = "allocationId",                                                                         \
+   .type = READER_ID,                                                                              \
+   .offset = offsetof(struct which, want.allocation),                                              \
+   .prefix = 'a',                                                                                  \
+   .doc = "which; or"},                                                                            \
+  {                                                                                                \
+    .name = "modelId", .type = READER_TEXT, .offset = offsetof(struct which, model),               \
+    .size = OP_MODELS_ID, .doc = "which model, by its id or its name"                              \
+  }
+
 static const struct reader_field attach_fields[] = {
-    {.name = "allocationId",
-     .type = READER_ID,
-     .offset = offsetof(struct attach_want, allocation),
-     .prefix = 'a',
-     .required = true,
-     .doc = "which"},
-    OP_BOOL(struct attach_want, read_only, "readOnly", "false",
-            "a descriptor that cannot write; all that `share: read` gives to others"),
+    WHICH,
+    OP_BOOL(struct which, want.read_only, "readOnly", "false",
+            "a descriptor that cannot write; all that `share: read` gives to others, and of a "
+            "model in any case"),
 };
 
 const struct ops_row op_attach_attach = {.action = "memory.attach",
@@ -54,18 +87,25 @@ const struct ops_row op_attach_attach = {.action = "memory.attach",
                                          .envelope = true,
                                          .fields = attach_fields,
                                          .field_count = OP_COUNT(attach_fields),
-                                         .params_size = sizeof(struct attach_want),
-                                         .summary = "Attach an allocation to this connection",
+                                         .params_size = sizeof(struct which),
+                                         .summary =
+                                             "Attach an allocation or a model to this connection",
                                          .answer = "Attached",
+                                         .defaults = which_defaults,
                                          .handler = run_attach};
 
 /* ---- detach ---- */
 
 static enum ops_progress run_detach(struct ops_call *call, void *params) {
-  uint64_t allocation = *(const uint64_t *)params;
+  const struct which *which = params;
+  uint64_t allocation = which->want.allocation;
   uint32_t attachments;
   struct problem problem;
   struct writer w;
+  if (check_which(which, &problem))
+    return reply_fail(call, &problem);
+  if (*which->model)
+    return op_attach_model_end(call, which->model);
   if (attach_end(ops_service(call->ops), &call->caller, allocation, &attachments, &problem))
     return reply_fail(call, &problem);
   reply_begin(call, &w);
@@ -74,22 +114,18 @@ static enum ops_progress run_detach(struct ops_call *call, void *params) {
   return reply_end(call, &w);
 }
 
-static const struct reader_field detach_fields[] = {
-    {.name = "allocationId",
-     .type = READER_ID,
-     .prefix = 'a',
-     .required = true,
-     .doc = "which; one attach of it by this connection ends"},
-};
+static const struct reader_field detach_fields[] = {WHICH};
 
 const struct ops_row op_attach_detach = {.action = "memory.detach",
                                          .role = CALLER_WRITE,
                                          .envelope = true,
                                          .fields = detach_fields,
                                          .field_count = OP_COUNT(detach_fields),
-                                         .params_size = sizeof(uint64_t),
-                                         .summary = "Detach an allocation",
+                                         .params_size = sizeof(struct which),
+                                         .summary = "Detach an allocation or a model: one attach "
+                                                    "of it by this connection ends",
                                          .answer = "Detached",
+                                         .defaults = which_defaults,
                                          .handler = run_detach};
 
 /* ---- resume ---- */

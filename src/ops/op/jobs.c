@@ -23,11 +23,11 @@ uint32_t op_jobs_percent(const struct job_view *view) {
 
 typedef void write_fn(struct writer *w, const struct job_view *view);
 
-static write_fn *const results[JOB_KINDS] = {[JOB_TRANSFER] = op_transfer_write,
-                                             [JOB_COPY] = op_copy_write,
-                                             [JOB_FILL] = op_copy_write,
-                                             [JOB_DEFRAGMENT] = op_defragment_write,
-                                             [JOB_CLEAR] = op_clear_write};
+static write_fn *const results[JOB_KINDS] = {
+    [JOB_TRANSFER] = op_transfer_write, [JOB_COPY] = op_copy_write,
+    [JOB_FILL] = op_copy_write,         [JOB_DEFRAGMENT] = op_defragment_write,
+    [JOB_CLEAR] = op_clear_write,       [JOB_LOAD] = op_models_write_job,
+    [JOB_UNLOAD] = op_models_write_job, [JOB_OPTIMIZE] = op_models_optimize_write};
 
 static void write_job(struct writer *w, const struct job_view *view) {
   bool failed = view->state == JOB_FAILED || view->state == JOB_CANCELLED;
@@ -58,6 +58,8 @@ enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view 
   } else {
     write_job(&w, view);
   }
+  if (view->kind == JOB_LOAD || view->kind == JOB_UNLOAD)
+    writer_id(&w, "modelId", ID_MODEL, view->result.model.model);
   return reply_end(call, &w);
 }
 

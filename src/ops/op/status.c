@@ -7,6 +7,7 @@
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
+#include "service/model.h"
 #include "service/report.h"
 
 struct request {
@@ -82,21 +83,27 @@ static void write_device(struct ops *ops, uint32_t index, const struct view_devi
   writer_time(w, "lastUpdated", device->updated_at);
 }
 
-/* There are no models yet, so these are counts, not unknowns. */
-static void write_models(struct writer *w) {
+/* One piece of memory, so that a text can be known by it. */
+struct told {
+  uint64_t models_loaded, models_device_bytes, models_ram_bytes;
+  struct view_host host;
+};
+
+static void write_models(struct writer *w, const struct told *told) {
   writer_object(w, "models");
-  writer_uint(w, "loaded", 0);
-  writer_uint(w, "deviceBytes", 0);
-  writer_uint(w, "ramBytes", 0);
+  writer_uint(w, "loaded", told->models_loaded);
+  writer_uint(w, "deviceBytes", told->models_device_bytes);
+  writer_uint(w, "ramBytes", told->models_ram_bytes);
   writer_end(w);
 }
 
-static void write_books(struct ops *ops, const struct view_host *host, struct writer *w) {
+static void write_books(struct ops *ops, const struct told *told, struct writer *w) {
+  const struct view_host *host = &told->host;
   write_figures(w, &host->figures, false);
   writer_uint(w, "deviceCount", host->device_count);
   writer_uint(w, "activeAllocations", host->figures.active_allocations);
   write_pressure(w, &host->pressure, false);
-  write_models(w);
+  write_models(w, told);
   writer_object(w, "workers");
   writer_uint(w, "total", host->workers);
   writer_uint(w, "healthy", host->workers_healthy);
@@ -117,15 +124,16 @@ static void write_books(struct ops *ops, const struct view_host *host, struct wr
 }
 
 /* The age grows by itself; all else of a report stays the same until something happens. */
-static void write_host(struct ops *ops, struct view_host *host, struct writer *w) {
+static void write_host(struct ops *ops, struct told *told, struct writer *w) {
+  struct view_host *host = &told->host;
   uint64_t age_ns = host->cache_age_ns;
   host->cache_age_ns = 0;
-  const struct fragment_source source = {FRAGMENT_HOST, host,
-                                         offsetof(struct view_host, devices) +
+  const struct fragment_source source = {FRAGMENT_HOST, told,
+                                         offsetof(struct told, host.devices) +
                                              host->device_count * sizeof *host->devices};
   size_t start = w->out->size;
   if (!fragment_recall(ops_fragment(ops), &source, w)) {
-    write_books(ops, host, w);
+    write_books(ops, told, w);
     fragment_keep(ops_fragment(ops), &source, w, start);
   }
   writer_uint(w, "cacheAgeMs", age_ns / 1000000);
@@ -133,13 +141,18 @@ static void write_host(struct ops *ops, struct view_host *host, struct writer *w
 
 static enum ops_progress run_host(struct ops_call *call, void *params) {
   const struct request *status = params;
-  struct view_host host;
+  struct model_totals models;
+  struct told told;
   struct writer w;
   if (!wait_fresh(call, status->refresh))
     return OPS_LATER;
-  report_host(ops_service(call->ops), &host);
+  report_host(ops_service(call->ops), &told.host);
+  model_count(ops_service(call->ops), &models);
+  told.models_loaded = models.loaded;
+  told.models_device_bytes = models.device_bytes;
+  told.models_ram_bytes = models.ram_bytes;
   reply_begin(call, &w);
-  write_host(call->ops, &host, &w);
+  write_host(call->ops, &told, &w);
   return reply_end(call, &w);
 }
 

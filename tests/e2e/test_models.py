@@ -1,0 +1,184 @@
+"""Models, as far as no weights are needed: what is refused and how, empty lists, the shape of their status."""
+
+import json
+import os
+import tempfile
+import unittest
+
+import shapes
+from harness import MEMORY, SharedDaemonCase
+
+MODELS = f"{MEMORY}/models"
+NONE = "m-00000000deadbeef"
+LEVELS = shapes.word("healthy", "warning", "critical", "error")
+
+MODEL = {"modelId": shapes.id_of("m"), "name": shapes.text, "path": shapes.maybe(shapes.text),
+         "format": shapes.maybe(shapes.word("safetensors", "gguf")), "fingerprint": shapes.maybe(shapes.checksum),
+         "state": shapes.word("loading", "ready", "parked", "unloading", "unloaded", "failed"),
+         "residency": shapes.word("device", "ram", "disk"), "deviceId": shapes.maybe(shapes.text),
+         "workerId": shapes.maybe(shapes.text), "sizeBytes": shapes.maybe(shapes.count),
+         "estimate": {"weightsBytes": shapes.maybe(shapes.count), "overheadBytes": shapes.maybe(shapes.count),
+                      "source": shapes.maybe(shapes.text), "correction": shapes.number},
+         "tensors": shapes.maybe(shapes.count), "loadTimeMs": shapes.maybe(shapes.number),
+         "loadBytesPerSecond": shapes.maybe(shapes.count),
+         "priority": shapes.word("low", "normal", "high", "critical"), "pinned": shapes.flag, "busy": shapes.flag,
+         "lastUsedAt": shapes.maybe(shapes.time), "useCount": shapes.count, "loadedAt": shapes.maybe(shapes.time),
+         "progressPercent": shapes.maybe(shapes.percent),
+         "error": shapes.maybe({"code": shapes.text, "message": shapes.text})}
+
+STATUS = {"modelMemory": {"totalBytes": shapes.count, "usedBytes": shapes.count, "availableBytes": shapes.count,
+                          "reclaimableBytes": shapes.count, "ramBytes": shapes.count, "count": shapes.count,
+                          "fragmentationPercent": shapes.percent, "loadedModels": [MODEL],
+                          "lastOperation": shapes.maybe({"operation": shapes.text, "status": shapes.text,
+                                                         "modelId": shapes.maybe(shapes.id_of("m")),
+                                                         "completedAt": shapes.time})},
+          "coordination": {"isSynchronized": shapes.flag, "lastSyncAttempt": shapes.maybe(shapes.time),
+                           "conflictCount": shapes.count, "healthStatus": LEVELS,
+                           "pendingActions": [{"operation": shapes.text, "modelId": shapes.id_of("m"),
+                                               "name": shapes.text}]},
+          "availableOperations": [shapes.text], "pressurePercent": shapes.number, "recommendations": [shapes.text],
+          "lastSynchronized": shapes.maybe(shapes.time)}
+
+OPTIMIZED = {"triggered": shapes.flag, "reason": shapes.maybe(shapes.text), "strategy": shapes.text,
+             "freedBytes": shapes.count, "modelsUnloaded": [shapes.id_of("m")], "modelsParked": [shapes.id_of("m")],
+             "utilizationBefore": shapes.percent, "utilizationAfter": shapes.percent,
+             "performanceImpactPercent": shapes.maybe(shapes.percent), "timeMs": shapes.count}
+
+
+class Refused(SharedDaemonCase):
+    def patch(self, name, body):
+        return self.daemon.http.request("PATCH", f"{MODELS}/{name}", body)
+
+    def test_what_a_load_wants(self):
+        for body, code, field in (({}, "MISSING_PARAMETER", "path"), ({"path": ""}, "MISSING_PARAMETER", "path"),
+                                  ({"path": 1}, "INVALID_ARGUMENT", "path"),
+                                  ({"path": "/m", "paht": "/m"}, "UNKNOWN_FIELD", "paht"),
+                                  ({"path": "/m", "priority": "urgent"}, "INVALID_ARGUMENT", "priority"),
+                                  ({"path": "/m", "keepRamCopy": "yes"}, "INVALID_ARGUMENT", "keepRamCopy"),
+                                  ({"path": "/m", "keepAliveSeconds": -1}, "INVALID_ARGUMENT", "keepAliveSeconds"),
+                                  ({"path": "/" + "x" * 5000}, "INVALID_ARGUMENT", "path"),
+                                  ({"path": "/m", "name": "n" * 256}, "INVALID_ARGUMENT", "name"),
+                                  ({"files": [{"name": "a"}]}, "INVALID_ARGUMENT", "files")):
+            with self.subTest(body=str(body)[:60]):
+                self.refused_field(self.daemon.post(f"{MODELS}/load", body), code, field)
+
+    def test_what_else_is_wrong(self):
+        for answer, code, field in (
+                (self.daemon.post(f"{MODELS}/{NONE}/unload", {"to": "tape"}), "INVALID_ARGUMENT", "to"),
+                (self.daemon.post(f"{MODELS}/optimize", {"strategy": "random"}), "INVALID_ARGUMENT", "strategy"),
+                (self.daemon.post(f"{MODELS}/optimize", {"targetPercent": 101}), "INVALID_ARGUMENT", "targetPercent"),
+                (self.daemon.post(f"{MODELS}/optimize", {"maxModels": -2}), "INVALID_ARGUMENT", "maxModels"),
+                (self.daemon.post(f"{MODELS}/optimize", {"excludeModels": [1]}), "INVALID_ARGUMENT", "excludeModels"),
+                (self.daemon.get(f"{MODELS}?limit=0"), "INVALID_ARGUMENT", "limit"),
+                (self.daemon.get(f"{MODELS}?cursor=m-nonsense"), "INVALID_ARGUMENT", "cursor"),
+                (self.patch(NONE, {"pinned": 1}), "INVALID_ARGUMENT", "pinned"),
+                (self.patch(NONE, {"name": ""}), "INVALID_ARGUMENT", "name"),
+                (self.patch(NONE, {"path": "/m"}), "UNKNOWN_FIELD", "path")):
+            with self.subTest(code=code, field=field):
+                self.refused_field(answer, code, field)
+
+    def test_no_such_model(self):
+        for name in (NONE, "llama", "m-", "n%20ame", "x" * 255, "x" * 300):
+            for answer in (self.daemon.get(f"{MODELS}/{name}"), self.daemon.post(f"{MODELS}/{name}/unload"),
+                           self.patch(name, {"pinned": True})):
+                with self.subTest(name[:20]):
+                    self.refused(answer, 404, "MODEL_NOT_FOUND")
+        error = self.refused(self.daemon.get(f"{MODELS}/{NONE}"), 404, "MODEL_NOT_FOUND")
+        self.assertEqual(NONE, error["details"]["modelId"])
+
+    def test_no_such_file(self):
+        with tempfile.TemporaryDirectory(dir=self.daemon.folder) as folder:
+            answer = self.daemon.post(f"{MODELS}/load", {"path": f"{folder}/none.safetensors"})
+            self.refused(answer, 404, "MODEL_NOT_FOUND")
+
+    def test_no_such_device(self):
+        self.refused(self.daemon.post(f"{MODELS}/optimize", {"deviceId": "cuda:7"}), 404, "DEVICE_NOT_FOUND")
+
+    def test_a_path_of_models_that_is_none(self):
+        self.assertIn("PATCH", self.refused(self.daemon.put(f"{MODELS}/{NONE}", {}), 405, "METHOD_NOT_ALLOWED")
+                      and self.daemon.put(f"{MODELS}/{NONE}", {}).headers["Allow"])
+
+
+class Nothing(SharedDaemonCase):
+    def test_the_list_is_empty(self):
+        self.assertEqual({"models": [], "nextCursor": None}, self.ok(self.daemon.get(MODELS)))
+
+    def test_the_host_counts_none(self):
+        self.assertEqual({"loaded": 0, "deviceBytes": 0, "ramBytes": 0}, self.host()["models"])
+
+    def test_status(self):
+        status = self.ok(self.daemon.get(f"{MODELS}/status"))
+        self.assert_shape(status, STATUS)
+        memory, host = status["modelMemory"], self.host()
+        self.assertEqual((0, 0, [], None), (memory["count"], memory["usedBytes"], memory["loadedModels"],
+                                            memory["lastOperation"]))
+        self.assertEqual(host["totalBytes"], memory["totalBytes"])
+        self.assertLessEqual({"memory.load_model", "memory.allocate", "memory.clear"},
+                             set(status["availableOperations"]))
+        self.assertEqual(len(status["availableOperations"]), len(set(status["availableOperations"])))
+
+    def test_there_is_nothing_to_optimize(self):
+        for body in ({}, {"dryRun": True}, {"deviceId": "host:0"}, {"strategy": "smart", "maxModels": 3}):
+            with self.subTest(body):
+                done = self.ok(self.daemon.post(f"{MODELS}/optimize", body))
+                self.assert_shape(done, OPTIMIZED)
+                self.assertEqual((False, body.get("strategy", "fifo"), 0, [], []),
+                                 (done["triggered"], done["strategy"], done["freedBytes"], done["modelsUnloaded"],
+                                  done["modelsParked"]))
+                self.assertTrue(done["reason"])
+
+
+def call(client, action, data, descriptors=()):
+    line = {"request_id": "r", "action": action, "data": data, "fds": len(descriptors)}
+    client.send_bytes(json.dumps(line).encode() + b"\n", descriptors)
+    return client.wait("r")
+
+
+class OverTheSocket(SharedDaemonCase):
+    def call(self, action, data, descriptors=()):
+        with self.daemon.unix() as client:
+            return call(client, action, data, descriptors)
+
+    def refused_here(self, answer, code, field=None):
+        self.assertEqual((False, code), (answer["success"], answer.get("error_code")), answer)
+        if field:
+            self.assertEqual(field, answer["details"]["field"], answer)
+
+    def test_actions(self):
+        self.assertEqual([], self.call("memory.list_models", {})["data"]["models"])
+        for name in ("memory.model_status", "memory.get_model_status"):
+            self.assertIn("model_memory", self.call(name, {})["data"])
+        for name in ("memory.get_model_info", "memory.get_model", "memory.unload_model", "memory.park_model",
+                     "memory.change_model", "memory.attach", "memory.detach"):
+            with self.subTest(name):
+                self.refused_here(self.call(name, {"model_id": "llama"}), "MODEL_NOT_FOUND")
+
+    def test_an_allocation_or_a_model_is_attached(self):
+        for action in ("memory.attach", "memory.detach"):
+            self.refused_here(self.call(action, {}), "MISSING_PARAMETER", "allocation_id")
+            both = {"allocation_id": "a-0000000000000001", "model_id": "llama"}
+            self.refused_here(self.call(action, both), "INVALID_ARGUMENT", "model_id")
+
+    def test_files_and_their_descriptors_go_together(self):
+        with tempfile.TemporaryFile() as file:
+            for files, descriptors in (([{"name": "a"}], ()), ([], (file.fileno(),)),
+                                       ([{"name": "a"}], (file.fileno(), file.fileno())),
+                                       ([{"name": "../a"}], (file.fileno(),)), ([{"name": ""}], (file.fileno(),)),
+                                       (["a"], (file.fileno(),)), ({"name": "a"}, (file.fileno(),))):
+                with self.subTest(files=files, descriptors=len(descriptors)):
+                    answer = self.call("memory.load_model", {"files": files}, descriptors)
+                    self.refused_here(answer, "INVALID_ARGUMENT", "files")
+
+    def test_descriptors_do_not_stay(self):
+        before = len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+        with tempfile.TemporaryFile() as file, self.daemon.unix() as client:
+            for action, data in (("memory.load_model", {"files": []}), ("memory.get_status", {}), ("memory.never", {})):
+                call(client, action, data, [file.fileno()] * 3)
+            held = [os.readlink(f"/proc/{self.daemon.pid}/fd/{fd}")
+                    for fd in os.listdir(f"/proc/{self.daemon.pid}/fd")]
+            self.assertNotIn(os.readlink(f"/proc/self/fd/{file.fileno()}"), held)
+            self.assertLessEqual(len(held), before + 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
