@@ -1,6 +1,7 @@
 /*
  * arguments: a value is written as its field's type wants it: sizes with units where the name ends
  * in _bytes, times with units where it ends in _ms or _seconds. Words and ranges the daemon judges.
+ * The daemon has a working directory of its own: a path is told to it whole.
  */
 #include "cli/arguments.h"
 
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/reader.h"
@@ -83,7 +85,7 @@ static bool parse_digits(const char *text, uint64_t *out) {
 
 static bool parse_uint(const struct cli_field *field, const char *text, uint64_t *out) {
   uint64_t ns;
-  if (ends_with(field->name, "_bytes"))
+  if (table_is_size(field))
     return units_parse(text, out);
   if (parse_digits(text, out))
     return true;
@@ -152,7 +154,7 @@ static bool put(struct writer *w, const struct cli_field *field, const char *tex
 }
 
 static const char *wanted(const struct cli_field *field) {
-  if (*field->type == 'u' && ends_with(field->name, "_bytes"))
+  if (table_is_size(field))
     return "a size, such as 4096, 512M or 8GiB";
   if (*field->type == 'u' || strcmp(field->type, "int") == 0)
     return "a whole number";
@@ -205,7 +207,7 @@ static int find_flag(const struct verb *verb, const struct cli_operation *operat
   memcpy(name, flag, n);
   name[n] = '\0';
   for (int i = 0; i < VERB_NAMES && verb->names[i].flag; i++)
-    if (strcmp(verb->names[i].flag, name) == 0)
+    if (table_same(verb->names[i].flag, name))
       return table_field(operation, verb->names[i].field);
   int index = table_field(operation, name);
   if (index >= 0 || strncmp(name, "no-", 3) != 0)
@@ -213,6 +215,24 @@ static int find_flag(const struct verb *verb, const struct cli_operation *operat
   index = table_field(operation, name + 3);
   *off = true;
   return index >= 0 && *operation->fields[index].type == 'b' ? index : -1;
+}
+
+/* A value that a person said, as the verb means it. */
+static enum status add_said(const struct verb *verb, int index, const char *text,
+                            struct arguments *out, struct problem *problem) {
+  bool relative = verb->path && *text && *text != '/' &&
+                  strcmp(out->operation->fields[index].name, verb->path) == 0;
+  if (!relative)
+    return add(out, index, text, problem);
+  struct buf whole BUF_CLEANUP;
+  char *here = getcwd(NULL, 0);
+  buf_init(&whole, DATA_MAX);
+  buf_print(&whole, "%s%s%s", here ? here : "", here && !here[1] ? "" : "/", text);
+  bool known = here;
+  free(here);
+  return known ? add(out, index, buf_text(&whole), problem)
+               : problem_set(problem, STATUS_INVALID_ARGUMENT,
+                             "the working directory is gone: say the whole path");
 }
 
 /* words[*i] is a flag. */
@@ -236,14 +256,14 @@ static enum status take_flag(const struct verb *verb, const char *const *words, 
     value = words[++*i];
   if (!value)
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.60s wants a value", flag);
-  return add(out, index, value, problem);
+  return add_said(verb, index, value, out, problem);
 }
 
 static enum status take_word(const struct verb *verb, const char *word, int place,
                              struct arguments *out, struct problem *problem) {
   if (place >= VERB_WORDS || !verb->words[place])
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s wants no \"%.60s\"", verb->name, word);
-  return arguments_add(out, verb->words[place], word, problem);
+  return add_said(verb, table_field(out->operation, verb->words[place]), word, out, problem);
 }
 
 static enum status check_required(const struct verb *verb, const struct arguments *arguments,

@@ -1,6 +1,6 @@
 /*
- * follow: a transfer is asked for several times a second, which costs the daemon less than a bar
- * that moves costs the terminal. The bar is on stderr, so that stdout is the answer alone.
+ * follow: what is under way is asked for several times a second, which costs the daemon less than a
+ * bar that moves costs the terminal. The bar is on stderr, so that stdout is the answer alone.
  */
 #include "cli/follow.h"
 
@@ -53,7 +53,12 @@ int follow_pages(struct ask *ask, const struct ask_question *question, struct as
   }
 }
 
-/* ---- transfers ---- */
+/* ---- until the end ---- */
+
+/* What is asked, and by which member of an answer. */
+struct look {
+  const char *action, *id;
+};
 
 static void draw(struct reader_value data) {
   char done[TEXT], all[TEXT], rate[TEXT], bar[BAR + 1];
@@ -62,32 +67,38 @@ static void draw(struct reader_value data) {
   memset(bar, '.', BAR);
   memset(bar, '#', full);
   bar[BAR] = '\0';
-  fprintf(stderr, "\r\033[K[%s] %3.0f %%  %s of %s  %s", bar, percent,
-          paint_text(data, "transferredBytes", done, sizeof done),
-          paint_text(data, "sizeBytes", all, sizeof all),
-          paint_text(data, "bytesPerSecond", rate, sizeof rate));
+  fprintf(stderr, "\r\033[K[%s] %3.0f %%", bar, percent);
+  if (reader_get(data, "sizeBytes").json)
+    fprintf(stderr, "  %s of %s  %s", paint_text(data, "transferredBytes", done, sizeof done),
+            paint_text(data, "sizeBytes", all, sizeof all),
+            paint_text(data, "bytesPerSecond", rate, sizeof rate));
   fflush(stderr);
 }
 
-static bool runs(struct reader_value data) {
-  const char *status = reader_text(reader_get(data, "status"), "");
-  return strcmp(status, "pending") == 0 || strcmp(status, "in_progress") == 0;
+static bool has_status(struct reader_value data, const char *status) {
+  return strcmp(reader_text(reader_get(data, "status"), ""), status) == 0;
 }
 
-static int look_again(struct ask *ask, struct ask_answer *answer) {
+static bool runs(struct reader_value data) {
+  return has_status(data, "pending") || has_status(data, "in_progress");
+}
+
+/* Asks for what `from`, a part of the answer, names. */
+static int look_at(struct ask *ask, struct ask_answer *answer, const struct look *look,
+                   struct reader_value from) {
   struct buf data BUF_CLEANUP;
   struct writer w;
   buf_init(&data, DATA_MAX);
   writer_init(&w, &data, WRITER_CAMEL);
   writer_object(&w, NULL);
-  writer_text(&w, "transferId", reader_text(reader_get(answer->data, "transferId"), ""));
+  writer_text(&w, look->id, reader_text(reader_get(from, look->id), ""));
   writer_end(&w);
-  const struct ask_question question = {.action = "memory.get_transfer", .data = buf_text(&data)};
+  const struct ask_question question = {.action = look->action, .data = buf_text(&data)};
   ask_free(answer);
   return ask_put(ask, &question, answer);
 }
 
-int follow_transfer(struct ask *ask, struct ask_answer *answer) {
+static int until_end(struct ask *ask, struct ask_answer *answer, const struct look *look) {
   const struct timespec pause = {.tv_nsec = (long)LOOK_NS};
   bool lively = paint_lively(STDERR_FILENO);
   int code = EXIT_OK;
@@ -96,12 +107,30 @@ int follow_transfer(struct ask *ask, struct ask_answer *answer) {
       draw(answer->data);
     if (!first)
       nanosleep(&pause, NULL);
-    code = look_again(ask, answer);
+    code = look_at(ask, answer, look, answer->data);
   }
   if (lively)
     fputs("\r\033[K", stderr);
+  return code;
+}
+
+int follow_transfer(struct ask *ask, struct ask_answer *answer) {
+  static const struct look transfer = {"memory.get_transfer", "transferId"};
+  int code = until_end(ask, answer, &transfer);
   if (code)
     return code;
-  const char *status = reader_text(reader_get(answer->data, "status"), "completed");
-  return strcmp(status, "completed") == 0 ? EXIT_OK : EXIT_FAILED;
+  bool ended_well =
+      !reader_get(answer->data, "status").json || has_status(answer->data, "completed");
+  return ended_well ? EXIT_OK : EXIT_FAILED;
+}
+
+int follow_load(struct ask *ask, struct ask_answer *answer) {
+  static const struct look job = {"memory.get_job", "jobId"},
+                           model = {"memory.get_model_info", "modelId"};
+  int code = until_end(ask, answer, &job);
+  if (code || !reader_get(answer->data, "status").json)
+    return code;
+  if (!has_status(answer->data, "completed"))
+    return EXIT_FAILED;
+  return look_at(ask, answer, &model, reader_get(answer->data, "result"));
 }

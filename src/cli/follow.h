@@ -1,5 +1,6 @@
 /*
- * follow: what takes more than one question: lists of many pages, transfers until their end.
+ * follow: what takes more than one question: lists of many pages, what takes long until its
+ * end.
  */
 #ifndef CLI_FOLLOW_H
 #define CLI_FOLLOW_H
@@ -14,5 +15,8 @@ int follow_pages(struct ask *ask, const struct ask_question *question, struct as
 /* Waits until the transfer has ended, with a bar where a person looks on; *answer is its last
  * state. EXIT_FAILED: it did not complete. */
 int follow_transfer(struct ask *ask, struct ask_answer *answer);
+/* The same for the job of a load; *answer is then the model, or the job when it did not complete.
+ */
+int follow_load(struct ask *ask, struct ask_answer *answer);
 
 #endif

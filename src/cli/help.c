@@ -17,8 +17,8 @@ void help_program(FILE *out) {
         "verbs\n",
         out);
   for (const struct verb *verb = verbs; verb->name; verb++)
-    fprintf(out, "  %-12s %s\n", verb->name, verb->summary);
-  fputs("  exec         any operation by its name, with fields or JSON\n"
+    fprintf(out, "  %-15s %s\n", verb->name, verb->summary);
+  fputs("  exec            any operation by its name, with fields or JSON\n"
         "\n"
         "flags of all verbs, wherever they stand\n",
         out);
@@ -32,6 +32,20 @@ void help_program(FILE *out) {
         "\n"
         "example: memkeep alloc 8GiB --device host:0 --label cache\n",
         out);
+}
+
+void help_group(const char *word) {
+  bool any = false;
+  for (const struct verb *verb = verbs; verb->name; verb++) {
+    if (!verbs_member(verb, word))
+      continue;
+    if (!any)
+      printf("memkeep %s: one of\n\n", word);
+    any = true;
+    printf("  %-15s %s\n", verb->name, verb->summary);
+  }
+  if (!any)
+    help_program(stdout);
 }
 
 static void print_hyphened(const char *name) {

@@ -10,6 +10,8 @@
 #include "cli/verbs.h"
 
 void help_program(FILE *out);
+/* The verbs whose first word this is; of the program where there are none. */
+void help_group(const char *word);
 void help_verb(const struct verb *verb);
 void help_exec(void);
 void help_operation(const struct cli_operation *operation);

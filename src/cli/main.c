@@ -47,12 +47,14 @@ static void show(const struct globals *globals, const struct run *run, struct as
 
 static int put(struct ask *ask, const struct run *run, struct ask_answer *answer) {
   const struct verb *verb = run->verb;
+  static int (*const follow[])(struct ask *, struct ask_answer *) = {
+      [VERB_TRANSFER] = follow_transfer, [VERB_MODEL] = follow_load};
   bool follows = verb->follows && !arguments_said(&run->arguments, "wait");
   int code = ask_put(ask, &run->question, answer);
   if (code)
     return code;
   if (follows)
-    code = follow_transfer(ask, answer);
+    code = follow[verb->follows](ask, answer);
   if (verb->pages && !ask->globals->json && !arguments_said(&run->arguments, "cursor"))
     return follow_pages(ask, &run->question, answer, verb->show);
   if (answer->data.json)
@@ -73,8 +75,9 @@ static int ask_daemon(const struct globals *globals, const struct run *run) {
 static int run_verb(const struct globals *globals, const struct verb *verb) {
   struct problem problem;
   struct run run = {.verb = verb};
-  const char *const *words = globals->words + 1;
-  enum status status = arguments_read(verb, words, globals->count - 1, &run.arguments, &problem);
+  int size = verbs_size(verb);
+  enum status status =
+      arguments_read(verb, globals->words + size, globals->count - size, &run.arguments, &problem);
   if (!status)
     status = pass_timeout(globals, &run.arguments, &problem);
   if (!status)
@@ -109,12 +112,12 @@ static int run_exec(const struct globals *globals) {
 
 static int help(const struct globals *globals) {
   const char *name = globals->count ? globals->words[0] : "";
-  const struct verb *verb = verbs_find(name);
+  const struct verb *verb = verbs_find(globals->words, globals->count);
   const struct cli_operation *operation = globals->count > 1 ? table_find(globals->words[1]) : NULL;
   if (verb)
     help_verb(verb);
   else if (strcmp(name, "exec") != 0)
-    help_program(stdout);
+    help_group(name);
   else if (operation)
     help_operation(operation);
   else
@@ -134,13 +137,14 @@ static int obey(const struct globals *globals) {
     help_program(stderr);
     return EXIT_USAGE;
   }
-  const struct verb *verb = verbs_find(globals->words[0]);
+  const struct verb *verb = verbs_find(globals->words, globals->count);
   if (verb)
     return run_verb(globals, verb);
   if (strcmp(globals->words[0], "exec") == 0)
     return run_exec(globals);
   problem_set(&problem, STATUS_INVALID_ARGUMENT,
-              "there is no verb \"%.60s\": memkeep --help lists them", globals->words[0]);
+              "there is no verb \"%.60s%s%.60s\": memkeep --help lists them", globals->words[0],
+              globals->count > 1 ? " " : "", globals->count > 1 ? globals->words[1] : "");
   return misused(&problem);
 }
 

@@ -235,6 +235,75 @@ void show_jobs(struct reader_value data) {
     paint_all(data);
 }
 
+/* ---- models ---- */
+
+void show_model(struct reader_value data) {
+  SAY(reader_get(data, "model"), "% (%) is % on %: %, priority %, pinned: %", "name", "modelId",
+      "state", "deviceId", "sizeBytes", "priority", "pinned");
+}
+
+void show_loaded(struct reader_value data) {
+  struct reader_value model = reader_get(data, "model");
+  if (still_runs(data))
+    return;
+  if (reader_text(reader_get(data, "errorCode"), NULL)) {
+    SAY(data, "% %: %: %", "jobId", "status", "errorCode", "errorMessage");
+  } else if (model.json) {
+    show_model(data);
+    SAY(model, "% tensors, loaded in % ms", "tensors", "loadTimeMs");
+  } else {
+    paint_all(data); /* a dry run */
+  }
+}
+
+void show_models(struct reader_value data) {
+  static const struct column columns[] = {{"MODEL", "modelId"},
+                                          {"NAME", "name"},
+                                          {"STATE", "state"},
+                                          {"WEIGHTS", "residency"},
+                                          {"DEVICE", "deviceId"},
+                                          {">SIZE", "sizeBytes"},
+                                          {"PRIORITY", "priority"},
+                                          {"PINNED", "pinned"},
+                                          {"BUSY", "busy"},
+                                          {"LAST USED", "lastUsedAt"},
+                                          {NULL, NULL}};
+  if (reader_count(reader_get(data, "models")))
+    table(reader_get(data, "models"), columns);
+  else
+    puts("no models");
+}
+
+void show_unloaded(struct reader_value data) {
+  static const struct column holders[] = {{">PID", "pid"}, {"NAME", "name"}, {NULL, NULL}};
+  struct reader_value model = reader_get(data, "model"), held = reader_get(data, "heldBy");
+  if (still_runs(data))
+    return;
+  SAY(model, "% (%) is %", "name", "modelId", "state");
+  SAY(data, "% came back", "freedBytes");
+  if (!reader_count(held))
+    return;
+  puts("bytes of it are still held by");
+  table(held, holders);
+}
+
+static void list_ids(const char *header, struct reader_value ids) {
+  for (size_t i = 0; i < reader_count(ids); i++)
+    printf("%s %s\n", header, reader_text(reader_at(ids, i), "-"));
+}
+
+void show_optimized(struct reader_value data) {
+  if (still_runs(data))
+    return;
+  if (!reader_bool(reader_get(data, "triggered"), true)) {
+    SAY(data, "nothing was done: % (% percent used)", "reason", "utilizationBefore");
+    return;
+  }
+  SAY(data, "% freed, % -> % percent used", "freedBytes", "utilizationBefore", "utilizationAfter");
+  list_ids("parked", reader_get(data, "modelsParked"));
+  list_ids("unloaded", reader_get(data, "modelsUnloaded"));
+}
+
 void show_workers(struct reader_value data) {
   static const struct column columns[] = {{"WORKER", "workerId"},
                                           {">PID", "pid"},

@@ -19,6 +19,11 @@ void show_devices(struct reader_value data);
 void show_limits(struct reader_value data);
 void show_workers(struct reader_value data);
 void show_jobs(struct reader_value data);
+void show_loaded(struct reader_value data);
+void show_models(struct reader_value data);
+void show_model(struct reader_value data);
+void show_unloaded(struct reader_value data);
+void show_optimized(struct reader_value data);
 void show_stopping(struct reader_value data);
 
 #endif

@@ -25,7 +25,7 @@ const struct cli_operation *table_find(const char *action) {
 static bool joins(char c) { return c == '_' || c == '-'; }
 
 /* size_bytes, size-bytes and sizeBytes are one. */
-static bool same(const char *field, const char *name) {
+bool table_same(const char *field, const char *name) {
   while (*field && *name) {
     field += joins(*field);
     name += joins(*name);
@@ -37,9 +37,14 @@ static bool same(const char *field, const char *name) {
 
 int table_field(const struct cli_operation *operation, const char *name) {
   for (size_t i = 0; i < operation->field_count; i++)
-    if (same(operation->fields[i].name, name))
+    if (table_same(operation->fields[i].name, name))
       return (int)i;
   return -1;
+}
+
+bool table_is_size(const struct cli_field *field) {
+  const char *bytes = strstr(field->name, "_bytes");
+  return *field->type == 'u' && bytes && (!bytes[6] || bytes[6] == '_');
 }
 
 const char *table_value(const struct cli_field *field) {
@@ -47,8 +52,7 @@ const char *table_value(const struct cli_field *field) {
     const char *type, *value;
   } values[] = {{"uint", "N"}, {"int", "N"}, {"number", "N"},  {"word", "WORD"},
                 {"id", "ID"},  {"bool", ""}, {"json", "JSON"}, {"text", "TEXT"}};
-  size_t n = strlen(field->name);
-  if (n > 6 && strcmp(field->name + n - 6, "_bytes") == 0)
+  if (table_is_size(field))
     return "SIZE";
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     if (strcmp(field->type, values[i].type) == 0)

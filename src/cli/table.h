@@ -26,6 +26,10 @@ const struct cli_operation *table_operations(size_t *count);
 const struct cli_operation *table_find(const char *action);
 /* The index of a field, also by size-bytes or sizeBytes; -1: none. */
 int table_field(const struct cli_operation *operation, const char *name);
+/* Whether `name` is this one of the table's names, in any of these forms. */
+bool table_same(const char *field, const char *name);
+/* Of bytes: a size with a unit may be said. */
+bool table_is_size(const struct cli_field *field);
 /* What a person says for a field: "SIZE", "N", "TEXT", …; "" for a bool, whose flag is enough. */
 const char *table_value(const struct cli_field *field);
 /* A bool that is true unless it is said otherwise: its flag is --no-…. */

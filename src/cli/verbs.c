@@ -10,6 +10,9 @@
 
 static const char *const whole_pages[] = {"limit", "1000", NULL};
 static const char *const no_waiting[] = {"wait", "false", NULL};
+static const char *const to_ram[] = {"to", "ram", NULL};
+static const char *const pinned[] = {"pinned", "true", NULL};
+static const char *const unpinned[] = {"pinned", "false", NULL};
 
 const struct verb verbs[] = {
     {.name = "status",
@@ -63,8 +66,75 @@ const struct verb verbs[] = {
      .names = {{"from", "source_device_id"}, {"to", "target_device_id"}},
      .defaults = no_waiting,
      .detached = true,
-     .follows = true,
+     .follows = VERB_TRANSFER,
      .show = show_transfer},
+    {.name = "model load",
+     .action = "memory.load_model",
+     .summary = "load a model from its files, and wait for it",
+     .example =
+         "memkeep model load llama.safetensors --name llama --device cuda:0 --keep-alive 10m",
+     .words = {"path"},
+     .names = {{"device", "device_id"},
+               {"worker", "worker_id"},
+               {"keep_alive", "keep_alive_seconds"}},
+     .defaults = no_waiting,
+     .follows = VERB_MODEL,
+     .path = "path",
+     .show = show_loaded},
+    {.name = "model ls",
+     .action = "memory.list_models",
+     .summary = "models, and where their weights are",
+     .example = "memkeep model ls",
+     .defaults = whole_pages,
+     .pages = true,
+     .show = show_models},
+    {.name = "model show",
+     .action = "memory.get_model_info",
+     .summary = "all of one model",
+     .example = "memkeep model show llama",
+     .words = {"model_id"},
+     .show = paint_all},
+    {.name = "model unload",
+     .action = "memory.unload_model",
+     .summary = "give a model's memory back",
+     .example = "memkeep model unload llama",
+     .words = {"model_id"},
+     .show = show_unloaded},
+    {.name = "model park",
+     .action = "memory.unload_model",
+     .summary = "keep a model's weights in host memory only",
+     .example = "memkeep model park llama",
+     .words = {"model_id"},
+     .defaults = to_ram,
+     .show = show_unloaded},
+    {.name = "model pin",
+     .action = "memory.change_model",
+     .summary = "let no pressure move a model, or change what else is said of it",
+     .example = "memkeep model pin llama --priority high",
+     .words = {"model_id"},
+     .names = {{"keep_alive", "keep_alive_seconds"}},
+     .defaults = pinned,
+     .show = show_model},
+    {.name = "model unpin",
+     .action = "memory.change_model",
+     .summary = "let pressure move a model again",
+     .example = "memkeep model unpin llama",
+     .words = {"model_id"},
+     .names = {{"keep_alive", "keep_alive_seconds"}},
+     .defaults = unpinned,
+     .show = show_model},
+    {.name = "model optimize",
+     .action = "memory.model_optimize",
+     .summary = "make models give memory back until a target is met",
+     .example = "memkeep model optimize cuda:0 --target 60 --strategy lru --dry-run",
+     .words = {"device_id"},
+     .names = {{"target", "target_percent"}, {"min", "min_bytes_to_free"}},
+     .show = show_optimized},
+    {.name = "model status",
+     .action = "memory.model_status",
+     .summary = "models' memory beside the devices'",
+     .example = "memkeep model status",
+     .show = paint_all},
     {.name = "devices",
      .action = "memory.list_devices",
      .summary = "devices, and the links between them",
@@ -125,12 +195,24 @@ const struct verb verbs[] = {
     {.name = NULL},
 };
 
-const struct verb *verbs_find(const char *name) {
-  for (const struct verb *verb = verbs; verb->name; verb++)
-    if (strcmp(verb->name, name) == 0)
+const char *verbs_member(const struct verb *verb, const char *group) {
+  size_t n = strlen(group);
+  bool member = strncmp(verb->name, group, n) == 0 && verb->name[n] == ' ';
+  return member ? verb->name + n + 1 : NULL;
+}
+
+const struct verb *verbs_find(const char *const *words, int count) {
+  for (const struct verb *verb = verbs; count && verb->name; verb++) {
+    const char *second = verbs_member(verb, words[0]);
+    bool named =
+        second ? count > 1 && strcmp(second, words[1]) == 0 : strcmp(verb->name, words[0]) == 0;
+    if (named)
       return verb;
+  }
   return NULL;
 }
+
+int verbs_size(const struct verb *verb) { return strchr(verb->name, ' ') ? 2 : 1; }
 
 bool verbs_is_word(const struct verb *verb, const char *field) {
   for (int i = 0; i < VERB_WORDS && verb->words[i]; i++)

@@ -12,8 +12,10 @@
 #define VERB_WORDS 3
 #define VERB_NAMES 4
 
+enum verb_follow { VERB_ONE_ANSWER, VERB_TRANSFER, VERB_MODEL };
+
 struct verb {
-  const char *name;
+  const char *name; /* one word, or two: "model load" */
   const char *action;
   const char *bare;    /* the action when nothing at all is said behind the verb; NULL: the same */
   const char *summary; /* one sentence */
@@ -25,14 +27,19 @@ struct verb {
   const char *const *defaults; /* field, value, … NULL: sent unless it is said; may be NULL */
   bool detached;               /* what it makes outlives the program */
   bool pages;                  /* all pages are shown */
-  bool follows;                /* a transfer: until its end */
+  enum verb_follow follows;    /* what it starts is looked at until its end */
+  const char *path;            /* a field that is a path of this host; NULL: none */
   void (*show)(struct reader_value data);
 };
 
 /* Ends with a row without a name. */
 extern const struct verb verbs[];
-/* NULL: none. */
-const struct verb *verbs_find(const char *name);
+/* By the first of these words, or the first two. NULL: none. */
+const struct verb *verbs_find(const char *const *words, int count);
+/* How many words its name has. */
+int verbs_size(const struct verb *verb);
+/* The second word of its name when the first is `group`; else NULL. */
+const char *verbs_member(const struct verb *verb, const char *group);
 /* Whether a field is said without a flag. */
 bool verbs_is_word(const struct verb *verb, const char *field);
 /* The name of a field's flag, in snake_case and without its hyphens. */

@@ -26,7 +26,7 @@ def flags_in(text):
     return set(re.findall(r"^ +(--[a-z-]+)", text, re.M))
 
 
-VERBS = re.findall(r"^  ([a-z]+)  ", help_of(), re.M)
+VERBS = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", help_of(), re.M)
 
 
 class Completion(unittest.TestCase):
@@ -44,16 +44,22 @@ class Completion(unittest.TestCase):
 
     def test_verbs(self):
         self.assertIn("status", VERBS)
-        self.assertEqual(sorted(VERBS), sorted(self.complete("")))
+        self.assertEqual(sorted({verb.split()[0] for verb in VERBS}), sorted(self.complete("")))
         self.assertEqual(["defrag", "devices"], sorted(self.complete("de")))
         self.assertEqual(["status"], self.complete("--socket", "ps", "--url", "http", ":", "//x:1", "sta"))
 
     def test_the_flags_of_each_verb(self):
         for verb in set(VERBS) - {"exec"}:
             with self.subTest(verb):
-                offered = self.complete(verb, "--")
+                offered = self.complete(*verb.split(), "--")
                 self.assertEqual(len(set(offered)), len(offered))
-                self.assertEqual(flags_in(help_of(verb)) | GLOBALS, set(offered))
+                self.assertEqual(flags_in(help_of(*verb.split())) | GLOBALS, set(offered))
+
+    def test_second_words(self):
+        self.assertEqual(sorted(verb.split()[1] for verb in VERBS if verb.startswith("model ")),
+                         sorted(self.complete("model", "")))
+        self.assertEqual(["unload"], self.complete("--url", "http", "model", "unl"))
+        self.assertEqual(["disk", "ram"], self.complete("model", "unload", "m", "--to", ""))
 
     def test_the_flags_of_all_verbs_before_one(self):
         self.assertEqual(GLOBALS, set(self.complete("--")))
@@ -79,13 +85,17 @@ class Fish(unittest.TestCase):
         return [offer.partition("\t")[0] for offer in done.stdout.splitlines()]
 
     def test_verbs(self):
-        self.assertEqual(sorted(VERBS), sorted(self.complete("")))
+        self.assertEqual(sorted({verb.split()[0] for verb in VERBS}), sorted(self.complete("")))
         self.assertEqual(["status"], self.complete("--json sta"))
 
     def test_the_flags_of_each_verb(self):
         for verb in set(VERBS) - {"exec"}:
             with self.subTest(verb):
-                self.assertEqual(flags_in(help_of(verb)) | GLOBALS, set(self.complete(f"{verb} --")))
+                self.assertEqual(flags_in(help_of(*verb.split())) | GLOBALS, set(self.complete(f"{verb} --")))
+
+    def test_second_words(self):
+        self.assertEqual(sorted(verb.split()[1] for verb in VERBS if verb.startswith("model ")),
+                         sorted(self.complete("model ")))
 
     def test_words_of_a_field(self):
         self.assertEqual(["kv_cache"], self.complete("alloc 1 --purpose kv"))
@@ -117,13 +127,13 @@ class Manual(unittest.TestCase):
 
     def test_memkeep_1_knows_every_verb_and_flag(self):
         text = PAGE.read_text()
-        parts = dict(re.findall(r"(?ms)^\.SS (\w+)\n(.*?)(?=^\.S[SH])", text))
+        parts = dict(re.findall(r"(?ms)^\.SS ([\w ]+)\n(.*?)(?=^\.S[SH])", text))
         self.assertEqual(set(VERBS), parts.keys())
         plain = {verb: part.replace("\\", "") for verb, part in parts.items()}
         for verb in set(VERBS) - {"exec"}:
             with self.subTest(verb):
                 flags = set(re.findall(r"^fB(--[a-z-]+)fR", plain[verb], re.M))
-                self.assertEqual(flags_in(help_of(verb)) - GLOBALS, flags)
+                self.assertEqual(flags_in(help_of(*verb.split())) - GLOBALS, flags)
         self.assertLessEqual(GLOBALS, set(re.findall(r"^fB(--[a-z-]+)fR", text.replace("\\", ""), re.M)))
 
 

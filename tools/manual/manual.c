@@ -37,10 +37,50 @@ static void print_global_flags(const char *between, bool with_value) {
     }
 }
 
+/* The first word of a verb of two words; *size: of it. */
+static bool is_group(const struct verb *verb, int *size) {
+  *size = (int)strcspn(verb->name, " ");
+  return verb->name[*size];
+}
+
+/* Whether an earlier verb begins with the same word. */
+static bool is_known(const struct verb *verb) {
+  size_t n = strcspn(verb->name, " ");
+  for (const struct verb *one = verbs; one != verb; one++)
+    if (strcspn(one->name, " ") == n && strncmp(one->name, verb->name, n) == 0)
+      return true;
+  return false;
+}
+
+/* First words, each once. */
 static void print_verbs(const char *between) {
   for (const struct verb *verb = verbs; verb->name; verb++)
-    printf("%s%s", verb->name, between);
+    if (!is_known(verb))
+      printf("%.*s%s", (int)strcspn(verb->name, " "), verb->name, between);
   printf("exec");
+}
+
+/* Where a first word has a second behind it, both are the verb. */
+static void print_groups(void) {
+  int n;
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    if (is_group(verb, &n) && !is_known(verb))
+      printf("%.*s) verb=%.*s; [ $((i + 1)) -lt \"$COMP_CWORD\" ] && "
+             "verb=\"%.*s ${COMP_WORDS[i + 1]}\" ;;\n    ",
+             n, verb->name, n, verb->name, n, verb->name);
+}
+
+static void print_members(void) {
+  int n;
+  for (const struct verb *verb = verbs; verb->name; verb++) {
+    if (!is_group(verb, &n) || is_known(verb))
+      continue;
+    printf("  %.*s:*) choices=\"", n, verb->name);
+    for (const struct verb *one = verb; one->name; one++)
+      if (strncmp(one->name, verb->name, (size_t)n + 1) == 0)
+        printf("%s ", one->name + n + 1);
+    puts("\" ;;");
+  }
 }
 
 /* The words of a field stand at the end of its doc: "what it is for: a, b". NULL: it has none. */
@@ -59,7 +99,7 @@ static void print_words(const struct verb *verb, const struct cli_field *field) 
   const char *words = words_of(field);
   if (!words)
     return;
-  printf("  %s:--", verb->name);
+  printf("  \"%s\":--", verb->name);
   print_hyphened(verbs_flag(verb, field->name));
   printf(") choices=\"");
   print_choices(words);
@@ -70,7 +110,7 @@ static void print_verb(const struct verb *verb) {
   const struct cli_operation *operation = table_find(verb->action);
   for (size_t i = 0; i < operation->field_count; i++)
     print_words(verb, &operation->fields[i]);
-  printf("  %s:*) flags=\"", verb->name);
+  printf("  \"%s\":*) flags=\"", verb->name);
   for (size_t i = 0; i < operation->field_count; i++) {
     const struct cli_field *field = &operation->fields[i];
     if (verbs_is_word(verb, field->name) || is_global(field))
@@ -96,6 +136,7 @@ static int print_bash(void) {
       "    case \"${COMP_WORDS[i]}\" in\n    ");
   print_global_flags(" | ", true);
   printf(") i=$((i + 1)) ;;\n    ");
+  print_groups();
   print_verbs(" | ");
   printf(") verb=\"${COMP_WORDS[i]}\" ;;\n"
          "    esac\n"
@@ -113,6 +154,7 @@ static int print_bash(void) {
   for (size_t i = 0; i < count; i++)
     printf("%s%s", i ? " " : "", operations[i].action);
   puts("\" ;;");
+  print_members();
   for (const struct verb *verb = verbs; verb->name; verb++)
     print_verb(verb);
   printf("  esac\n"
@@ -136,10 +178,27 @@ static void print_quoted(const char *text) {
   putchar('\'');
 }
 
+/* That the words of a verb have been said; "status" is one of its own, and one behind "model". */
+static void print_fish_when(const struct verb *verb) {
+  const char *name = verb->name;
+  int n;
+  if (is_group(verb, &n)) {
+    printf("-n '__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from %s'", n, name,
+           name + n + 1);
+    return;
+  }
+  printf("-n '__fish_seen_subcommand_from %s", name);
+  for (const struct verb *one = verbs; one->name; one++)
+    if (is_group(one, &n) && strcmp(one->name + n + 1, name) == 0)
+      printf("; and not __fish_seen_subcommand_from %.*s", n, one->name);
+  putchar('\'');
+}
+
 static void print_fish_flag(const struct verb *verb, const struct cli_field *field) {
   const char *words = words_of(field);
-  printf("complete -c memkeep -n '__fish_seen_subcommand_from %s' -l %s", verb->name,
-         table_is_on(field) ? "no-" : "");
+  printf("complete -c memkeep ");
+  print_fish_when(verb);
+  printf(" -l %s", table_is_on(field) ? "no-" : "");
   print_hyphened(verbs_flag(verb, field->name));
   if (strcmp(field->type, "bool") != 0)
     printf(" -x");
@@ -169,6 +228,34 @@ static void print_fish_globals(void) {
   }
 }
 
+static void print_fish_member(const struct verb *verb, int n) {
+  if (!is_known(verb))
+    printf("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a %.*s\n", n,
+           verb->name);
+  printf("complete -c memkeep -n '__fish_seen_subcommand_from %.*s; and not "
+         "__fish_seen_subcommand_from",
+         n, verb->name);
+  for (const struct verb *one = verbs; one->name; one++)
+    if (strncmp(one->name, verb->name, (size_t)n + 1) == 0)
+      printf(" %s", one->name + n + 1);
+  printf("' -a %s -d ", verb->name + n + 1);
+}
+
+static void print_fish_verb(const struct verb *verb) {
+  const struct cli_operation *operation = table_find(verb->action);
+  int n;
+  if (is_group(verb, &n))
+    print_fish_member(verb, n);
+  else
+    printf("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a %s -d ",
+           verb->name);
+  print_quoted(verb->summary);
+  putchar('\n');
+  for (size_t i = 0; i < operation->field_count; i++)
+    if (!verbs_is_word(verb, operation->fields[i].name) && !is_global(&operation->fields[i]))
+      print_fish_flag(verb, &operation->fields[i]);
+}
+
 static int print_fish(void) {
   size_t count;
   const struct cli_operation *operations = table_operations(&count);
@@ -176,16 +263,8 @@ static int print_fish(void) {
          "line.\nset -l verbs ");
   print_verbs(" ");
   puts("\ncomplete -c memkeep -f");
-  for (const struct verb *verb = verbs; verb->name; verb++) {
-    const struct cli_operation *operation = table_find(verb->action);
-    printf("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a %s -d ",
-           verb->name);
-    print_quoted(verb->summary);
-    putchar('\n');
-    for (size_t i = 0; i < operation->field_count; i++)
-      if (!verbs_is_word(verb, operation->fields[i].name) && !is_global(&operation->fields[i]))
-        print_fish_flag(verb, &operation->fields[i]);
-  }
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    print_fish_verb(verb);
   puts("complete -c memkeep -n \"not __fish_seen_subcommand_from $verbs\" -a exec "
        "-d 'any operation by its name'");
   for (size_t i = 0; i < count; i++)
