@@ -1,0 +1,289 @@
+/*
+ * load: threads that each take the next chunk, read it, sum it up and write it: a crew. What one
+ * reads while another writes needs no further ring than each thread's own piece of staging. There
+ * are more of them than a link and a disk can use at once, so that neither waits for the other.
+ *
+ * Chunks are claimed in order and a claimed one is finished, so what a cancel leaves is a first
+ * part of the bytes.
+ *
+ * Measured on two cores of a virtual machine: a fresh page costs 0.6 s/GiB of CPU when it is
+ * faulted in through a mapping (with MADV_POPULATE_WRITE, with fallocate before, and with huge
+ * pages asked for, too), 0.4 s/GiB when a memfd is written, copy included. So even with an address
+ * at hand a memfd is written where there is one. io_uring reads as fast as two threads, and takes
+ * as much CPU.
+ */
+#include "worker/load.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/clock.h"
+#include "worker/meter.h"
+#include "worker/sum.h"
+
+#define LANES 4 /* two at the link by turns, one at the disk, one on its way between */
+
+enum way { WAY_DEVICE, WAY_MEMORY, WAY_MAPPED };
+
+struct crew;
+struct lane {
+  struct crew *crew;
+  char *slot; /* aligned; a chunk and OS_FILE_ALIGN. WAY_MAPPED while loading: NULL */
+  uint64_t read_ns, device_ns;
+  pthread_t thread;
+};
+
+struct crew {
+  struct load_work *work;
+  struct os_file *file;
+  enum way way;
+  enum status (*step)(struct lane *lane, uint64_t offset, uint64_t size, struct problem *problem);
+  uint64_t *figure; /* of `progress`: what this phase moves on */
+  atomic_bool differs;
+  pthread_mutex_t lock; /* for the rest */
+  uint64_t claimed;
+  struct load_progress progress;
+  struct meter meter;
+  enum status status;
+};
+
+uint64_t load_chunks(uint64_t size) { return size / LOAD_CHUNK + (size % LOAD_CHUNK != 0); }
+
+uint64_t load_fingerprint(const uint64_t *chunk_sums, uint64_t chunks) {
+  return XXH3_64bits(chunk_sums, chunks * sizeof *chunk_sums);
+}
+
+static struct device_place at(const struct load_work *work, uint64_t offset) {
+  return (struct device_place){work->to.segment, work->to.offset + offset};
+}
+
+static char *pointer(const struct load_work *work, uint64_t offset) {
+  return (char *)device_pointer(work->to.segment) + work->to.offset + offset;
+}
+
+static enum status sum_up(const void *bytes, uint64_t size, uint64_t *out) {
+  struct sum *sum = sum_create();
+  if (!sum)
+    return STATUS_INTERNAL_ERROR;
+  sum_add(sum, bytes, size);
+  *out = sum_get(sum);
+  sum_free(sum);
+  return STATUS_OK;
+}
+
+/* ---- what is done with one chunk ---- */
+
+static enum status write_chunk(struct lane *lane, const char *bytes, uint64_t offset,
+                               uint64_t size) {
+  const struct load_work *work = lane->crew->work;
+  if (lane->crew->way == WAY_MAPPED)
+    return STATUS_OK;
+  if (lane->crew->way == WAY_MEMORY)
+    return os_file_put(work->memory, work->to.offset + offset, bytes, size);
+  return device_write(at(work, offset), size, bytes);
+}
+
+/* The staging's address is made to have the offset's remainder, as direct I/O wants it. */
+static enum status load_chunk(struct lane *lane, uint64_t offset, uint64_t size,
+                              struct problem *problem) {
+  struct crew *crew = lane->crew;
+  uint64_t from = crew->work->file_offset + offset, start = clock_now();
+  char *to =
+      crew->way == WAY_MAPPED ? pointer(crew->work, offset) : lane->slot + from % OS_FILE_ALIGN;
+  const struct os_file_piece piece = {from, size, to};
+  enum status status = os_file_read(crew->file, &piece, problem);
+  uint64_t read = clock_now();
+  lane->read_ns += read - start;
+  if (!status)
+    status = sum_up(to, size, &crew->work->chunk_sums[offset / LOAD_CHUNK]);
+  if (status)
+    return status;
+  start = clock_now();
+  status = write_chunk(lane, to, offset, size);
+  lane->device_ns += clock_now() - start;
+  return status;
+}
+
+static enum status read_back(struct lane *lane, uint64_t offset, uint64_t size) {
+  const struct load_work *work = lane->crew->work;
+  const struct os_file_piece piece = {work->to.offset + offset, size, lane->slot};
+  if (lane->crew->way == WAY_MEMORY)
+    return os_file_get(work->memory, &piece);
+  return device_read(at(work, offset), size, lane->slot);
+}
+
+static enum status verify_chunk(struct lane *lane, uint64_t offset, uint64_t size,
+                                struct problem *problem) {
+  struct crew *crew = lane->crew;
+  uint64_t sum, start = clock_now();
+  bool mapped = crew->way == WAY_MAPPED;
+  (void)problem;
+  enum status status = mapped ? STATUS_OK : read_back(lane, offset, size);
+  lane->device_ns += clock_now() - start;
+  if (!status)
+    status = sum_up(mapped ? pointer(crew->work, offset) : lane->slot, size, &sum);
+  if (!status && sum != crew->work->chunk_sums[offset / LOAD_CHUNK])
+    atomic_store(&crew->differs, true);
+  return status;
+}
+
+/* ---- crew ---- */
+
+/* Under the lock. */
+static bool claim(struct crew *crew, uint64_t *offset) {
+  if (!crew->status && atomic_load(crew->work->cancel))
+    crew->status = STATUS_CANCELLED;
+  if (crew->status || crew->claimed >= crew->work->size)
+    return false;
+  *offset = crew->claimed;
+  crew->claimed += units_min(LOAD_CHUNK, crew->work->size - crew->claimed);
+  return true;
+}
+
+/* Under the lock. */
+static void report(struct crew *crew, uint64_t size) {
+  struct load_progress *progress = &crew->progress;
+  *crew->figure += size;
+  progress->rate_bytes = meter_add(&crew->meter, clock_now(), *crew->figure);
+  progress->left_ms = progress->rate_bytes
+                          ? meter_left_ms(progress->rate_bytes, crew->work->size - *crew->figure)
+                          : 0;
+  if (crew->work->progress)
+    crew->work->progress(crew->work->arg, progress);
+}
+
+/* Under the lock: the first failure is the one that is told, also after a cancel. */
+static void fail(struct crew *crew, enum status status, const struct problem *problem) {
+  if (crew->status && crew->status != STATUS_CANCELLED)
+    return;
+  crew->status = status;
+  if (problem->status)
+    crew->work->problem = *problem;
+  else
+    problem_set(&crew->work->problem, status, "the load failed: %s", status_text(status));
+}
+
+static void *work_on(void *arg) {
+  struct lane *lane = arg;
+  struct crew *crew = lane->crew;
+  uint64_t offset;
+  pthread_mutex_lock(&crew->lock);
+  while (claim(crew, &offset)) {
+    uint64_t size = units_min(LOAD_CHUNK, crew->work->size - offset);
+    struct problem problem = {.status = STATUS_OK};
+    pthread_mutex_unlock(&crew->lock);
+    enum status status = crew->step(lane, offset, size, &problem);
+    pthread_mutex_lock(&crew->lock);
+    if (status)
+      fail(crew, status, &problem);
+    else
+      report(crew, size);
+  }
+  pthread_mutex_unlock(&crew->lock);
+  return NULL;
+}
+
+/* The caller's is the first lane; threads that cannot be started are done without. */
+static void run_phase(struct crew *crew, struct lane lanes[], unsigned count) {
+  unsigned started = 1;
+  crew->claimed = 0;
+  meter_start(&crew->meter, clock_now());
+  while (started < count && !pthread_create(&lanes[started].thread, NULL, work_on, &lanes[started]))
+    started++;
+  work_on(&lanes[0]);
+  for (unsigned i = 1; i < started; i++)
+    pthread_join(lanes[i].thread, NULL);
+}
+
+/* As many lanes as there are chunks and memory for. */
+static unsigned open_lanes(struct crew *crew, struct lane lanes[LANES]) {
+  uint64_t chunks = load_chunks(crew->work->size);
+  uint64_t slot = units_up(units_min(LOAD_CHUNK, crew->work->size), OS_FILE_ALIGN) + OS_FILE_ALIGN;
+  unsigned count = 0;
+  for (; count < LANES && count < chunks; count++) {
+    lanes[count] = (struct lane){.crew = crew};
+    if (crew->way == WAY_MAPPED)
+      continue;
+    lanes[count].slot = aligned_alloc(OS_FILE_ALIGN, slot);
+    if (!lanes[count].slot)
+      break;
+  }
+  if (!count && chunks)
+    fail(crew, STATUS_INTERNAL_ERROR, &(struct problem){.status = STATUS_OK});
+  return count;
+}
+
+static void close_lanes(struct load_work *work, struct lane lanes[], unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    work->read_us += lanes[i].read_ns / 1000;
+    work->device_us += lanes[i].device_ns / 1000;
+    free(lanes[i].slot);
+  }
+}
+
+static void run_all_phases(struct crew *crew) {
+  struct load_work *work = crew->work;
+  struct os_file_identity after;
+  struct lane lanes[LANES];
+  unsigned count = open_lanes(crew, lanes);
+  crew->step = load_chunk;
+  crew->figure = &crew->progress.bytes_done;
+  if (count)
+    run_phase(crew, lanes, count);
+  work->bytes_done = crew->progress.bytes_done;
+  work->identity_changed =
+      os_file_identify(crew->file, &after) || !os_file_same(&work->identity, &after);
+  crew->step = verify_chunk;
+  crew->figure = &crew->progress.bytes_verified;
+  if (work->verify && !crew->status && count)
+    run_phase(crew, lanes, count);
+  close_lanes(work, lanes, count);
+}
+
+static enum way way_of(const struct load_work *work) {
+  if (!device_pointer(work->to.segment))
+    return WAY_DEVICE;
+  return work->memory ? WAY_MEMORY : WAY_MAPPED;
+}
+
+static enum status check(struct load_work *work) {
+  uint64_t end, file_end, segment = device_segment_size(work->to.segment);
+  if (!units_add(work->to.offset, work->size, &end) || end > segment ||
+      !units_add(work->file_offset, work->size, &file_end))
+    return problem_set(&work->problem, STATUS_INVALID_ARGUMENT,
+                       "the bytes do not fit into the segment");
+  if (file_end > work->identity.size)
+    return problem_set(&work->problem, STATUS_MODEL_FORMAT_INVALID,
+                       "the file has %llu bytes, not the %llu it should have",
+                       (unsigned long long)work->identity.size, (unsigned long long)file_end);
+  return STATUS_OK;
+}
+
+static enum status run(struct load_work *work, struct os_file *file) {
+  struct crew crew = {.work = work, .file = file, .way = way_of(work), .status = STATUS_OK};
+  pthread_mutex_init(&crew.lock, NULL);
+  run_all_phases(&crew);
+  pthread_mutex_destroy(&crew.lock);
+  if (crew.status == STATUS_OK) {
+    work->fingerprint = load_fingerprint(work->chunk_sums, load_chunks(work->size));
+    work->verified = work->verify && !atomic_load(&crew.differs);
+  }
+  return crew.status;
+}
+
+enum status load_run(struct load_work *work) {
+  struct os_file *file;
+  enum status status = os_file_open(work->file, &file);
+  if (status)
+    return problem_set(&work->problem, status, "there is no regular file to read");
+  status = os_file_identify(file, &work->identity);
+  if (!status)
+    status = check(work);
+  if (!status)
+    status = run(work, file);
+  os_file_figures(file, &work->figures);
+  os_file_close(file);
+  return status;
+}
