@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/os_memfd.h"
-#include "service/model_work.h"
+#include "service/model_table.h"
 #include "service/record.h"
 
 static void set_total(struct job_view *view, void *arg) { view->bytes_total = *(uint64_t *)arg; }
@@ -72,7 +72,7 @@ static void seal(struct model_work *work) {
   while (work->copy < MODELS_COPIES && !work->takes[work->copy])
     work->copy++;
   if (work->copy == MODELS_COPIES) {
-    model_work_commit(work);
+    model_table_make(work);
     return;
   }
   lock_take(&s->lock);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "service/model_table.h"
 #include "service/record.h"
 #include "service/space.h"
 
@@ -153,8 +154,12 @@ static bool take_part(struct service *s, struct models_weights *weights, uint32_
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct state_segment *segment = state_segment(s, alloc->segment);
   unsigned copy = s->devices[segment->device].info->host_memory ? MODELS_RAM : MODELS_CARD;
-  if (!weights || counts[copy] == weights->part_count || segment->share.kind == SHARE_NONE)
+  bool hidden = state_record(s, alloc)->flags & STATE_HIDDEN;
+  if (!weights || (!hidden && counts[copy] == weights->part_count) ||
+      segment->share.kind == SHARE_NONE)
     return false;
+  if (hidden)
+    return model_table_adopt(s, weights, index);
   struct models_part *part = &weights->parts[counts[copy]++];
   part->at[copy] = alloc->id;
   part->size = state_record(s, alloc)->size_bytes;

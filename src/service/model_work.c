@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "service/model_fill.h"
 #include "service/model_record.h"
+#include "service/model_table.h"
 #include "service/quota.h"
 #include "service/record.h"
 #include "service/waiting.h"
@@ -268,6 +269,7 @@ static enum status commit(struct model_work *work) {
   if (status)
     return problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY,
                        "there is no room to record the model");
+  model_table_commit(work);
   work->weights->resident_since = clock_now();
   if (!models_at(s, index)->leaving) {
     models_at(s, index)->loaded_at = clock_real();
@@ -327,6 +329,8 @@ void model_work_give(struct model_work *work) {
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     if (work->gives[copy])
       give_copy(work, copy);
+  if (!work->weights->has[MODELS_RAM] && !work->weights->has[MODELS_CARD])
+    model_table_drop(s, work->weights);
   model_record_write(s, idmap_find(&s->models->ids, work->model));
   lock_give(&s->lock);
   given(work);
@@ -342,6 +346,8 @@ void model_work_fail(struct model_work *work) {
     for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
       if (work->places[copy][i].segment && space_give(s, &work->places[copy][i], given, work))
         work->going++;
+  if (work->table.segment && space_give(s, &work->table, given, work))
+    work->going++;
   lock_give(&s->lock);
   given(work);
 }

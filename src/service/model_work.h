@@ -45,6 +45,7 @@ struct model_work {
   bool takes[MODELS_COPIES], gives[MODELS_COPIES];
   uint32_t devices[MODELS_COPIES];
   struct space *places[MODELS_COPIES]; /* of the parts; segment 0: not taken */
+  struct space table;                  /* of the card; segment 0: not taken */
   uint32_t copy, part;                 /* what is being placed, shipped or sealed */
   struct mover_segment *segments;
   struct mover_move *moves;

@@ -41,6 +41,7 @@ struct models_weights {
   bool has[MODELS_COPIES]; /* whole */
   void *image;             /* the card, NULL: not known any more */
   size_t image_bytes;
+  uint64_t table;          /* allocation that holds the card, 0: none */
   uint64_t resident_since; /* clock_now() of the last arrival on the home */
   struct policy_credit credit;
   struct model_work *work; /* what is being done with them, NULL: nothing */

@@ -46,12 +46,14 @@ static void count(struct service *s, uint32_t index, bool enters) {
   struct state_device *device = &s->devices[state_segment(s, alloc->segment)->device];
   struct state_owner *owner = state_owner(s, alloc->owner);
   uint64_t one = enters ? 1 : UINT64_MAX, bytes = enters ? facts->size_bytes : -facts->size_bytes;
+  owner->allocations += (uint32_t)one;
+  if (facts->flags & STATE_HIDDEN)
+    return;
+  owner->bytes += bytes;
   device->allocations += (uint32_t)one;
   device->allocated += bytes;
   device->purpose_bytes[facts->purpose] += bytes;
   device->purpose_count[facts->purpose] += one;
-  owner->allocations += (uint32_t)one;
-  owner->bytes += bytes;
 }
 
 /* What usage tells later: how large, how long lived, how often. */

@@ -38,7 +38,8 @@ enum {
   STATE_PINNED = 2,
   STATE_SHARE_READ = 4,
   STATE_SHARE_WRITE = 8,
-  STATE_MODEL = 16, /* a model's bytes: it alone moves and frees them */
+  STATE_HIDDEN = 32, /* our own: in no list and no figure of allocations */
+  STATE_MODEL = 16,  /* a model's bytes: it alone moves and frees them */
 };
 
 struct state_alloc {
@@ -209,9 +210,9 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
 /* Domain index, made when new; UINT32_MAX when there are too many. */
 uint32_t state_domain_of(struct service *s, const struct caller *caller);
 
-/* An owner record for the caller (pid 0), for a process, or for the weights of a model (pid 0, their
- * number as the start); made when new, 0 when there is no room.
- * lease_owner also watches the process. */
+/* An owner record for the caller (pid 0), for a process, or for the weights of a model (pid 0,
+ * their number as the start); made when new, 0 when there is no room. lease_owner also watches the
+ * process. */
 uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t pid,
                         uint64_t pid_start);
 /* The owner of a record that an earlier daemon left; `domain_name` for a domain that is not a

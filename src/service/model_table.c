@@ -1,0 +1,149 @@
+/*
+ * model_table: an allocation of the model's owner that no list shows, sealed like the weights; any
+ * client may be given it one day. The daemon reads it back by card_check, as it does with what a
+ * reader of files says.
+ */
+#include "service/model_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/os_memfd.h"
+#include "base/units.h"
+#include "service/quota.h"
+#include "service/record.h"
+
+#define TABLE_ALIGNMENT 4096
+
+/* Host memory with room for it; VIEW_DEVICES: none. */
+static uint32_t device_for(const struct service *s, uint64_t size) {
+  uint32_t best = VIEW_DEVICES;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    uint64_t available = state_available(s, device);
+    if (device->info->host_memory && !device->gone && available >= size &&
+        (best == VIEW_DEVICES || available > state_available(s, &s->devices[best])))
+      best = i;
+  }
+  return best;
+}
+
+/* The image into the segment, and nobody writes there any more. */
+static enum status write_image(const struct share *share, const void *image, size_t n) {
+  void *map;
+  enum status status = os_memfd_commit(share, 0, n);
+  if (!status)
+    status = os_memfd_map(share, n, true, &map);
+  if (status)
+    return status;
+  memcpy(map, image, n);
+  os_memfd_unmap(map, n);
+  return os_memfd_seal(share, OS_MEMFD_SEAL_WRITE | OS_MEMFD_SEAL_FINAL);
+}
+
+static void without(struct model_work *work) {
+  log_warning("service", "model %s: its table of tensors will not outlive the daemon",
+              work->weights->parts[0].name);
+  model_work_commit(work);
+}
+
+static void placed(struct space_waiter *waiter) {
+  struct model_work *work = (struct model_work *)waiter;
+  struct service *s = work->service;
+  if (waiter->status) {
+    without(work);
+    return;
+  }
+  work->table = waiter->place;
+  lock_take(&s->lock);
+  struct share share = state_segment(s, work->table.segment)->share;
+  lock_give(&s->lock);
+  enum status status = write_image(&share, work->weights->image, work->weights->image_bytes);
+  if (!status) {
+    model_work_commit(work);
+    return;
+  }
+  lock_take(&s->lock);
+  space_give(s, &work->table, NULL, NULL);
+  work->table.segment = 0;
+  lock_give(&s->lock);
+  without(work);
+}
+
+void model_table_make(struct model_work *work) {
+  struct service *s = work->service;
+  const struct models_weights *weights = work->weights;
+  char reason[16];
+  if (weights->table || !weights->image) {
+    model_work_commit(work);
+    return;
+  }
+  lock_take(&s->lock);
+  uint32_t device = device_for(s, weights->image_bytes);
+  work->waiter.ready = placed;
+  work->waiter.want = (struct space_want){.device = device,
+                                          .owner = weights->owner,
+                                          .size = weights->image_bytes,
+                                          .alignment = TABLE_ALIGNMENT,
+                                          .dedicated = true,
+                                          .open = true};
+  enum status status =
+      device == VIEW_DEVICES ? STATUS_INSUFFICIENT_MEMORY : space_take(s, &work->waiter, reason);
+  lock_give(&s->lock);
+  if (status == STATUS_PENDING)
+    return;
+  work->waiter.status = status;
+  placed(&work->waiter);
+}
+
+void model_table_commit(struct model_work *work) {
+  struct service *s = work->service;
+  struct models_weights *weights = work->weights;
+  struct record_facts facts = {.size = weights->image_bytes,
+                               .alignment = TABLE_ALIGNMENT,
+                               .owner = weights->owner,
+                               .purpose = VIEW_SYSTEM,
+                               .flags = STATE_PINNED | STATE_MODEL | STATE_HIDDEN};
+  uint32_t index;
+  if (!work->table.segment)
+    return;
+  if (record_commit(s, &work->table, &facts, &index)) {
+    space_give(s, &work->table, NULL, NULL);
+  } else {
+    quota_adopt(s, weights->owner, facts.size);
+    weights->table = state_alloc(s, index)->id;
+  }
+  work->table.segment = 0;
+}
+
+void model_table_drop(struct service *s, struct models_weights *weights) {
+  uint32_t index = idmap_find(&s->alloc_ids, weights->table);
+  weights->table = 0;
+  if (index)
+    record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+}
+
+/* A start: nobody waits for the lock. */
+bool model_table_adopt(struct service *s, struct models_weights *weights, uint32_t index) {
+  const struct state_alloc *alloc = state_alloc(s, index);
+  const struct share *share = &state_segment(s, alloc->segment)->share;
+  size_t n = (size_t)state_record(s, alloc)->size_bytes;
+  struct problem problem;
+  struct card card;
+  void *map, *image = NULL;
+  if (share->kind != SHARE_MEMFD || weights->image || os_memfd_map(share, n, false, &map))
+    return false;
+  image = malloc(n);
+  if (image)
+    memcpy(image, map, n);
+  os_memfd_unmap(map, n);
+  if (!image || card_check(image, n, &card, &problem)) {
+    free(image);
+    return false;
+  }
+  weights->image = image;
+  weights->image_bytes = n;
+  weights->table = alloc->id;
+  return true;
+}
