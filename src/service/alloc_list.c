@@ -13,11 +13,14 @@
 
 #include "base/id.h"
 #include "service/alloc.h"
+#include "service/models.h"
 #include "service/state.h"
 
 #define WALK_MAX 100000 /* contract 2 */
 #define LOCKED_ROWS                                                                                \
   256 /* records looked at before the state lock is given to others for a moment */
+
+#define NO_WEIGHTS 1 /* number of what is not in memory */
 
 struct row {
   uint64_t key, id;
@@ -27,6 +30,7 @@ struct walk {
   struct service *service;
   const struct alloc_filter *filter;
   uint32_t device;  /* UINT32_MAX: any */
+  uint64_t model;   /* number of its weights, 0: any */
   struct row after; /* the cursor */
   bool has_cursor, filtered;
   struct row *rows; /* `count` of at most `limit`, in order of the page */
@@ -43,14 +47,16 @@ static bool passes(const struct walk *walk, const struct state_alloc *alloc) {
   const struct alloc_filter *filter = walk->filter;
   const struct state_owner *owner = state_owner(s, alloc->owner);
   char owner_id[ID_SIZE];
+  if (state_record(s, alloc)->flags & STATE_HIDDEN)
+    return false;
   if (walk->device != UINT32_MAX && state_segment(s, alloc->segment)->device != walk->device)
     return false;
   if (filter->purpose >= 0 && state_record(s, alloc)->purpose != filter->purpose)
     return false;
   if (filter->label[0] && (!alloc->label || strcmp(alloc->label, filter->label) != 0))
     return false;
-  if (filter->model[0])
-    return false; /* none belongs to a model yet */
+  if (walk->model && (owner->kind != VIEW_OWNER_MODEL || owner->pid_start != walk->model))
+    return false;
   if (!filter->owner[0])
     return true;
   return !strcmp(filter->owner, owner->name) ||
@@ -96,6 +102,14 @@ static void keep(struct walk *walk, struct row row) {
 static const struct idmap_entry *step(const struct walk *walk, uint64_t from) {
   const struct idmap *ids = &walk->service->alloc_ids;
   return walk->filter->ascending ? idmap_next(ids, from) : idmap_prev(ids, from);
+}
+
+/* Ids of models are never as small as NO_WEIGHTS. */
+static uint64_t weights_of(struct service *s, const char *name) {
+  LOCK_SCOPE(&s->lock);
+  uint32_t index = name[0] ? models_find(s, name) : 0;
+  const struct models_weights *weights = index ? models_at(s, index)->weights : NULL;
+  return !name[0] ? 0 : weights ? weights->id : NO_WEIGHTS;
 }
 
 /* Some records under the lock; *from is where to go on. False: the end, or enough. */
@@ -161,10 +175,11 @@ static void totals(struct walk *walk, struct alloc_page *out) {
   if (walk->filtered)
     return;
   LOCK_SCOPE(&s->lock);
-  out->total_allocations = s->alloc_ids.live;
-  out->total_bytes = 0;
-  for (uint32_t i = 0; i < s->device_count; i++)
+  out->total_allocations = out->total_bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    out->total_allocations += s->devices[i].allocations;
     out->total_bytes += s->devices[i].allocated;
+  }
 }
 
 static bool few_records(struct service *s) {
@@ -203,6 +218,7 @@ enum status alloc_list(struct service *s, const struct alloc_filter *filter, str
   struct walk walk = {.service = s, .filter = filter, .device = UINT32_MAX};
   if (filter->device[0] && state_find_device(s, filter->device, &walk.device, problem))
     return problem->status;
+  walk.model = weights_of(s, filter->model);
   walk.filtered = walk.device != UINT32_MAX || filter->purpose >= 0 || filter->label[0] ||
                   filter->owner[0] || filter->model[0];
   if (!read_cursor(&walk, filter->cursor))

@@ -325,6 +325,7 @@ void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc
   out->owner = (struct view_owner){.kind = owner->kind, .id = owner->id, .pid = owner->pid};
   memcpy(out->owner.name, owner->name, sizeof out->owner.name);
   memcpy(out->domain, s->domains[owner->domain].name, sizeof out->domain);
+  out->model_id = owner->kind == VIEW_OWNER_MODEL ? owner->pid_start : 0;
   out->persistent = facts->flags & STATE_PERSISTENT;
   out->pinned = facts->flags & STATE_PINNED;
   out->attachments = alloc->attachments;

@@ -67,6 +67,7 @@ struct view_alloc {
   char domain[40];
   bool persistent, pinned;
   uint32_t attachments;
+  uint64_t model_id; /* whose weights it is part of, 0: none */
   uint64_t created_at, last_accessed_at, access_count, expires_at;
   char label[VIEW_LABEL];
 };

@@ -38,7 +38,7 @@ void op_allocate_write(struct writer *w, const struct view_alloc *a, const char 
     writer_null(w, "pid");
   writer_text_or_null(w, "name", a->owner.name);
   writer_end(w);
-  writer_null(w, "modelId");
+  writer_id(w, "modelId", 'm', a->model_id);
   writer_text(w, "priority", view_priorities[a->priority]);
   writer_text(w, "domain", a->domain);
   writer_text(w, "share", view_shares[a->share]);
