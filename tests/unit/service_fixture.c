@@ -14,8 +14,7 @@
 #include "base/lock.h"
 #include "base/os_memfd.h"
 #include "device/spec.h"
-#include "model/safetensors.h"
-#include "service/inspector.h"
+#include "inspector_fixture.h"
 #include "service/state.h"
 
 #define FIXTURE_PATIENCE_NS (20 * CLOCK_SECOND)
@@ -206,43 +205,6 @@ void fixture_mover(struct fixture *fixture, enum fixture_mover mode) {
   post_message(fixture, run_held, 0);
 }
 
-/* ---- the inspector ---- */
-
-/* Reads one safetensors file in place. */
-static enum status read_card(struct inspector_task *task) {
-  const struct inspector_file *file = &task->files[0];
-  struct card_file_new new = {file->name, strlen(file->name), file->size, 0};
-  struct card_builder *builder;
-  char start[SAFETENSORS_START];
-  uint64_t need;
-  ssize_t n = pread((int)file->share->value, start, sizeof start, 0);
-  enum status status = safetensors_header(start, (size_t)n, file->size, &need, &task->problem);
-  if (status)
-    return status;
-  char *header = malloc(need);
-  assert_int_equal(pread((int)file->share->value, header, need, 0), (ssize_t)need);
-  assert_int_equal(card_begin(CARD_SAFETENSORS, &builder), STATUS_OK);
-  status = safetensors_parse(header + SAFETENSORS_START, need - SAFETENSORS_START, &new, builder,
-                             &task->problem);
-  if (!status)
-    status = card_end(builder, &task->image, &task->image_bytes, &task->problem);
-  card_free(builder);
-  free(header);
-  return status;
-}
-
-static void run_inspect(struct task *posted) {
-  struct inspector_task *task =
-      (struct inspector_task *)((char *)posted - offsetof(struct inspector_task, task));
-  (void)read_card(task);
-  task->done(task);
-}
-
-static void inspect(void *ctx, struct inspector_task *task) {
-  task->task = (struct task){.run = run_inspect};
-  loop_post(((struct fixture *)ctx)->loop, &task->task);
-}
-
 /* ---- life ---- */
 
 static void *run_loop(void *arg) {
@@ -257,7 +219,6 @@ struct fixture *fixture_start(const char *const *devices) {
                                            .thresholds = thresholds,
                                            .list = list,
                                            .restart = restart};
-  static const struct inspector_table inspector = {.inspect = inspect};
   static const char *const model_dirs[] = {"/tmp", NULL};
   struct fixture *fixture = calloc(1, sizeof *fixture);
   struct spec specs[8];
@@ -277,7 +238,7 @@ struct fixture *fixture_start(const char *const *devices) {
   if (status)
     fail_msg("%s", problem.text);
   service_set_mover(fixture->service, &table, fixture);
-  service_set_inspector(fixture->service, &inspector, fixture);
+  service_set_inspector(fixture->service, &inspector_fixture, fixture->loop);
   pthread_create(&fixture->thread, NULL, run_loop, fixture);
   assert_int_equal(service_start(fixture->service), STATUS_OK);
   return fixture;
