@@ -72,11 +72,13 @@ class VaultThatDies(RestartCase):
         self.assertEqual(sums, {a: self.checksum(a) for a in sums})
 
     def test_it_and_the_daemon_at_once_is_a_clean_start(self):
+        """The daemon is stopped first, or it might start another vault before its own end."""
         for size in (100, 3 * MIB, 64 * MIB):
             self.fill(self.allocate(size, persistent=True), 1)
         vault, daemon = self.vault(), self.daemon.pid
         inodes = kernel.memfds(vault, daemon).keys()
         self.assertTrue(inodes)
+        os.kill(daemon, signal.SIGSTOP)
         os.kill(vault, signal.SIGKILL)
         self.daemon.kill()
         wait_until(lambda: not held_by_anybody(inodes), "the pages to be let go")
