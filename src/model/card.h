@@ -111,6 +111,12 @@ struct card_tensor {
   uint32_t shape; /* index of its first dimension; outermost first, as safetensors writes it */
 };
 
+/* No image is larger. */
+#define CARD_BYTES                                                                                 \
+  (sizeof(struct card_head) + CARD_FILES * sizeof(struct card_file) +                              \
+   (uint64_t)CARD_TENSORS * (sizeof(struct card_tensor) + CARD_RANK * sizeof(uint64_t)) +          \
+   CARD_TEXT)
+
 /* Views into an image that passed card_check; borrowed from it. */
 struct card {
   const struct card_head *head;

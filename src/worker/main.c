@@ -3,6 +3,7 @@
  * knows can be rebuilt.
  *
  * Layers: instructor (the wire) -> interface (the call) -> manager (the state) -> mover (bytes).
+ * With --inspect it is none of that, see inspect.c.
  * Descriptors of segments come on fd 3 and are taken by a thread of their own, so that a line can
  * wait for them.
  */
@@ -23,6 +24,7 @@
 #include "base/reserve.h"
 #include "base/spawn.h"
 #include "base/version.h"
+#include "worker/inspect.h"
 #include "worker/instructor.h"
 #include "worker/manager.h"
 
@@ -79,7 +81,8 @@ static int usage(int code) {
   fprintf(code ? stderr : stdout,
           "memkeep-worker " VERSION_TEXT ": moves bytes for memkeepd, which starts it.\n"
           "It speaks JSON lines on stdin and stdout and takes descriptors on $MEMKEEP_FD.\n"
-          "It has no options but --help and --version, and ends when stdin ends.\n");
+          "It ends when stdin ends. With --inspect it reads the headers of one model's files,\n"
+          "walled in, and ends. There are no other options but --help and --version.\n");
   return code;
 }
 
@@ -115,9 +118,11 @@ int main(int argc, char **argv) {
     printf("memkeep-worker " VERSION_TEXT "\n");
     return 0;
   }
+  signal(SIGPIPE, SIG_IGN);
+  if (argc == 2 && !strcmp(argv[1], "--inspect"))
+    return inspect_run();
   if (argc > 1)
     return usage(argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2);
-  signal(SIGPIPE, SIG_IGN);
   reserve_install();
   spawn_raise_fd_limit();
   if (!move_stdout())
