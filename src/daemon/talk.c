@@ -13,15 +13,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/announce.h"
 #include "daemon/requests.h"
-#include "daemon/segment_set.h"
 
 #define TALK_HELLO_NS (30 * CLOCK_SECOND)
 #define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order to go to the end */
 #define TALK_PING_NS (20 * CLOCK_SECOND)
 #define TALK_BAD_LINES 10 /* a minute: then it is ended */
 #define TALK_MINUTE_NS (60 * CLOCK_SECOND)
-#define TALK_PACKET 512 /* longest text beside a descriptor */
 
 struct minute {
   uint64_t since_ns;
@@ -33,7 +32,7 @@ struct talk {
   const struct talk_carrier *carrier; /* NULL: it is gone, or not there yet */
   void *ctx;
   struct requests requests;
-  struct segment_set segments; /* which it has */
+  struct announce announced;
   struct talk_figures figures;
   uint64_t started_ns, contact_ns;
   uint64_t ending_ns; /* since when it is being ended, 0: it is not */
@@ -80,30 +79,8 @@ static void ask(struct talk *talk, const char *action) {
   (void)send_request(talk, request, &line);
 }
 
-static bool send_segment(struct talk *talk, const struct mover_segment *segment) {
-  struct buf text BUF_CLEANUP;
-  buf_init(&text, TALK_PACKET);
-  wire_segment(&text, segment);
-  if (text.failed || !segment_set_add(&talk->segments, segment->id))
-    return false;
-  if (talk->carrier->share(talk->ctx, text.data, text.size, segment->share))
-    return true;
-  segment_set_remove(&talk->segments, segment->id);
-  return false;
-}
-
-/* Descriptors travel before the first line that names their segment. */
-static bool send_segments(struct talk *talk, const struct mover_task *task) {
-  for (uint32_t i = 0; i < task->segment_count; i++)
-    if (!segment_set_has(&talk->segments, task->segments[i].id) &&
-        !send_segment(talk, &task->segments[i]))
-      return false;
-  return true;
-}
-
 bool talk_submit(struct talk *talk, struct mover_task *task) {
-  if (!talk_ready(talk) || (task->segment_count && !talk->carrier->share) ||
-      !send_segments(talk, task))
+  if (!talk_ready(talk) || !announce_task(&talk->announced, talk->carrier, talk->ctx, task))
     return false;
   struct request *request = requests_add(&talk->requests, REQUESTS_TASK);
   if (!request)
@@ -139,7 +116,7 @@ bool talk_cancel(struct talk *talk, uint64_t subject) {
 }
 
 bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop)) {
-  if (!segment_set_has(&talk->segments, drop->segment))
+  if (!segment_set_has(&talk->announced.segments, drop->segment))
     return false;
   struct request *request = requests_add(&talk->requests, REQUESTS_DROP);
   if (!request)
@@ -149,7 +126,7 @@ bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct m
   wire_drop(&line, request->number, drop->segment);
   request->drop = drop;
   request->dropped = done;
-  segment_set_remove(&talk->segments, drop->segment);
+  segment_set_remove(&talk->announced.segments, drop->segment);
   /* One that cannot even be told is ended: its mappings go with it, and so does the request. */
   if (!send_line(talk, &line))
     talk_end(talk);
@@ -461,6 +438,7 @@ enum status talk_create(const struct talk_params *params, struct talk **out) {
     return STATUS_INTERNAL_ERROR;
   talk->params = *params;
   talk->started_ns = talk->contact_ns = clock_now();
+  talk->announced.process = talk->started_ns; /* no two are started in one nanosecond */
   *out = talk;
   return STATUS_OK;
 }
@@ -476,7 +454,7 @@ void talk_free(struct talk *talk) {
   talk_kill(talk);
   let_carrier_go(talk);
   fail_requests(talk);
-  segment_set_clear(&talk->segments);
+  segment_set_clear(&talk->announced.segments);
   free(talk);
 }
 

@@ -43,6 +43,26 @@ static void move(struct writer *w, const struct mover_task *task, const struct m
   writer_uint(w, "sizeBytes", one->size);
 }
 
+static void load(struct writer *w, const struct mover_task *task) {
+  writer_id(w, "modelId", ID_MODEL, task->model);
+  writer_array(w, "fileIds");
+  for (uint32_t i = 0; i < task->file_count; i++)
+    writer_uint(w, NULL, task->files_first + i);
+  writer_end(w);
+  writer_array(w, "targets");
+  for (uint32_t i = 0; i < task->move_count; i++) {
+    const struct mover_move *one = &task->moves[i];
+    writer_object(w, NULL);
+    writer_uint(w, "fileId", task->files_first + one->from);
+    writer_id(w, "segmentId", ID_SEGMENT, task->segments[one->to].id);
+    writer_uint(w, "offsetBytes", one->to_offset);
+    writer_uint(w, "sizeBytes", one->size);
+    writer_end(w);
+  }
+  writer_end(w);
+  writer_bool(w, "verify", task->verify);
+}
+
 static void data_of(struct writer *w, const struct mover_task *task) {
   switch (task->action) {
   case MOVER_TRANSFER:
@@ -70,17 +90,23 @@ static void data_of(struct writer *w, const struct mover_task *task) {
   case MOVER_CLEAR:
     writer_text(w, "clearType", "cache");
     break;
+  case MOVER_LOAD:
+    load(w, task);
+    break;
   }
 }
 
+const char *wire_action(enum mover_action action) {
+  static const char *const names[] = {
+      [MOVER_TRANSFER] = "memory.transfer", [MOVER_COPY] = "memory.copy",
+      [MOVER_FILL] = "memory.fill",         [MOVER_DEFRAGMENT] = "memory.defragment",
+      [MOVER_CLEAR] = "memory.clear",       [MOVER_LOAD] = "memory.load_model"};
+  return names[action];
+}
+
 void wire_task(struct buf *out, uint64_t request, const struct mover_task *task) {
-  static const char *const names[] = {[MOVER_TRANSFER] = "memory.transfer",
-                                      [MOVER_COPY] = "memory.copy",
-                                      [MOVER_FILL] = "memory.fill",
-                                      [MOVER_DEFRAGMENT] = "memory.defragment",
-                                      [MOVER_CLEAR] = "memory.clear"};
   struct writer w;
-  open_request(&w, out, request, names[task->action]);
+  open_request(&w, out, request, wire_action(task->action));
   data_of(&w, task);
   close_request(&w, WIRE_DEADLINE_MS);
 }
@@ -162,6 +188,15 @@ void wire_segment(struct buf *out, const struct mover_segment *segment) {
   writer_end(&w);
 }
 
+void wire_file(struct buf *out, uint64_t id, uint64_t size) {
+  struct writer w;
+  writer_init(&w, out, WRITER_SNAKE);
+  writer_object(&w, NULL);
+  writer_uint(&w, "fileId", id);
+  writer_uint(&w, "sizeBytes", size);
+  writer_end(&w);
+}
+
 bool wire_lists(const char *capabilities, const char *capability) {
   size_t n = strlen(capability);
   for (const char *at = capabilities; (at = strstr(at, capability)); at += n)
@@ -206,18 +241,28 @@ static bool checksum_of(const char *text, uint64_t *out) {
   return true;
 }
 
+/* What it must have moved. */
+static uint64_t asked_bytes(const struct mover_task *task) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < task->move_count; i++)
+    bytes += task->moves[i].size;
+  return bytes;
+}
+
 void wire_result(struct mover_task *task, struct reader_value data) {
+  static const char *const counts[] = {
+      [MOVER_TRANSFER] = "bytes",   [MOVER_COPY] = "bytes",          [MOVER_FILL] = "bytes",
+      [MOVER_DEFRAGMENT] = "bytes", [MOVER_CLEAR] = "cleared_bytes", [MOVER_LOAD] = "size_bytes"};
   const char *checksum = reader_text(reader_get(data, "checksum"), "");
-  const char *bytes = task->action == MOVER_CLEAR ? "cleared_bytes" : "bytes";
-  task->bytes = reader_uint(reader_get(data, bytes), 0);
+  task->bytes = reader_uint(reader_get(data, counts[task->action]), 0);
   task->device_us = reader_uint(reader_get(data, "device_us"), 0);
   task->verified = reader_bool(reader_get(data, "verified"), false);
   task->checksum_known = checksum_of(checksum, &task->checksum);
   path_of(task, reader_text(reader_get(data, "path"), ""));
   if (task->action == MOVER_DEFRAGMENT)
     defragmented(task, reader_get(data, "moved"));
-  else if (task->action != MOVER_CLEAR && task->bytes != task->moves[0].size)
+  else if (task->action != MOVER_CLEAR && task->bytes != asked_bytes(task))
     problem_set(&task->problem, STATUS_INTERNAL_ERROR,
                 "the worker moved %" PRIu64 " of %" PRIu64 " bytes", task->bytes,
-                task->moves[0].size);
+                asked_bytes(task));
 }

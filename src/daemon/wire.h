@@ -16,6 +16,8 @@
 #define WIRE_DEADLINE_MS 30000
 #define WIRE_QUICK_MS 10000
 
+/* "memory.transfer": the name of an action, and of the capability. */
+const char *wire_action(enum mover_action action);
 /* Each appends one line without newline. */
 void wire_task(struct buf *out, uint64_t request, const struct mover_task *task);
 void wire_drop(struct buf *out, uint64_t request, uint64_t segment);
@@ -31,6 +33,8 @@ void wire_initialize(struct buf *out, uint64_t request, const struct wire_initia
 void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds);
 /* The text that travels with a segment's descriptor. */
 void wire_segment(struct buf *out, const struct mover_segment *segment);
+/* ... and with a file's. */
+void wire_file(struct buf *out, uint64_t id, uint64_t size);
 
 /* Whether a list of capabilities, separated by commas, holds this one. */
 bool wire_lists(const char *capabilities, const char *capability);

@@ -150,29 +150,31 @@ const struct mover_table *workers_table(void) {
 
 /* ---- tasks: the loop's thread ---- */
 
-static const char *capability(enum mover_action action) {
-  static const char *const names[] = {[MOVER_TRANSFER] = "memory.transfer",
-                                      [MOVER_COPY] = "memory.copy",
-                                      [MOVER_FILL] = "memory.fill",
-                                      [MOVER_DEFRAGMENT] = "memory.defragment",
-                                      [MOVER_CLEAR] = "memory.clear"};
-  return names[action];
+/* The one that was asked for; else our own, which knows our devices. NULL: there is none. */
+static struct worker *named(const struct workers *workers, const struct mover_task *task) {
+  const char *name = task->worker[0] ? task->worker : WORKERS_OWN;
+  for (unsigned i = 0; i < workers->count; i++)
+    if (!strcmp(workers->slots[i].command.name, name))
+      return workers->slots[i].worker;
+  return NULL;
 }
 
-/* Only our own worker knows our devices; the least loaded one that can. */
-static struct worker *choose(struct workers *workers, const struct mover_task *task) {
-  struct worker *worker = workers->params.own ? workers->slots[0].worker : NULL;
-  return worker && worker_ready(worker) && worker_can(worker, capability(task->action)) ? worker
-                                                                                        : NULL;
+static bool can(const struct worker *worker, const struct mover_task *task) {
+  return worker_ready(worker) && worker_can(worker, wire_action(task->action));
 }
 
-static bool coming(const struct workers *workers) {
-  return !workers->stopping && workers->params.own &&
-         (worker_coming(workers->slots[0].worker) || worker_ready(workers->slots[0].worker));
+static bool coming(const struct workers *workers, const struct worker *worker) {
+  return !workers->stopping && worker && (worker_coming(worker) || worker_ready(worker));
 }
 
 static void refuse(struct mover_task *task, const char *why) {
   problem_set(&task->problem, STATUS_WORKER_UNAVAILABLE, "%s", why);
+  task->done(task);
+}
+
+/* Who was asked for by name, and is none that we can give files and memory to. */
+static void refuse_name(struct mover_task *task) {
+  problem_set(&task->problem, STATUS_WORKER_NOT_FOUND, "no worker %s that we start", task->worker);
   task->done(task);
 }
 
@@ -186,15 +188,19 @@ static void wait(struct workers *workers, struct mover_task *task) {
 
 /* Sent, waiting, or refused. */
 static void offer(struct workers *workers, struct mover_task *task) {
-  struct worker *worker = choose(workers, task);
+  struct worker *worker = named(workers, task);
   if (task->cancelled) {
     problem_set(&task->problem, STATUS_CANCELLED, "cancelled before the first byte");
     task->done(task);
     return;
   }
-  if (worker && worker_submit(worker, task))
+  if (worker && can(worker, task) && worker_submit(worker, task))
     return;
-  if (!coming(workers))
+  if (!worker && task->worker[0])
+    refuse_name(task);
+  else if (worker && worker_ready(worker) && !can(worker, task))
+    refuse(task, "the worker cannot do that");
+  else if (!coming(workers, worker))
     refuse(task, "no worker runs that could move bytes (see --no-worker)");
   else if (clock_now() >= task->request)
     refuse(task, "the worker did not become ready in time");
@@ -229,7 +235,7 @@ static void clear(struct workers *workers, struct mover_task *task) {
     return;
   for (unsigned i = 0; i < workers->count; i++) {
     struct worker *worker = workers->slots[i].worker;
-    struct mover_task *part = worker_can(worker, capability(MOVER_CLEAR))
+    struct mover_task *part = worker_can(worker, wire_action(MOVER_CLEAR))
                                   ? clearing_part(clearing, workers->slots[i].command.name)
                                   : NULL;
     if (part && !worker_submit(worker, part))

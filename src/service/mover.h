@@ -75,6 +75,8 @@ struct mover_task {
   struct task task;
   struct mover_task *next;
   uint64_t request;
+  uint64_t files_talk, files_first; /* to which worker process the files go, and under which ids */
+  uint32_t files_sent;
   bool cancelled;
 };
 
