@@ -79,6 +79,8 @@ struct models {
   enum job_state last_state;
   uint64_t last_model, last_at;
   struct policy_clock clocks[VIEW_DEVICES];
+  struct service_relief relief;
+  bool relieved[VIEW_DEVICES]; /* since its use was last well below the trigger */
 };
 
 /* No lock. */

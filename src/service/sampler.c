@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_work.h"
+#include "service/model_relief.h"
 #include "service/report.h"
 #include "service/space.h"
 #include "service/waiting.h"
@@ -214,6 +215,8 @@ static void tick(struct task *task) {
     waiting_kick(s);
   }
   lock_give(&s->lock);
+  if (!stopping)
+    model_relief_look(s);
   if (!stopping)
     queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
 }

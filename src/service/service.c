@@ -131,6 +131,11 @@ void service_set_inspector(struct service *s, const struct inspector_table *tabl
   s->models->inspector_ctx = ctx;
 }
 
+void service_set_relief(struct service *s, const struct service_relief *relief) {
+  LOCK_SCOPE(&s->lock);
+  s->models->relief = *relief;
+}
+
 void service_keeper_state(struct service *s, struct keeper_state *out) {
   *out = (struct keeper_state){.why = "there is no vault"};
   if (s->keeper)

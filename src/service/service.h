@@ -22,14 +22,19 @@ struct inspector_table;
 struct keeper_state;
 struct restore_found;
 
+/* Percent of a device's use at which models make room, and down to which; trigger 0: never. */
+struct service_relief {
+  uint32_t trigger, target;
+};
+
 struct service_params {
   const struct spec *devices;
   unsigned device_count;
   struct loop *loop; /* for pidfds and timers; running or not yet */
   struct pressure_thresholds thresholds;
-  uint64_t cache_ttl_ns;       /* how old slow facts may get; default 2 min */
-  uint32_t max_allocations;    /* all together; default 4 Mi */
-  struct restore_found *found; /* what the vault held; NULL: a new ledger */
+  uint64_t cache_ttl_ns;         /* how old slow facts may get; default 2 min */
+  uint32_t max_allocations;      /* all together; default 4 Mi */
+  struct restore_found *found;   /* what the vault held; NULL: a new ledger */
   const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 
@@ -39,6 +44,8 @@ enum status service_create(const struct service_params *params, struct service *
                            struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
+/* Any time. The defaults are 80 and 70. */
+void service_set_relief(struct service *service, const struct service_relief *relief);
 /* Before any operation: who reads the headers of model files. Without one no model can be loaded.
  */
 void service_set_inspector(struct service *service, const struct inspector_table *table, void *ctx);

@@ -15,6 +15,7 @@ static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
 static int setup(void **state) {
   *state = fixture_start(devices);
+  service_set_relief(fixture_service(*state), &(struct service_relief){0, 0});
   return 0;
 }
 
@@ -176,7 +177,7 @@ static void without_one_it_is_copied_when_it_is_parked(void **state) {
   uint64_t freed;
   params.keep_ram_copy = 0;
   assert_int_equal(load(state, &params, &end), STATUS_OK);
-  assert_int_equal(fixture_figures(*state, "host:0").committed_bytes, 0);
+  assert_int_equal(fixture_figures(*state, "host:0").active_allocations, 0);
   assert_int_equal(unload(state, "c", true, &freed), STATUS_OK);
   assert_int_equal(look(state, "c").residency, MODEL_IN_RAM);
   assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
@@ -373,6 +374,45 @@ static void an_optimisation_frees_what_was_asked_for(void **state) {
   unlink(two);
 }
 
+static bool is_parked(struct fixture *fixture, void *name) {
+  struct model_view view;
+  struct problem problem;
+  return !model_look(fixture_service(fixture), name, &view, &problem) && view.state == MODEL_PARKED;
+}
+
+/* Once a crossing: what cannot be relieved is not asked for again and again. */
+static void over_the_trigger_models_make_room_down_to_the_target(void **state) {
+  struct service *s = fixture_service(*state);
+  const char *one = file_of("t", 5 * MIB, 1), *two = file_of("u", 5 * MIB, 2),
+             *three = file_of("v", 4 * MIB, 3);
+  loaded(state, one, "t", "fake:0");
+  loaded(state, two, "u", "fake:0");
+  service_set_relief(s, &(struct service_relief){80, 70});
+  loaded(state, three, "v", "fake:0");
+  fixture_until(*state, is_parked, "t");
+  assert_int_equal(look(state, "u").state, MODEL_READY);
+  assert_int_equal(look(state, "v").state, MODEL_READY);
+  unlink(one);
+  unlink(two);
+  unlink(three);
+}
+
+static void an_idle_one_goes_when_its_time_is_over(void **state) {
+  const char *one = file_of("w", MIB, 1), *two = file_of("x", MIB, 2);
+  struct model_load params = load_of(one, "w", "fake:0");
+  struct job_view end;
+  params.keep_alive_seconds = 1;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  params = load_of(two, "x", "fake:0");
+  params.keep_alive_seconds = 1;
+  params.pinned = true;
+  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  fixture_until(*state, is_parked, "w");
+  assert_int_equal(look(state, "x").state, MODEL_READY);
+  unlink(one);
+  unlink(two);
+}
+
 static void its_bytes_are_its_own(void **state) {
   const char *path = file_of("l", MIB, 1);
   struct alloc_page page;
@@ -409,6 +449,8 @@ int main(void) {
       TEST(what_is_no_model_is_not_listed),
       TEST(a_trial_changes_nothing),
       TEST(an_optimisation_frees_what_was_asked_for),
+      TEST(over_the_trigger_models_make_room_down_to_the_target),
+      TEST(an_idle_one_goes_when_its_time_is_over),
       TEST(its_bytes_are_its_own),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
