@@ -16,9 +16,8 @@
 #include "model/safetensors.h"
 #include "model/shards.h"
 
-#define START (SAFETENSORS_START + 1)  /* bytes that say what a file is */
-#define GGUF_FIRST (UINT64_C(1) << 20) /* most headers are larger than 64 KiB and less than this   \
-                                        */
+#define START (SAFETENSORS_START + 1) /* bytes that say what a file is */
+#define GGUF_FIRST MIB                /* most headers are larger than 64 KiB and less than this */
 #define MISSING_BYTES ((size_t)CARD_FILES * (CARD_NAME + 1))
 
 enum kind { KIND_SAFETENSORS, KIND_INDEX, KIND_GGUF };

@@ -10,41 +10,10 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/log.h"
-#include "base/units.h"
+#include "worker/interface_load.h"
+#include "worker/interface_place.h"
 #include "worker/manager.h"
 #include "worker/mover.h"
-
-/* ---- segments of a request ---- */
-
-struct end {
-  uint64_t segment;
-  struct device_place place;
-};
-
-/* {"segment_id","offset_bytes"}: takes the segment; size must lie in it. */
-static enum status take_end(struct interface_call *call, struct reader_value value, uint64_t size,
-                            struct end *out) {
-  uint64_t id = id_parse(ID_SEGMENT, reader_text(reader_get(value, "segment_id"), ""));
-  uint64_t offset = reader_uint(reader_get(value, "offset_bytes"), 0), last;
-  if (!id)
-    return problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "a place without a segment_id");
-  enum status status =
-      manager_use(interface_manager(call), id, &out->place.segment, &call->problem);
-  if (status)
-    return status;
-  out->segment = id;
-  out->place.offset = offset;
-  if (size && units_add(offset, size, &last) && last <= device_segment_size(out->place.segment))
-    return STATUS_OK;
-  manager_done(interface_manager(call), id);
-  out->segment = 0;
-  return problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "a range that leaves its segment");
-}
-
-static void give_end(struct interface_call *call, const struct end *end) {
-  if (end->segment)
-    manager_done(interface_manager(call), end->segment);
-}
 
 /* ---- bytes ---- */
 
@@ -69,10 +38,10 @@ static void fail(struct interface_call *call, enum status status, const char *wh
 /* memory.transfer, memory.copy */
 static void transfer(struct interface_call *call, struct writer *w) {
   uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
-  struct end from = {0}, to = {0};
-  enum status status = take_end(call, reader_get(call->data, "source"), size, &from);
+  struct interface_place_end from = {0}, to = {0};
+  enum status status = interface_place_take(call, reader_get(call->data, "source"), size, &from);
   if (!status)
-    status = take_end(call, reader_get(call->data, "target"), size, &to);
+    status = interface_place_take(call, reader_get(call->data, "target"), size, &to);
   struct mover_work work = {.from = from.place,
                             .to = to.place,
                             .size = size,
@@ -87,14 +56,14 @@ static void transfer(struct interface_call *call, struct writer *w) {
     fail(call, status, "copying");
   else
     write_result(w, &work, device_path(from.place.segment, to.place.segment));
-  give_end(call, &from);
-  give_end(call, &to);
+  interface_place_give(call, &from);
+  interface_place_give(call, &to);
 }
 
 static void fill(struct interface_call *call, struct writer *w) {
   uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
-  struct end to = {0};
-  enum status status = take_end(call, reader_get(call->data, "target"), size, &to);
+  struct interface_place_end to = {0};
+  enum status status = interface_place_take(call, reader_get(call->data, "target"), size, &to);
   struct mover_work work = {.to = to.place,
                             .size = size,
                             .value = (uint8_t)reader_uint(reader_get(call->data, "value"), 0),
@@ -108,7 +77,7 @@ static void fill(struct interface_call *call, struct writer *w) {
     fail(call, status, "filling");
   else
     write_result(w, &work, DEVICE_PATH_SAME);
-  give_end(call, &to);
+  interface_place_give(call, &to);
 }
 
 struct sweep {
@@ -124,10 +93,10 @@ static void sweep_progress(void *arg, uint64_t bytes_done) {
 static bool move_one(struct sweep *sweep, struct reader_value move) {
   struct interface_call *call = sweep->call;
   uint64_t size = reader_uint(reader_get(move, "size_bytes"), 0);
-  struct end from = {0}, to = {0};
-  enum status status = take_end(call, reader_get(move, "source"), size, &from);
+  struct interface_place_end from = {0}, to = {0};
+  enum status status = interface_place_take(call, reader_get(move, "source"), size, &from);
   if (!status)
-    status = take_end(call, reader_get(move, "target"), size, &to);
+    status = interface_place_take(call, reader_get(move, "target"), size, &to);
   struct mover_work work = {.from = from.place,
                             .to = to.place,
                             .size = size,
@@ -137,8 +106,8 @@ static bool move_one(struct sweep *sweep, struct reader_value move) {
                             .arg = sweep};
   if (!status)
     status = mover_copy(&work);
-  give_end(call, &from);
-  give_end(call, &to);
+  interface_place_give(call, &from);
+  interface_place_give(call, &to);
   call->device_us += work.device_us;
   if (status || !work.verified)
     return false;
@@ -279,6 +248,7 @@ static const struct interface_action actions[] = {
     {"memory.cancel_transfer", NULL, INTERFACE_QUICK, cancel_transfer},
     {"memory.copy", NULL, INTERFACE_MOVES, transfer},
     {"memory.fill", NULL, INTERFACE_MOVES, fill},
+    {"memory.load_model", NULL, INTERFACE_MOVES, interface_load_run},
     {"segment.drop", NULL, INTERFACE_WAITS, drop},
     {"cancel", NULL, INTERFACE_QUICK, cancel},
     {"ping", NULL, INTERFACE_QUICK, ping},

@@ -33,22 +33,32 @@ struct arrivals {
   struct manager *manager;
 };
 
-static bool read_arrival(const char *text, struct manager_arrival *out, struct share *share) {
-  struct reader_doc *doc;
-  struct problem problem;
-  if (reader_parse(text, strlen(text), &doc, &problem))
-    return false;
-  struct reader_value root = reader_root(doc);
+static bool read_segment(struct reader_value root, struct manager_arrival *out,
+                         struct share *share) {
   const char *segment = reader_text(reader_get(root, "segment_id"), "");
   const char *device = reader_text(reader_get(root, "device_id"), "");
   *out = (struct manager_arrival){.segment = id_parse(ID_SEGMENT, segment),
                                   .size = reader_uint(reader_get(root, "size_bytes"), 0)};
   snprintf(out->device, sizeof out->device, "%s", device);
   enum share_kind kind = share_kind_parse(reader_text(reader_get(root, "handle_type"), ""));
-  reader_free(doc);
   if (!out->segment || !out->size || kind == SHARE_NONE)
     return false;
   share->kind = kind;
+  return true;
+}
+
+/* A segment, or a file; the share is taken over where it is one. */
+static bool take_arrival(struct manager *manager, struct reader_value root, struct share *share) {
+  struct manager_arrival arrival;
+  if (reader_get(root, "file_id").json) {
+    manager_add_file(manager, reader_uint(reader_get(root, "file_id"), UINT64_MAX), share);
+    return true;
+  }
+  if (!read_segment(root, &arrival, share))
+    return false;
+  enum status status = manager_add_segment(manager, &arrival, share);
+  if (status)
+    log_error("worker", "a segment of %s is not taken: %s", arrival.device, status_text(status));
   return true;
 }
 
@@ -58,16 +68,17 @@ static void *take_arrivals(void *arg) {
   enum status status;
   for (;;) {
     struct share share = {SHARE_NONE, 0};
-    struct manager_arrival arrival;
+    struct reader_doc *doc = NULL;
+    struct problem problem;
     status = packet_receive(&arrivals->end, text, &share);
     if (status == STATUS_NOT_FOUND)
       return NULL;
-    if (status || share.kind == SHARE_NONE || !read_arrival(text, &arrival, &share)) {
+    if (status || share.kind == SHARE_NONE || reader_parse(text, strlen(text), &doc, &problem) ||
+        !take_arrival(arrivals->manager, reader_root(doc), &share)) {
       log_error("worker", "a message on fd 3 that is none of ours");
       share_close(&share);
-    } else if ((status = manager_add_segment(arrivals->manager, &arrival, &share))) {
-      log_error("worker", "a segment of %s is not taken: %s", arrival.device, status_text(status));
     }
+    reader_free(doc);
   }
 }
 

@@ -9,18 +9,27 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 
 #define MANAGER_DEVICES 32
+#define MANAGER_FILES 2048 /* of two of the largest models */
+#define MANAGER_FILE_NS (60 * CLOCK_SECOND)
 #define MANAGER_ARRIVAL_S 1 /* contract 5 */
 
 struct segment {
   uint64_t id, size;
   char device[SPEC_ID];
   unsigned users;
-  struct share share;            /* until it is mapped */
+  struct share share;            /* until it is mapped; a memfd with an address for longer */
   struct device_segment *memory; /* NULL: not yet */
   struct segment *next;
+};
+
+struct file {
+  uint64_t id, arrived_ns;
+  struct share share;
+  struct file *next;
 };
 
 struct manager {
@@ -32,6 +41,8 @@ struct manager {
   } devices[MANAGER_DEVICES];
   unsigned device_count;
   struct segment *segments;
+  struct file *files, **files_last; /* in order of arrival */
+  unsigned file_count;
 };
 
 /* An arrival, or the end of a use, is waited for this long. */
@@ -52,6 +63,7 @@ enum status manager_create(struct manager **out) {
   pthread_mutex_init(&manager->mutex, NULL);
   pthread_cond_init(&manager->changed, &clock);
   pthread_condattr_destroy(&clock);
+  manager->files_last = &manager->files;
   *out = manager;
   return STATUS_OK;
 }
@@ -63,9 +75,26 @@ static void let_go(struct segment *segment) {
   free(segment);
 }
 
+static struct file *unlink_file(struct manager *manager, struct file **link) {
+  struct file *file = *link;
+  *link = file->next;
+  if (manager->files_last == &file->next)
+    manager->files_last = link;
+  manager->file_count--;
+  return file;
+}
+
+static void drop_first_file(struct manager *manager) {
+  struct file *file = unlink_file(manager, &manager->files);
+  share_close(&file->share);
+  free(file);
+}
+
 void manager_free(struct manager *manager) {
   if (!manager)
     return;
+  while (manager->files)
+    drop_first_file(manager);
   for (struct segment *segment = manager->segments, *next; segment; segment = next) {
     next = segment->next;
     let_go(segment);
@@ -146,7 +175,8 @@ static enum status map(const struct manager *manager, struct segment *segment,
   if (status)
     return problem_set(problem, status, "%s: a segment cannot be mapped: %s", segment->device,
                        status_text(status));
-  share_close(&segment->share);
+  if (segment->share.kind != SHARE_MEMFD || !device_pointer(segment->memory))
+    share_close(&segment->share);
   return STATUS_OK;
 }
 
@@ -203,6 +233,60 @@ enum status manager_drop(struct manager *manager, uint64_t id) {
   if (!segment)
     return STATUS_NOT_FOUND;
   let_go(segment);
+  return STATUS_OK;
+}
+
+const struct share *manager_memory(struct manager *manager, uint64_t id) {
+  pthread_mutex_lock(&manager->mutex);
+  const struct segment *segment = find(manager, id);
+  const struct share *share =
+      segment && segment->memory && segment->share.kind == SHARE_MEMFD ? &segment->share : NULL;
+  pthread_mutex_unlock(&manager->mutex);
+  return share;
+}
+
+/* ---- files ---- */
+
+static struct file **find_file(struct manager *manager, uint64_t id) {
+  struct file **link = &manager->files;
+  while (*link && (*link)->id != id)
+    link = &(*link)->next;
+  return *link ? link : NULL;
+}
+
+void manager_add_file(struct manager *manager, uint64_t id, struct share *share) {
+  struct file *file = malloc(sizeof *file);
+  uint64_t now = clock_now();
+  if (!file) {
+    share_close(share);
+    return;
+  }
+  *file = (struct file){.id = id, .arrived_ns = now, .share = *share};
+  *share = (struct share){SHARE_NONE, 0};
+  pthread_mutex_lock(&manager->mutex);
+  while (manager->files && (manager->file_count >= MANAGER_FILES ||
+                            now - manager->files->arrived_ns > MANAGER_FILE_NS))
+    drop_first_file(manager);
+  *manager->files_last = file;
+  manager->files_last = &file->next;
+  manager->file_count++;
+  pthread_cond_broadcast(&manager->changed);
+  pthread_mutex_unlock(&manager->mutex);
+}
+
+enum status manager_take_file(struct manager *manager, uint64_t id, struct share *out) {
+  struct timespec until = patience();
+  pthread_mutex_lock(&manager->mutex);
+  struct file **link = find_file(manager, id), *file = NULL;
+  while (!link && !pthread_cond_timedwait(&manager->changed, &manager->mutex, &until))
+    link = find_file(manager, id);
+  if (link)
+    file = unlink_file(manager, link);
+  pthread_mutex_unlock(&manager->mutex);
+  if (!file)
+    return STATUS_NOT_FOUND;
+  *out = file->share;
+  free(file);
   return STATUS_OK;
 }
 

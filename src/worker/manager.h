@@ -1,6 +1,7 @@
 /*
- * manager: the worker's state: devices, and the segments that are here. A segment is known by its
- * id; its descriptor comes on fd 3, before the first line that names it. Any thread.
+ * manager: the worker's state: devices, the segments that are here, and files on their way into
+ * one. A segment and a file are known by their ids; the descriptor comes on fd 3, before the first
+ * line that names it. Any thread.
  */
 #ifndef WORKER_MANAGER_H
 #define WORKER_MANAGER_H
@@ -40,6 +41,16 @@ void manager_done(struct manager *manager, uint64_t id);
 /* Unmaps it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY.
  * NOT_FOUND: it is not here. */
 enum status manager_drop(struct manager *manager, uint64_t id);
+/* The descriptor of a segment in use, where it is a memfd that is mapped; NULL: else. Valid as long
+ * as the use. */
+const struct share *manager_memory(struct manager *manager, uint64_t id);
+
+/* Takes the share over. Kept until it is taken, a minute at most: the request that wanted it may
+ * never come. Of more than 2,048 the oldest goes. */
+void manager_add_file(struct manager *manager, uint64_t id, struct share *share);
+/* The caller's from then on. Waits up to 1 s for it to arrive, then NOT_FOUND. */
+enum status manager_take_file(struct manager *manager, uint64_t id, struct share *out);
+
 /* Sum of the sizes of the segments on a device ("": all), and how many. */
 uint64_t manager_mapped(struct manager *manager, const char *device, uint32_t *count);
 
