@@ -16,7 +16,9 @@
 #include "base/units.h"
 #include "base/version.h"
 #include "daemon/guests.h"
+#include "daemon/inspect.h"
 #include "daemon/keeper.h"
+#include "daemon/model_dirs.h"
 #include "daemon/reload.h"
 #include "device/probe.h"
 #include "http/http.h"
@@ -42,6 +44,7 @@ struct wiring {
   struct restore_found *found; /* the keeper's; NULL: the vault was empty */
   struct service *service;
   struct workers *workers;
+  struct inspect *inspect;
   struct ops *ops;
   struct http *http;
   struct socket *socket;
@@ -77,6 +80,7 @@ static void service_stopped(void *arg) {
 
 static void doors_stopped(void *arg) {
   struct wiring *wiring = arg;
+  inspect_stop(wiring->inspect);
   service_stop(wiring->service, &(struct service_stop_params){.release_all = wiring->release_all,
                                                               .done = service_stopped,
                                                               .arg = wiring});
@@ -220,19 +224,27 @@ static enum status open_keeper(struct wiring *wiring, struct problem *problem) {
   return status == STATUS_CONFLICT ? refuse(wiring, status) : status;
 }
 
-static enum status make_service(struct wiring *wiring, struct problem *problem) {
+static enum status create_service(struct wiring *wiring, struct problem *problem) {
   const struct config *config = wiring->params.config;
+  struct model_dirs dirs;
+  if (model_dirs_init(&dirs, config))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   struct service_params service = {.devices = wiring->devices,
                                    .device_count = wiring->device_count,
                                    .loop = wiring->loop,
                                    .thresholds = config->thresholds,
                                    .cache_ttl_ns = config->cache_ttl_ns,
-                                   .found = wiring->found};
+                                   .found = wiring->found,
+                                   .model_dirs = (const char *const *)dirs.paths};
   enum status status = service_create(&service, &wiring->service, problem);
-  if (status)
-    return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
-  service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
-  service_on_shutdown(wiring->service, on_shutdown, wiring);
+  model_dirs_done(&dirs);
+  return status;
+}
+
+/* Those who work for the service. */
+static enum status make_hands(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
+  const struct inspect_params inspect = {.loop = wiring->loop, .program = wiring->worker};
   struct workers_params workers = {.loop = wiring->loop,
                                    .events = service_events(wiring->service),
                                    .own = config->no_worker ? NULL : wiring->worker,
@@ -242,10 +254,23 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
                                    .devices = wiring->devices,
                                    .device_count = wiring->device_count,
                                    .thresholds = config->thresholds};
-  status = workers_create(&workers, &wiring->workers, problem);
-  if (!status)
-    service_set_mover(wiring->service, workers_table(), wiring->workers);
-  return status;
+  enum status status = workers_create(&workers, &wiring->workers, problem);
+  if (status)
+    return status;
+  service_set_mover(wiring->service, workers_table(), wiring->workers);
+  if (inspect_create(&inspect, &wiring->inspect))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  service_set_inspector(wiring->service, inspect_table(), wiring->inspect);
+  return STATUS_OK;
+}
+
+static enum status make_service(struct wiring *wiring, struct problem *problem) {
+  enum status status = create_service(wiring, problem);
+  if (status)
+    return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
+  service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
+  service_on_shutdown(wiring->service, on_shutdown, wiring);
+  return make_hands(wiring, problem);
 }
 
 static enum status make_doors(struct wiring *wiring, struct problem *problem) {
@@ -383,6 +408,7 @@ void wiring_free(struct wiring *wiring) {
     loop_drop(wiring->loop);
   ops_free(wiring->ops);
   workers_free(wiring->workers);
+  inspect_free(wiring->inspect);
   keeper_close(wiring->keeper);
   service_free(wiring->service);
   loop_free(wiring->loop);
