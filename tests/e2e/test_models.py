@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import shapes
-from harness import MEMORY, SharedDaemonCase
+from harness import MEMORY, SharedDaemonCase, run_program
 
 MODELS = f"{MEMORY}/models"
 NONE = "m-00000000deadbeef"
@@ -178,6 +178,45 @@ class OverTheSocket(SharedDaemonCase):
                     for fd in os.listdir(f"/proc/{self.daemon.pid}/fd")]
             self.assertNotIn(os.readlink(f"/proc/self/fd/{file.fileno()}"), held)
             self.assertLessEqual(len(held), before + 1)
+
+
+class CommandLine(SharedDaemonCase):
+    def memkeep(self, *words, code=0, **more):
+        done = run_program("memkeep", "--socket", self.daemon.socket_path, *words, **more)
+        self.assertEqual(code, done.returncode, f"{words}: {done.stdout}{done.stderr}")
+        return done
+
+    def test_no_models(self):
+        self.assertEqual("no models\n", self.memkeep("model", "ls").stdout)
+        envelope = json.loads(self.memkeep("--json", "model", "ls").stdout)
+        self.assertEqual([], envelope["data"]["models"])
+        self.assertIn("nothing was done", self.memkeep("model", "optimize", "host:0", "--strategy", "smart").stdout)
+        self.assertIn("modelMemory", self.memkeep("model", "status").stdout)
+
+    def test_no_such_model(self):
+        for words in (("show", "llama"), ("unload", "llama", "--to", "ram", "--force"), ("park", "llama"),
+                      ("pin", "llama"), ("unpin", "llama", "--keep-alive", "10m")):
+            with self.subTest(words):
+                self.assertIn("MODEL_NOT_FOUND", self.memkeep("model", *words, code=1).stderr)
+
+    def test_wrong_words(self):
+        for words in (("model",), ("model", "dance"), ("model", "load"), ("model", "ls", "more"), ("model", "park"),
+                      ("model", "load", "/m", "--priority", "urgent"), ("model", "load", "/m", "--keep-alive", "soon")):
+            with self.subTest(words):
+                self.assertTrue(self.memkeep(*words, code=2).stderr)
+
+    def test_help_of_the_group(self):
+        shown = self.memkeep("model", "--help").stdout
+        for verb in ("load", "ls", "show", "unload", "park", "pin", "optimize"):
+            self.assertRegex(shown, rf"(?m)^  model {verb} ")
+            self.assertIn(f"usage: memkeep model {verb}", self.memkeep("model", verb, "--help").stdout)
+        self.assertNotIn("model", self.memkeep("status", "--help").stdout)
+
+    def test_a_path_is_that_of_whoever_asks(self):
+        with tempfile.TemporaryDirectory(dir=self.daemon.folder) as folder:
+            for words in (("none.gguf",), ("--path", "none.gguf"), ("--path=none.gguf", "--wait")):
+                done = self.memkeep("model", "load", *words, code=1, cwd=folder)
+                self.assertIn(os.path.basename(folder) + "/none.gguf", done.stderr + done.stdout)
 
 
 if __name__ == "__main__":

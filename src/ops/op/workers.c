@@ -1,11 +1,16 @@
 /*
  * workers: the processes that touch bytes.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/id.h"
 #include "ops/op.h"
 #include "ops/reply.h"
+#include "service/model.h"
 #include "service/service.h"
+
+#define PAGE 100 /* models that are looked at together */
 
 struct worker {
   char id[80];
@@ -21,7 +26,61 @@ static void write_words(struct writer *w, const char *key, const char *list) {
   writer_end(w);
 }
 
-static void write_worker(struct writer *w, const struct view_worker *worker) {
+/* Who loaded which of the models that are somewhere in memory. */
+struct loaded {
+  struct {
+    uint64_t model;
+    char worker[40];
+  } * list;
+  uint32_t count;
+};
+
+static bool is_resident(const struct model_view *model) {
+  return model->state == MODEL_READY || model->state == MODEL_PARKED;
+}
+
+/* Adds a page. INTERNAL_ERROR: no memory. */
+static enum status add_page(struct loaded *loaded, const struct model_page *page) {
+  void *list = realloc(loaded->list, (loaded->count + page->count + 1) * sizeof *loaded->list);
+  if (!list)
+    return STATUS_INTERNAL_ERROR;
+  loaded->list = list;
+  for (uint32_t i = 0; i < page->count; i++) {
+    const struct model_view *model = &page->models[i];
+    if (!is_resident(model) || !*model->worker)
+      continue;
+    loaded->list[loaded->count].model = model->id;
+    memcpy(loaded->list[loaded->count++].worker, model->worker, sizeof model->worker);
+  }
+  return STATUS_OK;
+}
+
+/* list is to be freed in any case. */
+static enum status find_loaded(struct service *service, struct loaded *out) {
+  struct model_page page = {.next = 0};
+  *out = (struct loaded){.count = 0};
+  do {
+    enum status status = model_list(service, page.next, PAGE, &page);
+    if (status)
+      return status;
+    status = add_page(out, &page);
+    free(page.models);
+    if (status)
+      return status;
+  } while (page.next);
+  return STATUS_OK;
+}
+
+static void write_models(struct writer *w, const struct loaded *loaded, const char *worker) {
+  writer_array(w, "models");
+  for (uint32_t i = 0; i < loaded->count; i++)
+    if (strcmp(loaded->list[i].worker, worker) == 0)
+      writer_id(w, NULL, ID_MODEL, loaded->list[i].model);
+  writer_end(w);
+}
+
+static void write_worker(struct writer *w, const struct view_worker *worker,
+                         const struct loaded *loaded) {
   writer_object(w, NULL);
   writer_text(w, "workerId", worker->id);
   if (worker->pid)
@@ -31,8 +90,7 @@ static void write_worker(struct writer *w, const struct view_worker *worker) {
   writer_text(w, "state", view_worker_states[worker->state]);
   writer_text_or_null(w, "command", worker->command);
   write_words(w, "capabilities", worker->capabilities);
-  writer_array(w, "models");
-  writer_end(w);
+  write_models(w, loaded, worker->id);
   writer_uint(w, "restarts", worker->restarts);
   writer_time(w, "lastContact", worker->last_contact);
   writer_uint(w, "memoryBytes", worker->memory_bytes);
@@ -43,13 +101,21 @@ static void write_worker(struct writer *w, const struct view_worker *worker) {
 
 static enum ops_progress answer(struct ops_call *call) {
   struct view_worker workers[VIEW_WORKERS];
+  struct loaded loaded;
+  struct problem problem;
   struct writer w;
+  if (find_loaded(ops_service(call->ops), &loaded)) {
+    free(loaded.list);
+    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+    return reply_fail(call, &problem);
+  }
   uint32_t count = service_workers(ops_service(call->ops), workers, VIEW_WORKERS);
   reply_begin(call, &w);
   writer_array(&w, "workers");
   for (uint32_t i = 0; i < count; i++)
-    write_worker(&w, &workers[i]);
+    write_worker(&w, &workers[i], &loaded);
   writer_end(&w);
+  free(loaded.list);
   return reply_end(call, &w);
 }
 
