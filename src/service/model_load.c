@@ -168,13 +168,32 @@ static enum status find_same(struct model_work *work, struct models_weights **ou
   return *out && (*out)->work ? STATUS_PENDING : STATUS_OK;
 }
 
+/* What the other name knows of the load. */
+static struct models_facts facts_of(const struct service *s, const struct models_weights *weights,
+                                    const struct models_facts *own) {
+  struct models_facts facts = *own;
+  uint32_t first = idmap_find(&s->models->ids, weights->id);
+  if (first) {
+    facts.fingerprint = models_at(s, first)->facts.fingerprint;
+    facts.load_ns = models_at(s, first)->facts.load_ns;
+    facts.load_bytes = models_at(s, first)->facts.load_bytes;
+  }
+  return facts;
+}
+
 /* The model is one more name of weights that are there. */
 static void share_weights(struct model_work *work, struct models_model *model,
                           struct models_weights *weights) {
+  struct service *s = work->service;
+  uint32_t index = idmap_find(&s->models->ids, model->id);
   weights->references++;
   weights->work = work;
   work->weights = model->weights = weights;
-  space_owner_hold(work->service, weights->owner);
+  space_owner_hold(s, weights->owner);
+  model->facts = facts_of(s, weights, &model->facts);
+  model->loaded_at = clock_real();
+  models_touch(s, index);
+  model_record_write(s, index);
 }
 
 static bool is_home(const struct service *s, const struct models_weights *weights) {

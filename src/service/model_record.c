@@ -148,51 +148,40 @@ static struct models_weights *claim(struct service *s, uint32_t owner) {
   return weights;
 }
 
-/* One allocation of the owner is the next part of its copy. False: it belongs to nothing whole. */
-static bool take_part(struct service *s, struct models_weights *weights, uint32_t index,
+/* One allocation of the owner is the next part of its copy. */
+static void take_part(struct service *s, struct models_weights *weights, uint32_t index,
                       uint32_t counts[MODELS_COPIES]) {
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct state_segment *segment = state_segment(s, alloc->segment);
   unsigned copy = s->devices[segment->device].info->host_memory ? MODELS_RAM : MODELS_CARD;
   bool hidden = state_record(s, alloc)->flags & STATE_HIDDEN;
-  if (!weights || (!hidden && counts[copy] == weights->part_count) ||
-      segment->share.kind == SHARE_NONE)
-    return false;
+  if (segment->share.kind == SHARE_NONE)
+    return;
   if (hidden)
-    return model_table_adopt(s, weights, index);
+    (void)model_table_adopt(s, weights, index);
+  if (hidden || counts[copy] == weights->part_count)
+    return;
   struct models_part *part = &weights->parts[counts[copy]++];
   part->at[copy] = alloc->id;
   part->size = state_record(s, alloc)->size_bytes;
   if (!part->name)
     part->name = strdup(alloc->label ? alloc->label : "");
-  weights->has[copy] = counts[copy] == weights->part_count;
+  weights->has[copy] = part->name && counts[copy] == weights->part_count;
   if (copy == MODELS_CARD || weights->home >= s->device_count)
     weights->home = segment->device;
-  return part->name != NULL;
 }
 
-static void drop_alloc(struct service *s, uint32_t index) {
-  record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
-}
-
-/* Takes the owner's allocations as parts; gives back what is part of no whole copy. */
+/* Takes the owner's allocations as parts. A copy that is not whole is none. */
 static void gather(struct service *s, struct models_weights *weights, uint32_t owner) {
   uint32_t counts[MODELS_COPIES] = {0};
-  uint64_t id = 0;
-  for (const struct idmap_entry *entry; (entry = idmap_next(&s->alloc_ids, id));) {
-    id = entry->id;
-    if (state_alloc(s, entry->value)->owner == owner &&
-        !take_part(s, weights, entry->value, counts))
-      drop_alloc(s, entry->value);
-  }
-  for (uint32_t i = 0; weights && i < weights->part_count; i++)
-    for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
-      uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
-      if (weights->has[copy] || !index)
-        continue;
-      drop_alloc(s, index);
-      weights->parts[i].at[copy] = 0;
-    }
+  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, 0);
+  for (; entry; entry = idmap_next(&s->alloc_ids, entry->id))
+    if (state_alloc(s, entry->value)->owner == owner)
+      take_part(s, weights, entry->value, counts);
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+      if (!weights->has[copy])
+        weights->parts[i].at[copy] = 0;
 }
 
 static void unclaim(struct service *s, struct models_weights *weights) {
@@ -207,15 +196,12 @@ static void unclaim(struct service *s, struct models_weights *weights) {
 
 static void adopt_owner(struct service *s, uint32_t owner) {
   struct models_weights *weights = claim(s, owner);
-  gather(s, weights, owner);
-  if (weights && (weights->has[MODELS_RAM] || weights->has[MODELS_CARD])) {
-    weights->resident_since = clock_now();
+  if (!weights)
     return;
-  }
-  if (weights)
+  gather(s, weights, owner);
+  weights->resident_since = clock_now();
+  if (!weights->has[MODELS_RAM] && !weights->has[MODELS_CARD])
     unclaim(s, weights);
-  state_owner(s, owner)->dead = true;
-  space_owner_done(s, owner);
 }
 
 void model_record_adopted(struct service *s) {
@@ -224,5 +210,44 @@ void model_record_adopted(struct service *s) {
     id = entry->id;
     if (state_owner(s, entry->value)->kind == VIEW_OWNER_MODEL)
       adopt_owner(s, entry->value);
+  }
+}
+
+/* Whether an allocation of a model's owner is part of what was claimed. */
+static bool is_claimed(const struct service *s, uint64_t allocation) {
+  for (const struct models_weights *w = s->models->weights; w; w = w->next) {
+    bool found = w->table == allocation;
+    for (uint32_t i = 0; !found && i < w->part_count; i++)
+      found = w->parts[i].at[MODELS_RAM] == allocation || w->parts[i].at[MODELS_CARD] == allocation;
+    if (found)
+      return true;
+  }
+  return false;
+}
+
+/* An owner of weights that are not there. */
+static bool is_orphan(const struct service *s, uint32_t owner) {
+  const struct models_weights *weights = s->models->weights;
+  while (weights && weights->owner != owner)
+    weights = weights->next;
+  return !weights && state_owner(s, owner)->kind == VIEW_OWNER_MODEL;
+}
+
+void model_record_tidy(struct service *s) {
+  uint64_t id = 0;
+  for (const struct idmap_entry *entry; (entry = idmap_next(&s->alloc_ids, id));) {
+    id = entry->id;
+    uint32_t owner = state_alloc(s, entry->value)->owner;
+    if (state_owner(s, owner)->kind != VIEW_OWNER_MODEL || is_claimed(s, id))
+      continue;
+    record_drop(s, entry->value, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
+  }
+  id = 0;
+  for (const struct idmap_entry *entry; (entry = idmap_next(&s->owner_ids, id));) {
+    id = entry->id;
+    if (!is_orphan(s, entry->value))
+      continue;
+    state_owner(s, entry->value)->dead = true;
+    space_owner_done(s, entry->value);
   }
 }

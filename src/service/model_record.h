@@ -20,8 +20,10 @@ struct model_record_left {
   const char *name, *path;
 };
 enum status model_record_adopt(struct service *s, const struct model_record_left *left);
-/* After owners, segments and allocations: each model finds its bytes. What was under way when the
- * daemon died is given back: a model is whole or absent. */
+/* After owners, segments and allocations: each model finds its bytes. */
 void model_record_adopted(struct service *s);
+/* When operations may begin: what was under way when the daemon died is given back, for a model is
+ * whole or absent. */
+void model_record_tidy(struct service *s);
 
 #endif

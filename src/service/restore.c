@@ -379,6 +379,8 @@ static enum status run(struct restore *r, struct problem *problem) {
   if (!status)
     status = adopt_all(r, LEDGER_MODEL);
   if (!status)
+    model_record_adopted(r->service);
+  if (!status)
     drop_unnamed_texts(r);
   if (!status)
     status = adopt_all(r, LEDGER_JOB);
@@ -415,6 +417,7 @@ enum status restore_books(struct service *s, struct restore_found *found, struct
 }
 
 void restore_tidy(struct service *s) {
+  model_record_tidy(s);
   for (uint32_t d = 0; d < s->device_count; d++)
     for (uint32_t i = s->devices[d].first, next; i; i = next) {
       const struct state_segment *segment = state_segment(s, i);
