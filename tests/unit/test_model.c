@@ -1,14 +1,13 @@
 /* Models: loaded, parked, shared, evicted; and that a load that fails leaves nothing behind. */
 #include "service_fixture.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/os_memfd.h"
-#include "service/model.h"
+#include "model_fixture.h"
 #include "service/state.h"
 
 static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
@@ -24,46 +23,6 @@ static int teardown(void **state) {
   return 0;
 }
 
-/* A safetensors file of one tensor of `size` bytes, which a seed tells; the path is static. */
-static const char *file_of(const char *name, size_t size, unsigned seed) {
-  static char path[8][64];
-  static unsigned next;
-  char *out = path[next++ % 8], header[128];
-  snprintf(out, 64, "/tmp/memkeep-test-%d-%s", (int)getpid(), name);
-  int n =
-      snprintf(header, sizeof header,
-               "{\"w\":{\"dtype\":\"U8\",\"shape\":[%zu],\"data_offsets\":[0,%zu]}}", size, size);
-  uint64_t length = (uint64_t)n;
-  FILE *file = fopen(out, "w");
-  assert_non_null(file);
-  fwrite(&length, 8, 1, file);
-  fwrite(header, (size_t)n, 1, file);
-  for (size_t i = 0; i < size; i++)
-    fputc((int)((i * 31 + seed) & 0xff), file);
-  fclose(file);
-  return out;
-}
-
-static struct model_load load_of(const char *path, const char *name, const char *device) {
-  struct model_load params = MODEL_LOAD_DEFAULT;
-  snprintf(params.path, sizeof params.path, "%s", path);
-  snprintf(params.name, sizeof params.name, "%s", name);
-  snprintf(params.device, sizeof params.device, "%s", device);
-  return params;
-}
-
-static enum status load(void **state, const struct model_load *params, struct job_view *view) {
-  struct model_started started;
-  struct problem problem;
-  enum status status =
-      model_load_start(fixture_service(*state), &fixture_admin, params, &started, &problem);
-  memset(view, 0, sizeof *view);
-  if (status || !started.job)
-    return status;
-  fixture_end(started.job, view);
-  return view->problem.status;
-}
-
 static struct model_view look(void **state, const char *name) {
   struct model_view view;
   struct problem problem;
@@ -73,9 +32,9 @@ static struct model_view look(void **state, const char *name) {
 
 static struct model_view loaded(void **state, const char *path, const char *name,
                                 const char *device) {
-  struct model_load params = load_of(path, name, device);
+  struct model_load params = model_fixture_load(path, name, device);
   struct job_view view;
-  if (load(state, &params, &view))
+  if (model_fixture_run(*state, &params, &view))
     fail_msg("%s", view.problem.text);
   return look(state, name);
 }
@@ -132,7 +91,7 @@ static void assert_empty(void **state) {
 }
 
 static void on_host_memory_it_is_its_own_copy(void **state) {
-  const char *path = file_of("a", 3000001, 1);
+  const char *path = model_fixture_file("a", 3000001, 1);
   uint64_t freed = 0;
   struct model_view view = loaded(state, path, "a", "host:0");
   assert_int_equal(view.state, MODEL_READY);
@@ -151,7 +110,7 @@ static void on_host_memory_it_is_its_own_copy(void **state) {
 }
 
 static void with_a_copy_in_ram_it_is_parked_without_copying(void **state) {
-  const char *path = file_of("b", 4 * MIB, 2);
+  const char *path = model_fixture_file("b", 4 * MIB, 2);
   uint64_t freed = 0;
   struct model_view view = loaded(state, path, "b", "fake:0");
   assert_int_equal(view.residency, MODEL_ON_DEVICE);
@@ -171,23 +130,23 @@ static void with_a_copy_in_ram_it_is_parked_without_copying(void **state) {
 }
 
 static void without_one_it_is_copied_when_it_is_parked(void **state) {
-  const char *path = file_of("c", 2 * MIB, 3);
-  struct model_load params = load_of(path, "c", "fake:0");
+  const char *path = model_fixture_file("c", 2 * MIB, 3);
+  struct model_load params = model_fixture_load(path, "c", "fake:0");
   struct job_view end;
   uint64_t freed;
   params.keep_ram_copy = 0;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_int_equal(fixture_figures(*state, "host:0").active_allocations, 0);
   assert_int_equal(unload(state, "c", true, &freed), STATUS_OK);
   assert_int_equal(look(state, "c").residency, MODEL_IN_RAM);
   assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_same_bytes(state, "c", path);
   unlink(path);
 }
 
 static void the_same_file_under_two_names_is_one_copy(void **state) {
-  const char *path = file_of("d", MIB, 4);
+  const char *path = model_fixture_file("d", MIB, 4);
   uint64_t freed = 0, once;
   loaded(state, path, "d", "host:0");
   once = fixture_figures(*state, "host:0").committed_bytes;
@@ -205,13 +164,13 @@ static void the_same_file_under_two_names_is_one_copy(void **state) {
 }
 
 static void a_name_is_one_file_s(void **state) {
-  const char *one = file_of("e", 1000, 5), *two = file_of("f", 1000, 6);
+  const char *one = model_fixture_file("e", 1000, 5), *two = model_fixture_file("f", 1000, 6);
   struct job_view end;
   loaded(state, one, "x", "host:0");
-  struct model_load params = load_of(two, "x", "host:0");
-  assert_int_equal(load(state, &params, &end), STATUS_CONFLICT);
-  params = load_of(one, "x", "fake:0");
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  struct model_load params = model_fixture_load(two, "x", "host:0");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_CONFLICT);
+  params = model_fixture_load(one, "x", "fake:0");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_string_equal(look(state, "x").device_id, "host:0");
   unlink(one);
   unlink(two);
@@ -222,10 +181,10 @@ static void the_oldest_makes_room(void **state) {
   struct job_view end;
   for (unsigned i = 0; i < 4; i++) {
     snprintf(name, sizeof name, "m%u", i);
-    const char *path = file_of(name, 5 * MIB, i);
-    struct model_load params = load_of(path, name, "fake:0");
+    const char *path = model_fixture_file(name, 5 * MIB, i);
+    struct model_load params = model_fixture_load(path, name, "fake:0");
     params.keep_ram_copy = 0;
-    if (load(state, &params, &end))
+    if (model_fixture_run(*state, &params, &end))
       fail_msg("%s", end.problem.text);
     unlink(path);
   }
@@ -235,21 +194,22 @@ static void the_oldest_makes_room(void **state) {
 }
 
 static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void **state) {
-  const char *path = file_of("p", 7 * MIB, 1), *other = file_of("q", 7 * MIB, 2),
-             *third = file_of("r", 7 * MIB, 3);
+  const char *path = model_fixture_file("p", 7 * MIB, 1),
+             *other = model_fixture_file("q", 7 * MIB, 2),
+             *third = model_fixture_file("r", 7 * MIB, 3);
   struct caller caller = fixture_admin;
   struct model_attached attached;
   struct problem problem;
   struct job_view end;
   caller.connection = 5;
-  struct model_load params = load_of(path, "p", "fake:0");
+  struct model_load params = model_fixture_load(path, "p", "fake:0");
   params.pinned = true;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   loaded(state, other, "q", "fake:0");
   assert_int_equal(model_attach(fixture_service(*state), &caller, "q", &attached, &problem),
                    STATUS_OK);
-  params = load_of(third, "r", "fake:0");
-  assert_int_equal(load(state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
+  params = model_fixture_load(third, "r", "fake:0");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
   assert_true(end.problem.has_space);
   assert_int_equal(end.problem.space.model_count, 0);
   model_attach_free(&attached);
@@ -257,11 +217,11 @@ static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void 
   assert_int_equal(model_attach_end(fixture_service(*state), &caller, "q", &left, &problem),
                    STATUS_OK);
   params.evict = false;
-  assert_int_equal(load(state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
   assert_int_equal(end.problem.space.model_count, 1);
   assert_int_equal(end.problem.space.models[0].model, look(state, "q").id);
   params.evict = true;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_int_equal(look(state, "p").state, MODEL_READY);
   assert_int_equal(look(state, "q").state, MODEL_PARKED);
   unlink(path);
@@ -270,26 +230,26 @@ static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void 
 }
 
 static void a_load_that_fails_leaves_nothing(void **state) {
-  const char *path = file_of("g", 3 * MIB, 7);
+  const char *path = model_fixture_file("g", 3 * MIB, 7);
   struct job_view end;
-  struct model_load params = load_of(path, "g", "fake:0");
+  struct model_load params = model_fixture_load(path, "g", "fake:0");
   fixture_mover(*state, FIXTURE_FAILS);
-  assert_int_equal(load(state, &params, &end), STATUS_WORKER_UNAVAILABLE);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_WORKER_UNAVAILABLE);
   assert_empty(state);
   assert_int_equal(look(state, "g").state, MODEL_FAILED);
   assert_int_equal(look(state, "g").error.status, STATUS_WORKER_UNAVAILABLE);
   fixture_mover(*state, FIXTURE_DIFFERS);
-  assert_int_equal(load(state, &params, &end), STATUS_INTERNAL_ERROR);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INTERNAL_ERROR);
   assert_empty(state);
   fixture_mover(*state, FIXTURE_WORKS);
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_same_bytes(state, "g", path);
   unlink(path);
 }
 
 static void a_load_that_is_cancelled_leaves_nothing(void **state) {
-  const char *path = file_of("h", 3 * MIB, 7);
-  struct model_load params = load_of(path, "h", "fake:0");
+  const char *path = model_fixture_file("h", 3 * MIB, 7);
+  struct model_load params = model_fixture_load(path, "h", "fake:0");
   struct model_started started;
   struct problem problem;
   struct job_view end;
@@ -310,16 +270,16 @@ static void a_load_that_is_cancelled_leaves_nothing(void **state) {
 static void what_is_no_model_is_not_listed(void **state) {
   struct model_page page;
   struct job_view end;
-  struct model_load params = load_of("/tmp/memkeep-there-is-no-such-file", "n", "");
-  assert_int_equal(load(state, &params, &end), STATUS_MODEL_NOT_FOUND);
-  params = load_of("/etc/passwd", "n", "");
-  assert_int_equal(load(state, &params, &end), STATUS_FORBIDDEN);
-  const char *path = file_of("i", 100, 1);
+  struct model_load params = model_fixture_load("/tmp/memkeep-there-is-no-such-file", "n", "");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_MODEL_NOT_FOUND);
+  params = model_fixture_load("/etc/passwd", "n", "");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_FORBIDDEN);
+  const char *path = model_fixture_file("i", 100, 1);
   FILE *file = fopen(path, "w");
   fputs("this is no model at all", file);
   fclose(file);
-  params = load_of(path, "n", "");
-  assert_int_equal(load(state, &params, &end), STATUS_MODEL_FORMAT_INVALID);
+  params = model_fixture_load(path, "n", "");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_MODEL_FORMAT_INVALID);
   assert_int_equal(model_list(fixture_service(*state), 0, 10, &page), STATUS_OK);
   assert_int_equal(page.count, 0);
   free(page.models);
@@ -327,12 +287,13 @@ static void what_is_no_model_is_not_listed(void **state) {
 }
 
 static void a_trial_changes_nothing(void **state) {
-  const char *path = file_of("j", 10 * MIB, 1), *other = file_of("k", 10 * MIB, 2);
+  const char *path = model_fixture_file("j", 10 * MIB, 1),
+             *other = model_fixture_file("k", 10 * MIB, 2);
   struct job_view end;
   struct model_page page;
-  struct model_load params = load_of(path, "j", "fake:0");
+  struct model_load params = model_fixture_load(path, "j", "fake:0");
   params.dry_run = true;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_true(end.result.trial.would_fit);
   assert_int_equal(end.result.trial.count, 0);
   assert_int_equal(model_list(fixture_service(*state), 0, 10, &page), STATUS_OK);
@@ -345,7 +306,7 @@ static void a_trial_changes_nothing(void **state) {
 }
 
 static void an_optimisation_frees_what_was_asked_for(void **state) {
-  const char *one = file_of("o", 4 * MIB, 1), *two = file_of("s", 4 * MIB, 2);
+  const char *one = model_fixture_file("o", 4 * MIB, 1), *two = model_fixture_file("s", 4 * MIB, 2);
   struct model_optimize params = {
       .target_percent = 70, .max_models = UINT64_MAX, .max_time_ms = 5000};
   struct model_optimized out;
@@ -383,8 +344,8 @@ static bool is_parked(struct fixture *fixture, void *name) {
 /* Once a crossing: what cannot be relieved is not asked for again and again. */
 static void over_the_trigger_models_make_room_down_to_the_target(void **state) {
   struct service *s = fixture_service(*state);
-  const char *one = file_of("t", 5 * MIB, 1), *two = file_of("u", 5 * MIB, 2),
-             *three = file_of("v", 4 * MIB, 3);
+  const char *one = model_fixture_file("t", 5 * MIB, 1), *two = model_fixture_file("u", 5 * MIB, 2),
+             *three = model_fixture_file("v", 4 * MIB, 3);
   loaded(state, one, "t", "fake:0");
   loaded(state, two, "u", "fake:0");
   service_set_relief(s, &(struct service_relief){80, 70});
@@ -398,15 +359,15 @@ static void over_the_trigger_models_make_room_down_to_the_target(void **state) {
 }
 
 static void an_idle_one_goes_when_its_time_is_over(void **state) {
-  const char *one = file_of("w", MIB, 1), *two = file_of("x", MIB, 2);
-  struct model_load params = load_of(one, "w", "fake:0");
+  const char *one = model_fixture_file("w", MIB, 1), *two = model_fixture_file("x", MIB, 2);
+  struct model_load params = model_fixture_load(one, "w", "fake:0");
   struct job_view end;
   params.keep_alive_seconds = 1;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
-  params = load_of(two, "x", "fake:0");
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  params = model_fixture_load(two, "x", "fake:0");
   params.keep_alive_seconds = 1;
   params.pinned = true;
-  assert_int_equal(load(state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   fixture_until(*state, is_parked, "w");
   assert_int_equal(look(state, "x").state, MODEL_READY);
   unlink(one);
@@ -414,7 +375,7 @@ static void an_idle_one_goes_when_its_time_is_over(void **state) {
 }
 
 static void its_bytes_are_its_own(void **state) {
-  const char *path = file_of("l", MIB, 1);
+  const char *path = model_fixture_file("l", MIB, 1);
   struct alloc_page page;
   struct problem problem;
   struct work_started started;

@@ -1,5 +1,6 @@
 /* Jobs after a restart. A crash is a second service over a copy of the ledger as it is at some
  * moment; the first goes on meanwhile. */
+#include "crash_fixture.h"
 #include "service_fixture.h"
 
 #include <pthread.h>
@@ -11,7 +12,6 @@
 #include "base/os_memfd.h"
 #include "service/job_record.h"
 #include "service/job_work.h"
-#include "service/restore.h"
 
 #define KEPT 10000
 
@@ -28,70 +28,6 @@ static int teardown(void **state) {
 }
 
 /* ---- the next daemon ---- */
-
-struct next {
-  struct restore_found found;
-  struct loop *loop;
-  struct service *service;
-};
-
-static struct share copy_of(const struct share *share) {
-  struct share copy;
-  uint64_t size;
-  void *from, *to;
-  assert_int_equal(os_memfd_size(share, &size), STATUS_OK);
-  assert_int_equal(os_memfd_create("copy", size, &copy), STATUS_OK);
-  assert_int_equal(os_memfd_seal(&copy, OS_MEMFD_SEAL_SHRINK), STATUS_OK);
-  assert_int_equal(os_memfd_map(share, size, false, &from), STATUS_OK);
-  assert_int_equal(os_memfd_map(&copy, size, true, &to), STATUS_OK);
-  memcpy(to, from, size);
-  os_memfd_unmap(from, size);
-  os_memfd_unmap(to, size);
-  return copy;
-}
-
-/* What the vault would hold if `s` died now. */
-static void crash(struct service *s, struct next *next) {
-  struct restore_found *found = &next->found;
-  *next = (struct next){.found.epoch = 1};
-  LOCK_SCOPE(&s->lock);
-  found->ledger = copy_of(ledger_share(s->ledger));
-  ledger_identity(s->ledger, found->identity);
-  found->segments = calloc(s->segments.live + (size_t)1, sizeof *found->segments);
-  const struct idmap_entry *entry = idmap_next(&s->segment_ids, 0);
-  for (; entry; entry = idmap_next(&s->segment_ids, entry->id)) {
-    const struct state_segment *segment = state_segment(s, entry->value);
-    struct keeper_segment *kept = &found->segments[found->count++];
-    *kept = (struct keeper_segment){.id = segment->id, .size = segment->size};
-    assert_int_equal(share_copy(&segment->share, &kept->share), STATUS_OK);
-  }
-}
-
-static struct service *next_start(struct next *next) {
-  struct spec specs[2];
-  struct problem problem = {0};
-  for (unsigned i = 0; i < 2; i++)
-    assert_int_equal(spec_parse(devices[i], &specs[i], &problem), STATUS_OK);
-  assert_int_equal(loop_create(&next->loop), STATUS_OK);
-  struct service_params params = {.devices = specs,
-                                  .device_count = 2,
-                                  .loop = next->loop,
-                                  .thresholds = PRESSURE_DEFAULTS,
-                                  .max_allocations = 1 << 20,
-                                  .found = &next->found};
-  if (service_create(&params, &next->service, &problem))
-    fail_msg("%s", problem.text);
-  return next->service;
-}
-
-static void next_end(struct next *next) {
-  service_free(next->service);
-  loop_free(next->loop);
-  for (uint32_t i = 0; i < next->found.count; i++)
-    share_close(&next->found.segments[i].share);
-  free(next->found.segments);
-  share_close(&next->found.ledger);
-}
 
 static struct job_view view_of(struct service *s, uint64_t id) {
   struct job_view view;
@@ -207,7 +143,7 @@ static void assert_same(struct service *s, const struct job_view *then) {
 
 static void finished_jobs_are_listed_again(void **state) {
   struct job_view views[6], listed[6];
-  struct next next;
+  struct crash_fixture next;
   uint64_t more;
   uint64_t id = fixture_make(*state, "host:0", 5 * MIB).id;
   struct work_transfer copy = transfer_of(id, 0), move = transfer_of(id, 1),
@@ -223,38 +159,38 @@ static void finished_jobs_are_listed_again(void **state) {
   views[5] = cleared(*state);
   assert_int_equal(views[3].state, JOB_FAILED);
   assert_int_equal(views[4].state, JOB_COMPLETED);
-  crash(fixture_service(*state), &next);
-  struct service *s = next_start(&next);
+  crash_fixture(fixture_service(*state), &next);
+  struct service *s = crash_fixture_next(&next, devices);
   for (unsigned i = 0; i < 6; i++)
     assert_same(s, &views[i]);
   assert_int_equal(job_list_transfers(s, 0, listed, 6, &more), 4);
   assert_int_equal(listed[0].id, views[1].id);
   assert_int_equal(records(s), 6);
   assert_int_equal(job_unfinished(s), 0);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 static void what_has_ended_cannot_be_cancelled(void **state) {
   static const struct caller other = {.role = CALLER_WRITE, .domain = 1234};
   struct job_view view = fill(*state, fixture_make(*state, "host:0", 4096).id);
   struct problem problem;
-  struct next next;
+  struct crash_fixture next;
   struct job *job = NULL;
-  crash(fixture_service(*state), &next);
-  assert_int_equal(job_find(next_start(&next), view.id, false, &job), STATUS_OK);
+  crash_fixture(fixture_service(*state), &next);
+  assert_int_equal(job_find(crash_fixture_next(&next, devices), view.id, false, &job), STATUS_OK);
   assert_int_equal(job_cancel(job, &other, &problem), STATUS_FORBIDDEN);
   assert_int_equal(job_cancel(job, &fixture_admin, &problem), STATUS_CONFLICT);
   job_give(job);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 static void a_key_answers_with_the_first_result(void **state) {
   struct work_transfer params = transfer_of(fixture_make(*state, "host:0", 5 * MIB).id, 0);
   struct job_view first = transfer(*state, &params, "again"), again;
-  struct next next;
+  struct crash_fixture next;
   struct job *job = NULL;
-  crash(fixture_service(*state), &next);
-  struct service *s = next_start(&next);
+  crash_fixture(fixture_service(*state), &next);
+  struct service *s = crash_fixture_next(&next, devices);
   assert_int_equal(start(s, &params, "again", &job), STATUS_OK);
   fixture_end(job, &again);
   assert_int_equal(again.id, first.id);
@@ -262,7 +198,7 @@ static void a_key_answers_with_the_first_result(void **state) {
                    first.result.transfer.target_allocation);
   params.verify = false;
   assert_int_equal(start(s, &params, "again", &job), STATUS_CONFLICT);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 /* ---- unfinished ones ---- */
@@ -276,7 +212,7 @@ static void assert_restarted(struct service *s, uint64_t id) {
 }
 
 static void what_was_under_way_has_failed(void **state) {
-  struct next next, third;
+  struct crash_fixture next, third;
   struct job *jobs[3] = {NULL};
   struct job_view view;
   uint64_t ids[3], a = fixture_make(*state, "host:0", 5 * MIB).id,
@@ -287,8 +223,8 @@ static void what_was_under_way_has_failed(void **state) {
   assert_int_equal(start(fixture_service(*state), &move, "", &jobs[1]), STATUS_OK);
   jobs[2] = fill_started(*state, a);
   fixture_until_held(*state, 3);
-  crash(fixture_service(*state), &next);
-  struct service *s = next_start(&next);
+  crash_fixture(fixture_service(*state), &next);
+  struct service *s = crash_fixture_next(&next, devices);
   for (unsigned i = 0; i < 3; i++)
     assert_restarted(s, ids[i] = job_id(jobs[i]));
   assert_int_equal(view_of(s, ids[0]).result.transfer.target_allocation, 0);
@@ -299,12 +235,12 @@ static void what_was_under_way_has_failed(void **state) {
   assert_int_equal(job_id(again), ids[0]);
   job_give(again);
   uint64_t ended = view_of(s, ids[0]).completed_at;
-  crash(s, &third);
-  next_end(&next);
-  assert_int_equal(view_of(next_start(&third), ids[0]).completed_at, ended);
+  crash_fixture(s, &third);
+  crash_fixture_end(&next);
+  assert_int_equal(view_of(crash_fixture_next(&third, devices), ids[0]).completed_at, ended);
   for (unsigned i = 0; i < 3; i++)
     assert_restarted(third.service, ids[i]);
-  next_end(&third);
+  crash_fixture_end(&third);
   fixture_mover(*state, FIXTURE_WORKS);
   for (unsigned i = 0; i < 3; i++) {
     fixture_end(jobs[i], &view);
@@ -316,7 +252,7 @@ struct moment {
   struct task gate, look;
   pthread_mutex_t shut; /* while the loop has to wait */
   struct service *service;
-  struct next next;
+  struct crash_fixture next;
   bool finished;
   struct job *job;
 };
@@ -332,7 +268,7 @@ static void look(struct task *task) {
   struct job_view view;
   job_look(moment->job, &view);
   moment->finished = view.state == JOB_COMPLETED;
-  crash(moment->service, &moment->next);
+  crash_fixture(moment->service, &moment->next);
 }
 
 /* The loop runs what is posted in order: the last step of the move, our look, and then only what
@@ -356,13 +292,13 @@ static void a_crash_after_the_step_that_counts(void **state) {
   fixture_end(moment.job, &view);
   assert_int_equal(view.state, JOB_COMPLETED);
   assert_false(moment.finished);
-  restored = view_of(next_start(&moment.next), view.id);
+  restored = view_of(crash_fixture_next(&moment.next, devices), view.id);
   assert_int_equal(restored.state, JOB_COMPLETED);
   assert_int_equal(restored.bytes_done, 5 * MIB);
   assert_true(restored.completed_at <= view.completed_at);
   assert_same_transfer(&restored.result.transfer, &view.result.transfer);
   assert_int_equal(moment.next.service->devices[1].allocations, 1);
-  next_end(&moment.next);
+  crash_fixture_end(&moment.next);
 }
 
 /* A record as a crash may leave it. */
@@ -384,7 +320,7 @@ static void a_promise_counts_if_the_target_is_there(void **state) {
                              .started_at = now,
                              .completed_at = now,
                              .result.transfer.allocation = at_source};
-  struct next next;
+  struct crash_fixture next;
   promise.result.transfer.target_allocation = at_target;
   uint64_t kept = left(s, promise);
   promise.result.transfer.target_allocation = 1;
@@ -395,14 +331,14 @@ static void a_promise_counts_if_the_target_is_there(void **state) {
   promise.completed_at = 0;
   promise.result.transfer.target_allocation = at_target;
   uint64_t none = left(s, promise);
-  crash(s, &next);
-  struct service *restored = next_start(&next);
+  crash_fixture(s, &next);
+  struct service *restored = crash_fixture_next(&next, devices);
   assert_int_equal(view_of(restored, kept).state, JOB_COMPLETED);
   assert_int_equal(view_of(restored, kept).completed_at, now);
   assert_restarted(restored, gone);
   assert_restarted(restored, elsewhere);
   assert_restarted(restored, none);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 /* ---- forgetting ---- */
@@ -411,23 +347,23 @@ static void an_hour_later_it_is_forgotten(void **state) {
   struct service *s = fixture_service(*state);
   uint64_t now = clock_real();
   struct job_view view = {.kind = JOB_CLEAR, .state = JOB_COMPLETED};
-  struct next next;
+  struct crash_fixture next;
   struct job *job = NULL;
   view.completed_at = now - 3590 * CLOCK_SECOND;
   uint64_t young = left(s, view);
   view.completed_at = now - 3601 * CLOCK_SECOND;
   uint64_t old = left(s, view);
-  crash(s, &next);
-  struct service *restored = next_start(&next);
+  crash_fixture(s, &next);
+  struct service *restored = crash_fixture_next(&next, devices);
   view_of(restored, young);
   assert_int_equal(job_find(restored, old, false, &job), STATUS_NOT_FOUND);
   assert_int_equal(records(restored), 1);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 static void no_more_than_ten_thousand_are_kept(void **state) {
   struct service *s = fixture_service(*state);
-  struct next next;
+  struct crash_fixture next;
   struct job *job = NULL;
   uint64_t id = fixture_make(*state, "host:0", 4096).id, first = fill(*state, id).id,
            second = fill(*state, id).id;
@@ -436,10 +372,10 @@ static void no_more_than_ten_thousand_are_kept(void **state) {
   assert_int_equal(records(s), KEPT);
   assert_int_equal(job_find(s, first, false, &job), STATUS_NOT_FOUND);
   view_of(s, second);
-  crash(s, &next);
-  assert_int_equal(records(next_start(&next)), KEPT);
+  crash_fixture(s, &next);
+  assert_int_equal(records(crash_fixture_next(&next, devices)), KEPT);
   view_of(next.service, second);
-  next_end(&next);
+  crash_fixture_end(&next);
 }
 
 static void a_refused_transfer_leaves_no_record(void **state) {

@@ -1,0 +1,18 @@
+/*
+ * model_fixture: model files, and loads of them that are waited for.
+ */
+#ifndef MODEL_FIXTURE_H
+#define MODEL_FIXTURE_H
+
+#include "service/model.h"
+#include "service_fixture.h"
+
+/* Writes a safetensors file of one tensor of `size` bytes, which the seed tells. The path is good
+ * until eight more were made; the file is the caller's to unlink. */
+const char *model_fixture_file(const char *name, size_t size, unsigned seed);
+struct model_load model_fixture_load(const char *path, const char *name, const char *device);
+/* Loads and waits; how it ended. The view is zeroed where nothing had to be done. */
+enum status model_fixture_run(struct fixture *fixture, const struct model_load *params,
+                              struct job_view *view);
+
+#endif
