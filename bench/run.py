@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span policy http million transfer footprint defragment restart client (default: all)
+    bench/run.py [PART…]     parts: span policy http million transfer footprint defragment restart client load
+                             (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -325,7 +326,23 @@ def client():
     line("client: 1 GiB / 64 KiB", large / small, "", ("<=", 1.5))
 
 
-PARTS = {part.__name__: part for part in (span, policy, http, million, transfer, footprint, defragment, restart, client)}
+def load():
+    figures = program("bench_load")
+    found = {key.removeprefix("load."): value for key, value in figures.items()}
+    cold, warm = found["cold_peer"], found["warm_peer"]
+    line("load: direct reads by two threads, cold", cold, "GiB/s")
+    line("load: 1 GiB cold / the same", found["cold"] / cold, "", (">=", 0.9), f"{found['cold']:.2f} GiB/s")
+    line("load: memcpy from the page cache, fresh", warm, "GiB/s")
+    line("load: 1 GiB warm / the same", found["warm"] / warm, "", (">=", 1.2), f"{found['warm']:.2f} GiB/s")
+    line("load: warm, into the mapping / the same", found["mapped"] / warm, "")
+    line("load: warm and verified / the same", found["verified"] / warm, "")
+    line("load: of a fake link of 256 MiB/s", found["link_rate"], "", (">=", 0.9))
+    line("load: fake link of 20 GiB/s / one thread's loop", found["fast_link"] / found["fast_peer"], "", None,
+         f"{found['fast_link']:.2f} GiB/s")
+
+
+PARTS = {part.__name__: part for part in (span, policy, http, million, transfer, footprint, defragment, restart, client,
+                                          load)}
 
 
 def machine():

@@ -169,11 +169,12 @@ enum status os_file_read(struct os_file *file, const struct os_file_piece *piece
       continue;
     if (n < 0)
       return refused(left.offset, problem);
-    if (n == 0)
+    if (n == 0) {
+      uint64_t end = left.offset + left.size;
       return problem_set(problem, STATUS_MODEL_FORMAT_INVALID,
                          "the file ends at %llu, before the %llu bytes it should have",
-                         (unsigned long long)left.offset,
-                         (unsigned long long)(left.offset + left.size));
+                         (unsigned long long)left.offset, (unsigned long long)end);
+    }
     left.offset += (uint64_t)n;
     left.size -= (uint64_t)n;
     left.to = (char *)left.to + n;
