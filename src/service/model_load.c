@@ -54,9 +54,10 @@ static enum status known(struct service *s, uint32_t index, const struct model_l
   }
   if (model->work || (model->weights && model->weights->work))
     return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is being worked on", model->name);
-  if (models_state(s, model) != MODEL_READY || params->dry_run)
+  if (models_state(s, model) != MODEL_READY)
     return STATUS_PENDING;
-  models_touch(s, index);
+  if (!params->dry_run)
+    models_touch(s, index);
   return STATUS_OK;
 }
 

@@ -335,6 +335,20 @@ static void an_optimisation_frees_what_was_asked_for(void **state) {
   unlink(two);
 }
 
+static void a_trial_of_what_is_there_says_so(void **state) {
+  const char *path = model_fixture_file("y", MIB, 1);
+  struct model_load params = model_fixture_load(path, "y", "fake:0");
+  struct job_view end;
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  params.dry_run = true;
+  uint64_t uses = look(state, "y").use_count;
+  memset(&end, 0xff, sizeof end);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  assert_int_equal(end.id, 0); /* no job */
+  assert_int_equal(look(state, "y").use_count, uses);
+  unlink(path);
+}
+
 static bool is_parked(struct fixture *fixture, void *name) {
   struct model_view view;
   struct problem problem;
@@ -409,6 +423,7 @@ int main(void) {
       TEST(a_load_that_is_cancelled_leaves_nothing),
       TEST(what_is_no_model_is_not_listed),
       TEST(a_trial_changes_nothing),
+      TEST(a_trial_of_what_is_there_says_so),
       TEST(an_optimisation_frees_what_was_asked_for),
       TEST(over_the_trigger_models_make_room_down_to_the_target),
       TEST(an_idle_one_goes_when_its_time_is_over),
