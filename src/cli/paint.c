@@ -72,8 +72,8 @@ static const char *size_text(const char *name, struct reader_value value, char *
 
 static bool is_size(const char *name) {
   return ends_with(name, "Bytes") || strcmp(name, "bytes") == 0 ||
-         strcasecmp(name, "bytesPerSecond") == 0 || ends_with(name, "BytesBefore") ||
-         ends_with(name, "BytesAfter");
+         strcasecmp(name, "bytesPerSecond") == 0 || ends_with(name, "BytesPerSecond") ||
+         ends_with(name, "BytesBefore") || ends_with(name, "BytesAfter");
 }
 
 static const char *value_text(const char *name, struct reader_value value, char *out, size_t size) {

@@ -78,6 +78,7 @@ const struct verb verbs[] = {
                {"worker", "worker_id"},
                {"keep_alive", "keep_alive_seconds"}},
      .defaults = no_waiting,
+     .detached = true,
      .follows = VERB_MODEL,
      .path = "path",
      .show = show_loaded},

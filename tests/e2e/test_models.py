@@ -1,12 +1,16 @@
 """Models, as far as no weights are needed: what is refused and how, empty lists, the shape of their status."""
 
+import contextlib
 import json
 import os
+import pty
+import struct
+import subprocess
 import tempfile
 import unittest
 
 import shapes
-from harness import MEMORY, SharedDaemonCase, run_program
+from harness import MEMORY, MIB, DaemonCase, SharedDaemonCase, clean_environment, program, run_program, wait_until
 
 MODELS = f"{MEMORY}/models"
 NONE = "m-00000000deadbeef"
@@ -180,11 +184,14 @@ class OverTheSocket(SharedDaemonCase):
             self.assertLessEqual(len(held), before + 1)
 
 
-class CommandLine(SharedDaemonCase):
+class Words:
     def memkeep(self, *words, code=0, **more):
         done = run_program("memkeep", "--socket", self.daemon.socket_path, *words, **more)
         self.assertEqual(code, done.returncode, f"{words}: {done.stdout}{done.stderr}")
         return done
+
+
+class CommandLine(Words, SharedDaemonCase):
 
     def test_no_models(self):
         self.assertEqual("no models\n", self.memkeep("model", "ls").stdout)
@@ -217,6 +224,54 @@ class CommandLine(SharedDaemonCase):
             for words in (("none.gguf",), ("--path", "none.gguf"), ("--path=none.gguf", "--wait")):
                 done = self.memkeep("model", "load", *words, code=1, cwd=folder)
                 self.assertIn(os.path.basename(folder) + "/none.gguf", done.stderr + done.stdout)
+
+
+class CommandLineLoads(Words, DaemonCase):
+    # As slow as it takes to see a bar move.
+    devices = ("host:0=256MiB", "fake:0=64MiB,rate=64MiB/s")
+
+    def setUp(self):
+        super().setUp()
+        self.path = f"{self.daemon.folder}/weights.safetensors"
+        header = json.dumps({"w": {"dtype": "U8", "shape": [32 * MIB], "data_offsets": [0, 32 * MIB]}}).encode()
+        with open(self.path, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            file.truncate(8 + len(header) + 32 * MIB)
+
+    def on_a_terminal(self, *words):
+        main, side = pty.openpty()
+        process = subprocess.Popen([program("memkeep"), "--socket", self.daemon.socket_path, *words], stdin=side,
+                                   stdout=side, stderr=side, env=clean_environment(TERM="xterm"))
+        os.close(side)
+        out = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while data := os.read(main, 4096):
+                out += data
+        os.close(main)
+        self.assertEqual(0, process.wait(30), out)
+        return out.decode()
+
+    def test_a_load_shows_a_bar_and_then_the_model(self):
+        out = self.on_a_terminal("model", "load", self.path, "--name", "w", "--device", "fake:0", "--pinned")
+        self.assertRegex(out, r"\[#*\.+\] +\d+ %")
+        self.assertRegex(out, r"(?m)^.*w \(m-[0-9a-f]{16}\) is ready on fake:0: 32\.0 MiB")
+        self.assertIn("ready", self.memkeep("model", "ls").stdout)
+        self.assertIn("pinned: false", self.memkeep("model", "unpin", "w").stdout)
+        shown = self.memkeep("model", "show", "w").stdout
+        self.assertRegex(shown, r"pinned +false")
+        self.assertRegex(shown, r"loadBytesPerSecond +[0-9.]+ [KMG]iB/s")
+
+    def test_a_load_that_is_not_waited_for_names_job_and_model(self):
+        done = self.memkeep("--json", "model", "load", self.path, "--name", "w", "--device", "fake:0", "--no-wait")
+        job = json.loads(done.stdout)["data"]
+        self.assertEqual("load", job["kind"])
+        model = wait_until(lambda: (m := self.ok(self.daemon.get(f"{MODELS}/w"))["model"])["state"] == "ready" and m,
+                           "the model is ready")
+        self.assertEqual(job["modelId"], model["modelId"])
+        self.assert_shape(model, MODEL)
+        self.assertIn("is parked", self.memkeep("model", "park", "w").stdout)
+        again = json.loads(self.memkeep("--json", "model", "load", self.path, "--name", "w").stdout)["data"]["model"]
+        self.assertEqual(("ready", model["modelId"]), (again["state"], again["modelId"]))
 
 
 if __name__ == "__main__":
