@@ -15,6 +15,7 @@
 #include "base/os_runtime.h"
 #include "daemon/config_file.h"
 #include "daemon/config_table.h"
+#include "model/policy.h"
 
 #define NAME_SIZE 64
 #define SYSTEM_FILE "/etc/memkeep/memkeep.conf"
@@ -307,6 +308,11 @@ static const char *said(const struct load *load, const char *const *names) {
   return names[0];
 }
 
+static bool was_said(const struct load *load, const char *const *names) {
+  const char *first = said(load, names);
+  return load->layers[index_of(config_table_find(first))] != LAYER_DEFAULT;
+}
+
 static bool is_loopback(const char *address) {
   struct in_addr four;
   if (inet_pton(AF_INET, address, &four) == 1)
@@ -329,8 +335,10 @@ static bool promises_twice(const struct config *config) {
 static enum status check(struct load *load) {
   static const char *const thresholds[] = {"thresholds.moderate", "thresholds.high",
                                            "thresholds.critical", NULL};
+  static const char *const relief[] = {"relief.target", "relief.trigger", NULL};
   static const char *const sockets[] = {"socket", "socket.path", "runtime_dir", NULL};
-  const struct config *config = load->config;
+  struct config *config = load->config;
+  config->thresholds_said = was_said(load, thresholds);
   if (!is_loopback(config->address) && !config->token_count)
     return refuse_setting(load, "listen",
                           "this address is open to others than the loopback: configure tokens "
@@ -341,6 +349,8 @@ static enum status check(struct load *load) {
   if (!pressure_thresholds_valid(&config->thresholds))
     return refuse_setting(load, said(load, thresholds),
                           "thresholds must rise: moderate < high < critical");
+  if (config->relief_target > config->relief_trigger)
+    return refuse_setting(load, said(load, relief), "relief must end below where it begins");
   if (promises_twice(config))
     return refuse_setting(load, "device",
                           "a host device without a size cannot stand beside another one: give "
@@ -373,6 +383,9 @@ static void set_defaults(struct config *config) {
   config->socket_group = -1;
   config->log_level = LOG_LEVEL_INFO;
   config->thresholds = PRESSURE_DEFAULTS;
+  config->relief_trigger = 8000;
+  config->relief_target = 7000;
+  config->policy = POLICY_FIFO;
   config->cache_ttl_ns = 120 * CLOCK_SECOND;
 }
 

@@ -54,6 +54,8 @@ struct config {
   char certificate[CONFIG_PATH], key[CONFIG_PATH];
   struct pressure_thresholds thresholds;
   bool thresholds_said;
+  uint32_t relief_trigger, relief_target; /* hundredths of a percent */
+  uint32_t policy;                        /* who makes room: of policy_preset_at */
   struct config_limit limits[VIEW_DEVICES];
   uint32_t limit_count;
   char model_dirs[CONFIG_MODEL_DIRS][CONFIG_PATH];

@@ -21,6 +21,7 @@
 #include "base/rate.h"
 #include "base/units.h"
 #include "device/probe.h"
+#include "model/policy_preset.h"
 
 #define ROWS_TOKENS "tokens"
 #define ROWS_LIMITS "limits"
@@ -83,7 +84,6 @@ static enum status set_percent(const struct config_setting *setting, struct conf
   if (end == text || *end || !(percent > 0 && percent <= 100))
     return bad(problem, "must be a percentage above 0, at most 100");
   *(uint32_t *)member(setting, config) = (uint32_t)(percent * 100 + 0.5);
-  config->thresholds_said = true;
   return STATUS_OK;
 }
 
@@ -159,6 +159,19 @@ static enum status set_level(const struct config_setting *setting, struct config
                              const char *text, struct problem *problem) {
   if (!log_parse_level(text, member(setting, config)))
     return bad(problem, "must be error, warning, info or debug");
+  return STATUS_OK;
+}
+
+static enum status set_policy(const struct config_setting *setting, struct config *config,
+                              const char *text, struct problem *problem) {
+  uint32_t i = 0;
+  while (policy_preset_at(i) && strcmp(policy_preset_at(i)->name, text) != 0)
+    i++;
+  if (!policy_preset_at(i))
+    return bad(problem,
+               "must be fifo, lru, lfu, cost, priority, conservative, balanced, aggressive "
+               "or smart");
+  *(uint32_t *)member(setting, config) = i;
   return STATUS_OK;
 }
 
@@ -426,6 +439,13 @@ static const struct config_setting rows[] = {
     {"model_dir", CONFIG_LIST, CONFIG_EVERYWHERE, "DIR",
      "below which models may be loaded by path; repeatable (home and working directory)",
      LIST(add_model_dir, model_dir_count)},
+    {"policy", CONFIG_TEXT, CONFIG_EVERYWHERE, "WORD",
+     "which models make room: fifo, lru, lfu, cost, priority, or a preset (fifo)",
+     .set = set_policy, AT(policy)},
+    {"relief.trigger", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT",
+     "use at which models make room by themselves (80)", .set = set_percent, AT(relief_trigger)},
+    {"relief.target", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT", "... down to which (70)",
+     .set = set_percent, AT(relief_target)},
     {"cache_ttl", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
      "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
     {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",

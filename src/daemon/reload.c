@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "service/limits.h"
+#include "service/service.h"
 
 static struct caller ourselves(void) {
   struct caller caller = {.role = CALLER_ADMIN,
@@ -49,6 +50,8 @@ void reload_apply(const struct config *config, struct service *service, struct h
   if (config->thresholds_said && !same(&now, &config->thresholds) &&
       limits_change_thresholds(service, &caller, &config->thresholds, &problem))
     log_error("daemon", "thresholds: %s", problem.text);
+  service_set_relief(service, &(struct service_relief){config->relief_trigger,
+                                                       config->relief_target, config->policy});
   if (http_set_tokens(http, config->tokens, config->token_count, &problem))
     log_error("daemon", "tokens: %s", problem.text);
   log_info("daemon", "configuration read again (%s)", config->file[0] ? config->file : "no file");

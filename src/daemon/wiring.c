@@ -268,6 +268,9 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
   enum status status = create_service(wiring, problem);
   if (status)
     return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
+  service_set_relief(
+      wiring->service,
+      &(struct service_relief){config->relief_trigger, config->relief_target, config->policy});
   service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
   service_on_shutdown(wiring->service, on_shutdown, wiring);
   return make_hands(wiring, problem);

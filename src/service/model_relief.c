@@ -25,7 +25,7 @@ static const struct caller ourselves = {
 static bool crosses(struct service *s, uint32_t device) {
   struct models *models = s->models;
   uint32_t percent = state_percent(s, &s->devices[device]);
-  uint32_t trigger = models->relief.trigger * 100;
+  uint32_t trigger = models->relief.trigger;
   if (percent + RELIEF_AGAIN < trigger)
     models->relieved[device] = false;
   if (models->relieved[device] || percent < trigger || !models->relief.trigger)
@@ -35,15 +35,15 @@ static bool crosses(struct service *s, uint32_t device) {
 }
 
 static void relieve(struct service *s, uint32_t device) {
-  struct model_optimize params = {.target_percent = s->models->relief.target,
+  struct model_optimize params = {.target_percent = s->models->relief.target / 100,
                                   .max_models = UINT64_MAX,
                                   .max_time_ms = 30000,
-                                  .strategy = POLICY_FIFO};
+                                  .strategy = (int)s->models->relief.strategy};
   struct model_optimized out;
   struct problem problem;
   snprintf(params.device, sizeof params.device, "%s", s->devices[device].info->id);
   log_info("service", "%s is over %u %%: models make room", params.device,
-           (unsigned)s->models->relief.trigger);
+           (unsigned)s->models->relief.trigger / 100);
   if (model_optimize_start(s, &ourselves, &params, &out, &problem))
     log_warning("service", "%s: no relief: %s", params.device, problem.text);
   else if (out.job)

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "model/policy_preset.h"
 #include "service/model_load.h"
 #include "service/model_unload.h"
 
@@ -15,7 +16,6 @@
 #define ROOM_FAILED                                                                                \
   2500 /* what a victim that could not go counts: four of them, and it is over                     \
         */
-#define ROOM_YOUNG_NS (2 * CLOCK_SECOND) /* nobody leaves earlier: against thrashing */
 
 /* ---- the picture ---- */
 
@@ -114,14 +114,13 @@ static struct policy_params params_of(const struct model_work *work, uint32_t de
                                       uint64_t need) {
   const struct service *s = work->service;
   bool host = s->devices[device].info->host_memory;
-  return (struct policy_params){.strategy = POLICY_FIFO,
-                                .bytes = units_minus(need, state_available(s, &s->devices[device])),
-                                .park = !host,
-                                .drop = true,
-                                .ram_bytes = host ? 0 : model_room_ram(s),
-                                .max_models = UINT32_MAX,
-                                .max_priority = (uint8_t)work->params.priority,
-                                .min_residency_ns = ROOM_YOUNG_NS};
+  struct policy_params params = policy_preset_params(policy_preset_at(s->models->relief.strategy));
+  params.bytes = units_minus(need, state_available(s, &s->devices[device]));
+  params.park = params.park && !host;
+  params.ram_bytes = host ? 0 : model_room_ram(s);
+  params.max_models = UINT32_MAX;
+  params.max_priority = (uint8_t)work->params.priority;
+  return params;
 }
 
 static uint64_t first_id(const struct service *s, const struct models_weights *weights) {

@@ -32,7 +32,7 @@ enum status models_create(struct service *s, const char *const *roots) {
   s->models = calloc(1, sizeof *s->models);
   if (!s->models)
     return STATUS_INTERNAL_ERROR;
-  s->models->relief = (struct service_relief){80, 70};
+  s->models->relief = (struct service_relief){8000, 7000, POLICY_FIFO};
   enum status status = copy_roots(s->models, roots);
   if (!status)
     status = pool_init(&s->models->pool, sizeof(struct models_model), MODEL_MAX);

@@ -22,9 +22,11 @@ struct inspector_table;
 struct keeper_state;
 struct restore_found;
 
-/* Percent of a device's use at which models make room, and down to which; trigger 0: never. */
+/* Hundredths of a percent of a device's use at which models make room, and down to which; trigger
+ * 0: never. Whose turn it is, then and when a load needs room. */
 struct service_relief {
   uint32_t trigger, target;
+  uint32_t strategy; /* of policy_preset_at */
 };
 
 struct service_params {
@@ -44,7 +46,7 @@ enum status service_create(const struct service_params *params, struct service *
                            struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
-/* Any time. The defaults are 80 and 70. */
+/* Any time. The defaults are 80 % and 70 %, fifo. */
 void service_set_relief(struct service *service, const struct service_relief *relief);
 /* Before any operation: who reads the headers of model files. Without one no model can be loaded.
  */

@@ -1,5 +1,6 @@
 /* config: four places, one table; a wrong value anywhere is refused, and says where it stands. */
 #include "daemon/config.h"
+#include "model/policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,6 +93,7 @@ static void everything_can_be_said_in_the_file(void **state) {
            "rate_limit = 50;\n"
            "tls = { certificate = \"/c.pem\"; key = \"/k.pem\"; };\n"
            "thresholds = { moderate = 50; high = \"60.5\"; critical = 70.25; };\n"
+           "policy = \"cost\"; relief = { trigger = 85; target = \"60\"; };\n"
            "limits = ( { device = \"host:0\"; max = \"1GiB\"; reserved = 4096; } );\n"
            "model_dirs = [\"/models\"]; cache_ttl = \"5m\";\n",
            NULL);
@@ -110,6 +112,9 @@ static void everything_can_be_said_in_the_file(void **state) {
   assert_int_equal(config->rate_limit, 50);
   assert_int_equal(config->thresholds.high, 6050);
   assert_int_equal(config->thresholds.critical, 7025);
+  assert_int_equal(config->policy, POLICY_COST);
+  assert_int_equal(config->relief_trigger, 8500);
+  assert_int_equal(config->relief_target, 6000);
   assert_true(config->limits[0].max_bytes == GIB && config->limits[0].reserved_bytes == 4096);
   assert_string_equal(config->model_dirs[0], "/models");
   assert_int_equal(config->cache_ttl_ns, 300 * CLOCK_SECOND);
@@ -198,6 +203,8 @@ static void lines_of_the_file_are_named(void **state) {
       {"limits = ( { device = \"host:0\"; max = \"lots\"; } );\n", ":1", "size"},
       {"\nthresholds = { moderate = 95; };\n", ":2", "rise"},
       {"thresholds = { moderate = 0; };\n", ":1", "percentage"},
+      {"relief = {\n trigger = 50; };\n", ":2", "below"},
+      {"policy = \"random\";\n", ":1", "fifo"},
       {"rate_limit = -1;\n", ":1", "number"},
       {"rate_limit = \"10/s\";\n", ":1", "number"},
       {"rate_limit = 10000001;\n", ":1", "10000000"},

@@ -14,7 +14,7 @@ static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
 static int setup(void **state) {
   *state = fixture_start(devices);
-  service_set_relief(fixture_service(*state), &(struct service_relief){0, 0});
+  service_set_relief(fixture_service(*state), &(struct service_relief){0});
   return 0;
 }
 
@@ -362,7 +362,7 @@ static void over_the_trigger_models_make_room_down_to_the_target(void **state) {
              *three = model_fixture_file("v", 4 * MIB, 3);
   loaded(state, one, "t", "fake:0");
   loaded(state, two, "u", "fake:0");
-  service_set_relief(s, &(struct service_relief){80, 70});
+  service_set_relief(s, &(struct service_relief){8000, 7000, 0});
   loaded(state, three, "v", "fake:0");
   fixture_until(*state, is_parked, "t");
   assert_int_equal(look(state, "u").state, MODEL_READY);

@@ -16,7 +16,7 @@ static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
 static int setup(void **state) {
   *state = fixture_start(devices);
-  service_set_relief(fixture_service(*state), &(struct service_relief){0, 0});
+  service_set_relief(fixture_service(*state), &(struct service_relief){0});
   return 0;
 }
 
