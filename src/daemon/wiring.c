@@ -265,6 +265,7 @@ static enum status make_hands(struct wiring *wiring, struct problem *problem) {
 }
 
 static enum status make_service(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
   enum status status = create_service(wiring, problem);
   if (status)
     return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
