@@ -336,19 +336,25 @@ void model_work_give(struct model_work *work) {
   given(work);
 }
 
-void model_work_fail(struct model_work *work) {
+/* Under the lock: the places of copies that will not be. */
+static void give_places(struct model_work *work) {
   struct service *s = work->service;
-  lock_take(&s->lock);
-  work->going = 1;
-  if (work->weights && (work->places[MODELS_RAM] || work->places[MODELS_CARD]))
+  uint32_t parts = work->weights ? work->weights->part_count : 0;
+  if (parts && (work->places[MODELS_RAM] || work->places[MODELS_CARD]))
     quota_uncharge(s, work->weights->owner, charged(work));
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
-    for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
+    for (uint32_t i = 0; work->places[copy] && i < parts; i++)
       if (work->places[copy][i].segment && space_give(s, &work->places[copy][i], given, work))
         work->going++;
   if (work->table.segment && space_give(s, &work->table, given, work))
     work->going++;
-  lock_give(&s->lock);
+}
+
+void model_work_fail(struct model_work *work) {
+  lock_take(&work->service->lock);
+  work->going = 1;
+  give_places(work);
+  lock_give(&work->service->lock);
   given(work);
 }
 
