@@ -15,7 +15,10 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_work.h"
+#include "service/model_optimize.h"
 #include "service/quota.h"
+
+#define MAKING_ROOM_NS (60 * CLOCK_SECOND) /* for models to be parked: gigabytes may be copied */
 
 static struct choice choice_of(const struct making *making, uint32_t held) {
   return (struct choice){.params = &making->params,
@@ -55,6 +58,8 @@ static void leave(struct making *making) {
 
 static void answer(struct making *making) {
   job_finish(making->job, &making->problem);
+  if (making->room)
+    job_give(making->room);
   free(making);
 }
 
@@ -234,11 +239,21 @@ static enum status attempt(struct making *making, uint32_t held, struct alloc_pl
 
 /* ---- waiting for memory ---- */
 
+/* Models made the room that they could, and nobody said to wait for more. */
+static bool room_was_made(const struct making *making) {
+  struct job_view view;
+  if (!making->room || making->params.wait_ms)
+    return false;
+  job_look(making->room, &view);
+  return view.state >= JOB_COMPLETED;
+}
+
 static enum waiting_outcome attempt_again(struct waiting_entry *entry, uint32_t held,
                                           bool expired) {
   struct making *making = (struct making *)((char *)entry - offsetof(struct making, queued));
   struct service *s = making->service;
   enum status status;
+  expired = expired || room_was_made(making);
   making->problem.status = STATUS_OK;
   if (s->stopping)
     status = problem_set(&making->problem, STATUS_CANCELLED, "the daemon stops");
@@ -264,15 +279,33 @@ static void left_queue(struct waiting_entry *entry) {
     making_go(making);
 }
 
+/* Under the lock: idle models go from the device that would do, where there is one. */
+static void ask_models(struct making *making) {
+  struct service *s = making->service;
+  struct choice choice = choice_of(making, 0);
+  uint32_t devices = choice_devices(s, &choice);
+  for (uint32_t i = 0; !making->room && i < s->device_count; i++) {
+    uint64_t available = state_available(s, &s->devices[i]);
+    if (!(devices >> i & 1) || making->params.size_bytes <= available)
+      continue;
+    making->room =
+        model_optimize_room(s, &making->caller,
+                            &(struct model_optimize_need){i, making->params.size_bytes - available,
+                                                          making->params.priority});
+  }
+}
+
 static enum status wait_for_memory(struct making *making) {
   struct choice choice = choice_of(making, 0);
-  making->queued =
-      (struct waiting_entry){.deadline = clock_now() + state_ns(making->params.wait_ms, CLOCK_MS),
-                             .priority = making->params.priority,
-                             .devices = choice_devices(making->service, &choice),
-                             .job = making->job,
-                             .attempt = attempt_again,
-                             .left = left_queue};
+  uint64_t wait_ns = state_ns(making->params.wait_ms, CLOCK_MS);
+  if (making->room)
+    wait_ns = units_max(wait_ns, MAKING_ROOM_NS);
+  making->queued = (struct waiting_entry){.deadline = clock_now() + wait_ns,
+                                          .priority = making->params.priority,
+                                          .devices = choice_devices(making->service, &choice),
+                                          .job = making->job,
+                                          .attempt = attempt_again,
+                                          .left = left_queue};
   if (waiting_add(making->service, &making->queued))
     return problem_set(&making->problem, STATUS_RATE_LIMITED, "too many requests wait for memory");
   return STATUS_PENDING;
@@ -291,7 +324,9 @@ enum status making_start(struct making *making, struct alloc_made *out, bool *pl
   space_owner_hold(s, making->facts.owner);
   making->waiter.ready = placed;
   status = attempt(making, waiting_held(s, making->params.priority), &out->placement);
-  if (status == STATUS_INSUFFICIENT_MEMORY && making->params.wait_ms)
+  if (status == STATUS_INSUFFICIENT_MEMORY && making->params.evict)
+    ask_models(making);
+  if (status == STATUS_INSUFFICIENT_MEMORY && (making->params.wait_ms || making->room))
     status = wait_for_memory(making);
   bool at_once = status == STATUS_OK && !making->params.commit && !needs_zeroing(making);
   if (at_once) {
@@ -300,6 +335,8 @@ enum status making_start(struct making *making, struct alloc_made *out, bool *pl
       space_give(s, &making->waiter.place, NULL, NULL);
   }
   if (at_once || (status && status != STATUS_PENDING)) {
+    if (making->room)
+      job_give(making->room);
     release(making);
     return status;
   }

@@ -26,6 +26,7 @@ struct making {
   uint32_t named; /* the device that was asked for, UINT32_MAX: any */
   uint64_t pid_start;
   struct job *job;
+  struct job *room; /* models that make room for it; NULL: none do */
   struct problem problem;
 };
 

@@ -3,6 +3,8 @@
  * then one victim after another goes, as for a load that needs room. A job of its own, for parking
  * may copy.
  */
+#include "service/model_optimize.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include "service/job_work.h"
 #include "service/model_room.h"
 #include "service/model_unload.h"
+#include "service/waiting.h"
 
 struct optimizing {
   struct job_waiter waiter;
@@ -26,6 +29,7 @@ struct optimizing {
   uint64_t *excluded; /* models' ids */
   uint32_t excluded_count, max_models;
   uint64_t victim_bytes;
+  uint64_t again_ns; /* somebody will have been there long enough then */
   struct job_optimize result;
   struct problem problem;
 };
@@ -81,7 +85,6 @@ static enum status plan_device(struct service *s, const struct optimizing *o, ui
   params.max_models = units_minus(o->max_models, o->result.count) > UINT32_MAX
                           ? UINT32_MAX
                           : (uint32_t)units_minus(o->max_models, o->result.count);
-  params.max_priority = VIEW_PRIORITY_CRITICAL;
   params.ram_bytes = model_room_ram(s);
   if (s->devices[device].info->host_memory)
     params.park = false;
@@ -122,6 +125,9 @@ static void finish(struct optimizing *o) {
   o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
   job_update(o->job, set_result, &o->result);
   job_finish(o->job, &o->problem);
+  lock_take(&s->lock);
+  waiting_kick(s);
+  lock_give(&s->lock);
   free(o->excluded);
   free(o);
 }
@@ -160,6 +166,8 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
     o->result.victims[o->result.count].parked = parks;
     o->result.count += o->victim != NULL;
   }
+  if (!plan.covered && plan.next_ns > clock_now())
+    o->again_ns = plan.next_ns;
   policy_plan_free(&plan);
   model_room_free(&picture);
   return o->victim != NULL;
@@ -170,12 +178,17 @@ static void step(struct task *task) {
   struct optimizing *o = (struct optimizing *)((char *)task - offsetof(struct optimizing, hop));
   struct service *s = o->service;
   bool found = false;
+  o->again_ns = 0;
   lock_take(&s->lock);
   bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job);
   for (uint32_t i = 0; goes_on && !found && i < s->device_count; i++)
     if (o->device == UINT32_MAX || o->device == i)
       found = begin_victim(o, i);
   lock_give(&s->lock);
+  if (!found && o->again_ns && o->again_ns < o->deadline) {
+    queue_post_at(s->decision, &o->hop, o->again_ns);
+    return;
+  }
   if (!found) {
     finish(o);
     return;
@@ -214,6 +227,7 @@ static enum status describe(struct service *s, const struct model_optimize *para
   const struct policy_preset *preset = policy_preset_at((uint32_t)params->strategy);
   o->policy = policy_preset_params(preset);
   o->policy.force = params->force;
+  o->policy.max_priority = VIEW_PRIORITY_CRITICAL;
   o->max_models = (uint32_t)units_min(params->max_models, UINT32_MAX);
   o->target_percent = params->target_percent;
   o->min_bytes = params->min_bytes;
@@ -291,4 +305,45 @@ enum status model_optimize_start(struct service *s, const struct caller *caller,
   free(o->excluded);
   free(o);
   return status;
+}
+
+/* ---- for an allocation ---- */
+
+static bool is_covered(struct service *s, const struct optimizing *o) {
+  struct model_room_picture picture;
+  struct policy_plan plan;
+  if (plan_device(s, o, o->device, &picture, &plan))
+    return false;
+  bool covered = plan.next_ns || (plan.covered && plan.count);
+  policy_plan_free(&plan);
+  model_room_free(&picture);
+  return covered;
+}
+
+struct job *model_optimize_room(struct service *s, const struct caller *caller,
+                                const struct model_optimize_need *need) {
+  struct optimizing *o = calloc(1, sizeof *o);
+  if (!o)
+    return NULL;
+  *o = (struct optimizing){.service = s,
+                           .caller = *caller,
+                           .device = need->device,
+                           .policy =
+                               policy_preset_params(policy_preset_at(s->models->relief.strategy)),
+                           .target_percent = 100,
+                           .min_bytes = need->bytes,
+                           .max_models = UINT32_MAX,
+                           .started_ns = clock_now(),
+                           .deadline = UINT64_MAX};
+  o->policy.max_priority = (uint8_t)need->max_priority;
+  if (is_covered(s, o))
+    o->job = job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller});
+  if (!o->job) {
+    free(o);
+    return NULL;
+  }
+  struct job *job = job_keep(o->job);
+  o->hop.run = step;
+  queue_post(s->decision, &o->hop);
+  return job;
 }

@@ -349,6 +349,28 @@ static void a_trial_of_what_is_there_says_so(void **state) {
   unlink(path);
 }
 
+static void an_allocation_may_ask_models_to_make_room(void **state) {
+  const char *path = model_fixture_file("z", 10 * MIB, 1);
+  struct alloc_params params = fixture_params("fake:0", 10 * MIB);
+  struct problem problem;
+  struct view_alloc made;
+  struct model_load high = model_fixture_load(path, "z", "fake:0");
+  struct job_view end;
+  high.priority = VIEW_PRIORITY_HIGH;
+  assert_int_equal(model_fixture_run(*state, &high, &end), STATUS_OK);
+  assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem),
+                   STATUS_INSUFFICIENT_MEMORY);
+  params.evict = true;
+  params.priority = VIEW_PRIORITY_NORMAL;
+  assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem),
+                   STATUS_INSUFFICIENT_MEMORY);
+  assert_int_equal(look(state, "z").state, MODEL_READY);
+  params.priority = VIEW_PRIORITY_HIGH;
+  assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem), STATUS_OK);
+  assert_int_equal(look(state, "z").state, MODEL_PARKED);
+  unlink(path);
+}
+
 static bool is_parked(struct fixture *fixture, void *name) {
   struct model_view view;
   struct problem problem;
@@ -426,6 +448,7 @@ int main(void) {
       TEST(a_trial_of_what_is_there_says_so),
       TEST(an_optimisation_frees_what_was_asked_for),
       TEST(over_the_trigger_models_make_room_down_to_the_target),
+      TEST(an_allocation_may_ask_models_to_make_room),
       TEST(an_idle_one_goes_when_its_time_is_over),
       TEST(its_bytes_are_its_own),
   };

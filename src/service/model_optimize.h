@@ -1,0 +1,21 @@
+/*
+ * model_optimize: models make room for an allocation. Private to this room; model.h has the
+ * optimisation that anybody can ask for.
+ */
+#ifndef SERVICE_MODEL_OPTIMIZE_H
+#define SERVICE_MODEL_OPTIMIZE_H
+
+#include "service/models.h"
+
+struct model_optimize_need {
+  uint32_t device;
+  uint64_t bytes;   /* to be freed there */
+  int max_priority; /* of models that may go */
+};
+/* Under the lock: an unlisted job, the caller's reference, under which so many bytes are freed.
+ * NULL: the models that may go do not cover it. When it is over, what waits for memory is tried
+ * again. */
+struct job *model_optimize_room(struct service *s, const struct caller *caller,
+                                const struct model_optimize_need *need);
+
+#endif
