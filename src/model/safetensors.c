@@ -11,22 +11,22 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "model/json.h"
+#include "model/pull.h"
 
 #define METADATA "__metadata__"
 
 enum member { DTYPE, SHAPE, OFFSETS, MEMBERS };
 
 struct parse {
-  struct json json;
+  struct pull json;
   const struct card_file_new *file;
   struct card_builder *builder;
   struct problem *problem;
   uint64_t data_bytes, data_offset;
   uint64_t sum, last;         /* of the tensors' sizes; the end of the one that ends last */
-  struct json_text last_name; /* that one's, as written */
+  struct pull_text last_name; /* that one's, as written */
   bool has_metadata;
-  struct json_text key;          /* of the member under way */
+  struct pull_text key;          /* of the member under way */
   struct card_tensor_new tensor; /* its name is NULL while none is under way */
   uint64_t shape[CARD_RANK];
   char name[CARD_TENSOR_NAME]; /* if it has escapes */
@@ -87,25 +87,25 @@ static bool read_dtype(struct parse *p) {
       CARD_DTYPES_PLAIN(X)
 #undef X
   };
-  struct json_text text;
-  if (!json_string(&p->json, &text))
+  struct pull_text text;
+  if (!pull_string(&p->json, &text))
     return false;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (names[i] && json_is(&text, names[i])) {
+    if (names[i] && pull_is(&text, names[i])) {
       p->tensor.dtype = (uint8_t)i;
       return true;
     }
-  return json_refuse(&p->json, "a known dtype");
+  return pull_refuse(&p->json, "a known dtype");
 }
 
 static bool read_shape(struct parse *p) {
   uint32_t rank = 0;
-  if (!json_open(&p->json, '['))
+  if (!pull_open(&p->json, '['))
     return false;
-  while (json_more(&p->json, ']')) {
+  while (pull_more(&p->json, ']')) {
     if (rank == CARD_RANK)
-      return json_refuse(&p->json, "the end of a shape of at most 8 dimensions");
-    if (!json_uint(&p->json, &p->shape[rank++]))
+      return pull_refuse(&p->json, "the end of a shape of at most 8 dimensions");
+    if (!pull_uint(&p->json, &p->shape[rank++]))
       return false;
   }
   p->tensor.rank = rank;
@@ -113,11 +113,11 @@ static bool read_shape(struct parse *p) {
 }
 
 static bool read_offsets(struct parse *p) {
-  struct json *json = &p->json;
-  bool all = json_open(json, '[') && json_more(json, ']') && json_uint(json, &p->tensor.offset) &&
-             json_more(json, ']') && json_uint(json, &p->tensor.size);
-  if (!all || json_more(json, ']') || json->wrong)
-    return json_refuse(json, "two offsets");
+  struct pull *json = &p->json;
+  bool all = pull_open(json, '[') && pull_more(json, ']') && pull_uint(json, &p->tensor.offset) &&
+             pull_more(json, ']') && pull_uint(json, &p->tensor.size);
+  if (!all || pull_more(json, ']') || json->wrong)
+    return pull_refuse(json, "two offsets");
   return true;
 }
 
@@ -127,18 +127,18 @@ static bool read_member(struct parse *p, unsigned *seen) {
     bool (*read)(struct parse *);
   } members[MEMBERS] = {
       {"dtype", read_dtype}, {"shape", read_shape}, {"data_offsets", read_offsets}};
-  struct json_text key;
-  if (!json_key(&p->json, &key))
+  struct pull_text key;
+  if (!pull_key(&p->json, &key))
     return false;
   for (unsigned i = 0; i < MEMBERS; i++) {
-    if (!json_is(&key, members[i].name))
+    if (!pull_is(&key, members[i].name))
       continue;
     if (*seen & 1U << i)
-      return json_refuse(&p->json, "each member once");
+      return pull_refuse(&p->json, "each member once");
     *seen |= 1U << i;
     return members[i].read(p);
   }
-  return json_refuse(&p->json, "dtype, shape and data_offsets only");
+  return pull_refuse(&p->json, "dtype, shape and data_offsets only");
 }
 
 /* tensor.offset and .size are still the two data_offsets. */
@@ -168,26 +168,26 @@ static enum status add_tensor(struct parse *p) {
 
 static enum status read_tensor(struct parse *p) {
   unsigned seen = 0;
-  if (!json_open(&p->json, '{'))
+  if (!pull_open(&p->json, '{'))
     return refuse_json(p);
-  while (json_more(&p->json, '}'))
+  while (pull_more(&p->json, '}'))
     if (!read_member(p, &seen))
       return refuse_json(p);
   if (!p->json.wrong && seen != (1U << MEMBERS) - 1)
-    json_refuse(&p->json, "all of dtype, shape and data_offsets");
+    pull_refuse(&p->json, "all of dtype, shape and data_offsets");
   return p->json.wrong ? refuse_json(p) : add_tensor(p);
 }
 
 /* ---- the header ---- */
 
 static enum status read_metadata(struct parse *p) {
-  struct json_text text;
+  struct pull_text text;
   if (p->has_metadata)
-    json_refuse(&p->json, METADATA " once only");
+    pull_refuse(&p->json, METADATA " once only");
   p->has_metadata = true;
-  json_open(&p->json, '{');
-  while (json_more(&p->json, '}'))
-    if (!json_key(&p->json, &text) || !json_string(&p->json, &text))
+  pull_open(&p->json, '{');
+  while (pull_more(&p->json, '}'))
+    if (!pull_key(&p->json, &text) || !pull_string(&p->json, &text))
       break;
   return p->json.wrong ? refuse_json(p) : STATUS_OK;
 }
@@ -195,13 +195,13 @@ static enum status read_metadata(struct parse *p) {
 static enum status read_name(struct parse *p) {
   size_t n;
   p->tensor = (struct card_tensor_new){.shape = p->shape};
-  if (!json_key(&p->json, &p->key))
+  if (!pull_key(&p->json, &p->key))
     return refuse_json(p);
   p->tensor.name = p->key.at;
   p->tensor.name_bytes = p->key.n;
   if (!p->key.has_escapes)
     return STATUS_OK;
-  if (!json_decode(&p->key, p->name, sizeof p->name, &n))
+  if (!pull_decode(&p->key, p->name, sizeof p->name, &n))
     return refuse(p, "has a name over %d bytes", CARD_TENSOR_NAME);
   p->tensor.name = p->name;
   p->tensor.name_bytes = n;
@@ -232,14 +232,14 @@ static enum status check_cover(struct parse *p) {
 }
 
 static enum status read_all(struct parse *p) {
-  json_open(&p->json, '{');
-  while (json_more(&p->json, '}')) {
+  pull_open(&p->json, '{');
+  while (pull_more(&p->json, '}')) {
     enum status status = read_entry(p);
     if (status)
       return status;
   }
   p->tensor.name = NULL;
-  return json_end(&p->json) ? check_cover(p) : refuse_json(p);
+  return pull_end(&p->json) ? check_cover(p) : refuse_json(p);
 }
 
 enum status safetensors_parse(const char *header, size_t n, const struct card_file_new *file,
@@ -262,7 +262,7 @@ enum status safetensors_parse(const char *header, size_t n, const struct card_fi
   p->problem = problem;
   p->data_offset = whole.data_offset;
   p->data_bytes = file->size - whole.data_offset;
-  json_begin(&p->json, header, n);
+  pull_begin(&p->json, header, n);
   status = read_all(p);
   free(p);
   return status;

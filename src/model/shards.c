@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "model/json.h"
 #include "model/order.h"
+#include "model/pull.h"
 
 #define SHARDS_FIRST 1024 /* tensors there is room for at first */
 
@@ -30,7 +30,7 @@ struct shards {
 };
 
 struct parse {
-  struct json json;
+  struct pull json;
   struct shards *shards;
   struct problem *problem;
   bool has_map;
@@ -71,13 +71,13 @@ static uint32_t place_of(const struct shards *shards, const char *name, bool *is
 
 static enum status read_file(struct parse *p, uint32_t *file) {
   struct shards *shards = p->shards;
-  struct json_text text;
+  struct pull_text text;
   char name[CARD_NAME + 1], shown[TEXT_SHORT];
   size_t n;
   bool is_there;
-  if (!json_string(&p->json, &text))
+  if (!pull_string(&p->json, &text))
     return refuse_json(p);
-  if (!json_decode(&text, name, CARD_NAME, &n) || !text_is_file_name(name, n))
+  if (!pull_decode(&text, name, CARD_NAME, &n) || !text_is_file_name(name, n))
     return problem_set(p->problem, STATUS_MODEL_FORMAT_INVALID,
                        "the index names a file \"%s\", which is no plain file name",
                        text_shorten(text.at, text.n, shown));
@@ -119,14 +119,14 @@ static bool grow(struct shards *shards) {
 
 static enum status read_entry(struct parse *p) {
   struct shards *shards = p->shards;
-  struct json_text key;
+  struct pull_text key;
   size_t n;
-  if (!json_key(&p->json, &key))
+  if (!pull_key(&p->json, &key))
     return refuse_json(p);
   if (shards->count == CARD_TENSORS)
     return problem_set(p->problem, STATUS_MODEL_FORMAT_INVALID, "the index has over %d tensors",
                        CARD_TENSORS);
-  if (!json_decode(&key, p->name, sizeof p->name, &n))
+  if (!pull_decode(&key, p->name, sizeof p->name, &n))
     return refuse(p->problem, "has a tensor whose name is too long");
   if (!grow(shards))
     return no_memory(p->problem);
@@ -140,10 +140,10 @@ static enum status read_entry(struct parse *p) {
 
 static enum status read_map(struct parse *p) {
   if (p->has_map)
-    json_refuse(&p->json, "one weight_map only");
+    pull_refuse(&p->json, "one weight_map only");
   p->has_map = true;
-  json_open(&p->json, '{');
-  while (json_more(&p->json, '}')) {
+  pull_open(&p->json, '{');
+  while (pull_more(&p->json, '}')) {
     enum status status = read_entry(p);
     if (status)
       return status;
@@ -152,19 +152,19 @@ static enum status read_map(struct parse *p) {
 }
 
 static enum status read_all(struct parse *p) {
-  struct json_text key;
-  json_open(&p->json, '{');
-  while (json_more(&p->json, '}')) {
-    if (!json_key(&p->json, &key))
+  struct pull_text key;
+  pull_open(&p->json, '{');
+  while (pull_more(&p->json, '}')) {
+    if (!pull_key(&p->json, &key))
       break;
-    bool is_map = json_is(&key, "weight_map");
+    bool is_map = pull_is(&key, "weight_map");
     enum status status = is_map ? read_map(p) : STATUS_OK;
     if (status)
       return status;
-    if (!is_map && !json_skip(&p->json))
+    if (!is_map && !pull_skip(&p->json))
       break;
   }
-  if (!json_end(&p->json))
+  if (!pull_end(&p->json))
     return refuse_json(p);
   return p->shards->count ? STATUS_OK : refuse(p->problem, "has no weight_map, or an empty one");
 }
@@ -201,7 +201,7 @@ enum status shards_parse(const char *text, size_t n, struct shards **out, struct
     shards->text = text;
     p->shards = shards;
     p->problem = problem;
-    json_begin(&p->json, text, n);
+    pull_begin(&p->json, text, n);
     status = read_all(p);
     status = status ? status : sort(p);
   } else {

@@ -1,23 +1,23 @@
 /*
- * json: one pointer that moves forward. A string is judged when it is passed, so that what is
+ * pull: one pointer that moves forward. A string is judged when it is passed, so that what is
  * decoded later needs no second judgement.
  */
-#include "model/json.h"
+#include "model/pull.h"
 
 #include <string.h>
 
-void json_begin(struct json *json, const char *text, size_t n) {
-  *json = (struct json){.start = text, .at = text, .end = text + n};
+void pull_begin(struct pull *json, const char *text, size_t n) {
+  *json = (struct pull){.start = text, .at = text, .end = text + n};
 }
 
-bool json_refuse(struct json *json, const char *wrong) {
+bool pull_refuse(struct pull *json, const char *wrong) {
   if (!json->wrong)
     json->wrong = wrong;
   return false;
 }
 
 /* The next character that is no space, 0 at the end or at a wrong place. */
-static char look(struct json *json) {
+static char look(struct pull *json) {
   if (json->wrong)
     return 0;
   while (json->at < json->end &&
@@ -26,19 +26,19 @@ static char look(struct json *json) {
   return json->at < json->end ? *json->at : 0;
 }
 
-static bool take(struct json *json, char c, const char *wrong) {
+static bool take(struct pull *json, char c, const char *wrong) {
   if (look(json) != c)
-    return json_refuse(json, wrong);
+    return pull_refuse(json, wrong);
   json->at++;
   return true;
 }
 
-bool json_open(struct json *json, char bracket) {
+bool pull_open(struct pull *json, char bracket) {
   json->is_fresh = true;
   return take(json, bracket, bracket == '{' ? "'{'" : "'['");
 }
 
-bool json_more(struct json *json, char bracket) {
+bool pull_more(struct pull *json, char bracket) {
   bool is_fresh = json->is_fresh;
   json->is_fresh = false;
   if (look(json) == bracket) {
@@ -48,9 +48,9 @@ bool json_more(struct json *json, char bracket) {
   return is_fresh ? !json->wrong : take(json, ',', bracket == '}' ? "',' or '}'" : "',' or ']'");
 }
 
-bool json_end(struct json *json) {
+bool pull_end(struct pull *json) {
   look(json);
-  return !json->wrong && (json->at == json->end || json_refuse(json, "the end"));
+  return !json->wrong && (json->at == json->end || pull_refuse(json, "the end"));
 }
 
 /* ---- strings ---- */
@@ -113,7 +113,7 @@ static uint32_t escape(const char **at, const char *end) {
   return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
 
-bool json_string(struct json *json, struct json_text *out) {
+bool pull_string(struct pull *json, struct pull_text *out) {
   bool has_escapes = false;
   if (!take(json, '"', "a string"))
     return false;
@@ -121,22 +121,22 @@ bool json_string(struct json *json, struct json_text *out) {
   for (;;) {
     json->at = pass_plain(json->at, json->end);
     if (json->at == json->end || (unsigned char)*json->at < 0x20)
-      return json_refuse(json, "the end of a string");
+      return pull_refuse(json, "the end of a string");
     if (*json->at++ == '"')
       break;
     has_escapes = true;
     if (escape(&json->at, json->end) == UINT32_MAX)
-      return json_refuse(json, "an escaped character");
+      return pull_refuse(json, "an escaped character");
   }
-  *out = (struct json_text){start, (size_t)(json->at - start) - 1, has_escapes};
+  *out = (struct pull_text){start, (size_t)(json->at - start) - 1, has_escapes};
   return true;
 }
 
-bool json_key(struct json *json, struct json_text *out) {
-  return json_string(json, out) && take(json, ':', "':'");
+bool pull_key(struct pull *json, struct pull_text *out) {
+  return pull_string(json, out) && take(json, ':', "':'");
 }
 
-bool json_is(const struct json_text *text, const char *word) {
+bool pull_is(const struct pull_text *text, const char *word) {
   return !text->has_escapes && text->n == strlen(word) && !memcmp(text->at, word, text->n);
 }
 
@@ -152,7 +152,7 @@ static size_t put_character(char out[4], uint32_t point) {
   return n;
 }
 
-bool json_decode(const struct json_text *text, char *out, size_t space, size_t *n) {
+bool pull_decode(const struct pull_text *text, char *out, size_t space, size_t *n) {
   const char *at = text->at, *end = at + text->n;
   size_t size = 0;
   while (at < end) {
@@ -179,45 +179,45 @@ bool json_decode(const struct json_text *text, char *out, size_t space, size_t *
 
 /* ---- numbers and the rest ---- */
 
-static bool is_digit(const struct json *json) {
+static bool is_digit(const struct pull *json) {
   return json->at < json->end && *json->at >= '0' && *json->at <= '9';
 }
 
-static bool is_one_of(const struct json *json, const char *characters) {
+static bool is_one_of(const struct pull *json, const char *characters) {
   return json->at < json->end && *json->at && strchr(characters, *json->at);
 }
 
-bool json_uint(struct json *json, uint64_t *out) {
+bool pull_uint(struct pull *json, uint64_t *out) {
   static const char wrong[] = "an integer from 0 to 2^64 - 1";
   uint64_t value = 0;
   look(json);
   if (json->wrong || !is_digit(json))
-    return json_refuse(json, wrong);
+    return pull_refuse(json, wrong);
   const char *start = json->at;
   for (; is_digit(json); json->at++)
     if (__builtin_mul_overflow(value, 10, &value) ||
         __builtin_add_overflow(value, (uint64_t)(*json->at - '0'), &value))
-      return json_refuse(json, wrong);
+      return pull_refuse(json, wrong);
   if ((*start == '0' && json->at - start > 1) || is_one_of(json, ".eE"))
-    return json_refuse(json, wrong);
+    return pull_refuse(json, wrong);
   *out = value;
   return true;
 }
 
-static bool skip_digits(struct json *json) {
+static bool skip_digits(struct pull *json) {
   const char *start = json->at;
   while (is_digit(json))
     json->at++;
-  return json->at > start || json_refuse(json, "a digit");
+  return json->at > start || pull_refuse(json, "a digit");
 }
 
-static bool skip_number(struct json *json) {
+static bool skip_number(struct pull *json) {
   json->at += *json->at == '-';
   const char *start = json->at;
   if (!skip_digits(json))
     return false;
   if (*start == '0' && json->at - start > 1)
-    return json_refuse(json, "a number without leading zeros");
+    return pull_refuse(json, "a number without leading zeros");
   if (is_one_of(json, ".")) {
     json->at++;
     if (!skip_digits(json))
@@ -230,7 +230,7 @@ static bool skip_number(struct json *json) {
   return skip_digits(json);
 }
 
-static bool skip_word(struct json *json) {
+static bool skip_word(struct pull *json) {
   static const char *const words[] = {"true", "false", "null"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     size_t n = strlen(words[i]);
@@ -239,26 +239,26 @@ static bool skip_word(struct json *json) {
     json->at += n;
     return true;
   }
-  return json_refuse(json, "a value");
+  return pull_refuse(json, "a value");
 }
 
-static bool skip(struct json *json, int depth) {
-  struct json_text text;
+static bool skip(struct pull *json, int depth) {
+  struct pull_text text;
   char c = look(json);
   if (c == '"')
-    return json_string(json, &text);
+    return pull_string(json, &text);
   if (c == '-' || (c >= '0' && c <= '9'))
     return skip_number(json);
   if (c != '{' && c != '[')
     return !json->wrong && skip_word(json);
-  if (depth == JSON_DEPTH)
-    return json_refuse(json, "a value that is less deep");
+  if (depth == PULL_DEPTH)
+    return pull_refuse(json, "a value that is less deep");
   char close = c == '{' ? '}' : ']';
-  json_open(json, c);
-  while (json_more(json, close))
-    if ((c == '{' && !json_key(json, &text)) || !skip(json, depth + 1))
+  pull_open(json, c);
+  while (pull_more(json, close))
+    if ((c == '{' && !pull_key(json, &text)) || !skip(json, depth + 1))
       return false;
   return !json->wrong;
 }
 
-bool json_skip(struct json *json) { return skip(json, 0); }
+bool pull_skip(struct pull *json) { return skip(json, 0); }
