@@ -78,13 +78,15 @@ uint64_t model_work_overhead(const struct service *s, const struct models_weight
 /* ---- places ---- */
 
 /* What the quota was asked for and is not yet an allocation's. */
-static uint64_t charged(const struct model_work *work) {
-  uint64_t bytes = 0;
+static struct quota_sum charged(const struct model_work *work) {
+  struct quota_sum sum = {.owner = work->weights->owner};
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
-      if (work->places[copy][i].node != WORK_RECORDED)
-        bytes += units_max(work->weights->parts[i].size, 1);
-  return bytes;
+      if (work->places[copy][i].node != WORK_RECORDED) {
+        sum.count++;
+        sum.bytes += units_max(work->weights->parts[i].size, 1);
+      }
+  return sum;
 }
 
 /* The next place to be taken. False: all are. */
@@ -100,13 +102,15 @@ static bool do_without(struct model_work *work) {
   struct service *s = work->service;
   if (work->copy != MODELS_RAM || !work->optional)
     return false;
-  quota_uncharge(s, work->weights->owner, charged(work));
+  struct quota_sum sum = charged(work);
+  quota_uncharge_all(s, &sum);
   for (uint32_t i = 0; i < work->part; i++)
     space_give(s, &work->places[MODELS_RAM][i], NULL, NULL);
   free(work->places[MODELS_RAM]);
   work->places[MODELS_RAM] = NULL;
   work->takes[MODELS_RAM] = false;
-  (void)quota_charge(s, work->weights->owner, charged(work), &s->devices[0], &work->problem);
+  sum = charged(work);
+  (void)quota_charge_all(s, &sum, &s->devices[0], &work->problem);
   work->copy = MODELS_CARD;
   work->part = 0;
   return true;
@@ -187,11 +191,12 @@ static enum status prepare(struct model_work *work) {
   for (unsigned copy = 0; room && copy < MODELS_COPIES; copy++)
     if (work->takes[copy])
       room = (work->places[copy] = calloc(n, sizeof **work->places)) != NULL;
-  if (!room)
-    return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   const struct state_device *device =
       &s->devices[work->devices[work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM]];
-  enum status status = quota_charge(s, work->weights->owner, charged(work), device, &work->problem);
+  struct quota_sum sum = charged(work);
+  enum status status =
+      room ? quota_charge_all(s, &sum, device, &work->problem)
+           : problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   if (!status)
     return STATUS_OK;
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
@@ -340,8 +345,10 @@ void model_work_give(struct model_work *work) {
 static void give_places(struct model_work *work) {
   struct service *s = work->service;
   uint32_t parts = work->weights ? work->weights->part_count : 0;
-  if (parts && (work->places[MODELS_RAM] || work->places[MODELS_CARD]))
-    quota_uncharge(s, work->weights->owner, charged(work));
+  if (parts) {
+    struct quota_sum sum = charged(work);
+    quota_uncharge_all(s, &sum);
+  }
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     for (uint32_t i = 0; work->places[copy] && i < parts; i++)
       if (work->places[copy][i].segment && space_give(s, &work->places[copy][i], given, work))

@@ -13,11 +13,16 @@ static struct state_domain *domain_of(struct service *s, uint32_t owner) {
 
 enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
                          const struct state_device *device, struct problem *problem) {
-  struct state_domain *domain = domain_of(s, owner);
-  if (domain->allocations < domain->max_allocations &&
-      bytes <= units_minus(domain->max_bytes, domain->bytes)) {
-    domain->bytes += bytes;
-    domain->allocations++;
+  return quota_charge_all(s, &(struct quota_sum){owner, 1, bytes}, device, problem);
+}
+
+enum status quota_charge_all(struct service *s, const struct quota_sum *sum,
+                             const struct state_device *device, struct problem *problem) {
+  struct state_domain *domain = domain_of(s, sum->owner);
+  if (sum->count <= units_minus(domain->max_allocations, domain->allocations) &&
+      sum->bytes <= units_minus(domain->max_bytes, domain->bytes)) {
+    domain->bytes += sum->bytes;
+    domain->allocations += sum->count;
     return STATUS_OK;
   }
   char held[32];
@@ -26,7 +31,7 @@ enum status quota_charge(struct service *s, uint32_t owner, uint64_t bytes,
               "%s holds %s in %llu allocations; its quota ends there", domain->name, held,
               (unsigned long long)domain->allocations);
   problem->has_space = true;
-  state_space_problem(s, device, bytes, &problem->space);
+  state_space_problem(s, device, sum->bytes, &problem->space);
   snprintf(problem->space.reason, sizeof problem->space.reason, "quota");
   return STATUS_QUOTA_EXCEEDED;
 }
@@ -37,6 +42,10 @@ void quota_adopt(struct service *s, uint32_t owner, uint64_t bytes) {
 }
 
 void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes) {
-  domain_of(s, owner)->bytes -= bytes;
-  domain_of(s, owner)->allocations--;
+  quota_uncharge_all(s, &(struct quota_sum){owner, 1, bytes});
+}
+
+void quota_uncharge_all(struct service *s, const struct quota_sum *sum) {
+  domain_of(s, sum->owner)->bytes -= sum->bytes;
+  domain_of(s, sum->owner)->allocations -= sum->count;
 }
