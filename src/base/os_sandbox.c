@@ -70,7 +70,7 @@ static bool filter(const struct os_sandbox_params *params) {
       MAY(madvise),
       MAY(futex),
       MAY(clock_gettime),
-      MAY(sysinfo), /* qsort asks how much memory there is */
+      MAY(sysinfo),         /* qsort asks how much memory there is */
       MAY(restart_syscall), /* after a stop and a continue */
       MAY(rt_sigreturn),
       MAY(exit),

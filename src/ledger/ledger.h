@@ -109,12 +109,13 @@ struct ledger_job {
   uint64_t target : 48, kind : 8, status : 8; /* record's id, 0: none */
   uint32_t domain, key_args;
 };
-/* A model: a name for the bytes of some files. Its advisory words: when it was used last, how often.
+/* A model: a name for the bytes of some files. Its advisory words: when it was used last, how
+ * often.
  */
 struct ledger_model {
-  uint64_t text;        /* name, NUL, path */
-  uint64_t weights;     /* the number of the owner of its bytes, 0: none are in memory */
-  uint64_t size_bytes;  /* of its files */
+  uint64_t text;       /* name, NUL, path */
+  uint64_t weights;    /* the number of the owner of its bytes, 0: none are in memory */
+  uint64_t size_bytes; /* of its files */
   uint64_t weight_bytes, fingerprint;
   uint64_t load_ns, loaded_real_ns, created_real_ns;
   uint64_t keep_alive_seconds : 48, priority : 8, flags : 8; /* flags: the service's bits */

@@ -17,21 +17,21 @@
 
 static const struct policy_preset PRESETS[] = {
     /* the strategies by their names: 70 % is relief.target */
-    {"fifo", POLICY_FIFO, 70, true, true, false, POLICY_ALL, 0, 0, POLICY_ONE_LOAD},
-    {"lru", POLICY_LRU, 70, true, true, false, POLICY_ALL, 0, 0, POLICY_ONE_LOAD},
-    {"lfu", POLICY_LFU, 70, true, true, false, POLICY_ALL, 0, 0, POLICY_ONE_LOAD},
-    {"cost", POLICY_COST, 70, true, true, false, POLICY_ALL, 0, 0, POLICY_ONE_LOAD},
-    {"priority", POLICY_PRIORITY, 70, true, true, false, POLICY_ALL, 0, 0, POLICY_ONE_LOAD},
+    {"fifo", POLICY_FIFO, 70, true, true, false, 0, 0, POLICY_ALL, POLICY_ONE_LOAD},
+    {"lru", POLICY_LRU, 70, true, true, false, 0, 0, POLICY_ALL, POLICY_ONE_LOAD},
+    {"lfu", POLICY_LFU, 70, true, true, false, 0, 0, POLICY_ALL, POLICY_ONE_LOAD},
+    {"cost", POLICY_COST, 70, true, true, false, 0, 0, POLICY_ALL, POLICY_ONE_LOAD},
+    {"priority", POLICY_PRIORITY, 70, true, true, false, 0, 0, POLICY_ALL, POLICY_ONE_LOAD},
     /* nothing that anybody notices: idle for a minute, back from RAM, no further than the trigger
      */
-    {"conservative", POLICY_LRU, 80, true, false, false, POLICY_ALL, 60 * CLOCK_SECOND,
-     60 * CLOCK_SECOND, 2 * POLICY_LOADS},
+    {"conservative", POLICY_LRU, 80, true, false, false, 60 * CLOCK_SECOND, 60 * CLOCK_SECOND,
+     POLICY_ALL, 2 * POLICY_LOADS},
     /* the fewest seconds of reloading for the bytes, and nobody in the middle of a burst */
-    {"balanced", POLICY_COST, 70, true, true, false, POLICY_ALL, 0, CLOCK_SECOND, POLICY_LOADS},
+    {"balanced", POLICY_COST, 70, true, true, false, 0, CLOCK_SECOND, POLICY_ALL, POLICY_LOADS},
     /* memory now, whatever it costs later: well below moderate pressure (75 %), nobody too young */
-    {"aggressive", POLICY_COST, 50, true, true, false, POLICY_ALL, 0, 0, 0},
+    {"aggressive", POLICY_COST, 50, true, true, false, 0, 0, POLICY_ALL, 0},
     /* as balanced, and a RAM copy counts: what is back in a moment goes before what is not */
-    {"smart", POLICY_COST, 70, true, true, true, POLICY_ALL, 0, CLOCK_SECOND, POLICY_LOADS},
+    {"smart", POLICY_COST, 70, true, true, true, 0, CLOCK_SECOND, POLICY_ALL, POLICY_LOADS},
 };
 
 const struct policy_preset *policy_preset_at(uint32_t index) {

@@ -11,8 +11,8 @@ struct policy_preset {
   enum policy_strategy strategy;
   uint8_t target_percent; /* used, where the caller names none */
   bool park, drop, prefer_ram;
-  uint32_t max_models; /* a call */
   uint64_t min_residency_ns, min_idle_ns;
+  uint32_t max_models; /* a call */
   uint32_t min_loads;
 };
 /* By rising index, NULL after the last: for help texts and choice lists. */

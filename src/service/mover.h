@@ -44,11 +44,9 @@ struct mover_task {
   enum mover_action action;
   uint64_t subject; /* the job's id; 0: none, cannot be cancelled */
   struct mover_segment *segments;
-  uint32_t segment_count;
   struct mover_move *moves;
-  uint32_t move_count;
   const struct mover_file *files; /* MOVER_LOAD */
-  uint32_t file_count;
+  uint32_t segment_count, move_count, file_count;
   uint64_t model; /* MOVER_LOAD: its id, for the worker's logs */
   bool verify;
   uint8_t value;
@@ -58,9 +56,8 @@ struct mover_task {
   /* results */
   struct problem problem;
   uint64_t bytes, checksum, device_us; /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
-  bool checksum_known, verified;
   enum device_path path;
-  bool path_known;
+  bool checksum_known, verified, path_known;
   struct {
     char id[40];
     uint64_t bytes;
