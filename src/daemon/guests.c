@@ -185,9 +185,9 @@ void guests_clear(struct guests *guests, struct clearing *clearing) {
   }
 }
 
-void guests_thresholds(struct guests *guests) {
+void guests_tell(struct guests *guests, const struct buf *line) {
   for (struct guest *guest = guests->head; guest; guest = guest->next)
-    talk_thresholds(guest->talk);
+    talk_tell(guest->talk, line);
 }
 
 uint32_t guests_view(const struct guests *guests, struct view_worker *out, uint32_t max) {

@@ -32,8 +32,7 @@ void guests_free(struct guests *guests);
 const struct socket_workers *guests_table(void);
 
 void guests_clear(struct guests *guests, struct clearing *clearing);
-/* `initialize` holds new ones. */
-void guests_thresholds(struct guests *guests);
+void guests_tell(struct guests *guests, const struct buf *line);
 uint32_t guests_view(const struct guests *guests, struct view_worker *out, uint32_t max);
 
 #endif

@@ -133,13 +133,9 @@ bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct m
   return true;
 }
 
-void talk_thresholds(struct talk *talk) {
-  struct buf line BUF_CLEANUP;
-  buf_init(&line, WIRE_LINE);
-  if (!talk_ready(talk))
-    return;
-  wire_thresholds(&line, &talk->params.initialize->thresholds);
-  (void)send_line(talk, &line);
+void talk_tell(struct talk *talk, const struct buf *line) {
+  if (talk_ready(talk))
+    (void)send_line(talk, line);
 }
 
 /* ---- what it says ---- */
@@ -203,6 +199,13 @@ static void initialize(struct talk *talk) {
     talk_end(talk);
 }
 
+static void tell_thresholds(struct talk *talk) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  wire_thresholds(&line, &talk->params.initialize->numbers);
+  talk_tell(talk, &line);
+}
+
 static void ask_status(struct talk *talk) {
   if (is_asked(talk, "memory.get_status"))
     ask(talk, "memory.get_status");
@@ -221,7 +224,7 @@ static void heard_hello(struct talk *talk, struct reader_value data) {
   if (is_asked(talk, "memory.initialize"))
     initialize(talk);
   else
-    talk_thresholds(talk);
+    tell_thresholds(talk);
   ask_status(talk);
   changed(talk);
 }

@@ -72,7 +72,8 @@ bool talk_submit(struct talk *talk, struct mover_task *task);
 bool talk_cancel(struct talk *talk, uint64_t subject);
 /* True: it has the segment, and done(drop) follows. */
 bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop));
-void talk_thresholds(struct talk *talk);
+/* Told, not asked; lost where it is not ready, or too much waits there. */
+void talk_tell(struct talk *talk, const struct buf *line);
 
 /* Once a second: deadlines, the ping. */
 void talk_tick(struct talk *talk);

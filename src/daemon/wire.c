@@ -12,6 +12,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/writer.h"
+#include "model/policy_preset.h"
 
 static void open_request(struct writer *w, struct buf *out, uint64_t request, const char *action) {
   char id[32];
@@ -139,6 +140,28 @@ static void thresholds_of(struct writer *w, const struct pressure_thresholds *th
   writer_hundredths(w, "critical", thresholds->critical);
 }
 
+static void write_relief(struct writer *w, const struct mover_numbers *numbers) {
+  writer_object(w, "relief");
+  writer_hundredths(w, "trigger", numbers->relief_trigger);
+  writer_hundredths(w, "target", numbers->relief_target);
+  writer_end(w);
+}
+
+static void write_limits(struct writer *w, const struct wire_initialize *what) {
+  struct wire_limits limits;
+  writer_array(w, "limits");
+  for (unsigned i = 0; i < what->count; i++) {
+    if (!what->limits || !what->limits(what->arg, what->devices[i].id, &limits))
+      continue;
+    writer_object(w, NULL);
+    writer_text(w, "deviceId", what->devices[i].id);
+    writer_uint(w, "maxBytes", limits.max_bytes);
+    writer_uint(w, "reservedBytes", limits.reserved_bytes);
+    writer_end(w);
+  }
+  writer_end(w);
+}
+
 /* Ours is theirs. */
 static const char *log_level(void) {
   return log_wants(LOG_LEVEL_DEBUG)     ? "debug"
@@ -159,20 +182,24 @@ void wire_initialize(struct buf *out, uint64_t request, const struct wire_initia
     writer_end(&w);
   }
   writer_end(&w);
+  write_limits(&w, what);
   writer_object(&w, "thresholds");
-  thresholds_of(&w, &what->thresholds);
+  thresholds_of(&w, &what->numbers.levels);
   writer_end(&w);
+  write_relief(&w, &what->numbers);
+  writer_text(&w, "policy", policy_preset_at(what->numbers.strategy)->name);
   writer_text(&w, "logLevel", log_level());
   close_request(&w, WIRE_QUICK_MS);
 }
 
-void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds) {
+void wire_thresholds(struct buf *out, const struct mover_numbers *numbers) {
   struct writer w;
   writer_init(&w, out, WRITER_SNAKE);
   writer_object(&w, NULL);
   writer_text(&w, "event", "memory.thresholds");
   writer_object(&w, "data");
-  thresholds_of(&w, thresholds);
+  thresholds_of(&w, &numbers->levels);
+  write_relief(&w, numbers);
   writer_end(&w);
   writer_end(&w);
 }

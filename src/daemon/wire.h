@@ -24,13 +24,19 @@ void wire_drop(struct buf *out, uint64_t request, uint64_t segment);
 void wire_plain(struct buf *out, uint64_t request,
                 const char *action); /* ping, memory.get_status */
 void wire_cancel(struct buf *out, uint64_t request, uint64_t target);
+struct wire_limits {
+  uint64_t max_bytes, reserved_bytes;
+};
 struct wire_initialize {
   const struct spec *devices;
   unsigned count;
-  struct pressure_thresholds thresholds;
+  struct mover_numbers numbers;
+  /* Of a device, as they are now; false: not known. May be NULL. */
+  bool (*limits)(void *arg, const char *device, struct wire_limits *out);
+  void *arg;
 };
 void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what);
-void wire_thresholds(struct buf *out, const struct pressure_thresholds *thresholds);
+void wire_thresholds(struct buf *out, const struct mover_numbers *numbers);
 /* The text that travels with a segment's descriptor. */
 void wire_segment(struct buf *out, const struct mover_segment *segment);
 /* ... and with a file's. */

@@ -15,6 +15,7 @@
 #include "base/os_notify.h"
 #include "base/units.h"
 #include "base/version.h"
+#include "daemon/bulletin.h"
 #include "daemon/guests.h"
 #include "daemon/inspect.h"
 #include "daemon/keeper.h"
@@ -44,6 +45,7 @@ struct wiring {
   struct restore_found *found; /* the keeper's; NULL: the vault was empty */
   struct service *service;
   struct workers *workers;
+  struct bulletin *bulletin;
   struct inspect *inspect;
   struct ops *ops;
   struct http *http;
@@ -241,6 +243,20 @@ static enum status create_service(struct wiring *wiring, struct problem *problem
   return status;
 }
 
+static bool limits_of(void *arg, const char *device, struct wire_limits *out) {
+  const struct wiring *wiring = arg;
+  struct view_device view;
+  struct problem problem;
+  if (report_device(wiring->service, device, &view, &problem))
+    return false;
+  *out = (struct wire_limits){view.limit_max_bytes, view.limit_reserved_bytes};
+  return true;
+}
+
+static void tell_workers(void *arg, const struct buf *line) {
+  workers_tell(((struct wiring *)arg)->workers, line);
+}
+
 /* Those who work for the service. */
 static enum status make_hands(struct wiring *wiring, struct problem *problem) {
   const struct config *config = wiring->params.config;
@@ -253,12 +269,17 @@ static enum status make_hands(struct wiring *wiring, struct problem *problem) {
                                    .command_count = config->worker_count,
                                    .devices = wiring->devices,
                                    .device_count = wiring->device_count,
-                                   .thresholds = config->thresholds};
+                                   .numbers = {config->thresholds, config->relief_trigger,
+                                               config->relief_target, config->policy},
+                                   .limits = limits_of,
+                                   .limits_arg = wiring};
+  const struct bulletin_params bulletin = {
+      .loop = wiring->loop, .service = wiring->service, .tell = tell_workers, .arg = wiring};
   enum status status = workers_create(&workers, &wiring->workers, problem);
   if (status)
     return status;
   service_set_mover(wiring->service, workers_table(), wiring->workers);
-  if (inspect_create(&inspect, &wiring->inspect))
+  if (inspect_create(&inspect, &wiring->inspect) || bulletin_create(&bulletin, &wiring->bulletin))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   service_set_inspector(wiring->service, inspect_table(), wiring->inspect);
   return STATUS_OK;
@@ -415,6 +436,7 @@ void wiring_free(struct wiring *wiring) {
   inspect_free(wiring->inspect);
   keeper_close(wiring->keeper);
   service_free(wiring->service);
+  bulletin_free(wiring->bulletin);
   loop_free(wiring->loop);
   free(wiring);
 }

@@ -93,7 +93,7 @@ static void start(struct worker *worker) {
                                         .argv = worker->params.argv,
                                         .environment = worker->params.environment,
                                         .talk = {.name = worker->params.name,
-                                                 .initialize = &worker->params.initialize,
+                                                 .initialize = worker->params.initialize,
                                                  .changed = on_changed,
                                                  .ended = ended,
                                                  .unheard = on_unheard,
@@ -200,10 +200,9 @@ bool worker_drop(struct worker *worker, struct mover_drop *drop,
   return worker->talk && talk_drop(worker->talk, drop, done);
 }
 
-void worker_thresholds(struct worker *worker, const struct pressure_thresholds *thresholds) {
-  worker->params.initialize.thresholds = *thresholds;
+void worker_tell(struct worker *worker, const struct buf *line) {
   if (worker->talk)
-    talk_thresholds(worker->talk);
+    talk_tell(worker->talk, line);
 }
 
 /* ---- looking ---- */

@@ -18,11 +18,11 @@ struct events;
 struct worker_params {
   struct loop *loop;
   struct events *events;
-  const char *name;               /* what --worker calls it; WORKERS_OWN for our own */
-  const char *const *argv;        /* NULL-terminated; borrowed */
-  const char *const *environment; /* borrowed */
-  struct wire_initialize initialize;
-  void (*changed)(void *arg); /* its view did */
+  const char *name;                         /* what --worker calls it; WORKERS_OWN for our own */
+  const char *const *argv;                  /* NULL-terminated; borrowed */
+  const char *const *environment;           /* borrowed */
+  const struct wire_initialize *initialize; /* borrowed; may change */
+  void (*changed)(void *arg);               /* its view did */
   /* It died before it had begun with this task, which is the caller's again. */
   void (*unheard)(void *arg, struct mover_task *task);
   void *arg;
@@ -51,6 +51,6 @@ bool worker_cancel(struct worker *worker, uint64_t subject);
 /* True: it has the segment and done(drop) will be called. */
 bool worker_drop(struct worker *worker, struct mover_drop *drop,
                  void (*done)(struct mover_drop *drop));
-void worker_thresholds(struct worker *worker, const struct pressure_thresholds *thresholds);
+void worker_tell(struct worker *worker, const struct buf *line);
 
 #endif

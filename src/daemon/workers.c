@@ -25,9 +25,9 @@ _Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_WORKERS, "all can be seen");
 
 /* Small things to be said on the loop's thread. */
 struct message {
-  enum { MESSAGE_CANCEL, MESSAGE_THRESHOLDS, MESSAGE_RESTART } kind;
+  enum { MESSAGE_CANCEL, MESSAGE_NUMBERS, MESSAGE_RESTART } kind;
   uint64_t subject;
-  struct pressure_thresholds thresholds;
+  struct mover_numbers numbers;
   char worker[40];
   struct message *next;
 };
@@ -51,7 +51,7 @@ struct workers {
   const char *environment[2];
   struct slot slots[WORKERS_MAX];
   unsigned count;
-  struct wire_initialize initialize; /* the guests' */
+  struct wire_initialize initialize;
   struct guests *guests;
   /* the loop's thread only: */
   struct {
@@ -102,8 +102,8 @@ static void cancel(void *ctx, uint64_t subject) {
   post(ctx, &(struct message){.kind = MESSAGE_CANCEL, .subject = subject});
 }
 
-static void thresholds(void *ctx, const struct pressure_thresholds *values) {
-  post(ctx, &(struct message){.kind = MESSAGE_THRESHOLDS, .thresholds = *values});
+static void numbers(void *ctx, const struct mover_numbers *values) {
+  post(ctx, &(struct message){.kind = MESSAGE_NUMBERS, .numbers = *values});
 }
 
 /* Any thread: names do not change. */
@@ -142,7 +142,7 @@ const struct mover_table *workers_table(void) {
   static const struct mover_table table = {.submit = submit,
                                            .cancel = cancel,
                                            .drop = drop,
-                                           .thresholds = thresholds,
+                                           .numbers = numbers,
                                            .list = list,
                                            .restart = restart};
   return &table;
@@ -273,17 +273,27 @@ static void cancel_subject(struct workers *workers, uint64_t subject) {
       return;
 }
 
+void workers_tell(struct workers *workers, const struct buf *line) {
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_tell(workers->slots[i].worker, line);
+  guests_tell(workers->guests, line);
+}
+
+static void change_numbers(struct workers *workers, const struct mover_numbers *values) {
+  struct buf line BUF_CLEANUP;
+  buf_init(&line, WIRE_LINE);
+  workers->initialize.numbers = *values;
+  wire_thresholds(&line, values);
+  workers_tell(workers, &line);
+}
+
 static void hear(struct workers *workers, const struct message *message) {
   if (message->kind == MESSAGE_CANCEL)
     cancel_subject(workers, message->subject);
-  if (message->kind == MESSAGE_THRESHOLDS) {
-    workers->initialize.thresholds = message->thresholds;
-    guests_thresholds(workers->guests);
-  }
+  if (message->kind == MESSAGE_NUMBERS)
+    change_numbers(workers, &message->numbers);
   for (unsigned i = 0; i < workers->count; i++) {
     struct slot *slot = &workers->slots[i];
-    if (message->kind == MESSAGE_THRESHOLDS)
-      worker_thresholds(slot->worker, &message->thresholds);
     if (message->kind == MESSAGE_RESTART && !strcmp(slot->command.name, message->worker))
       worker_restart(slot->worker);
   }
@@ -367,16 +377,15 @@ static enum status split(struct slot *slot, struct problem *problem) {
 static enum status add(struct workers *workers, struct problem *problem) {
   struct slot *slot = &workers->slots[workers->count];
   const struct workers_params *params = &workers->params;
-  struct worker_params how = {
-      .loop = params->loop,
-      .events = params->events,
-      .name = slot->command.name,
-      .argv = slot->words,
-      .environment = workers->environment,
-      .initialize = {params->devices, params->device_count, params->thresholds},
-      .changed = changed,
-      .unheard = unheard,
-      .arg = workers};
+  struct worker_params how = {.loop = params->loop,
+                              .events = params->events,
+                              .name = slot->command.name,
+                              .argv = slot->words,
+                              .environment = workers->environment,
+                              .initialize = &workers->initialize,
+                              .changed = changed,
+                              .unheard = unheard,
+                              .arg = workers};
   if (worker_create(&how, &slot->worker))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   workers->count++;
@@ -416,8 +425,8 @@ enum status workers_create(const struct workers_params *params, struct workers *
   workers->drops_last = &workers->drops;
   workers->messages_last = &workers->messages;
   workers->waiting.last = &workers->waiting.first;
-  workers->initialize =
-      (struct wire_initialize){params->devices, params->device_count, params->thresholds};
+  workers->initialize = (struct wire_initialize){
+      params->devices, params->device_count, params->numbers, params->limits, params->limits_arg};
   const struct guests_params guests = {.loop = params->loop,
                                        .events = params->events,
                                        .initialize = &workers->initialize,

@@ -7,8 +7,8 @@
 
 #include "base/loop.h"
 #include "base/problem.h"
+#include "daemon/wire.h"
 #include "device/spec.h"
-#include "memory/pressure.h"
 #include "service/mover.h"
 
 struct workers;
@@ -31,7 +31,10 @@ struct workers_params {
   unsigned command_count;
   const struct spec *devices; /* borrowed */
   unsigned device_count;
-  struct pressure_thresholds thresholds;
+  struct mover_numbers numbers;
+  /* wire_initialize's. */
+  bool (*limits)(void *arg, const char *device, struct wire_limits *out);
+  void *limits_arg;
 };
 
 enum status workers_create(const struct workers_params *params, struct workers **out,
@@ -41,6 +44,8 @@ void workers_start(struct workers *workers);
 const struct mover_table *workers_table(void);
 /* Those that come by the socket, for the door. */
 struct guests *workers_guests(struct workers *workers);
+/* Every worker that is ready is told this line. On the loop's thread. */
+void workers_tell(struct workers *workers, const struct buf *line);
 /* Ends ours; done(arg) on the loop when they are gone, at the latest after grace_ms and
  * SIGKILL. */
 void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void *arg), void *arg);

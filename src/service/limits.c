@@ -126,8 +126,7 @@ enum status limits_change_thresholds(struct service *s, const struct caller *cal
   lock_take(&s->lock);
   s->thresholds = *thresholds;
   state_pressure(s);
-  if (s->mover)
-    s->mover->thresholds(s->mover_ctx, thresholds);
+  state_tell_numbers(s);
   lock_give(&s->lock);
   log_info("service", "pressure thresholds changed (by %s, %s)", caller->domain_name,
            caller->correlation);

@@ -36,22 +36,10 @@ struct optimizing {
 
 /* ---- how much ---- */
 
-static uint64_t percent_of(uint64_t bytes, uint64_t percent) {
-  return (uint64_t)((unsigned __int128)bytes * percent / 100);
-}
-
-/* Bytes that must go on a device for it to be at the target; under the lock. */
-static uint64_t excess(const struct service *s, const struct optimizing *o, uint32_t device) {
-  const struct state_device *at = &s->devices[device];
-  uint64_t total = percent_of(at->info->total_bytes, o->target_percent);
-  uint64_t limit = percent_of(at->limit, o->target_percent);
-  uint64_t used = units_minus(state_used(s, at), at->cached);
-  return units_max(units_minus(used, total), units_minus(at->committed, limit));
-}
-
+/* Bytes that must go on a device; under the lock. */
 static uint64_t wanted(const struct service *s, const struct optimizing *o, uint32_t device) {
   uint64_t least = units_minus(o->min_bytes, o->result.freed_bytes);
-  return units_max(excess(s, o, device), least);
+  return units_max(state_excess(s, &s->devices[device], 100 * (uint32_t)o->target_percent), least);
 }
 
 static uint32_t utilization(const struct service *s, const struct optimizing *o) {

@@ -86,13 +86,20 @@ struct mover_drop {
   unsigned waiting;
 };
 
+/* What the daemon and its workers judge pressure by: one set for all of them. */
+struct mover_numbers {
+  struct pressure_thresholds levels;
+  uint32_t relief_trigger, relief_target; /* hundredths of a percent; trigger 0: never */
+  uint32_t strategy;                      /* of policy_preset_at */
+};
+
 /* All may be called from any thread, also under the state lock: they only post. */
 struct mover_table {
   void (*submit)(void *ctx, struct mover_task *task);
   void (*cancel)(void *ctx, uint64_t subject); /* the task of that subject, if there is one: done
                                                   still comes, CANCELLED unless it was too late */
   void (*drop)(void *ctx, struct mover_drop *drop);
-  void (*thresholds)(void *ctx, const struct pressure_thresholds *thresholds);
+  void (*numbers)(void *ctx, const struct mover_numbers *numbers); /* they are these now */
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
   /* OK: it is being restarted. WORKER_NOT_FOUND. CONFLICT: it is not ours to start. */
   enum status (*restart)(void *ctx, const char *worker);

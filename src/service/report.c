@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/os_proc.h"
 #include "base/units.h"
+#include "service/models.h"
 #include "service/sampler.h"
 #include "service/state.h"
 
@@ -198,6 +199,12 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
     if (index == UINT32_MAX || index == i)
       pressure_figures(s, i, out);
   return STATUS_OK;
+}
+
+uint64_t report_excess(struct service *s, uint32_t index) {
+  LOCK_SCOPE(&s->lock);
+  return index < s->device_count ? state_excess(s, &s->devices[index], s->models->relief.target)
+                                 : 0;
 }
 
 uint32_t report_health(struct service *s, struct report_part *out, uint32_t max) {

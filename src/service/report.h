@@ -68,6 +68,9 @@ struct report_pressure {
 enum status report_pressure(struct service *service, const char *name, struct report_pressure *out,
                             struct problem *problem);
 
+/* Bytes that would have to go for relief's target to be met on a device. */
+uint64_t report_excess(struct service *service, uint32_t index);
+
 /* parts[] of /health/detailed */
 struct report_part {
   char name[40];

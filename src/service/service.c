@@ -134,6 +134,7 @@ void service_set_inspector(struct service *s, const struct inspector_table *tabl
 void service_set_relief(struct service *s, const struct service_relief *relief) {
   LOCK_SCOPE(&s->lock);
   s->models->relief = *relief;
+  state_tell_numbers(s);
 }
 
 void service_keeper_state(struct service *s, struct keeper_state *out) {

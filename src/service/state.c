@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
+#include "service/models.h"
 
 #define STATE_LEDGER_AHEAD                                                                         \
   8192 /* 80 ms of 100,000 allocations a second; growing takes a few ms                            \
@@ -260,6 +261,23 @@ uint32_t state_percent(const struct service *s, const struct state_device *devic
                                                      .total_bytes = device->info->total_bytes,
                                                      .committed_bytes = device->committed,
                                                      .limit_bytes = device->limit});
+}
+
+static uint64_t share_of(uint64_t bytes, uint32_t hundredths) {
+  return (uint64_t)((unsigned __int128)bytes * hundredths / 10000);
+}
+
+uint64_t state_excess(const struct service *s, const struct state_device *device, uint32_t target) {
+  uint64_t used = units_minus(state_used(s, device), device->cached);
+  return units_max(units_minus(used, share_of(device->info->total_bytes, target)),
+                   units_minus(device->committed, share_of(device->limit, target)));
+}
+
+void state_tell_numbers(struct service *s) {
+  const struct service_relief *relief = &s->models->relief;
+  struct mover_numbers numbers = {s->thresholds, relief->trigger, relief->target, relief->strategy};
+  if (s->mover)
+    s->mover->numbers(s->mover_ctx, &numbers);
 }
 
 static bool level_moves(struct view_pressure *pressure,

@@ -233,6 +233,11 @@ void state_space_problem(const struct service *s, const struct state_device *dev
 /* Brings the device's and the host's pressure levels up to date; events on change. */
 void state_pressure(struct service *s);
 uint32_t state_percent(const struct service *s, const struct state_device *device);
+/* Bytes that would have to go for the device's use to be at this target (hundredths of a percent).
+ */
+uint64_t state_excess(const struct service *s, const struct state_device *device, uint32_t target);
+/* Workers hear by which numbers pressure is judged. */
+void state_tell_numbers(struct service *s);
 
 enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc);
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out);

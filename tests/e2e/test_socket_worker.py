@@ -18,7 +18,7 @@ class Guest:
     asked and told is in `asked` and `told`, actions and events by name."""
 
     def __init__(self, path, name="guest-1", capabilities=ACTIONS, answers=None, **more):
-        self.unix = Unix(path)
+        self.unix, self.name = Unix(path), name
         self.answers = {"memory.get_status": {"memory_usage_bytes": 5000, "reclaimable_bytes": 4096}} | (answers or {})
         self.asked, self.told, self.refusals, self.mine = (queue.Queue() for _ in range(4))
         data = {"protocol": 1, "worker": name, "version": "1", "capabilities": list(capabilities), "models": []} | more
@@ -146,10 +146,12 @@ class SocketWorker(DaemonCase):
 
     def test_thresholds_are_told_at_once_and_when_they_change(self):
         guest = self.guest()
-        self.assertEqual(("memory.thresholds", {"moderate": 75, "high": 90, "critical": 95}), guest.told.get(timeout=20))
+        relief = {"relief": {"trigger": 80, "target": 70}}
+        self.assertEqual(("memory.thresholds", {"moderate": 75, "high": 90, "critical": 95} | relief),
+                         guest.told.get(timeout=20))
         numbers = {"moderate": 50, "high": 60, "critical": 70}
         self.ok(self.daemon.put(f"{MEMORY}/pressure/thresholds", numbers))
-        self.assertEqual(("memory.thresholds", numbers), guest.told.get(timeout=20))
+        self.assertEqual(("memory.thresholds", numbers | relief), guest.told.get(timeout=20))
 
     def test_one_that_can_be_initialized_is(self):
         guest = self.guest(capabilities=["memory.initialize"])

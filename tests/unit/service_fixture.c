@@ -169,9 +169,9 @@ static void drop_segment(void *ctx, struct mover_drop *drop) {
   loop_post(fixture->loop, &drop->task);
 }
 
-static void thresholds(void *ctx, const struct pressure_thresholds *values) {
+static void numbers(void *ctx, const struct mover_numbers *values) {
   (void)ctx;
-  assert_true(pressure_thresholds_valid(values));
+  assert_true(pressure_thresholds_valid(&values->levels));
 }
 
 static uint32_t list(void *ctx, struct view_worker *out, uint32_t max) {
@@ -216,7 +216,7 @@ struct fixture *fixture_start(const char *const *devices) {
   static const struct mover_table table = {.submit = submit,
                                            .cancel = cancel,
                                            .drop = drop_segment,
-                                           .thresholds = thresholds,
+                                           .numbers = numbers,
                                            .list = list,
                                            .restart = restart};
   static const char *const model_dirs[] = {"/tmp", NULL};

@@ -85,7 +85,7 @@ static void begin(struct fixture *fixture, bool guest) {
                                      .ended = ended,
                                      .unheard = unheard,
                                      .arg = fixture};
-  fixture->initialize.thresholds = (struct pressure_thresholds)PRESSURE_DEFAULTS;
+  fixture->initialize.numbers.levels = (struct pressure_thresholds)PRESSURE_DEFAULTS;
   assert_int_equal(talk_create(&params, &fixture->talk), STATUS_OK);
   talk_carry(fixture->talk, &carrier, fixture);
 }

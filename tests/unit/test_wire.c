@@ -100,10 +100,40 @@ static void small_requests(void **state) {
 
 static void thresholds_are_percentages(void **state) {
   (void)state;
-  struct pressure_thresholds thresholds = {7550, 9000, 9525};
+  struct mover_numbers numbers = {{7550, 9000, 9525}, 8000, 7050, 0};
   assert_line("{\"event\":\"memory.thresholds\",\"data\":{\"moderate\":75.5,\"high\":90,"
-              "\"critical\":95.25}}",
-              wire_thresholds(&out, &thresholds));
+              "\"critical\":95.25,\"relief\":{\"trigger\":80,\"target\":70.5}}}",
+              wire_thresholds(&out, &numbers));
+}
+
+static bool limits_of(void *arg, const char *device, struct wire_limits *out) {
+  (void)arg;
+  *out = (struct wire_limits){4096, 512};
+  return !strcmp(device, "host:0");
+}
+
+static void a_worker_begins_with_all_that_it_must_know(void **state) {
+  (void)state;
+  static const struct spec devices[] = {{.id = "host:0", .backend = "host", .size_bytes = 8192},
+                                        {.id = "fake:0", .backend = "fake", .size_bytes = 4096}};
+  struct wire_initialize what = {.devices = devices,
+                                 .count = 2,
+                                 .numbers = {PRESSURE_DEFAULTS, 8000, 7000, 1},
+                                 .limits = limits_of};
+  struct buf out BUF_CLEANUP;
+  buf_init(&out, WIRE_LINE);
+  wire_initialize(&out, 7, &what);
+  static const char *const parts[] = {
+      "\"action\":\"memory.initialize\"",
+      "\"devices\":[{\"device_id\":\"host:0\",\"spec\":",
+      "\"limits\":[{\"device_id\":\"host:0\",\"max_bytes\":4096,\"reserved_bytes\":512}]",
+      "\"thresholds\":{\"moderate\":75,\"high\":90,\"critical\":95}",
+      "\"relief\":{\"trigger\":80,\"target\":70}",
+      "\"policy\":\"lru\"",
+      "\"log_level\":\""};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strstr(buf_text(&out), parts[i]))
+      fail_msg("no %s in %s", parts[i], buf_text(&out));
 }
 
 static void a_segment_is_described_beside_its_descriptor(void **state) {
@@ -182,6 +212,7 @@ int main(void) {
       cmocka_unit_test(a_defragmentation_lists_its_moves),
       cmocka_unit_test(small_requests),
       cmocka_unit_test(thresholds_are_percentages),
+      cmocka_unit_test(a_worker_begins_with_all_that_it_must_know),
       cmocka_unit_test(a_segment_is_described_beside_its_descriptor),
       cmocka_unit_test(only_our_own_ids_are_requests),
       cmocka_unit_test(a_result_is_taken_over),

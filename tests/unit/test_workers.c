@@ -164,7 +164,7 @@ static void start(struct fixture *fixture, const char *own, const char *other) {
                                   .command_count = other ? 1 : 0,
                                   .devices = &host,
                                   .device_count = 1,
-                                  .thresholds = PRESSURE_DEFAULTS};
+                                  .numbers = {.levels = PRESSURE_DEFAULTS}};
   assert_int_equal(workers_create(&params, &fixture->workers, &problem), STATUS_OK);
   workers_start(fixture->workers);
 }

@@ -1,0 +1,73 @@
+"""Two layers that know the same: what the daemon tells its workers, and what it believes of what they say."""
+
+import unittest
+
+from harness import MEMORY, MIB, DaemonCase, wait_until
+from test_socket_worker import Guest
+
+TOLD = ("memory.initialize", "memory.get_status")
+
+
+class Coordination(DaemonCase):
+    devices = ("host:0=256MiB", "fake:0=64MiB")
+
+    def setUp(self):
+        super().setUp()
+        self.mover()
+
+    def guest(self, *words, **more):
+        guest = Guest(self.daemon.socket_path, *words, **more)
+        self.addCleanup(guest.leave)
+        wait_until(lambda: self.listed(guest.name), "it to be listed")
+        return guest
+
+    def listed(self, name="guest-1"):
+        return next((worker for worker in self.workers() if worker["workerId"] == name), None)
+
+    def told(self, guest, event):
+        """The data of the next such event; others are passed over."""
+        while (line := guest.told.get(timeout=20))[0] != event:
+            pass
+        return line[1]
+
+
+class WhatWorkersAreTold(Coordination):
+    def test_it_begins_with_all_the_numbers(self):
+        guest = self.guest(capabilities=TOLD)
+        action, data = guest.asked.get(timeout=20)
+        self.assertEqual("memory.initialize", action)
+        self.assertEqual(["host:0", "fake:0"], [device["device_id"] for device in data["devices"]])
+        self.assertEqual({"device_id": "fake:0", "max_bytes": 64 * MIB, "reserved_bytes": 0}, data["limits"][1])
+        self.assertEqual({"moderate": 75, "high": 90, "critical": 95}, data["thresholds"])
+        self.assertEqual({"trigger": 80, "target": 70}, data["relief"])
+        self.assertEqual(("fifo", "info"), (data["policy"], data["log_level"]))
+
+    def test_pressure_that_rises_and_falls(self):
+        guest = self.guest(capabilities=TOLD)
+        most = self.allocate(60 * MIB, "fake:0")
+        event = self.told(guest, "memory.pressure")
+        wanted = 60 * MIB - 64 * MIB * 70 // 100
+        self.assertEqual(("fake:0", "high", 93.75, wanted), tuple(
+            event[key] for key in ("device_id", "level", "percent", "bytes_wanted")))
+        self.assertGreater(event["deadline_ms"], 0)
+        self.free(most)
+        event = self.told(guest, "memory.pressure")
+        self.assertEqual(("fake:0", "low", 0), tuple(event[key] for key in ("device_id", "level", "bytes_wanted")))
+
+    def test_a_transfer_at_its_start_and_at_its_end(self):
+        guest = self.guest(capabilities=TOLD)
+        source = self.allocate(4 * MIB)
+        transfer = self.transfer(source, "host:0", "fake:0")
+        for status in ("in_progress", "completed"):
+            self.assertEqual({"transfer_id": transfer["transferId"], "status": status,
+                              "allocation_id": source["allocationId"], "model_id": None, "source": "host:0",
+                              "target": "fake:0", "bytes": 4 * MIB}, self.told(guest, "memory.transfer"))
+
+    def test_one_that_knows_no_initialize_is_told_all_the_same(self):
+        guest = self.guest(capabilities=[])
+        self.allocate(50 * MIB, "fake:0")
+        self.assertEqual("moderate", self.told(guest, "memory.pressure")["level"])
+
+
+if __name__ == "__main__":
+    unittest.main()
