@@ -36,7 +36,7 @@
 
 /* Both architectures are little-endian; what the kernel looks at is in the lower half. */
 #define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
-#define ARGUMENT(i) LOAD(offsetof(struct seccomp_data, args) + 8 * (i))
+#define ARGUMENT(i) LOAD(offsetof(struct seccomp_data, args) + sizeof(uint64_t) * (i))
 #define IS(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), (yes), (no))
 #define HAS(bits, yes, no) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), (yes), (no))
 #define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)

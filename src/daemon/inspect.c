@@ -197,8 +197,9 @@ static void take_answer(struct inspection *one) {
 /* Nothing of ours is wrong when it dies so: the file is the only thing that it knows. */
 static void died(struct inspection *one, const char *how) {
   struct problem *problem = &one->asked->problem;
-  int number = 0;
-  bool signalled = sscanf(how, "signal %d", &number) == 1;
+  static const char word[] = "signal ";
+  bool signalled = !strncmp(how, word, sizeof word - 1);
+  int number = signalled ? (int)strtol(how + sizeof word - 1, NULL, 10) : 0;
   const char *name = signalled ? sigabbrev_np(number) : NULL;
   if (number == SIGXCPU)
     problem_set(problem, STATUS_MODEL_FORMAT_INVALID,

@@ -36,11 +36,11 @@ static bool add_file(struct request *request, const char *text, const struct sha
   char *blank;
   uint64_t size = strtoull(text, &blank, 10);
   if (request->count == INSPECT_READ_FILES || blank == text || *blank != ' ' ||
-      strlen(blank + 1) > CARD_NAME)
+      strlen(blank + 1) >= sizeof request->files->name)
     return false;
   struct inspect_read_file *file = &request->files[request->count++];
   *file = (struct inspect_read_file){.size = size, .share = *share};
-  strcpy(file->name, blank + 1);
+  memcpy(file->name, blank + 1, strlen(blank + 1));
   return true;
 }
 
@@ -120,6 +120,7 @@ int inspect_run(void) {
   struct problem problem = {.status = STATUS_OK};
   if (!receive(&request)) {
     log_error("worker", "--inspect is for memkeepd, which says on $MEMKEEP_FD what to read");
+    free(request.files);
     return 1;
   }
   read_headers(&request, &found, &problem);

@@ -5,6 +5,7 @@
  */
 #include "worker/inspect_read.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,8 @@ struct reading {
 };
 
 static enum status refuse(const struct reading *r, const char *reason) {
-  return problem_set(r->problem, STATUS_MODEL_FORMAT_INVALID, "%s", reason);
+  problem_set(r->problem, STATUS_MODEL_FORMAT_INVALID, "%s", reason);
+  return STATUS_MODEL_FORMAT_INVALID;
 }
 
 /* Of several files the reason says which. */
@@ -40,12 +42,14 @@ static enum status blame(const struct reading *r, const struct inspect_read_file
   if (!status || r->set->count == 1 || status == STATUS_INTERNAL_ERROR)
     return status;
   snprintf(reason, sizeof reason, "%s", r->problem->text);
-  return problem_set(r->problem, status, "%s: %.180s",
-                     text_shorten(file->name, strlen(file->name), name), reason);
+  problem_set(r->problem, status, "%s: %.180s", text_shorten(file->name, strlen(file->name), name),
+              reason);
+  return status;
 }
 
 static enum status no_memory(const struct reading *r) {
-  return problem_set(r->problem, STATUS_INTERNAL_ERROR, "not enough memory");
+  problem_set(r->problem, STATUS_INTERNAL_ERROR, "not enough memory");
+  return STATUS_INTERNAL_ERROR;
 }
 
 /* The first n bytes behind `offset`, malloced. */
@@ -261,6 +265,7 @@ static enum status read_split(const struct reading *r, const struct gguf_split *
     return r->answer->missing.failed ? no_memory(r) : STATUS_OK;
   if (r->set->count != count)
     return refuse(r, "there are files that are no part of the first one's set");
+  assert(count);
   struct gguf_split *splits = calloc(count, sizeof *splits);
   enum status status = splits ? read_parts(r, splits, count) : no_memory(r);
   free(splits);
