@@ -124,7 +124,9 @@ static enum status commit_piece(struct device *device, struct device_call *call,
 /* Nobody changes its size, and, unless the caller has more to say, nobody adds a seal. */
 static enum status create(struct device *device, struct device_call *call) {
   struct share share = {.kind = SHARE_NONE};
-  enum status status = device->table.create(device->owner, call->size, &share);
+  bool shorter = call->file_bytes && device->table.mappable;
+  enum status status =
+      device->table.create(device->owner, shorter ? call->file_bytes : call->size, &share);
   if (!status && share.kind == SHARE_MEMFD && !call->open &&
       (status = os_memfd_seal(&share, OS_MEMFD_SEAL_FINAL)))
     device->table.release(device->owner, &share, call->size, false);

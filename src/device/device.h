@@ -70,6 +70,8 @@ struct device_call {
   struct share share;
   bool exported;
   bool open;                   /* CREATE: the caller seals it for good himself, when it is filled */
+  uint64_t file_bytes;         /* CREATE: where memory that can be read as a file ends, within the
+                                  last page of size; 0: at size */
   enum status status;          /* result */
   uint64_t bytes;              /* result of RESIDENT */
   struct device_budget budget; /* result of BUDGET */

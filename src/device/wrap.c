@@ -7,9 +7,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "device/probe.h"
 
 struct wrapped {
@@ -93,16 +95,19 @@ static enum status wrap_budget(void *arg, struct device_budget *budget) {
   return status ? status : wrapped->inner->budget(wrapped->half, budget);
 }
 
+/* Memory that ends within a page is released as a whole one. */
+static uint64_t in_pages(uint64_t size) { return units_up(size, (uint64_t)sysconf(_SC_PAGESIZE)); }
+
 static enum status wrap_create(void *arg, uint64_t size, struct share *out) {
   struct wrapped *wrapped = arg;
   uint64_t quota = wrapped->spec.quota_bytes, used = atomic_load(&wrapped->used);
   enum status status = before(wrapped, SPEC_CREATE, size);
-  if (!status && quota && (used > quota || size > quota - used))
+  if (!status && quota && (used > quota || in_pages(size) > quota - used))
     status = STATUS_INSUFFICIENT_MEMORY;
   if (!status)
     status = wrapped->inner->create(wrapped->half, size, out);
   if (!status)
-    atomic_fetch_add(&wrapped->used, size);
+    atomic_fetch_add(&wrapped->used, in_pages(size));
   return status;
 }
 

@@ -295,8 +295,11 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
     snprintf(reason, 16, "segments");
   if (!size || crowded || !(grow = calloc(1, sizeof *grow)))
     return STATUS_INSUFFICIENT_MEMORY;
-  grow->call = (struct device_call){
-      .action = DEVICE_CREATE, .size = size, .open = want->open, .done = growth_made};
+  grow->call = (struct device_call){.action = DEVICE_CREATE,
+                                    .size = size,
+                                    .open = want->open,
+                                    .file_bytes = want->open ? want->size : 0,
+                                    .done = growth_made};
   grow->service = s;
   grow->device = want->device;
   grow->owner = want->owner;

@@ -18,7 +18,8 @@ struct space_want {
   uint32_t device, owner;
   uint64_t size, alignment;
   bool dedicated; /* a segment of its own whatever the size */
-  bool open;      /* the same, and it takes more seals: the caller's to put on */
+  bool open;      /* the same, and it takes more seals, the caller's to put on; in host memory it
+                     reads as a file of exactly `size` */
 };
 
 struct space_waiter {
