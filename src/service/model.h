@@ -190,6 +190,11 @@ struct model_attached {
 enum status model_attach(struct service *service, const struct caller *caller,
                          const char *id_or_name, struct model_attached *out,
                          struct problem *problem);
+/* The same of the copy in host memory, whether the model is ready or parked. MODEL_BUSY also: there
+ * is none. */
+enum status model_attach_ram(struct service *service, const struct caller *caller,
+                             const char *id_or_name, struct model_attached *out,
+                             struct problem *problem);
 void model_attach_free(struct model_attached *attached);
 /* Ends the newest attachment of it that the caller's connection has. MODEL_NOT_FOUND; CONFLICT: he
  * has none. */

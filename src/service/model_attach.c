@@ -9,7 +9,9 @@
 #include "service/attach.h"
 #include "service/models.h"
 
-struct wanted { /* what to attach, in order */
+struct wanted {     /* what to attach, in order */
+  const char *name; /* the model's, or its id */
+  bool ram;         /* the copy in host memory, or none */
   uint64_t *allocations;
   uint32_t count, index;
 };
@@ -25,17 +27,30 @@ static enum status not_resident(const struct models_model *model, struct problem
                      model->name);
 }
 
+/* Under the lock. */
+static enum status judge(const struct service *s, const struct models_model *model, bool ram,
+                         struct problem *problem) {
+  enum model_state state = models_state(s, model);
+  if ((state != MODEL_READY && !(ram && state == MODEL_PARKED)) || model->weights->work)
+    return not_resident(model, problem);
+  if (ram && !model->weights->has[MODELS_RAM])
+    return problem_set(problem, STATUS_MODEL_BUSY,
+                       "%.100s is on its card only, without a copy in host memory", model->name);
+  return STATUS_OK;
+}
+
 /* Under the lock: the allocations of the copy that is used: the card's, else the one in RAM. */
-static enum status list_parts(struct service *s, const char *name, struct model_attached *out,
-                              struct wanted *wanted, struct problem *problem) {
-  wanted->index = models_find(s, name);
+static enum status list_parts(struct service *s, struct model_attached *out, struct wanted *wanted,
+                              struct problem *problem) {
+  wanted->index = models_find(s, wanted->name);
   if (!wanted->index)
-    return no_model(name, problem);
+    return no_model(wanted->name, problem);
   const struct models_model *model = models_at(s, wanted->index);
   const struct models_weights *weights = model->weights;
-  if (models_state(s, model) != MODEL_READY || weights->work)
-    return not_resident(model, problem);
-  unsigned copy = weights->has[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
+  enum status status = judge(s, model, wanted->ram, problem);
+  if (status)
+    return status;
+  unsigned copy = weights->has[MODELS_CARD] && !wanted->ram ? MODELS_CARD : MODELS_RAM;
   wanted->count = weights->part_count;
   wanted->allocations = calloc(wanted->count, sizeof *wanted->allocations);
   out->pieces = calloc(wanted->count, sizeof *out->pieces);
@@ -46,14 +61,15 @@ static enum status list_parts(struct service *s, const char *name, struct model_
     snprintf(out->pieces[i].name, sizeof out->pieces[i].name, "%s", weights->parts[i].name);
   }
   out->id = model->id;
-  out->device_id = s->devices[weights->home].info->id;
   out->image = weights->image;
   out->image_bytes = weights->image_bytes;
   return STATUS_OK;
 }
 
+/* The next one. */
 static enum status attach_part(struct service *s, const struct caller *caller, uint64_t allocation,
-                               struct model_piece *out, struct problem *problem) {
+                               struct model_attached *model, struct problem *problem) {
+  struct model_piece *out = &model->pieces[model->count];
   struct attach_made made;
   enum status status =
       attach_begin(s, caller, &(struct attach_want){.allocation = allocation, .read_only = true},
@@ -66,6 +82,8 @@ static enum status attach_part(struct service *s, const struct caller *caller, u
   out->size_bytes = made.size_bytes;
   out->kind = made.kind;
   out->share = made.share;
+  model->device_id = made.device_id;
+  model->count++;
   return STATUS_OK;
 }
 
@@ -76,16 +94,15 @@ static void undo(struct service *s, const struct caller *caller, const struct mo
     (void)attach_end(s, caller, out->pieces[i].allocation, &left, &ignored);
 }
 
-enum status model_attach(struct service *s, const struct caller *caller, const char *id_or_name,
-                         struct model_attached *out, struct problem *problem) {
+/* Of the copy that `wanted` says. */
+static enum status attach_copy(struct service *s, const struct caller *caller, struct wanted wanted,
+                               struct model_attached *out, struct problem *problem) {
   struct model_attached made = {0};
-  struct wanted wanted = {0};
   lock_take(&s->lock);
-  enum status status = list_parts(s, id_or_name, &made, &wanted, problem);
+  enum status status = list_parts(s, &made, &wanted, problem);
   lock_give(&s->lock);
-  for (; !status && made.count < wanted.count; made.count += !status)
-    status =
-        attach_part(s, caller, wanted.allocations[made.count], &made.pieces[made.count], problem);
+  while (!status && made.count < wanted.count)
+    status = attach_part(s, caller, wanted.allocations[made.count], &made, problem);
   free(wanted.allocations);
   if (status) {
     undo(s, caller, &made);
@@ -97,6 +114,16 @@ enum status model_attach(struct service *s, const struct caller *caller, const c
   lock_give(&s->lock);
   *out = made;
   return STATUS_OK;
+}
+
+enum status model_attach(struct service *s, const struct caller *caller, const char *id_or_name,
+                         struct model_attached *out, struct problem *problem) {
+  return attach_copy(s, caller, (struct wanted){.name = id_or_name}, out, problem);
+}
+
+enum status model_attach_ram(struct service *s, const struct caller *caller, const char *id_or_name,
+                             struct model_attached *out, struct problem *problem) {
+  return attach_copy(s, caller, (struct wanted){.name = id_or_name, .ram = true}, out, problem);
 }
 
 void model_attach_free(struct model_attached *attached) {

@@ -30,7 +30,9 @@ enum ops_progress op_attach_end(struct ops_call *call, struct writer *w, uint64_
 struct which {
   struct attach_want want;
   char model[OP_MODELS_ID];
+  int copy; /* index of `copies` */
 };
+static const char *const copies[] = {"used", "ram", NULL};
 #define NOT_SAID UINT64_MAX /* an id that is none names nothing, and is not "no id was said" */
 
 static void which_defaults(void *params) { ((struct which *)params)->want.allocation = NOT_SAID; }
@@ -55,7 +57,7 @@ static enum ops_progress run_attach(struct ops_call *call, void *params) {
   if (check_which(which, &problem))
     return reply_fail(call, &problem);
   if (*which->model)
-    return op_attach_model(call, which->model);
+    return op_attach_model(call, which->model, which->copy == 1);
   if (attach_begin(ops_service(call->ops), &call->caller, want, &made, &problem))
     return reply_fail(call, &problem);
   reply_share(call, &made.share);
@@ -80,6 +82,13 @@ static const struct reader_field attach_fields[] = {
     OP_BOOL(struct which, want.read_only, "readOnly", "false",
             "a descriptor that cannot write; all that `share: read` gives to others, and of a "
             "model in any case"),
+    {.name = "copy",
+     .type = READER_WORD,
+     .offset = offsetof(struct which, copy),
+     .words = copies,
+     .otherwise = "used",
+     .doc = "of a model: the one that is used, on its card where it is there; or the one in host "
+            "memory, also while the model is parked"},
 };
 
 const struct ops_row op_attach_attach = {.action = "memory.attach",

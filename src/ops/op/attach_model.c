@@ -158,12 +158,15 @@ static enum ops_progress hand_out(struct ops_call *call, struct model_attached *
   return OPS_DONE;
 }
 
-enum ops_progress op_attach_model(struct ops_call *call, const char *said) {
+enum ops_progress op_attach_model(struct ops_call *call, const char *said, bool ram) {
   char name[MODEL_NAME];
   struct model_attached made;
   struct problem problem;
-  if (op_models_name(said, name, &problem) ||
-      model_attach(ops_service(call->ops), &call->caller, name, &made, &problem))
+  enum status status = op_models_name(said, name, &problem);
+  if (!status)
+    status = (ram ? model_attach_ram : model_attach)(ops_service(call->ops), &call->caller, name,
+                                                     &made, &problem);
+  if (status)
     return reply_fail(call, &problem);
   enum ops_progress progress = hand_out(call, &made);
   model_attach_free(&made);

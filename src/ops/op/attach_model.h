@@ -6,8 +6,8 @@
 
 #include "ops/op.h"
 
-/* `said` is its id or its name. Both answer the call. */
-enum ops_progress op_attach_model(struct ops_call *call, const char *said);
+/* `said` is its id or its name; `ram`: the copy in host memory. Both answer the call. */
+enum ops_progress op_attach_model(struct ops_call *call, const char *said, bool ram);
 enum ops_progress op_attach_model_end(struct ops_call *call, const char *said);
 
 #endif
