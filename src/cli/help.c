@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "cli/exec.h"
 #include "cli/globals.h"
 
 #define COLUMN 26
@@ -18,7 +19,7 @@ void help_program(FILE *out) {
         out);
   for (const struct verb *verb = verbs; verb->name; verb++)
     fprintf(out, "  %-15s %s\n", verb->name, verb->summary);
-  fputs("  exec            any operation by its name, with fields or JSON\n"
+  fputs("  exec            any operation by its name, or a program over a model in memory\n"
         "\n"
         "flags of all verbs, wherever they stand\n",
         out);
@@ -107,6 +108,7 @@ void help_verb(const struct verb *verb) {
 void help_exec(void) {
   size_t count;
   const struct cli_operation *operations = table_operations(&count);
+  exec_help();
   puts("memkeep exec: any operation by its name\n\n"
        "usage: memkeep exec ACTION [FIELD=VALUE… | JSON]\n\n"
        "memkeep exec ACTION --help lists the fields of one. Actions:");

@@ -7,6 +7,7 @@
 #include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/ask.h"
+#include "cli/exec.h"
 #include "cli/follow.h"
 #include "cli/globals.h"
 #include "cli/help.h"
@@ -141,7 +142,7 @@ static int obey(const struct globals *globals) {
   if (verb)
     return run_verb(globals, verb);
   if (strcmp(globals->words[0], "exec") == 0)
-    return run_exec(globals);
+    return exec_is_meant(globals) ? exec_run(globals) : run_exec(globals);
   problem_set(&problem, STATUS_INVALID_ARGUMENT,
               "there is no verb \"%.60s%s%.60s\": memkeep --help lists them", globals->words[0],
               globals->count > 1 ? " " : "", globals->count > 1 ? globals->words[1] : "");

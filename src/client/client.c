@@ -240,3 +240,7 @@ enum status client_call(struct client *client, const struct client_request *requ
   client->failed = status != STATUS_OK;
   return status;
 }
+
+bool client_take_share(struct client *client, struct share *out) {
+  return line_take_share(client->line, SHARE_FILE, out);
+}

@@ -361,7 +361,11 @@ static int print_man(void) {
     print_section(verb);
   puts(".SS exec\n"
        "any operation by its name, with \\fIFIELD\\fR=\\fIVALUE\\fR words or one JSON object;\n"
-       "\\fBmemkeep exec \\-\\-help\\fR lists them.");
+       "\\fBmemkeep exec \\-\\-help\\fR lists them.\n"
+       ".PP\n"
+       "\\fBmemkeep exec \\-\\-model\\fR \\fINAME\\fR \\fB\\-\\-\\fR \\fIPROGRAM\\fR ...\n"
+       "runs a program that reads a model from memory as if it were its files:\n"
+       "{} in its words stands for the model's path. It ends as the program does.");
   print_globals();
   puts(".SH ENVIRONMENT\n"
        ".TP\n\\fBMEMKEEP_SOCKET\\fR\nthe daemon's socket, unless \\fB\\-\\-socket\\fR names it\n"
