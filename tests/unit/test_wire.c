@@ -70,6 +70,23 @@ static void a_fill_has_a_target_and_a_value(void **state) {
               wire_task(&out, 2, &task));
 }
 
+static void a_load_names_its_files_and_where_each_goes(void **state) {
+  (void)state;
+  struct mover_move moves[2] = {{.from = 1, .to = 0, .to_offset = 4096, .size = 100},
+                                {.from = 0, .to = 1, .size = 7}};
+  struct mover_task task = task_of(MOVER_LOAD, moves, 2);
+  task.model = 0x1f0c00000000000a;
+  task.file_count = 2;
+  task.files_first = 30;
+  assert_line("{\"request_id\":\"r-4\",\"action\":\"memory.load_model\",\"data\":{"
+              "\"model_id\":\"m-1f0c00000000000a\",\"file_ids\":[30,31],\"targets\":["
+              "{\"file_id\":31,\"segment_id\":\"s-1f0c000000000001\",\"offset_bytes\":4096,"
+              "\"size_bytes\":100},"
+              "{\"file_id\":30,\"segment_id\":\"s-1f0c000000000002\",\"offset_bytes\":0,"
+              "\"size_bytes\":7}],\"verify\":true},\"deadline_ms\":30000}",
+              wire_task(&out, 4, &task));
+}
+
 static void a_defragmentation_lists_its_moves(void **state) {
   (void)state;
   struct mover_move moves[2] = {{.from = 0, .to = 0, .from_offset = 64, .size = 8},
@@ -196,6 +213,19 @@ static void only_moves_that_there_are_have_moved(void **state) {
   assert_false(moves[1].ok);
 }
 
+static void a_load_is_all_of_its_files(void **state) {
+  (void)state;
+  struct mover_move moves[2] = {{.size = 100}, {.size = 7}};
+  struct mover_task task = task_of(MOVER_LOAD, moves, 2);
+  take(&task, "{\"loaded\":true,\"size_bytes\":107,\"checksum\":\"xxh3-64:00000000000000ff\","
+              "\"verified\":true}");
+  assert_int_equal(task.problem.status, STATUS_OK);
+  assert_int_equal(task.bytes, 107);
+  assert_true(task.checksum_known && task.checksum == 0xff && task.verified);
+  take(&task, "{\"loaded\":true,\"size_bytes\":100}");
+  assert_int_equal(task.problem.status, STATUS_INTERNAL_ERROR);
+}
+
 static void a_clear_says_how_much(void **state) {
   (void)state;
   struct mover_task task = task_of(MOVER_CLEAR, NULL, 0);
@@ -209,6 +239,7 @@ int main(void) {
       cmocka_unit_test(a_transfer_names_its_ends_by_segment),
       cmocka_unit_test(a_copy_is_no_transfer),
       cmocka_unit_test(a_fill_has_a_target_and_a_value),
+      cmocka_unit_test(a_load_names_its_files_and_where_each_goes),
       cmocka_unit_test(a_defragmentation_lists_its_moves),
       cmocka_unit_test(small_requests),
       cmocka_unit_test(thresholds_are_percentages),
@@ -219,6 +250,7 @@ int main(void) {
       cmocka_unit_test(what_is_not_said_is_not_known),
       cmocka_unit_test(a_part_is_no_success),
       cmocka_unit_test(only_moves_that_there_are_have_moved),
+      cmocka_unit_test(a_load_is_all_of_its_files),
       cmocka_unit_test(a_clear_says_how_much),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
