@@ -1,7 +1,8 @@
 /*
  * model_table: an allocation of the model's owner that no list shows, sealed like the weights; any
  * client may be given it one day. The daemon reads it back by card_check, as it does with what a
- * reader of files says.
+ * reader of files says. Behind the image stands which files they were, in the image's order, so
+ * that a file that is loaded once more after a restart is known again.
  */
 #include "service/model_table.h"
 
@@ -29,15 +30,23 @@ static uint32_t device_for(const struct service *s, uint64_t size) {
   return best;
 }
 
-/* The image into the segment, and nobody writes there any more. */
-static enum status write_image(const struct share *share, const void *image, size_t n) {
+static size_t table_bytes(const struct models_weights *weights) {
+  return weights->image_bytes + weights->part_count * sizeof(struct os_path_identity);
+}
+
+/* The table into the segment, and nobody writes there any more. */
+static enum status write_table(const struct share *share, const struct models_weights *weights) {
+  size_t n = table_bytes(weights);
   void *map;
   enum status status = os_memfd_commit(share, 0, n);
   if (!status)
     status = os_memfd_map(share, n, true, &map);
   if (status)
     return status;
-  memcpy(map, image, n);
+  memcpy(map, weights->image, weights->image_bytes);
+  struct os_path_identity *files = (void *)((char *)map + weights->image_bytes);
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    memcpy(&files[i], &weights->parts[i].identity, sizeof *files);
   os_memfd_unmap(map, n);
   return os_memfd_seal(share, OS_MEMFD_SEAL_WRITE | OS_MEMFD_SEAL_FINAL);
 }
@@ -59,7 +68,7 @@ static void placed(struct space_waiter *waiter) {
   lock_take(&s->lock);
   struct share share = state_segment(s, work->table.segment)->share;
   lock_give(&s->lock);
-  enum status status = write_image(&share, work->weights->image, work->weights->image_bytes);
+  enum status status = write_table(&share, work->weights);
   if (!status) {
     model_work_commit(work);
     return;
@@ -80,11 +89,11 @@ void model_table_make(struct model_work *work) {
     return;
   }
   lock_take(&s->lock);
-  uint32_t device = device_for(s, weights->image_bytes);
+  uint32_t device = device_for(s, table_bytes(weights));
   work->waiter.ready = placed;
   work->waiter.want = (struct space_want){.device = device,
                                           .owner = weights->owner,
-                                          .size = weights->image_bytes,
+                                          .size = table_bytes(weights),
                                           .alignment = TABLE_ALIGNMENT,
                                           .dedicated = true,
                                           .open = true};
@@ -100,7 +109,7 @@ void model_table_make(struct model_work *work) {
 void model_table_commit(struct model_work *work) {
   struct service *s = work->service;
   struct models_weights *weights = work->weights;
-  struct record_facts facts = {.size = weights->image_bytes,
+  struct record_facts facts = {.size = table_bytes(weights),
                                .alignment = TABLE_ALIGNMENT,
                                .owner = weights->owner,
                                .purpose = VIEW_SYSTEM,
@@ -124,26 +133,35 @@ void model_table_drop(struct service *s, struct models_weights *weights) {
     record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
 }
 
+static void take_identities(struct models_weights *weights, const char *files) {
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    memcpy(&weights->parts[i].identity, files + i * sizeof(struct os_path_identity),
+           sizeof(struct os_path_identity));
+}
+
 /* A start: nobody waits for the lock. */
 bool model_table_adopt(struct service *s, struct models_weights *weights, uint32_t index) {
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct share *share = &state_segment(s, alloc->segment)->share;
   size_t n = (size_t)state_record(s, alloc)->size_bytes;
+  size_t behind = weights->part_count * sizeof(struct os_path_identity);
   struct problem problem;
   struct card card;
   void *map, *image = NULL;
-  if (share->kind != SHARE_MEMFD || weights->image || os_memfd_map(share, n, false, &map))
+  if (share->kind != SHARE_MEMFD || n <= behind || weights->image ||
+      os_memfd_map(share, n, false, &map))
     return false;
   image = malloc(n);
   if (image)
     memcpy(image, map, n);
   os_memfd_unmap(map, n);
-  if (!image || card_check(image, n, &card, &problem)) {
+  if (!image || card_check(image, n - behind, &card, &problem)) {
     free(image);
     return false;
   }
+  take_identities(weights, (const char *)image + n - behind);
   weights->image = image;
-  weights->image_bytes = n;
+  weights->image_bytes = n - behind;
   weights->table = alloc->id;
   return true;
 }
