@@ -183,10 +183,13 @@ struct model_attached {
   const char *device_id;
   uint32_t count;
   struct model_piece *pieces; /* malloced: model_attach_free; in the order of the card's files */
-  const void *image;          /* card image; borrowed: the model stays while it is attached */
+  const void *image;          /* card image; stays until model_attach_free, whatever is forced */
   size_t image_bytes;
+  struct service *service; /* for model_attach_free: with what is held for the image's sake */
+  struct models_weights *held;
 };
-/* MODEL_NOT_FOUND; MODEL_BUSY: not resident (load it first). */
+/* MODEL_NOT_FOUND; MODEL_BUSY: not resident (load it first), or what its files hold is not known
+ * any more (load it anew). */
 enum status model_attach(struct service *service, const struct caller *caller,
                          const char *id_or_name, struct model_attached *out,
                          struct problem *problem);

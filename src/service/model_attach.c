@@ -36,6 +36,11 @@ static enum status judge(const struct service *s, const struct models_model *mod
   if (ram && !model->weights->has[MODELS_RAM])
     return problem_set(problem, STATUS_MODEL_BUSY,
                        "%.100s is on its card only, without a copy in host memory", model->name);
+  if (!model->weights->image)
+    return problem_set(problem, STATUS_MODEL_BUSY,
+                       "the table of tensors of %.100s did not outlive the daemon: unload it and "
+                       "load it again",
+                       model->name);
   return STATUS_OK;
 }
 
@@ -46,7 +51,7 @@ static enum status list_parts(struct service *s, struct model_attached *out, str
   if (!wanted->index)
     return no_model(wanted->name, problem);
   const struct models_model *model = models_at(s, wanted->index);
-  const struct models_weights *weights = model->weights;
+  struct models_weights *weights = model->weights;
   enum status status = judge(s, model, wanted->ram, problem);
   if (status)
     return status;
@@ -63,6 +68,9 @@ static enum status list_parts(struct service *s, struct model_attached *out, str
   out->id = model->id;
   out->image = weights->image;
   out->image_bytes = weights->image_bytes;
+  out->service = s;
+  out->held = weights;
+  models_weights_read(weights);
   return STATUS_OK;
 }
 
@@ -94,6 +102,20 @@ static void undo(struct service *s, const struct caller *caller, const struct mo
     (void)attach_end(s, caller, out->pieces[i].allocation, &left, &ignored);
 }
 
+/* It may have begun to leave between two parts; from the first on nobody takes it but by force. */
+static enum status confirm(struct service *s, const struct wanted *wanted,
+                           const struct model_attached *made, enum status status,
+                           struct problem *problem) {
+  LOCK_SCOPE(&s->lock);
+  const struct models_model *model = models_at(s, wanted->index);
+  if (status == STATUS_ALLOCATION_NOT_FOUND ||
+      (!status && (model->weights != made->held || made->held->work)))
+    return not_resident(model, problem);
+  if (!status)
+    models_touch(s, wanted->index);
+  return status;
+}
+
 /* Of the copy that `wanted` says. */
 static enum status attach_copy(struct service *s, const struct caller *caller, struct wanted wanted,
                                struct model_attached *out, struct problem *problem) {
@@ -103,15 +125,14 @@ static enum status attach_copy(struct service *s, const struct caller *caller, s
   lock_give(&s->lock);
   while (!status && made.count < wanted.count)
     status = attach_part(s, caller, wanted.allocations[made.count], &made, problem);
+  if (made.held)
+    status = confirm(s, &wanted, &made, status, problem);
   free(wanted.allocations);
   if (status) {
     undo(s, caller, &made);
     model_attach_free(&made);
     return status;
   }
-  lock_take(&s->lock);
-  models_touch(s, wanted.index);
-  lock_give(&s->lock);
   *out = made;
   return STATUS_OK;
 }
@@ -130,6 +151,10 @@ void model_attach_free(struct model_attached *attached) {
   for (uint32_t i = 0; i < attached->count; i++)
     share_close(&attached->pieces[i].share);
   free(attached->pieces);
+  if (!attached->held)
+    return;
+  LOCK_SCOPE(&attached->service->lock);
+  models_weights_read_end(attached->held);
 }
 
 /* Under the lock: its allocations, of either copy. */

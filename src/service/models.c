@@ -183,7 +183,16 @@ void models_weights_forget(struct service *s, struct models_weights *weights) {
   while (*link != weights)
     link = &(*link)->next;
   *link = weights->next;
-  free_weights(weights);
+  weights->forgotten = true;
+  if (!weights->readers)
+    free_weights(weights);
+}
+
+void models_weights_read(struct models_weights *weights) { weights->readers++; }
+
+void models_weights_read_end(struct models_weights *weights) {
+  if (!--weights->readers && weights->forgotten)
+    free_weights(weights);
 }
 
 static bool has_identities(const struct models_weights *weights,

@@ -45,6 +45,8 @@ struct models_weights {
   uint64_t resident_since; /* clock_now() of the last arrival on the home */
   struct policy_credit credit;
   struct model_work *work; /* what is being done with them, NULL: nothing */
+  uint32_t readers;        /* of the image, on other threads */
+  bool forgotten;          /* freed by the last reader */
   struct models_weights *next;
 };
 
@@ -111,6 +113,9 @@ struct models_new {
 };
 struct models_weights *models_weights_new(struct service *s, const struct models_new *new);
 void models_weights_forget(struct service *s, struct models_weights *weights);
+/* The image stays until it is given back as often, even if the weights are forgotten. */
+void models_weights_read(struct models_weights *weights);
+void models_weights_read_end(struct models_weights *weights);
 /* Those of the same files, NULL: none. `identities` are part_count ones in the card's order. */
 struct models_weights *models_weights_of(const struct service *s,
                                          const struct os_path_identity *identities,
