@@ -1,0 +1,267 @@
+"""Models by an independent writer (models.py): every byte and every row of the table comes through, in all formats,
+on both kinds of device; one file is in memory once, under however many names."""
+
+import json
+import os
+import random
+import unittest
+
+import kernel
+from harness import KIB, MIB, SharedDaemonCase
+from models import (GGML, PLAIN, UINT64, ModelWords, Tensor, some_tensors, table_of, write_gguf, write_safetensors,
+                    write_sharded, write_split)
+from restart import RestartCase
+from test_attach import ways_to_write
+
+DEVICES = ("host:0=512MiB", "fake:0=256MiB")
+NAMES = ("host:0", "fake:0")
+
+
+class Formats(ModelWords, SharedDaemonCase):
+    devices = DEVICES
+
+    def setUp(self):
+        self.random = random.Random(self.id())
+        self.place = self.folder(self.id().rpartition(".")[2])
+
+    def comes_through(self, path, tensors, files, kind):
+        """Loads it on each device and compares all that can be seen of it."""
+        for device in NAMES:
+            with self.subTest(device=device, path=path.name):
+                model = self.load(path, device, name=f"{self.id()} {path.name}")
+                self.assertEqual(("ready", device, kind, len(tensors), sum(map(len, files.values()))),
+                                 (model["state"], model["deviceId"], model["format"], model["tensors"],
+                                  model["sizeBytes"]))
+                self.assertEqual(sum(len(tensor.data) for tensor in tensors), model["estimate"]["weightsBytes"])
+                with self.attached(model) as attached:
+                    self.assertEqual(files, attached.files())
+                    self.assertEqual(table_of(tensors), attached.table())
+                self.unload(model)
+
+    def tensors(self, kinds, count=40, most=200 * KIB):
+        return some_tensors(self.random, count, most, kinds)
+
+    def test_one_safetensors_file(self):
+        tensors = self.tensors(PLAIN) + [Tensor("scalar", "F32", [], b"\1\2\3\4"),
+                                         Tensor("nothing", "F16", [0, 7], b""),
+                                         Tensor("näme \"\\\u2028\U0001f600", "U8", [3], b"abc")]
+        content = write_safetensors(self.place / "m.safetensors", tensors, {"format": "pt", "é": "\n"})
+        self.comes_through(self.place / "m.safetensors", tensors, {"m.safetensors": content}, "safetensors")
+
+    def test_three_shards_by_their_index_and_by_their_folder(self):
+        tensors = self.tensors(PLAIN)
+        files = write_sharded(self.place, tensors, 3)
+        for path in (self.place, self.place / "model.safetensors.index.json"):
+            self.comes_through(path, tensors, files, "safetensors")
+
+    def test_a_folder_of_one_file(self):
+        tensors = self.tensors(PLAIN, 3)
+        content = write_safetensors(self.place / "only.safetensors", tensors)
+        (self.place / "config.json").write_text("{}")
+        self.comes_through(self.place, tensors, {"only.safetensors": content}, "safetensors")
+
+    def test_gguf_of_both_versions_and_other_alignments(self):
+        for version, alignment in ((2, 32), (3, 32), (3, 64), (3, 4096), (3, 8)):
+            tensors = self.tensors(GGML)
+            path = self.place / f"v{version}-{alignment}.gguf"
+            content = write_gguf(path, tensors, [("general.size", UINT64, 1 << 40)], version, alignment)
+            self.comes_through(path, tensors, {path.name: content}, "gguf")
+
+    def test_gguf_in_three_parts_by_any_of_them(self):
+        tensors = self.tensors(GGML)
+        files = write_split(self.place, tensors, 3)
+        for name in files:
+            self.comes_through(self.place / name, tensors, files, "gguf")
+
+    def test_a_link_is_the_file_that_it_leads_to(self):
+        tensors = self.tensors(PLAIN, 2)
+        content = write_safetensors(self.place / "blob", tensors)
+        (self.place / "link.safetensors").symlink_to(self.place / "blob")
+        model = self.load(self.place / "link.safetensors", "host:0")
+        with self.attached(model) as attached:
+            self.assertEqual([content], list(attached.files().values()))
+        self.unload(model)
+
+    def test_a_large_table_comes_in_a_file_of_its_own(self):
+        tensors = [Tensor(f"layers.{i}.self_attn.projection.weight", "U8", [1], bytes([i % 251])) for i in range(5000)]
+        content = write_safetensors(self.place / "m.safetensors", tensors)
+        for device in NAMES:
+            model = self.load(self.place / "m.safetensors", device, name=self.id())
+            with self.attached(model) as attached:
+                self.assertTrue(attached.in_fd)
+                self.assertNotIn("tensors", attached.data)
+                self.assertEqual(len(attached.data["segments"]) + 1, len(attached.fds))
+                self.assertEqual(table_of(tensors), attached.table())
+                self.assertEqual({"m.safetensors": content}, attached.files())
+                with self.assertRaises(OSError):
+                    os.pwrite(attached.fds[-1], b"x", 0)
+            self.unload(model)
+
+    def test_a_small_table_is_in_the_line(self):
+        write_safetensors(self.place / "m.safetensors", self.tensors(PLAIN, 3))
+        model = self.load(self.place / "m.safetensors", "host:0", name=self.id())
+        with self.attached(model) as attached:
+            self.assertEqual((False, 1), (attached.in_fd, len(attached.fds)))
+        self.unload(model)
+
+    def test_nobody_writes_into_weights(self):
+        write_safetensors(self.place / "m.safetensors", self.tensors(PLAIN, 3))
+        model = self.load(self.place / "m.safetensors", "host:0", name=self.id())
+        with self.attached(model) as attached:
+            for fd in attached.fds:
+                self.assertLessEqual(set(ways_to_write(fd)), {"opened anew"})  # root may, and it helps nobody:
+                again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+                self.addCleanup(os.close, again)
+                self.assertLessEqual(set(ways_to_write(again)), {"opened anew"})
+        self.unload(model)
+
+
+class OneCopy(ModelWords, SharedDaemonCase):
+    devices = DEVICES
+
+    def write(self, name):
+        tensors = some_tensors(random.Random(name), 4, 4 * MIB)
+        path = self.folder("files") / f"{name}.safetensors"
+        return path, write_safetensors(path, tensors), tensors
+
+    def both(self):
+        return [self.committed(device) for device in NAMES]
+
+    def test_two_names_of_one_file(self):
+        for device in NAMES:
+            with self.subTest(device):
+                path, content, _ = self.write(f"two on {device[:4]}")
+                names = [f"first on {device}", f"second on {device}"]
+                first = self.load(path, device, name=names[0])
+                before, bytes_before = self.both(), kernel.resident(self.daemon.pid)
+                second = self.load(path, device, name=names[1])
+                self.assertNotEqual(first["modelId"], second["modelId"])
+                self.assertEqual((before, bytes_before), (self.both(), kernel.resident(self.daemon.pid)))
+                self.assertEqual(first["fingerprint"], second["fingerprint"])
+                self.unload(first)
+                self.assertEqual(("unloaded", "ready"), (self.look_model(first)["state"],
+                                                         self.look_model(second)["state"]))
+                self.assertEqual(before, self.both())
+                with self.attached(second) as attached:
+                    self.assertEqual([content], list(attached.files().values()))
+                self.unload(second)
+                self.assertEqual([0, 0], self.both())
+
+    def test_two_names_at_the_same_time(self):
+        path, content, _ = self.write("at once")
+        jobs = [self.start_load(path, "fake:0", name=f"n{i}", keepRamCopy=False) for i in range(6)]
+        self.assertEqual(["completed"] * 6, [self.job_ends(job)["status"] for job in jobs])
+        segments = self.ok(self.daemon.get("/api/memory/segments/fake:0"))["segments"]
+        self.assertEqual(1, len(segments), segments)
+        for i in range(5):
+            self.unload(f"n{i}")
+        with self.attached("n5") as attached:
+            self.assertEqual([content], list(attached.files().values()))
+        self.unload("n5")
+        self.assertEqual([0, 0], self.both())
+
+    def test_a_link_and_a_hard_link_are_the_same_file(self):
+        path, _, _ = self.write("linked")
+        first = self.load(path, "host:0", name="plain")
+        (path.parent / "soft.safetensors").symlink_to(path)
+        before = self.both()
+        second = self.load(path.parent / "soft.safetensors", "host:0", name="soft")
+        self.assertEqual(before, self.both())
+        self.unload(first)
+        self.unload(second)
+
+    def test_another_files_name_is_taken(self):
+        first, _, _ = self.write("one file")
+        other, _, _ = self.write("other file")
+        self.load(first, "host:0", name="taken")
+        self.refused(self.try_load(other, "host:0", name="taken"), 409, "CONFLICT")
+        self.unload("taken")
+
+
+class Parked(ModelWords, SharedDaemonCase):
+    devices = DEVICES
+
+    def test_what_was_parked_comes_back_whole(self):
+        tensors = some_tensors(random.Random("parked"), 12, MIB)
+        files = write_sharded(self.folder("parked"), tensors, 3)
+        for copy in (False, True):
+            with self.subTest(keepRamCopy=copy):
+                model = self.load(self.daemon.folder / "parked", "fake:0", keepRamCopy=copy)
+                parked = self.unload(model, "ram")
+                self.assertEqual(("parked", "ram"), (parked["model"]["state"], parked["model"]["residency"]))
+                self.assertEqual(0, self.committed("fake:0"))
+                self.refused_attach(model, "MODEL_BUSY")
+                names = [self.daemon.folder / "parked" / name for name in os.listdir(self.daemon.folder / "parked")]
+                for name in names:
+                    name.rename(f"{name}.away")
+                self.assertEqual("ready", self.load(self.daemon.folder / "parked")["state"])
+                for name in names:
+                    os.rename(f"{name}.away", name)
+                with self.attached(model) as attached:
+                    self.assertEqual((files, table_of(tensors)), (attached.files(), attached.table()))
+                self.unload(model)
+                self.assertEqual([0, 0], [self.committed(device) for device in NAMES])
+
+
+class OverARestart(ModelWords, RestartCase):
+    devices = ("host:0=512MiB", "fake:0=256MiB,rate=256MiB/s")
+
+    def test_a_resident_model_is_there_without_its_file(self):
+        tensors = some_tensors(random.Random("restart"), 9, MIB)
+        files = write_sharded(self.folder("m"), tensors, 3)
+        single = some_tensors(random.Random("single"), 3, MIB)
+        content = write_gguf(self.folder("g") / "g.gguf", [t._replace(dtype="I8", shape=[len(t.data)]) for t in single])
+        sharded = self.load(self.daemon.folder / "m", "fake:0", name="sharded", pinned=True)
+        self.load(self.daemon.folder / "g/g.gguf", "host:0", name="alone", keepAliveSeconds=3600)
+        parked = self.load(self.daemon.folder / "g/g.gguf", "host:0", name="again")
+        for end in (self.crash, self.stop):
+            before = {model["name"]: model for model in self.models()}
+            for folder in ("m", "g"):
+                if (self.daemon.folder / folder).exists():
+                    (self.daemon.folder / folder).rename(self.daemon.folder / f"{folder}.away")
+            end()
+            after = {model["name"]: model for model in self.models()}
+            self.assertEqual(before.keys(), after.keys())
+            for name in before:
+                for key in set(before[name]) - {"busy", "workerId", "lastUsedAt", "useCount"}:
+                    self.assertEqual(before[name][key], after[name][key], (name, key))
+            with self.attached(sharded) as attached:
+                self.assertEqual((files, table_of(tensors)), (attached.files(), attached.table()))
+            with self.attached("alone") as attached:
+                self.assertEqual({"g.gguf": content}, attached.files())
+            self.assert_books_are_the_kernels()
+        committed = self.committed("host:0")
+        self.unload("alone")
+        self.assertEqual(committed, self.committed("host:0"))
+        with self.attached(parked) as attached:
+            self.assertEqual({"g.gguf": content}, attached.files())
+
+    def test_a_file_known_before_is_still_one_copy(self):
+        path = self.folder("m") / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random("one"), 3, MIB))
+        self.load(path, "host:0", name="before")
+        self.crash()
+        committed = self.committed("host:0")
+        self.load(path, "host:0", name="after")
+        self.assertEqual(committed, self.committed("host:0"))
+
+
+class WithoutHostMemory(ModelWords, RestartCase):
+    devices = ("fake:0=64MiB",)
+
+    def test_a_table_that_could_not_be_kept(self):
+        """There is nowhere to put it: the model is there after a restart, and is loaded anew before it is attached."""
+        path = self.folder("m") / "m.safetensors"
+        content = write_safetensors(path, some_tensors(random.Random("none"), 3, MIB))
+        model = self.load(path, "fake:0")
+        self.crash()
+        self.assertEqual("ready", self.look_model(model)["state"])
+        self.refused_attach(model, "MODEL_BUSY")
+        self.unload(model)
+        self.load(path, "fake:0")
+        with self.attached(model) as attached:
+            self.assertEqual([content], list(attached.files().values()))
+
+
+if __name__ == "__main__":
+    unittest.main()
