@@ -143,6 +143,30 @@ def write_split(folder, tensors, count, name="split", version=3):
     return files
 
 
+# -- many models
+
+
+def write_models(folder, random, count, unit):
+    """Files of 1 to 16 units, an octave and then a place in it by chance: {name: path}, all different and mostly
+    holes."""
+    made = {}
+    for i in range(count):
+        size = int(unit * 2 ** (random.randrange(4) + random.random()))
+        path = folder / f"zipf-{i}.safetensors"
+        header = json.dumps({f"weight.{i}": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+        with open(path, "wb") as file:
+            file.write(pack_safetensors(header))
+            file.truncate(file.tell() + size)
+        made[path.name] = path
+    return made
+
+
+def zipf(random, names, count, exponent=1.0):
+    """`count` requests; who is popular is chance."""
+    names = random.sample(sorted(names), len(names))
+    return random.choices(names, [rank ** -exponent for rank in range(1, len(names) + 1)], k=count)
+
+
 # -- what is attached
 
 
