@@ -53,7 +53,11 @@ struct mover_task *clearing_part(struct clearing *clearing, const char *worker) 
   if (clearing->count == VIEW_WORKERS)
     return NULL;
   struct part *part = &clearing->parts[clearing->count++];
-  *part = (struct part){.task = {.action = MOVER_CLEAR, .done = cleared}, .clearing = clearing};
+  *part = (struct part){.task = {.action = MOVER_CLEAR,
+                                 .device_id = clearing->asked->device_id,
+                                 .value = clearing->asked->value,
+                                 .done = cleared},
+                        .clearing = clearing};
   snprintf(part->worker, sizeof part->worker, "%s", worker);
   clearing->waiting++;
   return &part->task;

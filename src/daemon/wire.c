@@ -64,6 +64,9 @@ static void load(struct writer *w, const struct mover_task *task) {
   writer_bool(w, "verify", task->verify);
 }
 
+static const char *const clear_types[] = {
+    [MOVER_CLEAR_CACHE] = "cache", [MOVER_CLEAR_IDLE] = "idle", [MOVER_CLEAR_ALL] = "all"};
+
 static void data_of(struct writer *w, const struct mover_task *task) {
   switch (task->action) {
   case MOVER_TRANSFER:
@@ -89,7 +92,9 @@ static void data_of(struct writer *w, const struct mover_task *task) {
     writer_end(w);
     break;
   case MOVER_CLEAR:
-    writer_text(w, "clearType", "cache");
+    if (task->device_id)
+      writer_text(w, "deviceId", task->device_id);
+    writer_text(w, "clearType", clear_types[task->value]);
     break;
   case MOVER_LOAD:
     load(w, task);
@@ -157,6 +162,8 @@ static void write_limits(struct writer *w, const struct wire_initialize *what) {
     writer_text(w, "deviceId", what->devices[i].id);
     writer_uint(w, "maxBytes", limits.max_bytes);
     writer_uint(w, "reservedBytes", limits.reserved_bytes);
+    writer_text(w, "pressureLevel", pressure_name(limits.pressure.level));
+    writer_hundredths(w, "pressurePercent", limits.pressure.percent);
     writer_end(w);
   }
   writer_end(w);

@@ -26,6 +26,7 @@ void wire_plain(struct buf *out, uint64_t request,
 void wire_cancel(struct buf *out, uint64_t request, uint64_t target);
 struct wire_limits {
   uint64_t max_bytes, reserved_bytes;
+  struct view_pressure pressure;
 };
 struct wire_initialize {
   const struct spec *devices;

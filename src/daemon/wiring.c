@@ -249,7 +249,7 @@ static bool limits_of(void *arg, const char *device, struct wire_limits *out) {
   struct problem problem;
   if (report_device(wiring->service, device, &view, &problem))
     return false;
-  *out = (struct wire_limits){view.limit_max_bytes, view.limit_reserved_bytes};
+  *out = (struct wire_limits){view.limit_max_bytes, view.limit_reserved_bytes, view.pressure};
   return true;
 }
 

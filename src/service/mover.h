@@ -18,9 +18,11 @@ enum mover_action {
   MOVER_COPY,       /* one move */
   MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
-  MOVER_CLEAR,      /* every worker: drop its own caches; cleared per worker */
+  MOVER_CLEAR,      /* every worker: drop what is its own, as `value` says; cleared per worker */
   MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
+
+enum mover_clear { MOVER_CLEAR_CACHE, MOVER_CLEAR_IDLE, MOVER_CLEAR_ALL };
 
 /* A segment that a task touches. Borrowed until `done`: the service keeps it alive. */
 struct mover_segment {
@@ -48,8 +50,10 @@ struct mover_task {
   const struct mover_file *files; /* MOVER_LOAD */
   uint32_t segment_count, move_count, file_count;
   uint64_t model; /* MOVER_LOAD: its id, for the worker's logs */
+  const char
+      *device_id; /* MOVER_CLEAR: there only; NULL: everywhere. Lives as long as the service */
   bool verify;
-  uint8_t value;
+  uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear */
   char worker[40]; /* "": whoever can */
   char correlation[65];
 

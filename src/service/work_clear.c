@@ -30,6 +30,10 @@ struct clearing {
   struct problem problem;
 };
 
+static const uint8_t worker_scopes[] = {[WORK_CLEAR_CACHE] = MOVER_CLEAR_CACHE,
+                                        [WORK_CLEAR_IDLE] = MOVER_CLEAR_IDLE,
+                                        [WORK_CLEAR_ALL] = MOVER_CLEAR_ALL};
+
 static void set_result(struct job_view *view, void *arg) {
   view->result.clear = *(struct job_clear *)arg;
 }
@@ -174,6 +178,8 @@ static enum status choose_devices(struct service *s, struct clearing *clearing,
         .device_id = s->devices[i].info->id, .used_before = state_used(s, &s->devices[i])};
     clearing->of_device[i] = clearing->result.device_count;
   }
+  if (named != UINT32_MAX)
+    clearing->task.device_id = s->devices[named].info->id;
   if (s->stopping)
     return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   return STATUS_OK;
@@ -191,7 +197,11 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
                                 .domain = caller->domain,
                                 .unfinished = 2}; /* the step itself and the workers */
   clearing->step.run = step;
-  clearing->task = (struct mover_task){.action = MOVER_CLEAR, .done = workers_done};
+  /* What workers do not merely keep for reuse is everybody's: only an admin clears that. */
+  clearing->task = (struct mover_task){.action = MOVER_CLEAR,
+                                       .value = clearing->admin ? worker_scopes[params->scope]
+                                                                : (uint8_t)MOVER_CLEAR_CACHE,
+                                       .done = workers_done};
   memcpy(clearing->task.correlation, caller->correlation, sizeof clearing->task.correlation);
   lock_take(&s->lock);
   enum status status = choose_devices(s, clearing, problem);

@@ -144,8 +144,8 @@ static bool on_line(void *arg, char *text, size_t n) {
   struct reader_value request = reader_root(doc);
   bool named = request_id(request, id);
   if (!named && reader_get(request, "event").json) {
-    /* What the daemon tells without asking: this worker takes its numbers from memory.initialize.
-     */
+    interface_hear(instructor->interface, reader_text(reader_get(request, "event"), ""),
+                   reader_get(request, "data"));
     reader_free(doc);
     return true;
   }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "worker/instructor.h"
 #include "worker/interface_actions.h"
+#include "worker/told.h"
 
 #define INTERFACE_MOVING 4 /* requests that move bytes at the same time */
 #define INTERFACE_SIGN_S 1 /* of life, from those that wait */
@@ -23,6 +24,7 @@
 
 struct interface {
   struct manager *manager;
+  struct told told; /* the reading thread's */
   struct instructor *instructor;
   pthread_mutex_t mutex;
   pthread_cond_t changed;       /* a call ended, or was cancelled */
@@ -32,6 +34,14 @@ struct interface {
 
 struct manager *interface_manager(const struct interface_call *call) {
   return call->interface->manager;
+}
+
+struct told *interface_told(const struct interface_call *call) {
+  return &call->interface->told;
+}
+
+void interface_hear(struct interface *interface, const char *event, struct reader_value data) {
+  told_hear(&interface->told, event, data);
 }
 
 /* ---- under way ---- */

@@ -16,6 +16,7 @@
 struct interface;
 struct manager;
 struct instructor;
+struct told;
 
 #define INTERFACE_ID 80 /* a request_id with its quotes; longer ones are refused */
 
@@ -42,12 +43,16 @@ void interface_free(struct interface *interface);
 /* Runs one request; doc is taken. Quick actions are answered before it returns; of the others a
  * first progress event says at once that they were read. */
 void interface_run(struct interface *interface, const char *id, struct reader_doc *doc);
+/* What the daemon tells without asking; on the reading thread. */
+void interface_hear(struct interface *interface, const char *event, struct reader_value data);
 /* The capabilities of hello, as array elements. */
 void interface_capabilities(struct writer *writer);
 
 /* ---- for the actions ---- */
 
 struct manager *interface_manager(const struct interface_call *call);
+/* Of quick ones only. */
+struct told *interface_told(const struct interface_call *call);
 /* Cancels another call by its raw request id, or (request NULL) by its transfer id. False: it is
  * not under way. */
 bool interface_cancel(struct interface_call *asking, const char *request, const char *transfer);

@@ -9,9 +9,9 @@
 
 #include "base/buf.h"
 #include "base/id.h"
-#include "base/log.h"
 #include "worker/interface_load.h"
 #include "worker/interface_place.h"
+#include "worker/interface_state.h"
 #include "worker/manager.h"
 #include "worker/mover.h"
 
@@ -164,64 +164,7 @@ static void cancel(struct interface_call *call, struct writer *w) {
   writer_bool(w, "cancelled", interface_cancel(call, buf_text(&raw), NULL));
 }
 
-/* ---- state ---- */
-
-static void add_device(struct interface_call *call, const char *text) {
-  struct spec spec;
-  enum status status = spec_parse(text, &spec, &call->problem);
-  if (status)
-    return;
-  status = manager_add_device(interface_manager(call), &spec);
-  if (status)
-    log_warning("worker", "device %s cannot be used here: %s", spec.id, status_text(status));
-}
-
-static void initialize(struct interface_call *call, struct writer *w) {
-  struct reader_value devices = reader_get(call->data, "devices");
-  enum log_level level;
-  if (log_parse_level(reader_text(reader_get(call->data, "log_level"), ""), &level))
-    log_set_level(level);
-  for (size_t i = 0; i < reader_count(devices) && !call->problem.status; i++)
-    add_device(call, reader_text(reader_get(reader_at(devices, i), "spec"), ""));
-  writer_bool(w, "ok", true);
-}
-
-static void get_status(struct interface_call *call, struct writer *w) {
-  uint32_t segments;
-  uint64_t mapped = manager_mapped(interface_manager(call),
-                                   reader_text(reader_get(call->data, "device_id"), ""), &segments);
-  writer_bool(w, "initialized", manager_initialized(interface_manager(call)));
-  writer_array(w, "loadedModels");
-  writer_end(w);
-  writer_uint(w, "memoryUsageBytes", 0); /* of its own: what it maps is the daemon's */
-  writer_null(w, "memoryLimitBytes");
-  writer_null(w, "availableBytes");
-  writer_uint(w, "reclaimableBytes", 0);
-  writer_uint(w, "mappedBytes", mapped);
-  writer_uint(w, "mappedSegments", segments);
-  writer_null(w, "pressureLevel"); /* it has no memory of its own that could press */
-  writer_null(w, "pressureCategory");
-  writer_array(w, "optimizationOpportunities");
-  writer_end(w);
-  writer_uint(w, "generation", 1);
-}
-
-static void pressure_check(struct interface_call *call, struct writer *w) {
-  (void)call;
-  writer_null(w, "pressureLevel");
-  writer_null(w, "pressureCategory");
-  writer_uint(w, "reclaimableBytes", 0);
-  writer_array(w, "recommendedActions");
-  writer_end(w);
-  writer_array(w, "models");
-  writer_end(w);
-}
-
-/* It keeps nothing beyond a request: there is never anything to give back. */
-static void clear(struct interface_call *call, struct writer *w) {
-  (void)call;
-  writer_uint(w, "clearedBytes", 0);
-}
+/* ---- segments ---- */
 
 /* Answered when it is unmapped and closed; somebody may still be using it. */
 static void drop(struct interface_call *call, struct writer *w) {
@@ -238,17 +181,23 @@ static void ping(struct interface_call *call, struct writer *w) {
 }
 
 static const struct interface_action actions[] = {
-    {"memory.initialize", NULL, INTERFACE_QUICK, initialize},
-    {"memory.get_status", NULL, INTERFACE_QUICK, get_status},
-    {"memory.pressure_check", "memory.get_pressure", INTERFACE_QUICK, pressure_check},
-    {"memory.clear", NULL, INTERFACE_QUICK, clear},
+    {"memory.initialize", NULL, INTERFACE_QUICK, interface_state_initialize},
+    {"memory.get_status", NULL, INTERFACE_QUICK, interface_state_status},
+    {"memory.get_model_info", NULL, INTERFACE_QUICK, interface_state_model_info},
+    {"memory.load_model", NULL, INTERFACE_MOVES, interface_load_run},
+    {"memory.unload_model", NULL, INTERFACE_QUICK, interface_state_give_model},
+    {"memory.park_model", NULL, INTERFACE_QUICK, interface_state_give_model},
+    {"memory.optimize", "memory.model_optimize", INTERFACE_QUICK, interface_state_optimize},
+    {"memory.pressure_check", "memory.get_pressure", INTERFACE_QUICK, interface_state_pressure},
+    {"memory.model_status", "memory.get_model_status", INTERFACE_QUICK, interface_state_models},
+    {"memory.clear", NULL, INTERFACE_QUICK, interface_state_clear},
+    {"memory.cleanup", NULL, INTERFACE_QUICK, interface_state_cleanup},
     {"memory.defragment", NULL, INTERFACE_MOVES, defragment},
     {"memory.transfer", NULL, INTERFACE_MOVES, transfer},
     {"memory.get_transfer", NULL, INTERFACE_QUICK, get_transfer},
     {"memory.cancel_transfer", NULL, INTERFACE_QUICK, cancel_transfer},
     {"memory.copy", NULL, INTERFACE_MOVES, transfer},
     {"memory.fill", NULL, INTERFACE_MOVES, fill},
-    {"memory.load_model", NULL, INTERFACE_MOVES, interface_load_run},
     {"segment.drop", NULL, INTERFACE_WAITS, drop},
     {"cancel", NULL, INTERFACE_QUICK, cancel},
     {"ping", NULL, INTERFACE_QUICK, ping},

@@ -37,7 +37,8 @@ class WhatWorkersAreTold(Coordination):
         action, data = guest.asked.get(timeout=20)
         self.assertEqual("memory.initialize", action)
         self.assertEqual(["host:0", "fake:0"], [device["device_id"] for device in data["devices"]])
-        self.assertEqual({"device_id": "fake:0", "max_bytes": 64 * MIB, "reserved_bytes": 0}, data["limits"][1])
+        self.assertEqual({"device_id": "fake:0", "max_bytes": 64 * MIB, "reserved_bytes": 0, "pressure_level": "low",
+                          "pressure_percent": 0}, data["limits"][1])
         self.assertEqual({"moderate": 75, "high": 90, "critical": 95}, data["thresholds"])
         self.assertEqual({"trigger": 80, "target": 70}, data["relief"])
         self.assertEqual(("fifo", "info"), (data["policy"], data["log_level"]))

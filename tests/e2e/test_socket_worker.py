@@ -125,6 +125,12 @@ class SocketWorker(DaemonCase):
         actions = [guest.asked.get(timeout=20) for _ in range(2)]
         self.assertIn(("memory.clear", {"clear_type": "cache"}), actions)
 
+    def test_a_clear_says_what_and_where(self):
+        guest = self.guest(capabilities=["memory.clear"])
+        self.is_listed()
+        self.ok(self.daemon.post(f"{MEMORY}/operations/clear/host:1", {"scope": "idle"}))
+        self.assertEqual(("memory.clear", {"device_id": "host:1", "clear_type": "idle"}), guest.asked.get(timeout=20))
+
     def test_it_is_asked_only_what_it_can(self):
         guest = self.guest(capabilities=["memory.optimize"])
         self.is_listed()

@@ -125,7 +125,7 @@ static void thresholds_are_percentages(void **state) {
 
 static bool limits_of(void *arg, const char *device, struct wire_limits *out) {
   (void)arg;
-  *out = (struct wire_limits){4096, 512};
+  *out = (struct wire_limits){4096, 512, {PRESSURE_HIGH, 9150, 0}};
   return !strcmp(device, "host:0");
 }
 
@@ -143,7 +143,8 @@ static void a_worker_begins_with_all_that_it_must_know(void **state) {
   static const char *const parts[] = {
       "\"action\":\"memory.initialize\"",
       "\"devices\":[{\"device_id\":\"host:0\",\"spec\":",
-      "\"limits\":[{\"device_id\":\"host:0\",\"max_bytes\":4096,\"reserved_bytes\":512}]",
+      "\"limits\":[{\"device_id\":\"host:0\",\"max_bytes\":4096,\"reserved_bytes\":512,"
+      "\"pressure_level\":\"high\",\"pressure_percent\":91.5}]",
       "\"thresholds\":{\"moderate\":75,\"high\":90,\"critical\":95}",
       "\"relief\":{\"trigger\":80,\"target\":70}",
       "\"policy\":\"lru\"",
