@@ -323,7 +323,7 @@ static enum status plan(struct model_work *work) {
     return problem_set(&work->problem, STATUS_ALLOCATION_TOO_LARGE,
                        "no device is large enough for the model");
   uint64_t need = need_on(s, work, home);
-  bool fits = need <= state_available(s, &s->devices[home]) || same;
+  bool fits = need <= state_available(s, &s->devices[home]) || (same && is_home(s, same));
   if (trial) {
     answer_trial(work, home, fits);
     return STATUS_NOT_FOUND;

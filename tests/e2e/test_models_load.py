@@ -160,7 +160,24 @@ class OneCopy(ModelWords, SharedDaemonCase):
         self.unload("n5")
         self.assertEqual([0, 0], self.both())
 
-    def test_a_link_and_a_hard_link_are_the_same_file(self):
+    def test_another_name_of_what_is_parked_makes_room(self):
+        first, content, _ = self.write("parked")
+        size = -(-len(content) // 4096) * 4096
+        self.load(first, "fake:0", name="low", keepRamCopy=False)
+        self.unload("low", "ram")
+        other, _, _ = self.write("in its place")
+        self.ok(self.daemon.put("/api/memory/limits/fake:0", {"maxBytes": max(size, other.stat().st_size + 4096)}))
+        self.load(other, "fake:0", name="other", keepRamCopy=False)
+        self.load(first, "fake:0", name="high")
+        with self.attached("high") as attached:
+            self.assertEqual([content], list(attached.files().values()))
+        self.assertNotEqual("ready", self.look_model("other")["state"])
+        self.ok(self.daemon.put("/api/memory/limits/fake:0", {"maxBytes": 256 * MIB}))
+        for name in ("low", "high", "other"):
+            self.unload(name)
+        self.assertEqual([0, 0], self.both())
+
+    def test_a_link_is_the_same_file(self):
         path, _, _ = self.write("linked")
         first = self.load(path, "host:0", name="plain")
         (path.parent / "soft.safetensors").symlink_to(path)
