@@ -101,7 +101,7 @@ class Units(unittest.TestCase):
                             ["cmake", "--install", build]):
                 subprocess.run(command, check=True, capture_output=True, env=os.environ | {"DESTDIR": str(root)})
             units = root / "opt/memkeep/lib/systemd/system"
-            self.assertEqual([VAULT, DAEMON], sorted(os.listdir(units)))
+            self.assertEqual([VAULT, DAEMON, "memkeepd.socket"], sorted(os.listdir(units)))
             self.assertIn("\nExecStart=/opt/memkeep/bin/memkeepd --", (units / DAEMON).read_text())
 
 
