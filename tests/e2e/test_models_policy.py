@@ -23,7 +23,7 @@ class Zipf(ModelWords, RestartCase):
         super().setUp()
         self.random = random.Random(4)
         self.paths = write_models(self.folder("zipf"), self.random, MODEL_COUNT, 256 * KIB)
-        self.largest = sorted(self.paths, key=lambda name: self.paths[name].stat().st_size)
+        self.by_size = sorted(self.paths, key=lambda name: self.paths[name].stat().st_size)
         mean = sum(path.stat().st_size for path in self.paths.values()) // MODEL_COUNT
         self.daemon.put(f"{MEMORY}/limits/fake:0", {"maxBytes": HELD * mean})
         self.seen, self.lock, self.wrong = collections.Counter(), threading.Lock(), []
@@ -58,7 +58,7 @@ class Zipf(ModelWords, RestartCase):
             self.wrong.append(repr(problem))
 
     def test_everybody_gets_his_model(self):
-        pinned, held = self.largest[0], self.largest[1]
+        pinned, held = self.by_size[0], self.by_size[1]
         self.load(self.paths[pinned], "fake:0", pinned=True)
         self.load(self.paths[held], "fake:0")
         requests = zipf(self.random, self.paths, REQUESTS)
@@ -78,7 +78,8 @@ class Zipf(ModelWords, RestartCase):
 
     def gone(self, events):
         """The models that were parked or unloaded, as the event stream told."""
-        last = self.load(self.paths[self.largest[2]], name="last", deviceId="host:0")["modelId"]
+        (path,) = write_models(self.folder("last"), self.random, 1, KIB).values()
+        last = self.load(path, "host:0", name="last")["modelId"]
         _, before = events.find(lambda event: event.type == "model.ready" and event.data["modelId"] == last)
         return [event.data["modelId"] for event in before if event.type in ("model.parked", "model.unloaded")]
 
