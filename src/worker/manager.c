@@ -21,7 +21,7 @@ struct segment {
   uint64_t id, size;
   char device[SPEC_ID];
   unsigned users;
-  struct share share;            /* until it is mapped; a memfd with an address for longer */
+  struct share share;            /* until it is mapped; of a memfd until its first use ends */
   struct device_segment *memory; /* NULL: not yet */
   struct segment *next;
 };
@@ -205,8 +205,10 @@ enum status manager_use(struct manager *manager, uint64_t id, struct device_segm
 void manager_done(struct manager *manager, uint64_t id) {
   pthread_mutex_lock(&manager->mutex);
   struct segment *segment = find(manager, id);
-  if (segment && !--segment->users)
+  if (segment && !--segment->users) {
+    share_close(&segment->share); /* the mapping holds the memory */
     pthread_cond_broadcast(&manager->changed);
+  }
   pthread_mutex_unlock(&manager->mutex);
 }
 

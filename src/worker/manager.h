@@ -41,8 +41,8 @@ void manager_done(struct manager *manager, uint64_t id);
 /* Unmaps it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY.
  * NOT_FOUND: it is not here. */
 enum status manager_drop(struct manager *manager, uint64_t id);
-/* The descriptor of a segment in use, where it is a memfd that is mapped; NULL: else. Valid as long
- * as the use. */
+/* The descriptor of a segment in use, where it is a memfd that is mapped and this is its first use;
+ * NULL: else. Valid as long as the use. */
 const struct share *manager_memory(struct manager *manager, uint64_t id);
 
 /* Takes the share over. Kept until it is taken, a minute at most: the request that wanted it may
