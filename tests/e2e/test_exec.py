@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 import kernel
-from harness import KIB, MIB, NOBODY, SharedDaemonCase, clean_environment, program, run_program, wait_until
+from harness import KIB, MIB, NOBODY, DaemonCase, SharedDaemonCase, clean_environment, program, run_program, wait_until
 from test_load import FAKE, Files, gguf, safetensors
 
 WRITES = "import os,sys; f = os.open(sys.argv[1], os.O_RDWR); os.write(f, b'x')"
@@ -238,6 +238,23 @@ class Exec(Files, SharedDaemonCase):
         code, said = kernel.as_user(NOBODY, run)
         self.assertEqual(1, code)
         self.assertIn("memory of the daemon's", said)
+
+
+class Restarted(Files, DaemonCase):
+    def test_a_daemon_that_dies_takes_nothing_from_it(self):
+        content = safetensors(self.path("m.safetensors"), {"a": os.urandom(3 * MIB + 5)})
+        self.load(self.path("m.safetensors"), name="m")
+        words = ("--model", "m", "--", "sh", "-c", "echo up; read x; cat {}")
+        process = subprocess.Popen([program("memkeep"), "exec", "--socket", self.daemon.socket_path, *words],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment())
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        self.assertEqual(b"up\n", process.stdout.readline())
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertTrue(self.ok(self.daemon.get("/api/memory/models/m"))["model"]["busy"])
+        self.assertEqual(content, process.communicate(b"\n", timeout=30)[0])
+        wait_until(lambda: not self.ok(self.daemon.get("/api/memory/models/m"))["model"]["busy"], "it to be free")
 
 
 if __name__ == "__main__":
