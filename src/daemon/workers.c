@@ -194,8 +194,12 @@ static void offer(struct workers *workers, struct mover_task *task) {
     task->done(task);
     return;
   }
-  if (worker && can(worker, task) && worker_submit(worker, task))
-    return;
+  if (worker && can(worker, task)) {
+    if (!task->worker[0])
+      snprintf(task->worker, sizeof task->worker, "%s", WORKERS_OWN);
+    if (worker_submit(worker, task))
+      return;
+  }
   if (!worker && task->worker[0])
     refuse_name(task);
   else if (worker && worker_ready(worker) && !can(worker, task))

@@ -146,7 +146,9 @@ static void ship(struct model_work *work) {
 /* Under the lock. */
 static void note_load(struct model_work *work) {
   struct service *s = work->service;
-  struct models_facts *facts = &models_at(s, idmap_find(&s->models->ids, work->model))->facts;
+  struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
+  struct models_facts *facts = &model->facts;
+  memcpy(model->worker, work->task.worker, sizeof model->worker);
   facts->fingerprint = work->task.checksum_known ? work->task.checksum : 0;
   facts->load_ns = clock_now() - work->read_ns;
   facts->load_bytes = facts->size;

@@ -186,7 +186,10 @@ static void inspected_here(struct task *task) {
   struct model_work *work = model_work_of_hop(task);
   enum status status = work->problem.status;
   bool again = false;
-  if (!status && work->inspect.missing) {
+  if (!status && work->inspect.missing && work->shards_asked++) {
+    status = problem_set(&work->problem, STATUS_MODEL_FORMAT_INVALID,
+                         "the files name more files again and again");
+  } else if (!status && work->inspect.missing) {
     status = open_missing(work);
     again = !status;
   } else if (!status) {

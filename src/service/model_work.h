@@ -31,8 +31,9 @@ struct model_work {
   struct model_load params; /* without its files */
   struct os_path_found *opened;
   uint32_t opened_count;
-  bool fresh;    /* the model was not listed before */
-  bool optional; /* the copy in RAM: the load goes on without it */
+  uint32_t shards_asked; /* how often an inspector asked for more files */
+  bool fresh;            /* the model was not listed before */
+  bool optional;         /* the copy in RAM: the load goes on without it */
   void *image;
   size_t image_bytes;
   struct card card;

@@ -288,6 +288,7 @@ void models_view(const struct service *s, uint32_t index, struct model_view *out
   uint32_t home = weights ? weights->home : model->home;
   out->device_id = home < s->device_count ? s->devices[home].info->id : NULL;
   view_load(model, out);
+  memcpy(out->worker, model->worker, sizeof out->worker);
   if (!weights)
     return;
   out->busy = models_attachments(s, weights) > 0;

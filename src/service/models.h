@@ -62,7 +62,8 @@ struct models_model {
   uint32_t name_next;
   uint8_t priority;
   bool pinned;
-  bool leaving; /* the work takes it out of memory */
+  char worker[40]; /* who loaded it last, "": nobody since the start */
+  bool leaving;    /* the work takes it out of memory */
   uint64_t keep_alive_seconds, last_used_at, use_count, loaded_at, created_at;
 };
 

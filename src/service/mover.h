@@ -54,7 +54,7 @@ struct mover_task {
       *device_id; /* MOVER_CLEAR: there only; NULL: everywhere. Lives as long as the service */
   bool verify;
   uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear */
-  char worker[40]; /* "": whoever can */
+  char worker[40]; /* "": whoever can; afterwards who did it, if anybody */
   char correlation[65];
 
   /* results */
