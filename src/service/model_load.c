@@ -256,9 +256,10 @@ static enum status make_weights(struct model_work *work, struct models_model *mo
     const struct card_file *file = &work->card.files[i];
     weights->parts[i].size = file->size;
     weights->parts[i].identity = model_open_part(work, i)->identity;
-    weights->parts[i].name = strndup(work->card.text + file->name, file->name_bytes);
+    weights->parts[i].name = calloc(1, file->name_bytes + (size_t)1);
     if (!weights->parts[i].name)
       return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+    memcpy(weights->parts[i].name, work->card.text + file->name, file->name_bytes);
   }
   return STATUS_OK;
 }
