@@ -12,6 +12,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "daemon/talk.h"
+#include "daemon/views.h"
 #include "service/events.h"
 
 #define TICK_MS 1000
@@ -190,23 +191,36 @@ void guests_tell(struct guests *guests, const struct buf *line) {
     talk_tell(guest->talk, line);
 }
 
-uint32_t guests_view(const struct guests *guests, struct view_worker *out, uint32_t max) {
-  uint32_t count = 0;
-  for (const struct guest *guest = guests->head; guest && count < max; guest = guest->next) {
-    const struct talk_figures *figures = talk_figures(guest->talk);
-    struct view_worker *view = &out[count++];
-    *view = (struct view_worker){.pid = guest->pid,
-                                 .state = !talk_ready(guest->talk) ? VIEW_WORKER_FAILED
-                                          : talk_busy(guest->talk) ? VIEW_WORKER_BUSY
-                                                                   : VIEW_WORKER_READY,
-                                 .transport = "socket",
-                                 .last_contact = figures->contact_real,
-                                 .memory_bytes = figures->memory_bytes,
-                                 .reclaimable_bytes = figures->reclaimable_bytes};
-    memcpy(view->id, guest->name, sizeof view->id);
-    snprintf(view->capabilities, sizeof view->capabilities, "%s", talk_capabilities(guest->talk));
+static void describe(const struct guest *guest, struct view_worker *out) {
+  *out = (struct view_worker){.pid = guest->pid,
+                              .state = !talk_ready(guest->talk) ? VIEW_WORKER_FAILED
+                                       : talk_busy(guest->talk) ? VIEW_WORKER_BUSY
+                                                                : VIEW_WORKER_READY,
+                              .transport = "socket",
+                              .last_contact = talk_figures(guest->talk)->contact_real};
+  standing_view(talk_standing(guest->talk), talk_reports(guest->talk), out);
+  memcpy(out->id, guest->name, sizeof out->id);
+  snprintf(out->capabilities, sizeof out->capabilities, "%s", talk_capabilities(guest->talk));
+}
+
+void guests_view(const struct guests *guests, struct views *views) {
+  for (const struct guest *guest = guests->head; guest; guest = guest->next) {
+    struct view_worker view;
+    describe(guest, &view);
+    views_add(views, &view, talk_standing(guest->talk));
   }
-  return count;
+}
+
+void guests_look(struct guests *guests) {
+  for (struct guest *guest = guests->head; guest; guest = guest->next)
+    talk_look(guest->talk);
+}
+
+bool guests_looks(const struct guests *guests) {
+  for (const struct guest *guest = guests->head; guest; guest = guest->next)
+    if (talk_standing(guest->talk)->asking)
+      return true;
+  return false;
 }
 
 /* ---- life ---- */

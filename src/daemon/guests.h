@@ -12,6 +12,7 @@
 #include "socket/socket.h"
 
 struct guests;
+struct views;
 struct events;
 
 #define GUESTS_MAX 16
@@ -33,6 +34,11 @@ const struct socket_workers *guests_table(void);
 
 void guests_clear(struct guests *guests, struct clearing *clearing);
 void guests_tell(struct guests *guests, const struct buf *line);
-uint32_t guests_view(const struct guests *guests, struct view_worker *out, uint32_t max);
+/* They add themselves. */
+void guests_view(const struct guests *guests, struct views *views);
+/* talk_look's. */
+void guests_look(struct guests *guests);
+/* One of them is being asked how it is. */
+bool guests_looks(const struct guests *guests);
 
 #endif

@@ -23,7 +23,8 @@ struct request {
   /* Of getting rid of it: 0 waiting, 1 cancelled, 2 its process is being ended, 3 killed, 4 nobody
    * waits for it any longer. */
   unsigned step;
-  bool begun; /* the worker said something about it */
+  bool status; /* a question how it is */
+  bool begun;  /* the worker said something about it */
   struct mover_task *task;
   struct mover_drop *drop;
   void (*dropped)(struct mover_drop *drop);

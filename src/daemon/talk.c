@@ -7,7 +7,6 @@
  */
 #include "daemon/talk.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +19,8 @@
 #define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order to go to the end */
 #define TALK_PING_NS (20 * CLOCK_SECOND)
 #define TALK_BAD_LINES 10 /* a minute: then it is ended */
+#define TALK_STATUS_NS                                                                             \
+  CLOCK_SECOND /* how old an answer is served: half of what contract 8 allows */
 #define TALK_MINUTE_NS (60 * CLOCK_SECOND)
 
 struct minute {
@@ -34,6 +35,7 @@ struct talk {
   struct requests requests;
   struct announce announced;
   struct talk_figures figures;
+  struct standing standing;
   uint64_t started_ns, contact_ns;
   uint64_t ending_ns; /* since when it is being ended, 0: it is not */
   bool silent;        /* a guest that was given up */
@@ -45,10 +47,16 @@ static void changed(struct talk *talk) { talk->params.changed(talk->params.arg);
 
 /* ---- requests ---- */
 
+static void ask_status(struct talk *talk);
+
 /* The one end of every request. */
 static void finish(struct talk *talk, struct request *request) {
   struct request ended = *request;
   requests_remove(&talk->requests, request);
+  if (ended.status && standing_asked(&talk->standing) && talk_ready(talk))
+    ask_status(talk);
+  if (ended.status && talk->carrier)
+    changed(talk);
   if (ended.kind == REQUESTS_TASK && !talk->requests.tasks)
     changed(talk);
   if (ended.kind == REQUESTS_TASK)
@@ -69,14 +77,15 @@ static bool send_request(struct talk *talk, struct request *request, const struc
   return false;
 }
 
-static void ask(struct talk *talk, const char *action) {
+/* NULL: it did not leave. */
+static struct request *ask(struct talk *talk, const char *action) {
   struct buf line BUF_CLEANUP;
   buf_init(&line, WIRE_LINE);
   struct request *request = requests_add(&talk->requests, REQUESTS_QUICK);
   if (!request)
-    return;
+    return NULL;
   wire_plain(&line, request->number, action);
-  (void)send_request(talk, request, &line);
+  return send_request(talk, request, &line) ? request : NULL;
 }
 
 bool talk_submit(struct talk *talk, struct mover_task *task) {
@@ -170,19 +179,6 @@ static void foreign_answer(struct talk *talk, const char *id) {
                 talk->params.name, id);
 }
 
-/* As many whole names as there is room for. */
-static void take_capabilities(struct talk *talk, struct reader_value list) {
-  size_t used = 0;
-  for (size_t i = 0; i < reader_count(list); i++) {
-    const char *name = reader_text(reader_at(list, i), "");
-    size_t n = strlen(name);
-    if (used + n + 2 > sizeof talk->capabilities)
-      break;
-    used += (size_t)snprintf(talk->capabilities + used, sizeof talk->capabilities - used, "%s%s",
-                             used ? "," : "", name);
-  }
-}
-
 /* Asked at its hello, where it is one that may be asked this. */
 static bool is_asked(const struct talk *talk, const char *action) {
   return !talk->params.guest || wire_lists(talk->capabilities, action);
@@ -207,8 +203,13 @@ static void tell_thresholds(struct talk *talk) {
 }
 
 static void ask_status(struct talk *talk) {
-  if (is_asked(talk, "memory.get_status"))
-    ask(talk, "memory.get_status");
+  if (!is_asked(talk, "memory.get_status") || !standing_ask(&talk->standing))
+    return;
+  struct request *request = ask(talk, "memory.get_status");
+  if (request)
+    request->status = true;
+  else
+    (void)standing_asked(&talk->standing);
 }
 
 static void heard_hello(struct talk *talk, struct reader_value data) {
@@ -219,12 +220,18 @@ static void heard_hello(struct talk *talk, struct reader_value data) {
     talk_end(talk);
     return;
   }
-  take_capabilities(talk, reader_get(data, "capabilities"));
+  wire_names(reader_get(data, "capabilities"), talk->capabilities, sizeof talk->capabilities);
   talk->figures.ready_ns = clock_now();
   if (is_asked(talk, "memory.initialize"))
     initialize(talk);
   else
     tell_thresholds(talk);
+  ask_status(talk);
+  changed(talk);
+}
+
+static void heard_change(struct talk *talk, struct reader_value data) {
+  standing_changed(&talk->standing, data);
   ask_status(talk);
   changed(talk);
 }
@@ -236,7 +243,7 @@ static void heard_event(struct talk *talk, const char *name, struct reader_value
   else if (!talk->figures.ready_ns)
     bad_line(talk, "it did not say hello first");
   else if (!strcmp(name, "memory.changed"))
-    ask_status(talk);
+    heard_change(talk, data);
 }
 
 static void heard_failure(struct request *request, struct reader_value root) {
@@ -253,10 +260,8 @@ static void heard_failure(struct request *request, struct reader_value root) {
 
 static void heard_answer(struct talk *talk, struct request *request, struct reader_value root) {
   struct reader_value data = reader_get(root, "data");
-  if (reader_get(data, "memory_usage_bytes").json) {
-    talk->figures.memory_bytes = reader_uint(reader_get(data, "memory_usage_bytes"), 0);
-    talk->figures.reclaimable_bytes = reader_uint(reader_get(data, "reclaimable_bytes"), 0);
-  }
+  if (request->status && reader_bool(reader_get(root, "success"), false))
+    standing_heard(&talk->standing, data);
   if (request->kind == REQUESTS_TASK) {
     request->task->problem.status = STATUS_OK;
     if (reader_bool(reader_get(root, "success"), false))
@@ -430,7 +435,7 @@ void talk_tick(struct talk *talk) {
   if (talk->ending_ns && clock_now() - talk->ending_ns >= TALK_TERM_NS)
     talk_kill(talk);
   if (talk_ready(talk) && !talk->requests.count && now - talk->contact_ns > TALK_PING_NS)
-    ask(talk, "ping");
+    (void)ask(talk, "ping");
 }
 
 /* ---- birth, death, looks ---- */
@@ -458,6 +463,7 @@ void talk_free(struct talk *talk) {
   let_carrier_go(talk);
   fail_requests(talk);
   segment_set_clear(&talk->announced.segments);
+  standing_done(&talk->standing);
   free(talk);
 }
 
@@ -474,3 +480,16 @@ bool talk_busy(const struct talk *talk) { return talk->requests.tasks > 0; }
 const char *talk_capabilities(const struct talk *talk) { return talk->capabilities; }
 
 const struct talk_figures *talk_figures(const struct talk *talk) { return &talk->figures; }
+
+const struct standing *talk_standing(const struct talk *talk) { return &talk->standing; }
+
+bool talk_reports(const struct talk *talk) {
+  return talk_ready(talk) && is_asked(talk, "memory.get_status");
+}
+
+void talk_look(struct talk *talk) {
+  const struct standing *standing = &talk->standing;
+  if (talk_reports(talk) &&
+      (!standing->valid || clock_now() - standing->answered_ns > TALK_STATUS_NS))
+    ask_status(talk);
+}

@@ -7,6 +7,7 @@
 #define DAEMON_TALK_H
 
 #include "base/share.h"
+#include "daemon/standing.h"
 #include "daemon/wire.h"
 #include "service/mover.h"
 
@@ -62,9 +63,13 @@ const char *talk_capabilities(const struct talk *talk);
 struct talk_figures {
   uint64_t ready_ns;     /* clock_now() of its hello, 0: not yet */
   uint64_t contact_real; /* when it was last heard of */
-  uint64_t memory_bytes, reclaimable_bytes;
 };
 const struct talk_figures *talk_figures(const struct talk *talk);
+const struct standing *talk_standing(const struct talk *talk);
+/* It can be asked how it is. */
+bool talk_reports(const struct talk *talk);
+/* Asks that, unless it was said just now. */
+void talk_look(struct talk *talk);
 
 /* False: not ready, too much waits there already, or it takes no segments. task->done follows. */
 bool talk_submit(struct talk *talk, struct mover_task *task);

@@ -99,6 +99,8 @@ static void data_of(struct writer *w, const struct mover_task *task) {
   case MOVER_LOAD:
     load(w, task);
     break;
+  case MOVER_LOOK:
+    break;
   }
 }
 
@@ -106,7 +108,8 @@ const char *wire_action(enum mover_action action) {
   static const char *const names[] = {
       [MOVER_TRANSFER] = "memory.transfer", [MOVER_COPY] = "memory.copy",
       [MOVER_FILL] = "memory.fill",         [MOVER_DEFRAGMENT] = "memory.defragment",
-      [MOVER_CLEAR] = "memory.clear",       [MOVER_LOAD] = "memory.load_model"};
+      [MOVER_CLEAR] = "memory.clear",       [MOVER_LOAD] = "memory.load_model",
+      [MOVER_LOOK] = "memory.get_status"};
   return names[action];
 }
 
@@ -231,6 +234,16 @@ void wire_file(struct buf *out, uint64_t id, uint64_t size) {
   writer_end(&w);
 }
 
+void wire_names(struct reader_value array, char *out, size_t size) {
+  size_t used = 0;
+  for (size_t i = 0; i < reader_count(array); i++) {
+    const char *name = reader_text(reader_at(array, i), "");
+    if (used + strlen(name) + 2 > size)
+      return;
+    used += (size_t)snprintf(out + used, size - used, "%s%s", used ? "," : "", name);
+  }
+}
+
 bool wire_lists(const char *capabilities, const char *capability) {
   size_t n = strlen(capability);
   for (const char *at = capabilities; (at = strstr(at, capability)); at += n)
@@ -284,9 +297,13 @@ static uint64_t asked_bytes(const struct mover_task *task) {
 }
 
 void wire_result(struct mover_task *task, struct reader_value data) {
-  static const char *const counts[] = {
-      [MOVER_TRANSFER] = "bytes",   [MOVER_COPY] = "bytes",          [MOVER_FILL] = "bytes",
-      [MOVER_DEFRAGMENT] = "bytes", [MOVER_CLEAR] = "cleared_bytes", [MOVER_LOAD] = "size_bytes"};
+  static const char *const counts[] = {[MOVER_TRANSFER] = "bytes",
+                                       [MOVER_COPY] = "bytes",
+                                       [MOVER_FILL] = "bytes",
+                                       [MOVER_DEFRAGMENT] = "bytes",
+                                       [MOVER_CLEAR] = "cleared_bytes",
+                                       [MOVER_LOAD] = "size_bytes",
+                                       [MOVER_LOOK] = ""};
   const char *checksum = reader_text(reader_get(data, "checksum"), "");
   task->bytes = reader_uint(reader_get(data, counts[task->action]), 0);
   task->device_us = reader_uint(reader_get(data, "device_us"), 0);

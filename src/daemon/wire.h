@@ -43,6 +43,8 @@ void wire_segment(struct buf *out, const struct mover_segment *segment);
 /* ... and with a file's. */
 void wire_file(struct buf *out, uint64_t id, uint64_t size);
 
+/* Such a list of the names in an array: as many whole ones as there is room for. */
+void wire_names(struct reader_value array, char *out, size_t size);
 /* Whether a list of capabilities, separated by commas, holds this one. */
 bool wire_lists(const char *capabilities, const char *capability);
 /* The number in "r-17"; 0: not one of ours. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "daemon/process.h"
+#include "daemon/views.h"
 #include "service/events.h"
 
 #define WORKER_TICK_MS 1000
@@ -227,17 +228,24 @@ static enum view_worker_state state_of(const struct worker *worker) {
   return talk_busy(worker->talk) ? VIEW_WORKER_BUSY : VIEW_WORKER_READY;
 }
 
-void worker_view(const struct worker *worker, struct view_worker *out) {
+void worker_look(struct worker *worker) {
+  if (worker->talk)
+    talk_look(worker->talk);
+}
+
+bool worker_looks(const struct worker *worker) {
+  return worker->talk && talk_standing(worker->talk)->asking;
+}
+
+static void describe(const struct worker *worker, struct view_worker *out) {
   *out = (struct view_worker){.state = state_of(worker),
                               .restarts = worker->restarts,
                               .last_contact = worker->contact_real,
                               .transport = "stdio"};
   if (worker->talk) {
-    const struct talk_figures *figures = talk_figures(worker->talk);
     out->pid = talk_pid(worker->talk);
-    out->last_contact = units_max(worker->contact_real, figures->contact_real);
-    out->memory_bytes = figures->memory_bytes;
-    out->reclaimable_bytes = figures->reclaimable_bytes;
+    out->last_contact = units_max(worker->contact_real, talk_figures(worker->talk)->contact_real);
+    standing_view(talk_standing(worker->talk), talk_reports(worker->talk), out);
   }
   snprintf(out->id, sizeof out->id, "%s", worker->params.name);
   snprintf(out->capabilities, sizeof out->capabilities, "%s", worker->capabilities);
@@ -245,4 +253,10 @@ void worker_view(const struct worker *worker, struct view_worker *out) {
   for (unsigned i = 0; worker->params.argv[i] && used < sizeof out->command; i++)
     used += (size_t)snprintf(out->command + used, sizeof out->command - used, "%s%s", i ? " " : "",
                              worker->params.argv[i]);
+}
+
+void worker_view(const struct worker *worker, struct views *views) {
+  struct view_worker view;
+  describe(worker, &view);
+  views_add(views, &view, worker->talk ? talk_standing(worker->talk) : NULL);
 }

@@ -13,6 +13,7 @@
 #include "service/mover.h"
 
 struct worker;
+struct views;
 struct events;
 
 struct worker_params {
@@ -42,7 +43,12 @@ bool worker_ready(const struct worker *worker);
 /* Whether it is expected to be ready soon: starting, or failed and waiting for its restart. */
 bool worker_coming(const struct worker *worker);
 bool worker_can(const struct worker *worker, const char *capability);
-void worker_view(const struct worker *worker, struct view_worker *out);
+/* Adds itself. */
+void worker_view(const struct worker *worker, struct views *views);
+/* talk_look's. */
+void worker_look(struct worker *worker);
+/* It is being asked how it is. */
+bool worker_looks(const struct worker *worker);
 
 /* Sends a task; false: not ready, or too much waits there already. task->done follows, or
  * `unheard`. */

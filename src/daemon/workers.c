@@ -12,14 +12,16 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "daemon/clearing.h"
+#include "daemon/command.h"
 #include "daemon/guests.h"
+#include "daemon/looking.h"
+#include "daemon/views.h"
 #include "daemon/worker.h"
 
 #define WORKERS_WAIT_NS (5 * CLOCK_SECOND)
 /* While tasks wait: for a worker that comes, or for room among the descriptors on their way, of
  * which the kernel holds no more than ten by default. */
 #define WORKERS_RETRY_MS 10
-#define WORKERS_WORDS 32 /* of a command */
 
 _Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_WORKERS, "all can be seen");
 
@@ -35,17 +37,16 @@ struct message {
 struct slot {
   struct worker *worker;
   struct workers_command command;
-  const char *words[WORKERS_WORDS + 1]; /* into the command */
+  const char *words[COMMAND_WORDS + 1]; /* into the command */
 };
 
 struct workers {
   struct task wake; /* first: the loop's */
-  struct lock lock; /* of the inbox and the views */
+  struct lock lock; /* of the inbox */
   struct mover_task *tasks, **tasks_last;
   struct mover_drop *drops, **drops_last;
   struct message *messages, **messages_last;
-  struct view_worker views[VIEW_WORKERS];
-  uint32_t view_count;
+  struct views views;
   struct workers_params params;
   char socket[160];
   const char *environment[2];
@@ -58,6 +59,7 @@ struct workers {
     struct mover_task *first, **last;
   } waiting; /* task->request holds the deadline meanwhile */
   struct loop_timer *retry;
+  struct looking looking;
   bool stopping;
   void (*stopped)(void *arg);
   void *stopped_arg;
@@ -123,19 +125,15 @@ static enum status restart(void *ctx, const char *name) {
     post(workers, &message);
     return STATUS_OK;
   }
-  LOCK_SCOPE(&workers->lock);
-  for (uint32_t i = 0; i < workers->view_count; i++)
-    if (!strcmp(workers->views[i].id, name))
-      return STATUS_CONFLICT;
-  return STATUS_WORKER_NOT_FOUND;
+  return views_has(&workers->views, name) ? STATUS_CONFLICT : STATUS_WORKER_NOT_FOUND;
 }
 
 static uint32_t list(void *ctx, struct view_worker *out, uint32_t max) {
-  struct workers *workers = ctx;
-  LOCK_SCOPE(&workers->lock);
-  uint32_t count = workers->view_count < max ? workers->view_count : max;
-  memcpy(out, workers->views, count * sizeof *out);
-  return count;
+  return views_list(&((struct workers *)ctx)->views, out, max);
+}
+
+static uint32_t models(void *ctx, struct view_worker_model *out, uint32_t max) {
+  return views_models(&((struct workers *)ctx)->views, out, max);
 }
 
 const struct mover_table *workers_table(void) {
@@ -144,6 +142,7 @@ const struct mover_table *workers_table(void) {
                                            .drop = drop,
                                            .numbers = numbers,
                                            .list = list,
+                                           .models = models,
                                            .restart = restart};
   return &table;
 }
@@ -303,6 +302,22 @@ static void hear(struct workers *workers, const struct message *message) {
   }
 }
 
+static bool looks(const struct workers *workers) {
+  for (unsigned i = 0; i < workers->count; i++)
+    if (worker_looks(workers->slots[i].worker))
+      return true;
+  return guests_looks(workers->guests);
+}
+
+static void look(struct workers *workers, struct mover_task *task) {
+  looking_add(&workers->looking, task);
+  for (unsigned i = 0; i < workers->count; i++)
+    worker_look(workers->slots[i].worker);
+  guests_look(workers->guests);
+  if (workers->stopping || !looks(workers))
+    looking_end(&workers->looking);
+}
+
 static void wake(struct task *task) {
   struct workers *workers = (struct workers *)task;
   lock_take(&workers->lock);
@@ -321,6 +336,8 @@ static void wake(struct task *task) {
     tasks->request = clock_now() + WORKERS_WAIT_NS;
     if (tasks->action == MOVER_CLEAR)
       clear(workers, tasks);
+    else if (tasks->action == MOVER_LOOK)
+      look(workers, tasks);
     else
       offer(workers, tasks);
   }
@@ -350,31 +367,17 @@ static void finish_stop(struct workers *workers) {
 /* Some worker's state changed: new views, and perhaps room for what waits. */
 static void changed(void *arg) {
   struct workers *workers = arg;
-  lock_take(&workers->lock);
+  views_begin(&workers->views);
   for (unsigned i = 0; i < workers->count; i++)
-    worker_view(workers->slots[i].worker, &workers->views[i]);
-  workers->view_count = workers->count;
-  workers->view_count +=
-      guests_view(workers->guests, &workers->views[workers->count], VIEW_WORKERS - workers->count);
-  lock_give(&workers->lock);
+    worker_view(workers->slots[i].worker, &workers->views);
+  guests_view(workers->guests, &workers->views);
+  views_end(&workers->views);
+  if (workers->looking.first && !looks(workers))
+    looking_end(&workers->looking);
   if (workers->waiting.first)
     loop_timer_start(workers->retry, 0, 0);
   if (workers->stopping)
     finish_stop(workers);
-}
-
-static enum status split(struct slot *slot, struct problem *problem) {
-  unsigned words = 0;
-  char *rest = slot->command.command;
-  for (char *word; (word = strtok_r(rest, " \t", &rest));) {
-    if (words == WORKERS_WORDS)
-      return problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s: more than %d words",
-                         slot->command.name, WORKERS_WORDS);
-    slot->words[words++] = word;
-  }
-  return words ? STATUS_OK
-               : problem_set(problem, STATUS_INVALID_ARGUMENT, "worker %s has no command",
-                             slot->command.name);
 }
 
 /* The next slot's name and words are there. */
@@ -410,7 +413,7 @@ static enum status add_all(struct workers *workers, struct problem *problem) {
       return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX);
     struct slot *slot = &workers->slots[workers->count];
     slot->command = params->commands[i];
-    status = split(slot, problem);
+    status = command_split(&slot->command, slot->words, problem);
     if (!status)
       status = add(workers, problem);
   }
@@ -439,7 +442,10 @@ enum status workers_create(const struct workers_params *params, struct workers *
                                        .arg = workers};
   snprintf(workers->socket, sizeof workers->socket, "MEMKEEP_SOCKET=%s", params->socket);
   workers->environment[0] = workers->socket;
+  views_init(&workers->views);
   enum status status = loop_timer(params->loop, offer_waiting, workers, &workers->retry);
+  if (!status)
+    status = looking_init(&workers->looking, params->loop);
   if (!status)
     status = guests_create(&guests, &workers->guests);
   if (status)
@@ -468,6 +474,7 @@ void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void 
   workers->stopped = done;
   workers->stopped_arg = arg;
   offer_waiting(workers);
+  looking_end(&workers->looking);
   for (unsigned i = 0; i < workers->count; i++)
     worker_stop(workers->slots[i].worker, grace_ms);
   finish_stop(workers);
@@ -480,6 +487,8 @@ void workers_free(struct workers *workers) {
     worker_free(workers->slots[i].worker);
   guests_free(workers->guests);
   loop_timer_free(workers->retry);
+  looking_done(&workers->looking);
+  views_done(&workers->views);
   lock_done(&workers->lock);
   free(workers);
 }

@@ -20,7 +20,7 @@ struct guests;
 
 struct workers_command {
   char name[40];
-  char command[512]; /* split at blanks; no shell */
+  char command[512]; /* see command.h */
 };
 struct workers_params {
   struct loop *loop;

@@ -97,7 +97,7 @@ struct ops_call {
   struct job_waiter waiter;
   struct task timeout;
   atomic_uint met; /* of the job's end and the timeout, how many have passed */
-  bool limited, fresh;
+  bool limited, fresh, asked;
   uint64_t said; /* bit i: field i of the row was in the body, or in `data` */
   void (*encode)(struct ops_call *call, const struct job_view *view);
   uint64_t started_ns;

@@ -141,7 +141,7 @@ static const struct shape {
     {"ModelCoordination",
      "isSynchronized:flag lastSyncAttempt:time? conflictCount:count healthStatus:DeviceHealth "
      "pendingActions:[ModelAction]"},
-    {"ModelAction", "operation:text modelId:text name:text"},
+    {"ModelAction", "operation:text modelId:text? name:text"},
     {"TransferPage", "transfers:[Transfer] nextCursor:text?"},
     {"BytesDone", "jobId:text bytes:bytes checksum:text? timeMs:number"},
     {"Devices", "devices:[Device] links:[Link]"},

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "ops/op.h"
+#include "service/coordination.h"
 #include "service/report.h"
 #include "service/service.h"
 
@@ -93,13 +94,8 @@ enum ops_progress wait_said(struct ops_call *call, struct job *job, const struct
   return OPS_DONE;
 }
 
-bool wait_fresh(struct ops_call *call, bool refresh) {
-  struct job *job;
-  if (call->fresh)
-    return true;
-  call->fresh = true;
-  if (report_fresh(ops_service(call->ops), refresh, &job) != STATUS_PENDING)
-    return true;
+/* False: the handler runs again when the job is over. */
+static bool goes_on(struct ops_call *call, struct job *job) {
   call->job = job;
   call->waiter.ready = ready;
   if (job_wait(job, &call->waiter))
@@ -107,4 +103,21 @@ bool wait_fresh(struct ops_call *call, bool refresh) {
   job_give(job);
   call->job = NULL;
   return true;
+}
+
+bool wait_fresh(struct ops_call *call, bool refresh) {
+  struct job *job;
+  if (call->fresh)
+    return true;
+  call->fresh = true;
+  return report_fresh(ops_service(call->ops), refresh, &job) != STATUS_PENDING ||
+         goes_on(call, job);
+}
+
+bool wait_workers(struct ops_call *call) {
+  struct job *job;
+  if (call->asked)
+    return true;
+  call->asked = true;
+  return coordination_fresh(ops_service(call->ops), &job) != STATUS_PENDING || goes_on(call, job);
 }

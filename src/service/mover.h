@@ -19,6 +19,7 @@ enum mover_action {
   MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
   MOVER_CLEAR,      /* every worker: drop what is its own, as `value` says; cleared per worker */
+  MOVER_LOOK,       /* every worker: how it is, where that was not said just now; list knows then */
   MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
 
@@ -105,6 +106,8 @@ struct mover_table {
   void (*drop)(void *ctx, struct mover_drop *drop);
   void (*numbers)(void *ctx, const struct mover_numbers *numbers); /* they are these now */
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
+  /* The models that workers name as theirs. May be NULL. */
+  uint32_t (*models)(void *ctx, struct view_worker_model *out, uint32_t max);
   /* OK: it is being restarted. WORKER_NOT_FOUND. CONFLICT: it is not ours to start. */
   enum status (*restart)(void *ctx, const char *worker);
 };

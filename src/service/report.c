@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/os_proc.h"
 #include "base/units.h"
+#include "service/coordination.h"
 #include "service/models.h"
 #include "service/sampler.h"
 #include "service/state.h"
@@ -107,15 +108,17 @@ static void add_up(const struct service *s, struct view_host *out) {
 
 void report_host(struct service *s, struct view_host *out) {
   struct view_worker workers[VIEW_WORKERS];
-  uint32_t worker_count = service_workers(s, workers, VIEW_WORKERS);
+  uint32_t worker_count = service_workers(s, workers, VIEW_WORKERS), unsynchronized = 0;
   memset(out, 0, offsetof(struct view_host, devices));
   out->workers = worker_count;
   for (uint32_t i = 0; i < worker_count; i++) {
     out->workers_healthy +=
         workers[i].state == VIEW_WORKER_READY || workers[i].state == VIEW_WORKER_BUSY;
-    out->last_sync = units_max(out->last_sync, workers[i].last_contact);
+    out->last_sync = units_max(out->last_sync, workers[i].asked_at);
+    unsynchronized += !workers[i].synchronized;
   }
-  out->synchronized = out->workers_healthy == worker_count;
+  out->synchronized = out->workers_healthy == worker_count && !unsynchronized;
+  out->conflicts = coordination_conflicts(s, workers, worker_count);
   LOCK_SCOPE(&s->lock);
   state_pressure(s);
   out->device_count = s->device_count;

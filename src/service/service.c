@@ -317,6 +317,10 @@ uint32_t service_workers(struct service *s, struct view_worker *out, uint32_t ma
   return s->mover ? s->mover->list(s->mover_ctx, out, max) : 0;
 }
 
+uint32_t service_worker_models(struct service *s, struct view_worker_model *out, uint32_t max) {
+  return s->mover && s->mover->models ? s->mover->models(s->mover_ctx, out, max) : 0;
+}
+
 enum status service_restart_worker(struct service *s, const char *worker, struct problem *problem) {
   enum status status = s->mover ? s->mover->restart(s->mover_ctx, worker) : STATUS_WORKER_NOT_FOUND;
   if (!status)

@@ -81,6 +81,8 @@ enum status service_shutdown(struct service *service, bool release_all);
 uint64_t service_started_at(const struct service *service); /* CLOCK_REALTIME */
 /* Workers, for GET /workers and for restarts. */
 uint32_t service_workers(struct service *service, struct view_worker *out, uint32_t max);
+uint32_t service_worker_models(struct service *service, struct view_worker_model *out,
+                               uint32_t max);
 enum status service_restart_worker(struct service *service, const char *worker,
                                    struct problem *problem);
 

@@ -132,8 +132,23 @@ struct view_worker {
   char capabilities[512]; /* comma separated */
   char transport[8];      /* "stdio" "socket" */
   uint32_t restarts;
+  bool reports;       /* it is ready, and can be asked how it is */
+  bool synchronized;  /* it answered for its newest generation, or cannot be asked */
+  bool figures_known; /* bytes are at most 2 s old */
+  bool lists;         /* it names its models */
   uint64_t last_contact;
+  uint64_t asked_at;   /* when it was asked last how it is */
+  uint64_t generation; /* of its state, as it counts */
+  uint64_t status_ns;  /* clock_now() of its answer, 0: it does not hold any more */
   uint64_t memory_bytes, reclaimable_bytes;
+};
+
+#define VIEW_WORKER_MODELS 256 /* of all workers together */
+/* A model that a worker says it has. */
+struct view_worker_model {
+  char worker[40], model[80]; /* model: id or name, as the worker says it */
+  uint64_t bytes;
+  bool bytes_known;
 };
 
 #endif

@@ -70,5 +70,69 @@ class WhatWorkersAreTold(Coordination):
         self.assertEqual("moderate", self.told(guest, "memory.pressure")["level"])
 
 
+class WhatTheySayOfThemselves(Coordination):
+    """Figures are those of the newest generation, and none is older than 2 s."""
+
+    def coordination(self):
+        return self.ok(self.daemon.get(f"{MEMORY}/models/status"))["coordination"]
+
+    def is_synchronized(self):
+        return wait_until(lambda: self.coordination()["isSynchronized"], "both sides to know the same")
+
+    def reporter(self, **answer):
+        guest = self.guest(capabilities=["memory.get_status"], answers={"memory.get_status": answer})
+        self.is_synchronized()
+        return guest
+
+    def test_what_changes_is_asked_again_at_once(self):
+        guest = self.reporter(memory_usage_bytes=5000, reclaimable_bytes=4096, generation=1)
+        self.assertEqual((5000, 4096), (self.listed()["memoryBytes"], self.listed()["reclaimableBytes"]))
+        guest.answers["memory.get_status"] = {"memory_usage_bytes": 7000, "reclaimable_bytes": 1, "generation": 2}
+        guest.say({"event": "memory.changed", "data": {"generation": 2}})
+        wait_until(lambda: self.listed()["memoryBytes"] == 7000, "the newer figures")
+        self.is_synchronized()
+
+    def test_what_changes_unsaid_is_known_when_somebody_asks(self):
+        guest = self.reporter(memory_usage_bytes=5000, reclaimable_bytes=4096, generation=1)
+        guest.answers["memory.get_status"] = {"memory_usage_bytes": 6000, "reclaimable_bytes": 0, "generation": 1}
+        wait_until(lambda: self.listed()["memoryBytes"] == 6000, "figures that are not too old")
+
+    def test_an_answer_of_an_older_generation_is_none(self):
+        guest = self.reporter(memory_usage_bytes=5000, reclaimable_bytes=0, generation=1)
+        guest.say({"event": "memory.changed", "data": {"generation": 9}})
+        wait_until(lambda: not self.coordination()["isSynchronized"], "the daemon to notice")
+        self.assertIn({"operation": "synchronize", "modelId": None, "name": "guest-1"},
+                      self.coordination()["pendingActions"])
+        self.assertEqual("warning", self.coordination()["healthStatus"])
+        self.assertIsNone(self.listed()["memoryBytes"])
+
+    def test_one_that_does_not_say_holds_nobody_up_and_is_not_known(self):
+        guest = self.guest(capabilities=["memory.get_status"], answers={"memory.get_status": None})
+        self.assertEqual("memory.get_status", guest.asked.get(timeout=20)[0])
+        self.assertIsNone(self.listed()["memoryBytes"])
+        self.assertFalse(self.coordination()["isSynchronized"])
+        self.assertTrue(guest.asked.empty())  # one question at a time
+
+    def test_however_often_it_changes_one_question_is_under_way(self):
+        guest = self.guest(capabilities=["memory.get_status"], answers={"memory.get_status": None})
+        for generation in range(1, 200):
+            guest.say({"event": "memory.changed", "data": {"generation": generation}})
+        guest.say({"request_id": "mine", "action": "ping", "data": {}})
+        guest.mine.get(timeout=20)
+        self.assertEqual("memory.get_status", guest.asked.get(timeout=20)[0])
+        self.assertTrue(guest.asked.empty())
+
+    def test_a_model_that_only_the_worker_has_is_a_conflict(self):
+        guest = self.reporter(loaded_models=[{"model_id": "llama", "size_bytes": MIB}, "m-0000000000000007"],
+                              memory_usage_bytes=MIB, generation=1)
+        self.assertEqual((2, "warning"), tuple(self.coordination()[key] for key in ("conflictCount", "healthStatus")))
+        self.assertEqual(2, self.host()["coordination"]["conflictCount"])
+        self.assertEqual(["llama", "m-0000000000000007"], self.listed()["models"])
+        guest.answers["memory.get_status"] = {"loaded_models": [], "memory_usage_bytes": 0, "generation": 2}
+        guest.say({"event": "memory.changed", "data": {"generation": 2}})
+        wait_until(lambda: not self.coordination()["conflictCount"], "the conflict to be over")
+        self.is_synchronized()
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -157,8 +157,8 @@ static void a_guest_is_asked_what_it_can_and_told_the_thresholds(void **state) {
   assert_null(strstr(fixture->said, "memory.initialize"));
   assert_non_null(strstr(fixture->said, "\"event\":\"memory.thresholds\""));
   answer(fixture, "memory.get_status", "{\"memory_usage_bytes\":9,\"reclaimable_bytes\":8}");
-  assert_int_equal(talk_figures(fixture->talk)->memory_bytes, 9);
-  assert_int_equal(talk_figures(fixture->talk)->reclaimable_bytes, 8);
+  assert_int_equal(talk_standing(fixture->talk)->memory_bytes, 9);
+  assert_int_equal(talk_standing(fixture->talk)->reclaimable_bytes, 8);
 }
 
 static void a_guest_that_can_little_is_asked_little(void **state) {

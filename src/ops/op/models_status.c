@@ -11,6 +11,7 @@
 #include "ops/table.h"
 #include "ops/wait.h"
 #include "service/report.h"
+#include "service/service.h"
 
 #define PAGE 100
 
@@ -41,6 +42,21 @@ static void write_pending(struct writer *w, const struct model_view *model) {
   writer_id(w, "modelId", ID_MODEL, model->id);
   writer_text(w, "name", model->name);
   writer_end(w);
+}
+
+/* Workers of whose newest state nothing is known yet. */
+static void write_questions(struct service *service, struct writer *w) {
+  struct view_worker workers[VIEW_WORKERS];
+  uint32_t count = service_workers(service, workers, VIEW_WORKERS);
+  for (uint32_t i = 0; i < count; i++) {
+    if (workers[i].synchronized)
+      continue;
+    writer_object(w, NULL);
+    writer_text(w, "operation", "synchronize");
+    writer_null(w, "modelId");
+    writer_text(w, "name", workers[i].id);
+    writer_end(w);
+  }
 }
 
 static void write_last(struct writer *w, const struct model_status *status) {
@@ -83,9 +99,11 @@ static bool write_coordination(struct ops_call *call, const struct view_host *ho
   writer_bool(w, "isSynchronized", host->synchronized);
   writer_time(w, "lastSyncAttempt", host->last_sync);
   writer_uint(w, "conflictCount", host->conflicts);
-  writer_text(w, "healthStatus", view_healths[healthy ? VIEW_HEALTHY : VIEW_WARNING]);
+  writer_text(w, "healthStatus",
+              view_healths[healthy && !host->conflicts ? VIEW_HEALTHY : VIEW_WARNING]);
   writer_array(w, "pendingActions");
   bool ok = each_model(call, write_pending, w);
+  write_questions(ops_service(call->ops), w);
   writer_end(w);
   writer_end(w);
   return ok;
@@ -144,7 +162,7 @@ static enum ops_progress run(struct ops_call *call, void *params) {
   struct problem problem;
   struct writer w;
   (void)params;
-  if (!wait_fresh(call, false))
+  if (!wait_workers(call) || !wait_fresh(call, false))
     return OPS_LATER;
   report_host(ops_service(call->ops), &host);
   reply_begin(call, &w);

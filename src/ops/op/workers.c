@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "ops/op.h"
 #include "ops/reply.h"
+#include "ops/wait.h"
 #include "service/model.h"
 #include "service/service.h"
 
@@ -33,6 +34,8 @@ struct loaded {
     char worker[40];
   } * list;
   uint32_t count;
+  struct view_worker_model *said; /* by the workers themselves */
+  uint32_t said_count;
 };
 
 static bool is_resident(const struct model_view *model) {
@@ -55,10 +58,13 @@ static enum status add_page(struct loaded *loaded, const struct model_page *page
   return STATUS_OK;
 }
 
-/* list is to be freed in any case. */
+/* Both lists are to be freed in any case. */
 static enum status find_loaded(struct service *service, struct loaded *out) {
   struct model_page page = {.next = 0};
-  *out = (struct loaded){.count = 0};
+  *out = (struct loaded){.said = calloc(VIEW_WORKER_MODELS, sizeof *out->said)};
+  if (!out->said)
+    return STATUS_INTERNAL_ERROR;
+  out->said_count = service_worker_models(service, out->said, VIEW_WORKER_MODELS);
   do {
     enum status status = model_list(service, page.next, PAGE, &page);
     if (status)
@@ -71,12 +77,32 @@ static enum status find_loaded(struct service *service, struct loaded *out) {
   return STATUS_OK;
 }
 
+/* It is in the ledger's list of what that worker loaded. */
+static bool was_loaded(const struct loaded *loaded, const struct view_worker_model *said) {
+  for (uint32_t i = 0; i < loaded->count; i++)
+    if (strcmp(loaded->list[i].worker, said->worker) == 0 &&
+        loaded->list[i].model == id_parse(ID_MODEL, said->model))
+      return true;
+  return false;
+}
+
 static void write_models(struct writer *w, const struct loaded *loaded, const char *worker) {
   writer_array(w, "models");
   for (uint32_t i = 0; i < loaded->count; i++)
     if (strcmp(loaded->list[i].worker, worker) == 0)
       writer_id(w, NULL, ID_MODEL, loaded->list[i].model);
+  for (uint32_t i = 0; i < loaded->said_count; i++)
+    if (strcmp(loaded->said[i].worker, worker) == 0 && !was_loaded(loaded, &loaded->said[i]))
+      writer_text(w, NULL, loaded->said[i].model);
   writer_end(w);
+}
+
+static void write_figure(struct writer *w, const char *key, const struct view_worker *worker,
+                         uint64_t bytes) {
+  if (worker->figures_known)
+    writer_uint(w, key, bytes);
+  else
+    writer_null(w, key);
 }
 
 static void write_worker(struct writer *w, const struct view_worker *worker,
@@ -93,8 +119,8 @@ static void write_worker(struct writer *w, const struct view_worker *worker,
   write_models(w, loaded, worker->id);
   writer_uint(w, "restarts", worker->restarts);
   writer_time(w, "lastContact", worker->last_contact);
-  writer_uint(w, "memoryBytes", worker->memory_bytes);
-  writer_uint(w, "reclaimableBytes", worker->reclaimable_bytes);
+  write_figure(w, "memoryBytes", worker, worker->memory_bytes);
+  write_figure(w, "reclaimableBytes", worker, worker->reclaimable_bytes);
   writer_text(w, "transport", worker->transport);
   writer_end(w);
 }
@@ -106,6 +132,7 @@ static enum ops_progress answer(struct ops_call *call) {
   struct writer w;
   if (find_loaded(ops_service(call->ops), &loaded)) {
     free(loaded.list);
+    free(loaded.said);
     problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
     return reply_fail(call, &problem);
   }
@@ -116,12 +143,13 @@ static enum ops_progress answer(struct ops_call *call) {
     write_worker(&w, &workers[i], &loaded);
   writer_end(&w);
   free(loaded.list);
+  free(loaded.said);
   return reply_end(call, &w);
 }
 
 static enum ops_progress run_list(struct ops_call *call, void *params) {
   (void)params;
-  return answer(call);
+  return wait_workers(call) ? answer(call) : OPS_LATER;
 }
 
 static enum ops_progress run_restart(struct ops_call *call, void *params) {

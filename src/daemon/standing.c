@@ -1,0 +1,85 @@
+/*
+ * standing: an answer holds when nothing changed since its question left, and when it is not of an
+ * older generation than the worker told of. A worker that never counts generations is at 0 always.
+ */
+#include "daemon/standing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+
+bool standing_ask(struct standing *standing) {
+  if (standing->asking)
+    return false;
+  standing->asking = true;
+  standing->again = false;
+  standing->asked_real = clock_real();
+  return true;
+}
+
+bool standing_asked(struct standing *standing) {
+  standing->asking = false;
+  return standing->again;
+}
+
+void standing_changed(struct standing *standing, struct reader_value data) {
+  uint64_t generation = reader_uint(reader_get(data, "generation"), 0);
+  standing->generation = units_max(standing->generation, generation);
+  standing->valid = false;
+  standing->again = true;
+}
+
+/* By its id, or as {"model_id", "size_bytes"}. */
+static bool take_model(struct reader_value value, struct view_worker_model *out) {
+  const char *id = reader_text(value, NULL);
+  struct reader_value size = reader_get(value, "size_bytes");
+  *out =
+      (struct view_worker_model){.bytes_known = size.json != NULL, .bytes = reader_uint(size, 0)};
+  if (!id)
+    id = reader_text(reader_get(value, "model_id"), "");
+  snprintf(out->model, sizeof out->model, "%s", id);
+  return id[0] && strlen(id) < sizeof out->model;
+}
+
+static void take_models(struct standing *standing, struct reader_value list) {
+  size_t count = reader_count(list);
+  bool whole = count <= STANDING_MODELS;
+  struct view_worker_model *models = calloc(STANDING_MODELS, sizeof *models);
+  free(standing->models);
+  standing->models = models;
+  standing->model_count = 0;
+  for (size_t i = 0; models && i < count && standing->model_count < STANDING_MODELS; i++)
+    standing->model_count += take_model(reader_at(list, i), &models[standing->model_count]);
+  /* One that never named a model has nothing to do with them. */
+  standing->lists = models && whole && (standing->lists || standing->model_count);
+}
+
+void standing_heard(struct standing *standing, struct reader_value data) {
+  uint64_t generation = reader_uint(reader_get(data, "generation"), 0);
+  standing->memory_bytes = reader_uint(reader_get(data, "memory_usage_bytes"), 0);
+  standing->reclaimable_bytes = reader_uint(reader_get(data, "reclaimable_bytes"), 0);
+  take_models(standing, reader_get(data, "loaded_models"));
+  standing->valid = !standing->again && generation >= standing->generation;
+  standing->generation = units_max(standing->generation, generation);
+  standing->answered_ns = clock_now();
+}
+
+void standing_done(struct standing *standing) {
+  free(standing->models);
+  standing->models = NULL;
+  standing->model_count = 0;
+}
+
+void standing_view(const struct standing *standing, bool reports, struct view_worker *out) {
+  out->reports = reports;
+  out->synchronized = !reports || standing->valid;
+  out->lists = standing->lists;
+  out->generation = standing->generation;
+  out->asked_at = standing->asked_real;
+  out->status_ns = standing->valid ? standing->answered_ns : 0;
+  out->memory_bytes = standing->memory_bytes;
+  out->reclaimable_bytes = standing->reclaimable_bytes;
+}

@@ -1,0 +1,33 @@
+/*
+ * views: what the service may read of the workers at any time, on any thread; the loop's thread
+ * makes it anew when something changes.
+ */
+#ifndef DAEMON_VIEWS_H
+#define DAEMON_VIEWS_H
+
+#include "base/lock.h"
+#include "daemon/standing.h"
+
+struct views {
+  struct lock lock;
+  uint32_t count, model_count;
+  struct view_worker workers[VIEW_WORKERS];
+  struct view_worker_model models[VIEW_WORKER_MODELS];
+};
+
+void views_init(struct views *views);
+void views_done(struct views *views);
+/* Between these two all are added, under the lock. */
+void views_begin(struct views *views);
+void views_end(struct views *views);
+/* More than there is room for are left out. `standing` may be NULL. */
+void views_add(struct views *views, const struct view_worker *worker,
+               const struct standing *standing);
+
+/* Figures that are older than 2 s are not known any more (contract 8). */
+uint32_t views_list(struct views *views, struct view_worker *out, uint32_t max);
+/* What the workers name as their models, where that still holds. */
+uint32_t views_models(struct views *views, struct view_worker_model *out, uint32_t max);
+bool views_has(struct views *views, const char *worker);
+
+#endif
