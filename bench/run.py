@@ -2,7 +2,7 @@
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
     bench/run.py [PART…]     parts: span policy http million transfer footprint defragment restart client load
-                             (default: all)
+                             models (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -10,10 +10,12 @@ the project set itself; the exit code is 1 when one was missed. On a shared mach
 
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,7 +23,9 @@ SOURCE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(SOURCE / "tests/e2e"))
 
 from doors import request_bytes  # noqa: E402
-from harness import GIB, KIB, MEMORY, MIB, Daemon, Http, wait_until  # noqa: E402
+from harness import GIB, KIB, MEMORY, MIB, Daemon, Http, clean_environment, wait_until  # noqa: E402
+from kernel import ids_of_children, meminfo  # noqa: E402
+from models import MODELS, WHO_ATTACHES, write_models, write_sparse, zipf  # noqa: E402
 
 BENCH = Path(os.environ.get("MEMKEEP_BIN", SOURCE / "build/bin")).parent / "bench"
 CORES = sorted(os.sched_getaffinity(0))
@@ -341,8 +345,136 @@ def load():
          f"{found['fast_link']:.2f} GiB/s")
 
 
+def load_model(daemon, path, device, **fields):
+    body = {"path": str(path), "deviceId": device} | fields
+    return data(daemon.http.request("POST", f"{MODELS}/load?timeout=600", body, timeout=620))["model"]
+
+
+def unload(daemon, model, to="disk"):
+    return data(daemon.post(f"{MODELS}/{model['modelId']}/unload", {"to": to}))
+
+
+def close_ms(size):
+    """What the kernel alone takes to get so many bytes of a memfd back."""
+    fd, block = os.memfd_create("peer"), bytes(16 * MIB)
+    for offset in range(0, size, len(block)):
+        os.pwrite(fd, block, offset)
+    began = time.monotonic()
+    os.close(fd)
+    return (time.monotonic() - began) * 1e3
+
+
+def models_park():
+    rate, size = 256 * MIB, 64 * MIB
+    with Bench(devices=("host:0=1GiB", f"fake:0=1GiB,rate={rate}")) as daemon:
+        path = write_sparse(daemon.folder / "m.safetensors", size)
+        model = load_model(daemon, path, "fake:0", keepRamCopy=True)
+        movers, parks, resumes, verified, used = ids_of_children(daemon.pid), [], [], [], 0
+        for _ in range(2 * ROUNDS + 1):
+            before, began = sum(map(cpu_seconds, movers)), time.monotonic()
+            unload(daemon, model, "ram")
+            parks.append((time.monotonic() - began) * 1e3)
+            used += sum(map(cpu_seconds, movers)) - before
+            for verify, found in ((True, verified), (False, resumes)):
+                began = time.monotonic()
+                load_model(daemon, path, "fake:0", verify=verify)
+                found.append(model["sizeBytes"] / rate / (time.monotonic() - began))
+                if verify:
+                    unload(daemon, model, "ram")
+        peer = statistics.median(close_ms(size) for _ in parks)
+    line("models: park 64 MiB with a copy in RAM", statistics.median(parks), "ms", ("<=", 20),
+         f"closing a memfd: {peer:.1f} ms; the movers' CPU over {len(parks)} of them: {used * 1e3:.0f} ms")
+    line("models: resume / the link of 256 MiB/s", statistics.median(resumes), "", (">=", 0.9),
+         f"verified: {statistics.median(verified):.2f}")
+
+
+def attach_times(daemon, model):
+    """Milliseconds from connect to the last byte, in processes of their own."""
+    words = [sys.executable, "-c", WHO_ATTACHES, daemon.socket_path, model["modelId"]]
+    environment = clean_environment(PYTHONPATH=str(SOURCE / "tests/e2e"))
+    return statistics.median(float(subprocess.run(words, check=True, capture_output=True, text=True,
+                                                  env=environment).stdout) for _ in range(4 * ROUNDS + 1))
+
+
+def slowest_beside(daemon, path, work):
+    """(seconds of the work, the slowest GET of the path meanwhile in ms)"""
+    found, stop, ready = [], threading.Event(), threading.Event()
+
+    def others():
+        with daemon.session() as session:
+            while not stop.is_set():
+                began = time.monotonic()
+                data(session.get(path))
+                found.append((time.monotonic() - began) * 1e3)
+                ready.set()
+    thread = threading.Thread(target=others)
+    thread.start()
+    ready.wait()
+    found.clear()
+    began = time.monotonic()
+    work()
+    took = time.monotonic() - began
+    stop.set()
+    thread.join()
+    return took, max(found)
+
+
+def models_host():
+    size = 4 * GIB if meminfo()["MemAvailable"] > 12 * GIB else 2 * GIB
+    with Bench(devices=("host:0=8GiB",)) as daemon:
+        path = write_sparse(daemon.folder / "large.safetensors", size)
+        large = load_model(daemon, path, "host:0")
+        small = load_model(daemon, write_sparse(daemon.folder / "small.safetensors", 64 * MIB), "host:0")
+        times = [attach_times(daemon, model) for model in (small, large)]
+        rounds = []
+        for _ in range(ROUNDS):
+            found = []
+            for asked in (f"{MODELS}/{small['modelId']}", f"{MEMORY}/status/host:0"):
+                found += slowest_beside(daemon, asked, lambda: unload(daemon, large))
+                large = load_model(daemon, path, "host:0")
+            rounds.append(found + [slowest_beside(daemon, asked, lambda: time.sleep(found[0]))[1], close_ms(size)])
+    took, model, _, status, quiet, peer = (statistics.median(column) for column in zip(*rounds))
+    line(f"models: a process attaches {size // GIB} GiB", times[1], "ms", ("<=", 5), f"64 MiB: {times[0]:.2f} ms")
+    line(f"models: {size // GIB} GiB / 64 MiB", times[1] / times[0], "", ("<=", 1.5))
+    line(f"models: unload {size // GIB} GiB / closing a memfd", took * 1e3 / peer, "", ("<=", 1.2),
+         f"{took * 1e3 / (size / GIB):.0f} ms a GiB")
+    line("models: slowest look at a model meanwhile", model, "ms", ("<=", 2), f"without an unload: {quiet:.2f} ms")
+    line("models: slowest status meanwhile", status, "ms", ("<=", 2))
+
+
+def reloaded(policy):
+    """(bytes that a trace of requests makes the daemon load, seconds)"""
+    chance, count = random.Random(4), 20_000
+    with Bench("--policy", policy, devices=("fake:0=64MiB",)) as daemon, daemon.unix() as unix:
+        paths = write_models(daemon.folder, chance, 50, 256 * KIB)
+        sizes = {name: path.stat().st_size for name, path in paths.items()}
+        data(daemon.put(f"{MEMORY}/limits/fake:0", {"maxBytes": 8 * sum(sizes.values()) // len(sizes)}))
+        loaded, total, began = {}, 0, time.monotonic()
+        with daemon.session() as session:
+            for name in zipf(chance, paths, count):
+                answer = {"success": False}
+                while not answer["success"]:  # relief may take it before it is attached
+                    body = {"path": str(paths[name]), "deviceId": "fake:0"}
+                    model = data(session.post(f"{MODELS}/load", body))["model"]
+                    total += sizes[name] if loaded.get(name) != model["loadedAt"] else 0
+                    loaded[name] = model["loadedAt"]
+                    answer = unix.call("memory.attach", {"model_id": name})
+                unix.call("memory.detach", {"model_id": name})
+                os.close(unix.fds.pop())
+        return total, time.monotonic() - began
+
+
+def models():
+    models_park()
+    models_host()
+    (fifo, seconds), (cost, _) = reloaded("fifo"), reloaded("cost")
+    line("models: 20,000 requests by Zipf's law, fifo", 20_000 / seconds, "req/s", None,
+         f"{fifo / GIB:.1f} GiB loaded")
+    line("models: bytes loaded, cost / fifo", cost / fifo, "")
+
+
 PARTS = {part.__name__: part for part in (span, policy, http, million, transfer, footprint, defragment, restart, client,
-                                          load)}
+                                          load, models)}
 
 
 def machine():
