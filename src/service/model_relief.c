@@ -83,7 +83,7 @@ static void send_idle_away(struct service *s) {
 }
 
 void model_relief_look(struct service *s) {
-  bool crossed[VIEW_DEVICES];
+  bool crossed[VIEW_DEVICES] = {false};
   lock_take(&s->lock);
   for (uint32_t i = 0; i < s->device_count; i++)
     crossed[i] = crosses(s, i);

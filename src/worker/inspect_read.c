@@ -142,7 +142,7 @@ static enum status add_safetensors(const struct reading *r, const struct inspect
 static enum status read_safetensors(const struct reading *r) {
   enum status status = STATUS_OK;
   for (uint32_t i = 0; !status && i < r->set->count; i++) {
-    enum kind kind;
+    enum kind kind = KIND_SAFETENSORS;
     status = kind_of(r, &r->set->files[i], &kind);
     if (!status && kind != KIND_SAFETENSORS)
       status = refuse(r, "it is not safetensors as the first file is");
@@ -291,7 +291,7 @@ static enum status read_gguf(const struct reading *r) {
 static enum status read_all(struct reading *r) {
   static enum status (*const readers[])(const struct reading *r) = {
       [KIND_SAFETENSORS] = read_safetensors, [KIND_INDEX] = read_index, [KIND_GGUF] = read_gguf};
-  enum kind kind;
+  enum kind kind = KIND_SAFETENSORS;
   for (uint32_t i = 0; i < r->set->count; i++)
     if (!text_is_file_name(r->set->files[i].name, strlen(r->set->files[i].name)))
       return refuse(r, "a file's name is not UTF-8, or has control characters");
