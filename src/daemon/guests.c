@@ -186,6 +186,14 @@ void guests_clear(struct guests *guests, struct clearing *clearing) {
   }
 }
 
+bool guests_submit(struct guests *guests, struct mover_task *task) {
+  for (struct guest *guest = guests->head; guest; guest = guest->next)
+    if (!strcmp(guest->name, task->worker))
+      return wire_lists(talk_capabilities(guest->talk), wire_action(task->action)) &&
+             talk_submit(guest->talk, task);
+  return false;
+}
+
 void guests_tell(struct guests *guests, const struct buf *line) {
   for (struct guest *guest = guests->head; guest; guest = guest->next)
     talk_tell(guest->talk, line);

@@ -33,6 +33,8 @@ void guests_free(struct guests *guests);
 const struct socket_workers *guests_table(void);
 
 void guests_clear(struct guests *guests, struct clearing *clearing);
+/* The one that the task names. False: it is not here, or cannot do that now. */
+bool guests_submit(struct guests *guests, struct mover_task *task);
 void guests_tell(struct guests *guests, const struct buf *line);
 /* They add themselves. */
 void guests_view(const struct guests *guests, struct views *views);

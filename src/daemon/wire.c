@@ -64,6 +64,14 @@ static void load(struct writer *w, const struct mover_task *task) {
   writer_bool(w, "verify", task->verify);
 }
 
+static void optimize(struct writer *w, const struct mover_task *task) {
+  if (task->device_id)
+    writer_text(w, "deviceId", task->device_id);
+  writer_text(w, "targetPressureLevel", pressure_name((enum pressure_level)task->value));
+  writer_uint(w, "minMemoryToFree", task->want_bytes);
+  writer_uint(w, "deadlineMs", task->deadline_ms);
+}
+
 static const char *const clear_types[] = {
     [MOVER_CLEAR_CACHE] = "cache", [MOVER_CLEAR_IDLE] = "idle", [MOVER_CLEAR_ALL] = "all"};
 
@@ -99,6 +107,9 @@ static void data_of(struct writer *w, const struct mover_task *task) {
   case MOVER_LOAD:
     load(w, task);
     break;
+  case MOVER_OPTIMIZE:
+    optimize(w, task);
+    break;
   case MOVER_LOOK:
     break;
   }
@@ -109,7 +120,7 @@ const char *wire_action(enum mover_action action) {
       [MOVER_TRANSFER] = "memory.transfer", [MOVER_COPY] = "memory.copy",
       [MOVER_FILL] = "memory.fill",         [MOVER_DEFRAGMENT] = "memory.defragment",
       [MOVER_CLEAR] = "memory.clear",       [MOVER_LOAD] = "memory.load_model",
-      [MOVER_LOOK] = "memory.get_status"};
+      [MOVER_LOOK] = "memory.get_status",   [MOVER_OPTIMIZE] = "memory.optimize"};
   return names[action];
 }
 
@@ -303,7 +314,8 @@ void wire_result(struct mover_task *task, struct reader_value data) {
                                        [MOVER_DEFRAGMENT] = "bytes",
                                        [MOVER_CLEAR] = "cleared_bytes",
                                        [MOVER_LOAD] = "size_bytes",
-                                       [MOVER_LOOK] = ""};
+                                       [MOVER_LOOK] = "",
+                                       [MOVER_OPTIMIZE] = "freed_bytes"};
   const char *checksum = reader_text(reader_get(data, "checksum"), "");
   task->bytes = reader_uint(reader_get(data, counts[task->action]), 0);
   task->device_us = reader_uint(reader_get(data, "device_us"), 0);
@@ -312,7 +324,7 @@ void wire_result(struct mover_task *task, struct reader_value data) {
   path_of(task, reader_text(reader_get(data, "path"), ""));
   if (task->action == MOVER_DEFRAGMENT)
     defragmented(task, reader_get(data, "moved"));
-  else if (task->action != MOVER_CLEAR && task->bytes != asked_bytes(task))
+  else if (task->move_count && task->bytes != asked_bytes(task))
     problem_set(&task->problem, STATUS_INTERNAL_ERROR,
                 "the worker moved %" PRIu64 " of %" PRIu64 " bytes", task->bytes,
                 asked_bytes(task));

@@ -171,7 +171,6 @@ static void refuse(struct mover_task *task, const char *why) {
   task->done(task);
 }
 
-/* Who was asked for by name, and is none that we can give files and memory to. */
 static void refuse_name(struct mover_task *task) {
   problem_set(&task->problem, STATUS_WORKER_NOT_FOUND, "no worker %s that we start", task->worker);
   task->done(task);
@@ -213,7 +212,7 @@ static void offer(struct workers *workers, struct mover_task *task) {
 
 /* It died before it had begun: the next process will do it, if that comes in time. */
 static void unheard(void *arg, struct mover_task *task) {
-  if (task->action == MOVER_CLEAR)
+  if (task->action == MOVER_CLEAR || task->action == MOVER_OPTIMIZE)
     refuse(task, "the worker died");
   else
     wait(arg, task);
@@ -248,7 +247,7 @@ static void clear(struct workers *workers, struct mover_task *task) {
   clearing_end(clearing);
 }
 
-/* ---- drops ---- */
+/* ---- drops, messages ---- */
 
 static void one_dropped(struct mover_drop *drop) {
   if (!--drop->waiting)
@@ -264,8 +263,6 @@ static void drop_everywhere(struct workers *workers, struct mover_drop *drop) {
   }
   one_dropped(drop);
 }
-
-/* ---- messages ---- */
 
 static void cancel_subject(struct workers *workers, uint64_t subject) {
   for (struct mover_task *task = workers->waiting.first; task; task = task->next)
@@ -295,11 +292,18 @@ static void hear(struct workers *workers, const struct message *message) {
     cancel_subject(workers, message->subject);
   if (message->kind == MESSAGE_NUMBERS)
     change_numbers(workers, &message->numbers);
-  for (unsigned i = 0; i < workers->count; i++) {
-    struct slot *slot = &workers->slots[i];
-    if (message->kind == MESSAGE_RESTART && !strcmp(slot->command.name, message->worker))
-      worker_restart(slot->worker);
-  }
+  for (unsigned i = 0; message->kind == MESSAGE_RESTART && i < workers->count; i++)
+    if (!strcmp(workers->slots[i].command.name, message->worker))
+      worker_restart(workers->slots[i].worker);
+}
+
+/* Now or not at all. */
+static void optimize(struct workers *workers, struct mover_task *task) {
+  struct worker *worker = named(workers, task);
+  bool sent = worker ? can(worker, task) && worker_submit(worker, task)
+                     : guests_submit(workers->guests, task);
+  if (!sent)
+    refuse(task, "the worker cannot be asked");
 }
 
 static bool looks(const struct workers *workers) {
@@ -336,6 +340,8 @@ static void wake(struct task *task) {
     tasks->request = clock_now() + WORKERS_WAIT_NS;
     if (tasks->action == MOVER_CLEAR)
       clear(workers, tasks);
+    else if (tasks->action == MOVER_OPTIMIZE)
+      optimize(workers, tasks);
     else if (tasks->action == MOVER_LOOK)
       look(workers, tasks);
     else

@@ -13,6 +13,7 @@
 #include "model/policy_preset.h"
 #include "service/job_work.h"
 #include "service/model_unload.h"
+#include "service/worker_relief.h"
 
 #define RELIEF_AGAIN 500 /* hundredths of a percent: contract 8 */
 
@@ -31,10 +32,10 @@ static bool crosses(struct service *s, uint32_t device) {
   if (models->relieved[device] || percent < trigger || !models->relief.trigger)
     return false;
   models->relieved[device] = true;
-  return models->weights != NULL;
+  return true;
 }
 
-static void relieve(struct service *s, uint32_t device) {
+struct job *model_relief_begin(struct service *s, uint32_t device) {
   struct model_optimize params = {.target_percent = s->models->relief.target / 100,
                                   .max_models = UINT64_MAX,
                                   .max_time_ms = 30000,
@@ -42,12 +43,16 @@ static void relieve(struct service *s, uint32_t device) {
   struct model_optimized out;
   struct problem problem;
   snprintf(params.device, sizeof params.device, "%s", s->devices[device].info->id);
+  lock_take(&s->lock);
+  bool any = s->models->weights != NULL;
+  lock_give(&s->lock);
+  if (!any)
+    return NULL;
   log_info("service", "%s is over %u %%: models make room", params.device,
            (unsigned)s->models->relief.trigger / 100);
   if (model_optimize_start(s, &ourselves, &params, &out, &problem))
     log_warning("service", "%s: no relief: %s", params.device, problem.text);
-  else if (out.job)
-    job_give(out.job);
+  return out.job;
 }
 
 /* ---- idle ones ---- */
@@ -91,5 +96,5 @@ void model_relief_look(struct service *s) {
   lock_give(&s->lock);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (crossed[i])
-      relieve(s, i);
+      worker_relief_start(s, i);
 }

@@ -6,8 +6,12 @@
 #ifndef SERVICE_MODEL_RELIEF_H
 #define SERVICE_MODEL_RELIEF_H
 
+#include "service/job.h"
 #include "service/state.h"
 
+/* Models make room on a device down to relief's target: a job, the caller's reference; NULL: there
+ * is nothing to do. No lock held. */
+struct job *model_relief_begin(struct service *s, uint32_t device);
 /* Once a second, on the decision thread, no lock held. */
 void model_relief_look(struct service *s);
 

@@ -19,6 +19,7 @@ enum mover_action {
   MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
   MOVER_CLEAR,      /* every worker: drop what is its own, as `value` says; cleared per worker */
+  MOVER_OPTIMIZE,   /* `worker`: free want_bytes of its own; bytes: what it says it freed */
   MOVER_LOOK,       /* every worker: how it is, where that was not said just now; list knows then */
   MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
@@ -50,11 +51,13 @@ struct mover_task {
   struct mover_move *moves;
   const struct mover_file *files; /* MOVER_LOAD */
   uint32_t segment_count, move_count, file_count;
-  uint64_t model; /* MOVER_LOAD: its id, for the worker's logs */
-  const char
-      *device_id; /* MOVER_CLEAR: there only; NULL: everywhere. Lives as long as the service */
+  uint64_t want_bytes, deadline_ms; /* MOVER_OPTIMIZE */
+  uint64_t model;                   /* MOVER_LOAD: its id, for the worker's logs */
+  const char *device_id; /* MOVER_CLEAR, MOVER_OPTIMIZE: there only; NULL: everywhere. Lives as long
+                            as the service */
   bool verify;
-  uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear */
+  uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear. MOVER_OPTIMIZE: enum
+                      pressure_level */
   char worker[40]; /* "": whoever can; afterwards who did it, if anybody */
   char correlation[65];
 

@@ -16,6 +16,7 @@
 #include "service/job_work.h"
 #include "service/keys.h"
 #include "service/lease.h"
+#include "service/model_relief.h"
 #include "service/models.h"
 #include "service/record.h"
 #include "service/restore.h"
@@ -23,6 +24,7 @@
 #include "service/space.h"
 #include "service/state.h"
 #include "service/waiting.h"
+#include "service/worker_relief.h"
 
 #define SERVICE_ALLOCATIONS (UINT32_C(4) << 20)
 #define SERVICE_OWNERS 65536
@@ -76,6 +78,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = waiting_create(s);
   if (!status)
     status = sampler_create(s);
+  if (!status)
+    status = worker_relief_create(s, model_relief_begin);
   if (!status)
     status = models_create(s, params->model_dirs);
   return status;
@@ -270,6 +274,7 @@ void service_free(struct service *s) {
     free(s->devices[i].seconds);
   }
   sampler_free(s);
+  worker_relief_free(s);
   models_free(s);
   waiting_free(s);
   attachment_free(s);

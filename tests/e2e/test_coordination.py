@@ -1,5 +1,6 @@
 """Two layers that know the same: what the daemon tells its workers, and what it believes of what they say."""
 
+import time
 import unittest
 
 from harness import MEMORY, MIB, DaemonCase, wait_until
@@ -132,6 +133,100 @@ class WhatTheySayOfThemselves(Coordination):
         guest.say({"event": "memory.changed", "data": {"generation": 2}})
         wait_until(lambda: not self.coordination()["conflictCount"], "the conflict to be over")
         self.is_synchronized()
+
+
+class Giver(Guest):
+    """Holds memory of the daemon's, and says it can give it; `gives`: and does."""
+
+    def __init__(self, case, name, gives=True, mine=20 * MIB):
+        self.case, self.gives = case, gives
+        self.held = case.allocate(mine, "fake:0")
+        figures = {"memory_usage_bytes": mine, "reclaimable_bytes": mine, "generation": 1}
+        super().__init__(case.daemon.socket_path, name, ["memory.get_status", "memory.optimize"],
+                         {"memory.get_status": figures, "memory.optimize": {"freed_bytes": mine}})
+        case.addCleanup(self.leave)
+
+    def _answer(self, line):
+        if line["action"] == "memory.optimize" and self.gives and self.held:
+            self.case.free(self.held)
+            self.held = None
+        super()._answer(line)
+
+    def optimize(self):
+        while (line := self.asked.get(timeout=20))[0] != "memory.optimize":
+            pass
+        return line[1]
+
+
+class Relief(Coordination):
+    """Over the trigger workers are asked first, once a crossing; what counts is what the device got back."""
+
+    def giver(self, name, **more):
+        guest = Giver(self, name, **more)
+        wait_until(lambda: (w := self.listed(name)) and w["reclaimableBytes"], "its figures")
+        return guest
+
+    def quiet(self, guest):
+        """It was asked nothing but how it is."""
+        return all(action == "memory.get_status" for action, _ in list(guest.asked.queue))
+
+    def test_a_worker_gives_what_is_wanted(self):
+        guest = self.giver("giver")
+        self.allocate(34 * MIB, "fake:0")
+        data = guest.optimize()
+        wanted = 54 * MIB - 64 * MIB * 70 // 100
+        self.assertEqual(("fake:0", wanted, "low"), tuple(
+            data[key] for key in ("device_id", "min_memory_to_free", "target_pressure_level")))
+        self.assertGreater(data["deadline_ms"], 0)
+        wait_until(lambda: self.device("fake:0")["usedBytes"] <= 34 * MIB, "the memory to be back")
+
+    def test_below_the_trigger_nobody_is_asked(self):
+        guest = self.giver("giver")
+        self.allocate(30 * MIB, "fake:0")
+        self.told(guest, "memory.pressure")
+        self.assertTrue(self.quiet(guest))
+
+    def test_one_that_lies_is_asked_last_from_then_on(self):
+        liar = self.giver("liar", gives=False)
+        more = self.allocate(34 * MIB, "fake:0")
+        liar.optimize()
+        wait_until(lambda: "liar gave 0 of" in self.daemon.log(), "the lie to be noticed")
+        self.free(more)
+        honest = self.giver("honest")
+        self.look_passes()
+        self.allocate(14 * MIB, "fake:0")
+        honest.optimize()
+        wait_until(lambda: "honest gave" in self.daemon.log(), "it to be believed")
+        self.assertTrue(liar.asked.empty() or self.quiet(liar))
+
+    def look_passes(self):
+        """The daemon has looked at the use as it is now: it does so whenever it takes a sample."""
+        def samples():
+            usage = self.ok(self.daemon.get(f"{MEMORY}/usage/fake:0?window=5m&points=300"))["devices"][0]
+            return [sample["time"] for sample in usage["samples"]]
+
+        newest = samples()[-1]
+        wait_until(lambda: len([time for time in samples() if time > newest]) >= 2, "two more samples")
+
+    def test_one_that_is_silent_holds_nobody_up(self):
+        honest = self.giver("honest", mine=10 * MIB)
+        silent = self.giver("silent", mine=10 * MIB, gives=False)  # the newest one is asked first
+        silent.answers["memory.optimize"] = None
+        self.allocate(34 * MIB, "fake:0")
+        silent.optimize()
+        honest.optimize()
+
+
+class Idle(Coordination):
+    def test_where_nothing_happens_nothing_is_said_but_pings(self):
+        guest = self.guest(capabilities=[*TOLD, "memory.optimize", "memory.clear"],
+                           answers={"memory.get_status": {"memory_usage_bytes": 5, "reclaimable_bytes": 5,
+                                                          "generation": 1}})
+        for action in TOLD:
+            self.assertEqual(action, guest.asked.get(timeout=20)[0])
+        time.sleep(10)
+        self.assertEqual([], [action for action, _ in list(guest.asked.queue) if action != "ping"])
+        self.assertEqual([], list(guest.told.queue))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+/*
+ * worker_relief: a device that crosses relief's trigger: its workers are asked for bytes first,
+ * then models make room, and last those workers are asked that promised before and did not give.
+ * What counts is the driver's figure, not what a worker says. Private to this room; decision
+ * thread.
+ */
+#ifndef SERVICE_WORKER_RELIEF_H
+#define SERVICE_WORKER_RELIEF_H
+
+#include "service/job.h"
+#include "service/state.h"
+
+struct worker_relief;
+
+/* Lets models make room on the device: a job, the caller's reference, or NULL: nothing to do. No
+ * lock held. */
+typedef struct job *worker_relief_fn(struct service *s, uint32_t device);
+
+enum status worker_relief_create(struct service *s, worker_relief_fn *models);
+/* One relief, unless there is one under way for this device. */
+void worker_relief_start(struct service *s, uint32_t device);
+/* After the queues: nothing of it runs any more. */
+void worker_relief_free(struct service *s);
+
+#endif
