@@ -15,6 +15,7 @@
 #include "service/space.h"
 #include "service/waiting.h"
 
+#define SAMPLER_CLOSING (16 * MIB)         /* closed in some 5 ms */
 #define SAMPLER_FRESH_NS (100 * CLOCK_MS)  /* contract 2 */
 #define SAMPLER_RESIDENT_NS (CLOCK_SECOND) /* the same, of residency and processes */
 #define SAMPLER_HUNG_NS                                                                            \
@@ -170,9 +171,18 @@ static void read_residents(struct task *task) {
   arrived(s);
 }
 
+/* Under the lock: the reaper has gigabytes to close. What is resident changes until it has, and who
+ * asks for a status does not wait for that. */
+static bool reaper_is_busy(const struct service *s) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    bytes += s->devices[i].releasing;
+  return bytes > SAMPLER_CLOSING;
+}
+
 /* Under the lock. */
 static void ask_residents(struct service *s) {
-  if (s->sampler->residents_asked)
+  if (s->sampler->residents_asked || reaper_is_busy(s))
     return;
   s->sampler->residents_asked = true;
   s->sampler->missing++;
