@@ -25,7 +25,7 @@
 #include "model/card.h"
 
 #define INSPECT_AT_A_TIME 4 /* each may take 512 MiB and a core for 2 s */
-#define INSPECT_DEADLINE_NS (5 * CLOCK_SECOND)
+#define INSPECT_DEADLINE_NS (30 * CLOCK_SECOND)
 /* After SIGKILL; one that a file system holds for longer is forgotten. */
 #define INSPECT_LAST_NS CLOCK_SECOND
 /* The kernel holds no more than ten descriptors on their way by default, and a model may have a
@@ -221,7 +221,7 @@ static void on_end(void *arg, const char *how) {
   if (one->inspect->stopping)
     fail(one, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
   else if (one->killed)
-    fail(one, STATUS_WORKER_UNAVAILABLE, "the files' headers were not read within 5 s");
+    fail(one, STATUS_WORKER_UNAVAILABLE, "the files' headers were not read in time");
   else if (one->answer && !strcmp(how, "exit 0"))
     take_answer(one);
   else
@@ -323,7 +323,7 @@ static void begin(struct inspection *one) {
     fail(one, STATUS_WORKER_UNAVAILABLE, "the reader of model files cannot be started");
     return;
   }
-  one->deadline = clock_now() + INSPECT_DEADLINE_NS;
+  one->deadline = clock_now() + one->inspect->params.deadline_ns;
   tick(one);
 }
 
@@ -365,6 +365,8 @@ enum status inspect_create(const struct inspect_params *params, struct inspect *
   if (!inspect)
     return STATUS_INTERNAL_ERROR;
   inspect->params = *params;
+  if (!inspect->params.deadline_ns)
+    inspect->params.deadline_ns = INSPECT_DEADLINE_NS;
   inspect->last = &inspect->waiting;
   enum status status = queue_create("inspect", &inspect->judges);
   if (status) {

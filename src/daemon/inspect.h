@@ -1,7 +1,7 @@
 /*
  * inspect: the service's inspector: each model's files are read by a process of its own,
  * memkeep-worker --inspect (worker/inspect.h), which may do with what it reads whatever it likes:
- * it has 5 s, and what it answers is judged here. A few at a time, the others in order.
+ * it has 30 s, and what it answers is judged here. A few at a time, the others in order.
  */
 #ifndef DAEMON_INSPECT_H
 #define DAEMON_INSPECT_H
@@ -14,6 +14,8 @@ struct inspect;
 struct inspect_params {
   struct loop *loop;
   const char *program; /* path of memkeep-worker, borrowed */
+  uint64_t
+      deadline_ns; /* for one model; 0: 30 s, for its CPU time has a limit and disks are slow */
 };
 
 enum status inspect_create(const struct inspect_params *params, struct inspect **out);
