@@ -124,28 +124,37 @@ static uint64_t time_of(const struct mover *mover, uint64_t size) {
   return mover->latency + transfer;
 }
 
-/* Waits until these bytes would have crossed the link. */
-static void cross(struct mover *mover, uint64_t size) {
+/* When these bytes will have crossed the link: behind all that came before. 0: at once. */
+static uint64_t depart(struct mover *mover, uint64_t size) {
   uint64_t cost = time_of(mover, size), turn = atomic_load(&mover->turn), end;
   if (!cost)
-    return;
+    return 0;
   do
     end = units_max(turn, clock_now()) + cost;
   while (!atomic_compare_exchange_weak(&mover->turn, &turn, end));
+  return end;
+}
+
+/* The copy itself is part of the crossing, as a card's is. */
+static void arrive(uint64_t end) {
+  if (!end)
+    return;
   const struct timespec until = {(time_t)(end / CLOCK_SECOND), (long)(end % CLOCK_SECOND)};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL))
     ;
 }
 
 static enum status read_bytes(void *mover, const struct device_range *from, void *to) {
+  uint64_t end = depart(mover, from->size);
   memcpy(to, at(from), from->size);
-  cross(mover, from->size);
+  arrive(end);
   return STATUS_OK;
 }
 
 static enum status write_bytes(void *mover, const struct device_range *to, const void *from) {
+  uint64_t end = depart(mover, to->size);
   memcpy(at(to), from, to->size);
-  cross(mover, to->size);
+  arrive(end);
   return STATUS_OK;
 }
 
