@@ -150,9 +150,9 @@ MK_API enum mk_code mk_allocate(mk_client *client, const struct mk_request *requ
  * not to be. MK_ALLOCATION_NOT_FOUND, MK_ALLOCATION_LOST, MK_FORBIDDEN, MK_ALLOCATION_BUSY. */
 MK_API enum mk_code mk_attach(mk_client *client, const char *id, uint32_t flags,
                               mk_allocation **out);
-/* Gives the handle back; the memory lives on as its lease says. The pointer is unmapped unless the
- * allocation is attached twice. The handle is gone whatever is returned, but for MK_CONFLICT. NULL
- * is fine. */
+/* Gives the handle back; the memory lives on as its lease says. Its pointer must not be used any
+ * more, unless the allocation is attached twice. The handle is gone whatever is returned, but for
+ * MK_CONFLICT. NULL is fine. */
 MK_API enum mk_code mk_detach(mk_allocation *allocation);
 /* Frees the memory and gives the handle back; one that is freed already is fine. On failure the
  * handle is as before: MK_ALLOCATION_BUSY when others have it attached, MK_CONFLICT when it is

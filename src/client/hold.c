@@ -92,6 +92,7 @@ void hold_free(struct hold *hold) {
     mapping_close(unmap(hold, allocation));
     free(allocation);
   }
+  mapping_close(mapping_spare(&hold->mappings));
   pthread_cond_destroy(&hold->changed);
   lock_done(&hold->lock);
   free(hold);

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 
 #include "base/os_memfd.h"
+#include "base/units.h"
+
+#define MAPPING_SPARE (64 * MIB) /* of address space, for one that nobody uses */
+#define MAPPING_SLAB (64 * KIB)  /* a segment of one block is not so much longer than that */
 
 static int compare(const void *left, const void *right) {
   const struct mapping *a = left, *b = right;
@@ -66,6 +70,9 @@ enum status mapping_take(struct mapping_table *table, const struct mapping_reque
   if (status)
     return status;
   mapping->references++;
+  if (mapping == table->spare)
+    table->spare = NULL;
+  mapping->slab = mapping->slab || request->end_bytes + MAPPING_SLAB < mapping->size_bytes;
   if (mapping->map && request->end_bytes > mapping->size_bytes) {
     mapping_close(mapping_drop(table, mapping));
     return STATUS_INVALID_ARGUMENT;
@@ -77,8 +84,22 @@ enum status mapping_take(struct mapping_table *table, const struct mapping_reque
 struct mapping *mapping_drop(struct mapping_table *table, struct mapping *mapping) {
   if (--mapping->references)
     return NULL;
-  tdelete(mapping, &table->root, compare);
-  return mapping;
+  struct mapping *leaves = mapping;
+  if (mapping->slab && mapping->size_bytes <= MAPPING_SPARE) {
+    leaves = table->spare;
+    table->spare = mapping;
+  }
+  if (leaves)
+    tdelete(leaves, &table->root, compare);
+  return leaves;
+}
+
+struct mapping *mapping_spare(struct mapping_table *table) {
+  struct mapping *spare = table->spare;
+  table->spare = NULL;
+  if (spare)
+    tdelete(spare, &table->root, compare);
+  return spare;
 }
 
 void mapping_close(struct mapping *mapping) {
