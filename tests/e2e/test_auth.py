@@ -6,7 +6,7 @@ import unittest
 
 import kernel
 from doors import HOST, Http, Raw, Unix, request_bytes
-from harness import MEMORY, MIB, NOBODY, SharedDaemonCase, name_of
+from harness import MEMORY, MIB, NOBODY, SharedDaemonCase, name_of, wait_until
 
 ALLOCATE = f"{MEMORY}/allocations/allocate"
 
@@ -84,9 +84,11 @@ class OverTheSocket(SharedDaemonCase):
                 allocation = made["data"]["allocation"]
                 freed = unix.call("memory.free", {"allocation_id": allocation["allocation_id"]})
                 return [allocation["domain"], freed["success"]]
+        before = self.books()
         domain, freed = kernel.as_user(NOBODY, use)
         self.assertIn(str(NOBODY), domain)
         self.assertTrue(freed)
+        wait_until(lambda: self.books() == before, "what was kept for the process to go with it")
 
     def test_another_users_memory_is_forbidden(self):
         ours = self.allocate(1 * MIB)
