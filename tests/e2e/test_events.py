@@ -216,8 +216,10 @@ class Socket(DaemonCase):
         self.follow(types="allocation.created")
         allocation = self.allocate(4096)
         request = self.unix.send("memory.get_status")
-        self.created(allocation)
-        self.assertTrue(self.unix.wait(request)["success"])
+        lines = {line.get("event", line.get("request_id")): line for line in (self.unix.line(), self.unix.line())}
+        self.assertEqual({"allocation.created", request}, lines.keys())  # in either order
+        self.assertEqual(name_of(allocation), lines["allocation.created"]["data"]["allocation_id"])
+        self.assertTrue(lines[request]["success"])
 
     def test_the_last_question_counts(self):
         self.follow(types="allocation.created")
