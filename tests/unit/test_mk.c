@@ -93,23 +93,20 @@ static void what_was_said_is_asked_and_nothing_else(void **state) {
 }
 
 static void blocks_of_one_segment_share_one_descriptor_and_one_mapping(void **state) {
-  struct fixture *f = *state;
-  mk_allocation *first = allocate(f), *second = allocate(f);
+  mk_allocation *first = allocate(*state), *second = allocate(*state);
   assert_int_equal(mk_fd(first), mk_fd(second));
   assert_ptr_equal((char *)mk_pointer(second) - STANDIN_BLOCK, mk_pointer(first));
   mk_detach(second);
   memset(mk_pointer(first), 1, 1000);
-  mk_detach(first);
 }
 
 /* One of them: the slab that is used no more after it takes its place. */
 static void the_slab_used_last_stays_mapped_for_the_next_block(void **state) {
-  struct fixture *f = *state;
-  mk_allocation *made = allocate(f), *others[16];
+  mk_allocation *made = allocate(*state), *others[16];
   char *pointer = mk_pointer(made);
   mk_detach(made);
   for (unsigned i = 0; i < 16; i++)
-    others[i] = allocate(f);
+    others[i] = allocate(*state);
   assert_ptr_equal(mk_pointer(others[0]), pointer + STANDIN_BLOCK);
   for (unsigned i = 0; i < 15; i++)
     mk_detach(others[i]);
