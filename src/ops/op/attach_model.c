@@ -160,7 +160,7 @@ static enum ops_progress hand_out(struct ops_call *call, struct model_attached *
 
 enum ops_progress op_attach_model(struct ops_call *call, const char *said, bool ram) {
   char name[MODEL_NAME];
-  struct model_attached made;
+  struct model_attached made = {0};
   struct problem problem;
   enum status status = op_models_name(said, name, &problem);
   if (!status)
