@@ -43,7 +43,7 @@ enum status model_list(struct service *s, uint64_t cursor, uint32_t limit, struc
   const struct idmap_entry *entry = idmap_next(&s->models->ids, cursor);
   for (; entry && out->count < limit; entry = idmap_next(&s->models->ids, entry->id))
     models_view(s, entry->value, &views[out->count++]);
-  if (entry)
+  if (entry && out->count)
     out->next = views[out->count - 1].id;
   return STATUS_OK;
 }

@@ -120,9 +120,9 @@ enum status model_load_start(struct service *s, const struct caller *caller,
   lock_take(&s->lock);
   status = begin(s, &starting, problem);
   lock_give(&s->lock);
-  if (status != STATUS_PENDING)
-    return status;
   struct model_work *work = starting.work;
+  if (status != STATUS_PENDING || !work)
+    return status;
   work->params = *params;
   work->params.files = NULL;
   if (work->weights)

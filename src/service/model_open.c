@@ -47,6 +47,7 @@ static enum status choose(const struct os_path_found *folder, char **name,
   enum status status = os_path_list(folder, indexes, 2, name, &count);
   if (!status && !count) {
     free(*name);
+    *name = NULL;
     status = os_path_list(folder, endings, 2, name, &count);
   }
   if (status)
@@ -126,7 +127,7 @@ static enum status open_missing(struct model_work *work) {
   struct os_path_found folder;
   const char *name = work->inspect.missing;
   char path[OS_PATH_MAX];
-  strcpy(path, work->opened[0].path);
+  snprintf(path, sizeof path, "%s", work->opened[0].path);
   char *slash = strrchr(path, '/');
   struct os_path_found *place = more(work, work->inspect.missing_count);
   if (!slash || !place)

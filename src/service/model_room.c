@@ -75,21 +75,23 @@ enum status model_room_look(struct service *s, uint32_t device, struct model_roo
   uint32_t count = 0;
   for (struct models_weights *w = s->models->weights; w; w = w->next)
     count++;
-  *out = (struct model_room_picture){.models = calloc((size_t)count + 1, sizeof *out->models),
-                                     .weights = calloc((size_t)count + 1, sizeof(void *))};
-  if (!out->models || !out->weights) {
-    model_room_free(out);
+  struct policy_model *models = calloc((size_t)count + 1, sizeof *models);
+  struct models_weights **weights = calloc((size_t)count + 1, sizeof *weights);
+  if (!models || !weights) {
+    free(models);
+    free(weights);
     return STATUS_INTERNAL_ERROR;
   }
   uint32_t n = 0;
   for (struct models_weights *w = s->models->weights; w; w = w->next) {
-    picture_of(s, w, device, &out->models[n]);
-    out->models[n].user = n;
-    if (out->models[n].bytes)
-      out->weights[n++] = w;
+    picture_of(s, w, device, &models[n]);
+    models[n].user = n;
+    if (models[n].bytes)
+      weights[n++] = w;
   }
+  *out = (struct model_room_picture){.models = models, .weights = weights};
   out->snapshot = (struct policy_snapshot){
-      .models = out->models, .count = n, .clock = s->models->clocks[device], .now_ns = clock_now()};
+      .models = models, .count = n, .clock = s->models->clocks[device], .now_ns = clock_now()};
   return STATUS_OK;
 }
 
