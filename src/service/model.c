@@ -38,13 +38,15 @@ enum status model_list(struct service *s, uint64_t cursor, uint32_t limit, struc
   struct model_view *views = malloc(((size_t)limit + 1) * sizeof *views);
   if (!views)
     return STATUS_INTERNAL_ERROR;
+  uint64_t last = cursor;
   *out = (struct model_page){.models = views};
   LOCK_SCOPE(&s->lock);
   const struct idmap_entry *entry = idmap_next(&s->models->ids, cursor);
-  for (; entry && out->count < limit; entry = idmap_next(&s->models->ids, entry->id))
+  for (; entry && out->count < limit; entry = idmap_next(&s->models->ids, last)) {
     models_view(s, entry->value, &views[out->count++]);
-  if (entry && out->count)
-    out->next = views[out->count - 1].id;
+    last = entry->id;
+  }
+  out->next = entry ? last : 0;
   return STATUS_OK;
 }
 

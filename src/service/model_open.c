@@ -43,18 +43,19 @@ static enum status out_of_memory(struct problem *problem) {
 /* The name in the folder that stands for the model: malloced. */
 static enum status choose(const struct os_path_found *folder, char **name,
                           struct problem *problem) {
+  const char *const *const kinds[] = {indexes, endings};
   uint32_t count = 0;
-  enum status status = os_path_list(folder, indexes, 2, name, &count);
-  if (!status && !count) {
-    free(*name);
-    *name = NULL;
-    status = os_path_list(folder, endings, 2, name, &count);
+  for (unsigned i = 0; !count && i < 2; i++) {
+    char *names = NULL;
+    enum status status = os_path_list(folder, kinds[i], 2, &names, &count);
+    if (status)
+      return problem_set(problem, status, "%.200s cannot be listed", folder->path);
+    if (count == 1) {
+      *name = names;
+      return STATUS_OK;
+    }
+    free(names);
   }
-  if (status)
-    return problem_set(problem, status, "%.200s cannot be listed", folder->path);
-  if (count == 1)
-    return STATUS_OK;
-  free(*name);
   return problem_set(problem, STATUS_MODEL_FORMAT_INVALID,
                      count ? "%.200s holds more than one model: name the file"
                            : "%.200s holds no model: no .safetensors, no .gguf",

@@ -76,7 +76,7 @@ enum status model_room_look(struct service *s, uint32_t device, struct model_roo
   for (struct models_weights *w = s->models->weights; w; w = w->next)
     count++;
   struct policy_model *models = calloc((size_t)count + 1, sizeof *models);
-  struct models_weights **weights = calloc((size_t)count + 1, sizeof *weights);
+  struct models_weights **weights = calloc((size_t)count + 1, sizeof(void *));
   if (!models || !weights) {
     free(models);
     free(weights);
@@ -89,7 +89,8 @@ enum status model_room_look(struct service *s, uint32_t device, struct model_roo
     if (models[n].bytes)
       weights[n++] = w;
   }
-  *out = (struct model_room_picture){.models = models, .weights = weights};
+  out->models = models;
+  out->weights = weights;
   out->snapshot = (struct policy_snapshot){
       .models = models, .count = n, .clock = s->models->clocks[device], .now_ns = clock_now()};
   return STATUS_OK;
