@@ -409,7 +409,7 @@ class Killed(ModelWords, RestartCase):
             with self.subTest(round=number):
                 self.round(number)
         self.assert_whole_or_absent(1)
-        self.assertEqual(clean, self.vault_holds())
+        wait_until(lambda: self.vault_holds() == clean, "the vault to hold what it held before", 10)
         cut = {what for what, state in self.seen if state == "in_progress"}
         self.assertGreaterEqual(cut, {"load of unloaded", "load of parked", "unload to ram"}, self.seen)
 
