@@ -88,11 +88,9 @@ static enum status plan_device(struct service *s, const struct optimizing *o, ui
 
 static uint64_t name_of(const struct service *s, const struct models_weights *weights,
                         const char **name) {
-  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
-  while (entry && models_at(s, entry->value)->weights != weights)
-    entry = idmap_next(&s->models->ids, entry->id);
-  *name = entry ? models_at(s, entry->value)->name : "";
-  return entry ? entry->id : 0;
+  uint32_t index = models_first_of(s, weights);
+  *name = index ? models_at(s, index)->name : "";
+  return index ? models_at(s, index)->id : 0;
 }
 
 /* ---- the job ---- */

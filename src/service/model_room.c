@@ -127,10 +127,8 @@ static struct policy_params params_of(const struct model_work *work, uint32_t de
 }
 
 static uint64_t first_id(const struct service *s, const struct models_weights *weights) {
-  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
-  while (entry && models_at(s, entry->value)->weights != weights)
-    entry = idmap_next(&s->models->ids, entry->id);
-  return entry ? entry->id : 0;
+  uint32_t index = models_first_of(s, weights);
+  return index ? models_at(s, index)->id : 0;
 }
 
 /* A 507 that says what could go. */

@@ -103,12 +103,9 @@ static struct model_work *begin(struct service *s, const struct caller *caller, 
 
 struct job *model_unload_victim(struct service *s, const struct caller *caller,
                                 struct models_weights *weights, bool park) {
-  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
-  while (entry && models_at(s, entry->value)->weights != weights)
-    entry = idmap_next(&s->models->ids, entry->id);
-  struct model_work *work = entry && !weights->work && !models_at(s, entry->value)->work
-                                ? begin(s, caller, entry->value, false)
-                                : NULL;
+  uint32_t index = models_first_of(s, weights);
+  bool idle = index && !weights->work && !models_at(s, index)->work;
+  struct model_work *work = idle ? begin(s, caller, index, false) : NULL;
   if (!work)
     return NULL;
   uint32_t home = weights->home;

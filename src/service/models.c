@@ -213,6 +213,13 @@ struct models_weights *models_weights_of(const struct service *s,
   return weights;
 }
 
+uint32_t models_first_of(const struct service *s, const struct models_weights *weights) {
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  while (entry && models_at(s, entry->value)->weights != weights)
+    entry = idmap_next(&s->models->ids, entry->id);
+  return entry ? entry->value : 0;
+}
+
 bool models_home_is_host(const struct service *s, const struct models_weights *weights) {
   return s->devices[weights->home].info->host_memory;
 }

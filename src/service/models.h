@@ -122,6 +122,8 @@ struct models_weights *models_weights_of(const struct service *s,
                                          const struct os_path_identity *identities,
                                          uint32_t part_count);
 
+/* The first of their names: an index, 0: none. */
+uint32_t models_first_of(const struct service *s, const struct models_weights *weights);
 bool models_home_is_host(const struct service *s, const struct models_weights *weights);
 /* Attachments of all parts. */
 uint32_t models_attachments(const struct service *s, const struct models_weights *weights);
