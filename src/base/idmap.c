@@ -18,7 +18,8 @@
 
 #include <assert.h>
 #include <stddef.h>
-#include <sys/mman.h>
+
+#include "base/os_pages.h"
 
 #define IDMAP_STRIDE 8 /* two cache lines */
 #define IDMAP_SPACE 3
@@ -31,34 +32,37 @@ static size_t space_bytes(uint32_t max) {
 
 enum status idmap_init(struct idmap *map, uint32_t max) {
   assert(max <= UINT32_C(1) << 30);
-  void *entries = mmap(NULL, space_bytes(max), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (entries == MAP_FAILED)
+  struct idmap_entry *entries = os_pages_reserve(space_bytes(max));
+  if (!entries)
     return STATUS_INTERNAL_ERROR;
   *map = (struct idmap){.entries = entries, .max = max};
   return STATUS_OK;
 }
 
 void idmap_done(struct idmap *map) {
-  if (map->entries)
-    munmap(map->entries, space_bytes(map->max));
+  os_pages_release(map->entries, space_bytes(map->max));
   *map = (struct idmap){0};
+}
+
+void idmap_expect(struct idmap *map, uint32_t count) {
+  os_pages_expect(map->entries,
+                  (size_t)(count < map->max ? count : map->max) * sizeof *map->entries);
 }
 
 struct range {
   uint32_t low, high; /* below low all ids are smaller, from high on none is */
 };
 
-static void probe(const struct idmap *map, struct range *range, uint32_t at, uint64_t id) {
-  if (map->entries[at].id < id)
+static void probe(const struct idmap_entry *entries, struct range *range, uint32_t at,
+                  uint64_t id) {
+  if (entries[at].id < id)
     range->low = at + 1;
   else
     range->high = at;
 }
 
 /* The first entry of the run whose id is not smaller, its end if there is none. */
-static uint32_t search(const struct idmap *map, struct range range, uint64_t id) {
-  const struct idmap_entry *entries = map->entries;
+static uint32_t search(const struct idmap_entry *entries, struct range range, uint64_t id) {
   while (range.high - range.low > IDMAP_LINEAR) {
     uint32_t size = range.high - range.low;
     uint64_t lowest = entries[range.low].id, highest = entries[range.high - 1].id;
@@ -70,21 +74,25 @@ static uint32_t search(const struct idmap *map, struct range range, uint64_t id)
     uint32_t guess = range.low + (uint32_t)(part * (size - 1));
     if (entries[guess].id == id)
       return guess;
-    probe(map, &range, guess, id);
+    probe(entries, &range, guess, id);
     if (range.high - range.low > size / 2)
-      probe(map, &range, range.low + (range.high - range.low) / 2, id);
+      probe(entries, &range, range.low + (range.high - range.low) / 2, id);
   }
   while (range.low < range.high && entries[range.low].id < id)
     range.low++;
   return range.low;
 }
 
+uint32_t idmap_search(const struct idmap_entry *entries, uint32_t count, uint64_t id) {
+  return search(entries, (struct range){0, count}, id);
+}
+
 static uint32_t position(const struct idmap *map, uint64_t id) {
   if (map->rest == map->count || id < map->entries[map->rest].id) {
-    uint32_t at = search(map, (struct range){map->first, map->packed}, id);
+    uint32_t at = search(map->entries, (struct range){map->first, map->packed}, id);
     return at == map->packed ? map->rest : at;
   }
-  return search(map, (struct range){map->rest, map->count}, id);
+  return search(map->entries, (struct range){map->rest, map->count}, id);
 }
 
 static struct idmap_entry *locate(const struct idmap *map, uint64_t id) {

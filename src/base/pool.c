@@ -7,30 +7,29 @@
 
 #include <assert.h>
 #include <string.h>
-#include <sys/mman.h>
 
-/* A small pool stays small: huge pages are for what follows. */
-#define POOL_HUGE ((size_t)2 << 20)
+#include "base/os_pages.h"
 
 enum status pool_init(struct pool *pool, size_t record, uint32_t max) {
   assert(record >= 8 && record % 8 == 0);
   size_t size;
   if (__builtin_mul_overflow((size_t)max + 1, record, &size))
     return STATUS_INTERNAL_ERROR;
-  char *base =
-      mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED)
+  char *base = os_pages_reserve(size);
+  if (!base)
     return STATUS_INTERNAL_ERROR;
-  if (size > 2 * POOL_HUGE) /* advice only; a kernel without them says no */
-    (void)madvise(base + POOL_HUGE, size - POOL_HUGE, MADV_HUGEPAGE);
   *pool = (struct pool){.base = base, .record = record, .max = max};
   return STATUS_OK;
 }
 
 void pool_done(struct pool *pool) {
-  if (pool->base)
-    munmap(pool->base, ((size_t)pool->max + 1) * pool->record);
+  os_pages_release(pool->base, ((size_t)pool->max + 1) * pool->record);
   *pool = (struct pool){0};
+}
+
+void pool_expect(struct pool *pool, uint32_t count) {
+  uint32_t most = count < pool->max ? count : pool->max;
+  os_pages_expect(pool->base, ((size_t)most + 1) * pool->record);
 }
 
 uint32_t pool_take(struct pool *pool) {

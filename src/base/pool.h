@@ -24,6 +24,8 @@ struct pool {
 enum status pool_init(struct pool *pool, size_t record, uint32_t max);
 /* Harmless on a zeroed struct. */
 void pool_done(struct pool *pool);
+/* So many will be taken soon; a system call. */
+void pool_expect(struct pool *pool, uint32_t count);
 /* A zeroed record's index, 0 when all are taken. */
 uint32_t pool_take(struct pool *pool);
 void pool_give(struct pool *pool, uint32_t index);

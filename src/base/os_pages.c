@@ -1,0 +1,33 @@
+/*
+ * os_pages: huge pages, where the kernel has them, are for what is large: a fault brings 2 MiB
+ * then. All of it is advice that a kernel may refuse.
+ */
+#include "base/os_pages.h"
+
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void *os_pages_reserve(size_t bytes) {
+  char *pages =
+      mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED)
+    return NULL;
+  if (bytes > 2 * HUGE_PAGE)
+    (void)madvise(pages + HUGE_PAGE, bytes - HUGE_PAGE, MADV_HUGEPAGE);
+  return pages;
+}
+
+void os_pages_expect(void *pages, size_t used) {
+  if (used > HUGE_PAGE / 2)
+    (void)madvise(pages, used < HUGE_PAGE ? used : HUGE_PAGE, MADV_HUGEPAGE);
+}
+
+bool os_pages_touch(void *pages, size_t bytes) {
+  return !madvise(pages, bytes, MADV_POPULATE_READ);
+}
+
+void os_pages_release(void *pages, size_t bytes) {
+  if (pages)
+    munmap(pages, bytes);
+}

@@ -1,0 +1,21 @@
+/*
+ * os_pages: address space whose memory comes, zeroed, at first touch. Any thread.
+ */
+#ifndef BASE_OS_PAGES_H
+#define BASE_OS_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Nothing is taken from anybody before it is touched. NULL: no address space. */
+void *os_pages_reserve(size_t bytes);
+/* The first `used` bytes, and with them all behind, will be touched soon: in as few faults as the
+ * kernel allows. Without it that holds from the third MiB on, so that what stays small is small. */
+void os_pages_expect(void *pages, size_t used);
+/* Brings the pages of a mapping for reading, at once instead of at each first touch. False: not
+ * all of them; who touches one brings it then, if it can be had. */
+bool os_pages_touch(void *pages, size_t bytes);
+/* Harmless on NULL. */
+void os_pages_release(void *pages, size_t bytes);
+
+#endif
