@@ -181,32 +181,3 @@ enum status os_file_read(struct os_file *file, const struct os_file_piece *piece
   }
   return STATUS_OK;
 }
-
-static enum status status_of(int error) {
-  if (error == ENOMEM || error == ENOSPC || error == EFBIG)
-    return STATUS_INSUFFICIENT_MEMORY;
-  return error == EPERM ? STATUS_CONFLICT : STATUS_INTERNAL_ERROR;
-}
-
-enum status os_file_put(const struct share *memory, uint64_t offset, const void *from,
-                        uint64_t size) {
-  for (uint64_t done = 0; done < size;) {
-    ssize_t n = pwrite((int)memory->value, (const char *)from + done, units_min(size - done, MOST),
-                       (off_t)(offset + done));
-    if (n < 0 && errno != EINTR)
-      return status_of(errno);
-    done += n > 0 ? (uint64_t)n : 0;
-  }
-  return STATUS_OK;
-}
-
-enum status os_file_get(const struct share *memory, const struct os_file_piece *piece) {
-  for (uint64_t done = 0; done < piece->size;) {
-    ssize_t n = pread((int)memory->value, (char *)piece->to + done,
-                      units_min(piece->size - done, MOST), (off_t)(piece->offset + done));
-    if (n == 0 || (n < 0 && errno != EINTR))
-      return STATUS_INTERNAL_ERROR;
-    done += n > 0 ? (uint64_t)n : 0;
-  }
-  return STATUS_OK;
-}

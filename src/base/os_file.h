@@ -52,11 +52,4 @@ void os_file_figures(const struct os_file *file, struct os_file_figures *out);
 enum status os_file_read(struct os_file *file, const struct os_file_piece *piece,
                          struct problem *problem);
 
-/* Bytes of a memfd without a mapping of it: no fault, no SIGBUS, and a fresh page is not cleared
- * before it is written. INSUFFICIENT_MEMORY: no room. CONFLICT: sealed. INTERNAL_ERROR: it ends
- * before (get), is not writable (put). */
-enum status os_file_put(const struct share *memory, uint64_t offset, const void *from,
-                        uint64_t size);
-enum status os_file_get(const struct share *memory, const struct os_file_piece *piece);
-
 #endif
