@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -150,10 +151,15 @@ bool vaultwire_is_locked(const char *runtime_dir) {
   return locked;
 }
 
-int32_t vaultwire_peer(const struct share *end) {
+void vaultwire_peer(const struct share *end, struct spawn_child *out) {
   struct ucred peer;
   socklen_t n = sizeof peer;
-  return getsockopt((int)end->value, SOL_SOCKET, SO_PEERCRED, &peer, &n) ? 0 : peer.pid;
+  *out = (struct spawn_child){.pid = 0};
+  if (getsockopt((int)end->value, SOL_SOCKET, SO_PEERCRED, &peer, &n))
+    return;
+  int pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+  if (pidfd >= 0)
+    *out = (struct spawn_child){peer.pid, pidfd};
 }
 
 void vaultwire_wait(const struct share *end, enum vaultwire_event event, unsigned timeout_ms) {
@@ -188,7 +194,7 @@ enum status vaultwire_reach(const struct vaultwire_reach *reach, struct share *o
   enum status status = vaultwire_connect(reach->runtime_dir, reach->timeout_ms, out);
   if (status != STATUS_NOT_FOUND)
     return status;
-  if (vaultwire_is_locked(reach->runtime_dir))
+  if (!reach->program || vaultwire_is_locked(reach->runtime_dir))
     return STATUS_RATE_LIMITED;
   status = start(reach, child);
   if (!status)

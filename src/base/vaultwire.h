@@ -83,15 +83,18 @@ enum status vaultwire_connect(const char *runtime_dir, unsigned timeout_ms, stru
 bool vaultwire_is_locked(const char *runtime_dir);
 /* To whoever listens there, else to a new vault in a session of its own, whose child the caller
  * reaps (*child is untouched when none was started). INVALID_ARGUMENT as above. NOT_FOUND: there is
- * no such program. RATE_LIMITED: the one that is there does not answer, or the new one ended. */
+ * no such program. RATE_LIMITED: the one that is there does not answer, the new one ended, or there
+ * is none and none is to be started. */
 struct vaultwire_reach {
-  const char *runtime_dir, *program;
+  const char *runtime_dir;
+  const char *program; /* NULL: start none */
   unsigned timeout_ms;
 };
 enum status vaultwire_reach(const struct vaultwire_reach *reach, struct share *out,
                             struct spawn_child *child);
-/* The process at the other end, 0: not known. */
-int32_t vaultwire_peer(const struct share *end);
+/* The process that listened where we connected; pid 0: not known. Certain only if it answers after
+ * this. The caller gives it back with spawn_done. */
+void vaultwire_peer(const struct share *end, struct spawn_child *out);
 /* Until a message would go, or one has come, or the peer is gone; for timeout_ms at most. */
 enum vaultwire_event { VAULTWIRE_ROOM, VAULTWIRE_ANSWER };
 void vaultwire_wait(const struct share *end, enum vaultwire_event event, unsigned timeout_ms);

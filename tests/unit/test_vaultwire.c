@@ -254,6 +254,30 @@ static void a_peer_that_does_not_read_is_waited_for_in_vain(void **state) {
   assert_int_equal(receive(pair), STATUS_RATE_LIMITED);
 }
 
+/* Of a pair, whoever made it. */
+static void the_peer_is_a_process(void **state) {
+  const struct pair *pair = *state;
+  struct spawn_child peer;
+  unsigned before = open_files();
+  vaultwire_peer(&pair->ours, &peer);
+  assert_int_equal(peer.pid, getpid());
+  assert_int_equal(open_files(), before + 1);
+  spawn_done(&peer, 0);
+  assert_int_equal(open_files(), before);
+}
+
+static void without_descriptors_the_peer_is_not_known(void **state) {
+  const struct pair *pair = *state;
+  struct spawn_child peer = {.pid = 77};
+  struct rlimit before, none;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+  none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+  vaultwire_peer(&pair->ours, &peer);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_int_equal(peer.pid, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_message_arrives_whole, set_up, tear_down),
@@ -272,6 +296,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_dead_peer_is_read_to_its_end, set_up, tear_down),
       cmocka_unit_test_setup_teardown(so_is_one_that_had_not_read_its_answers, set_up, tear_down),
       cmocka_unit_test_setup_teardown(nobody_hears_what_is_sent_to_a_dead_peer, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(the_peer_is_a_process, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(without_descriptors_the_peer_is_not_known, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_is_waited_for_in_vain, set_up,
                                       tear_down),
   };
