@@ -146,7 +146,8 @@ static void ready(uv_poll_t *uv, int status, int events);
 
 static void start_watch(struct loop_watch *watch) {
   int events = (watch->events & LOOP_READ ? UV_READABLE : 0) |
-               (watch->events & LOOP_WRITE ? UV_WRITABLE : 0);
+               (watch->events & LOOP_WRITE ? UV_WRITABLE : 0) |
+               (watch->events & LOOP_URGENT ? UV_PRIORITIZED : 0);
   if (events)
     uv_poll_start(&watch->uv, events, ready);
   else
@@ -162,8 +163,9 @@ static void ready(uv_poll_t *uv, int status, int events) {
     watch->fn(watch->arg, watch->events);
     return;
   }
-  watch->fn(watch->arg,
-            (events & UV_READABLE ? LOOP_READ : 0) | (events & UV_WRITABLE ? LOOP_WRITE : 0));
+  watch->fn(watch->arg, (events & UV_READABLE ? LOOP_READ : 0) |
+                            (events & UV_WRITABLE ? LOOP_WRITE : 0) |
+                            (events & UV_PRIORITIZED ? LOOP_URGENT : 0));
 }
 
 enum status loop_watch(struct loop *loop, int fd, loop_watch_fn *fn, void *arg,

@@ -14,7 +14,7 @@ struct loop;
 struct loop_watch;
 struct loop_timer;
 
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_URGENT = 4 }; /* what POLLPRI tells */
 
 enum status loop_create(struct loop **out);
 /* Runs until loop_stop, then what was posted before it. */

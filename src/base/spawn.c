@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -140,6 +141,22 @@ enum status spawn_start(const struct spawn_params *params, struct spawn_child *o
   }
   *out = (struct spawn_child){.pid = pid, .pidfd = pidfd};
   return STATUS_OK;
+}
+
+void spawn_kill(const struct spawn_child *child) {
+  if (child->pid)
+    (void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+}
+
+void spawn_done(struct spawn_child *child, unsigned timeout_ms) {
+  struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
+  siginfo_t info;
+  if (!child->pid)
+    return;
+  poll(&end, 1, (int)timeout_ms);
+  waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+  close(child->pidfd);
+  child->pid = 0;
 }
 
 uint64_t spawn_start_time(pid_t pid) {

@@ -20,13 +20,19 @@ struct spawn_params {
   bool session;                   /* setsid instead of setpgid */
 };
 
+/* One process for good, whoever gets its pid later; pid 0: none. */
 struct spawn_child {
   pid_t pid;
-  int pidfd; /* the caller closes it, after waitid(P_PIDFD) reaped the child */
+  int pidfd; /* closed by spawn_done, or by the caller after waitid(P_PIDFD) reaped the child */
 };
 
 /* Any thread. NOT_FOUND: no such program. INTERNAL_ERROR: anything else. */
 enum status spawn_start(const struct spawn_params *params, struct spawn_child *out);
+/* SIGKILL; nothing happens once it has ended. */
+void spawn_kill(const struct spawn_child *child);
+/* Waits for its end for timeout_ms at most, reaps it if it is a child of ours, closes the pidfd and
+ * sets the pid to 0. */
+void spawn_done(struct spawn_child *child, unsigned timeout_ms);
 /* Start time of a process in clock ticks since boot (/proc/PID/stat field 22); 0: no such process.
  * With the pid it identifies a process for good. */
 uint64_t spawn_start_time(pid_t pid);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -250,6 +251,26 @@ static void writing_and_reading_are_told_apart(void **state) {
   ASSERT_NOTES(f, LOOP_WRITE, LOOP_READ);
 }
 
+/* Urgent is what TCP sends out of band. */
+static void what_is_urgent_is_told_apart(void **state) {
+  struct fixture *f = *state;
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof address;
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  f->fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_int_equal(0, bind(listener, (struct sockaddr *)&address, size));
+  assert_int_equal(0, listen(listener, 1));
+  assert_int_equal(0, getsockname(listener, (struct sockaddr *)&address, &size));
+  assert_int_equal(0, connect(f->fds[1], (struct sockaddr *)&address, size));
+  f->fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  close(listener);
+  assert_int_equal(STATUS_OK, loop_watch(f->loop, f->fds[0], ready, f, &f->watch));
+  loop_watch_events(f->watch, LOOP_URGENT);
+  assert_int_equal(2, send(f->fds[1], "xy", 2, MSG_OOB));
+  run_until(f, 1);
+  ASSERT_NOTES(f, LOOP_URGENT);
+}
+
 static void the_end_of_the_peer_can_be_read(void **state) {
   struct fixture *f = *state;
   watch_pair(f);
@@ -406,6 +427,7 @@ int main(void) {
       TEST(a_descriptor_has_one_watch),
       TEST(what_cannot_be_watched_is_refused),
       TEST(writing_and_reading_are_told_apart),
+      TEST(what_is_urgent_is_told_apart),
       TEST(the_end_of_the_peer_can_be_read),
       TEST(an_error_is_told_as_all_events),
       TEST(an_unwatched_one_is_not_told_in_the_same_turn),

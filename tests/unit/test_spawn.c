@@ -277,6 +277,38 @@ static void without_descriptors_nothing_starts(void **state) {
   assert_int_equal(-1, waitpid(-1, NULL, WNOHANG));
 }
 
+/* A stopped one ends too. */
+static void one_that_is_killed_is_waited_for_and_reaped(void **state) {
+  (void)state;
+  struct spawn_params params = shell((const char *const[]){"sleep", "1000", NULL}, -1);
+  struct spawn_child child;
+  int before = dup(0);
+  close(before);
+  assert_int_equal(STATUS_OK, spawn_start(&params, &child));
+  kill(child.pid, SIGSTOP);
+  spawn_kill(&child);
+  spawn_done(&child, 20000);
+  assert_int_equal(0, child.pid);
+  assert_int_equal(-1, waitpid(-1, NULL, WNOHANG));
+  spawn_kill(&child);
+  spawn_done(&child, 20000);
+  int after = dup(0);
+  close(after);
+  assert_int_equal(before, after);
+}
+
+static void one_that_lives_is_not_waited_for_longer(void **state) {
+  (void)state;
+  struct spawn_params params = shell((const char *const[]){"sleep", "1000", NULL}, -1);
+  struct spawn_child child;
+  assert_int_equal(STATUS_OK, spawn_start(&params, &child));
+  pid_t pid = child.pid;
+  spawn_done(&child, 1);
+  assert_int_equal(0, child.pid);
+  assert_int_equal(0, kill(pid, SIGKILL));
+  assert_int_equal(pid, waitpid(pid, NULL, 0));
+}
+
 static void a_start_time_belongs_to_a_process(void **state) {
   (void)state;
   uint64_t own = spawn_start_time(getpid());
@@ -339,6 +371,8 @@ int main(void) {
       cmocka_unit_test(it_leads_a_group_or_a_session),
       cmocka_unit_test(no_descriptor_is_lost),
       cmocka_unit_test(without_descriptors_nothing_starts),
+      cmocka_unit_test(one_that_is_killed_is_waited_for_and_reaped),
+      cmocka_unit_test(one_that_lives_is_not_waited_for_longer),
       cmocka_unit_test(a_start_time_belongs_to_a_process),
       cmocka_unit_test(a_hostile_name_moves_no_field),
       cmocka_unit_test(the_limit_of_files_is_raised_to_the_hard_one),
