@@ -17,8 +17,8 @@
 #include "base/share.h"
 #include "base/status.h"
 
-#define LINE_MAX_SHARES 64   /* per line; a sendmsg takes at most 253 */
-#define LINE_MAX_WAITING 256 /* shares that may wait for a peer that does not read */
+#define LINE_MAX_SHARES 250  /* per line; a sendmsg takes at most 253 */
+#define LINE_MAX_WAITING 500 /* shares that may wait for a peer that does not read */
 
 struct line;
 

@@ -22,8 +22,10 @@ static enum status not_opened(const char *path, struct problem *problem) {
   case EACCES:
   case EPERM:
     return problem_set(problem, STATUS_FORBIDDEN, "the daemon may not read %.200s", path);
-  case ENAMETOOLONG:
   case ELOOP:
+    return problem_set(problem, STATUS_MODEL_NOT_FOUND,
+                       "there is no file %.200s: its symbolic links go round in a circle", path);
+  case ENAMETOOLONG:
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.200s: %s", path, strerror(errno));
   default:
     return problem_set(problem, STATUS_INTERNAL_ERROR, "%.200s: %s", path, strerror(errno));

@@ -29,9 +29,9 @@ struct os_path_found {
 };
 
 /* Opens what an absolute path names, symbolic links followed, when it really lies in one of `roots`
- * (absolute; NULL: anywhere). MODEL_NOT_FOUND: there is nothing; FORBIDDEN: it lies elsewhere, or
- * we may not read it; MODEL_FORMAT_INVALID: neither a regular file nor a folder; INVALID_ARGUMENT:
- * not absolute, or too long; INTERNAL_ERROR: no descriptors. */
+ * (absolute; NULL: anywhere). MODEL_NOT_FOUND: there is nothing, or links in a circle; FORBIDDEN:
+ * it lies elsewhere, or we may not read it; MODEL_FORMAT_INVALID: neither a regular file nor a
+ * folder; INVALID_ARGUMENT: not absolute, or too long; INTERNAL_ERROR: no descriptors. */
 enum status os_path_open(const char *path, const char *const *roots, struct os_path_found *out,
                          struct problem *problem);
 /* The same for a plain name in a folder that was opened so. */

@@ -103,6 +103,22 @@ enum status reader_parse(const char *text, size_t n, struct reader_doc **out,
   return STATUS_OK;
 }
 
+enum status reader_parse_line(uint64_t number, const char *text, size_t n, struct reader_doc **out,
+                              struct problem *problem) {
+  struct problem flaw;
+  if (!n)
+    return problem_set(problem, STATUS_INVALID_JSON,
+                       "line %" PRIu64 " is not a JSON object: it is empty", number);
+  enum status status = reader_parse(text, n, out, &flaw);
+  if (!status)
+    return STATUS_OK;
+  if (status != STATUS_INVALID_JSON)
+    return problem_set(problem, status, "line %" PRIu64 ": %s", number, flaw.text);
+  const char *column = strstr(flaw.text, "column ");
+  return problem_set(problem, status, "line %" PRIu64 " is not a JSON object: %s", number,
+                     column ? column : flaw.text);
+}
+
 void reader_free(struct reader_doc *doc) { json_decref((json_t *)doc); }
 
 struct reader_value reader_root(const struct reader_doc *doc) {

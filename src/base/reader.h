@@ -53,6 +53,9 @@ struct reader_value {
  * in the problem. */
 enum status reader_parse(const char *text, size_t n, struct reader_doc **out,
                          struct problem *problem);
+/* The same for the line of that number of a connection; an empty one is INVALID_JSON. */
+enum status reader_parse_line(uint64_t number, const char *text, size_t n, struct reader_doc **out,
+                              struct problem *problem);
 void reader_free(struct reader_doc *doc);
 struct reader_value reader_root(const struct reader_doc *doc);
 

@@ -32,10 +32,12 @@
   X(MODEL_BUSY, 409, true, "the model is in use")                                                  \
   X(ALLOCATION_LOST, 410, false, "the memory behind the allocation is gone")                       \
   X(BODY_TOO_LARGE, 413, false, "the body is too large")                                           \
+  X(URI_TOO_LONG, 414, false, "the request line is too long")                                      \
   X(UNSUPPORTED_MEDIA_TYPE, 415, false, "the body must be application/json, not encoded")          \
   X(HOST_NOT_ALLOWED, 421, false, "the Host header names another host")                            \
   X(MODEL_FORMAT_INVALID, 422, false, "the model file is not valid")                               \
   X(RATE_LIMITED, 429, true, "too many requests")                                                  \
+  X(HEADERS_TOO_LARGE, 431, false, "the headers are too large")                                    \
   X(CANCELLED, 499, false, "cancelled")                                                            \
   X(DAEMON_RESTARTED, 500, true, "the daemon was restarted meanwhile")                             \
   X(CHECKSUM_MISMATCH, 500, true, "the bytes read back differ")                                    \

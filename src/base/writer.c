@@ -278,19 +278,28 @@ void writer_text_or_null(struct writer *w, const char *key, const char *text) {
   writer_text(w, key, text && *text ? text : NULL);
 }
 
-void writer_hundredths(struct writer *w, const char *key, uint64_t hundredths) {
+/* value / power, a power of ten, without zeros at the end. */
+static void write_decimal(struct writer *w, const char *key, uint64_t value, uint64_t power) {
   char *at = begin(w, key, UINT_DIGITS + 1);
   if (!at)
     return;
-  unsigned part = (unsigned)(hundredths % 100);
-  at = put_uint(at, hundredths / 100);
-  if (part) {
+  at = put_uint(at, value / power);
+  uint64_t part = value % power;
+  if (part)
     *at++ = '.';
-    *at++ = (char)('0' + part / 10);
-    if (part % 10)
-      *at++ = (char)('0' + part % 10);
+  for (; part; part %= power) {
+    power /= 10;
+    *at++ = (char)('0' + part / power);
   }
   finish(w, at);
+}
+
+void writer_hundredths(struct writer *w, const char *key, uint64_t hundredths) {
+  write_decimal(w, key, hundredths, 100);
+}
+
+void writer_ms(struct writer *w, const char *key, uint64_t ns) {
+  write_decimal(w, key, ns, CLOCK_MS);
 }
 
 void writer_double(struct writer *w, const char *key, double value) {

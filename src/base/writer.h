@@ -8,8 +8,8 @@
  * Failure is the buffer's: look at out->failed at the end. It may come up to 100 bytes before the
  * cap, because a member reserves for its largest value; deeper than WRITER_DEPTH is a failure too.
  *
- * Cost matters here (status is ~70 members at 50,000 requests/s): integers and hundredths never go
- * through printf.
+ * Cost matters here (status is ~70 members at 50,000 requests/s): integers and what is a
+ * decimal shift of one never go through printf.
  */
 #ifndef BASE_WRITER_H
 #define BASE_WRITER_H
@@ -48,6 +48,8 @@ void writer_text_n(struct writer *w, const char *key, const char *text, size_t n
 void writer_text_or_null(struct writer *w, const char *key, const char *text);
 /* 4567 -> 45.67, 4500 -> 45, 4550 -> 45.5: at most two decimals. */
 void writer_hundredths(struct writer *w, const char *key, uint64_t hundredths);
+/* Nanoseconds as milliseconds: 208831 -> 0.208831, 1500000 -> 1.5. */
+void writer_ms(struct writer *w, const char *key, uint64_t ns);
 /* Shortest form that reads back the same; NaN and infinities are null. */
 void writer_double(struct writer *w, const char *key, double value);
 /* Nanoseconds since 1970 as "2026-11-23T08:32:08.123Z"; 0 is null. */

@@ -120,6 +120,15 @@ static void hundredths_have_no_zeros_at_the_end(void **state) {
                       "0,0.05,0.5,1,45.67,45,45.5,100,184467440737095516.15");
 }
 
+static void times_are_milliseconds_to_the_nanosecond(void **state) {
+  struct sheet *sheet = *state;
+  const uint64_t values[] = {0, 1, 208831, 1000000, 1500000, 30000000000, UINT64_MAX};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    writer_ms(&sheet->w, NULL, values[i]);
+  assert_string_equal(buf_text(&sheet->buf),
+                      "0,0.000001,0.208831,1,1.5,30000,18446744073709.551615");
+}
+
 static void doubles_are_short(void **state) {
   struct sheet *sheet = *state;
   const double values[] = {-0.0, 0.1, 45.67, 1.0 / 3, 1e300, 5e-324, -2.5, 0.1 + 0.2};
@@ -331,6 +340,7 @@ int main(void) {
       TEST(integers_agree_with_printf),
       TEST(integers_have_the_right_digits_around_powers_of_ten),
       TEST(hundredths_have_no_zeros_at_the_end),
+      TEST(times_are_milliseconds_to_the_nanosecond),
       TEST(doubles_are_short),
       TEST(doubles_that_json_cannot_say_are_null),
       TEST(text_is_escaped),
