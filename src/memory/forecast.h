@@ -1,0 +1,46 @@
+/*
+ * forecast: where a series of used bytes goes, and when the memory is full. Pure: a series in, an
+ * answer out, no state, any thread.
+ *
+ * The slope is Theil and Sen's (the median of the slopes between all pairs of points: a quarter of
+ * the points may be wild), its band Sen's confidence interval, and whether it is one at all is Mann
+ * and Kendall's test. P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau",
+ * JASA 63 (1968).
+ *
+ * A series counts as rising when its last minutes do, in their first half as in their second (a
+ * step is no trend), and stand on new ground (the tooth of a saw is none). Otherwise nothing is
+ * foretold.
+ */
+#ifndef MEMORY_FORECAST_H
+#define MEMORY_FORECAST_H
+
+#include <stdint.h>
+
+#define FORECAST_SECONDS 300.0 /* of the series' end, which the slope is taken from */
+#define FORECAST_LEAST 10.0    /* seconds; from less nothing is foretold */
+
+struct forecast_point {
+  double seconds, bytes; /* seconds: from any zero, rising */
+};
+
+enum forecast_direction { FORECAST_RISING, FORECAST_FALLING, FORECAST_STEADY };
+
+struct forecast {
+  enum forecast_direction direction;
+  double level;            /* bytes, at the last point */
+  double bytes_per_second; /* the slope, also of what is steady */
+  double low, high;        /* its band: 90 % */
+};
+
+/* Fewer than 8 points, or less time: steady, all zero. Some 50 us. */
+struct forecast forecast_make(const struct forecast_point *points, uint32_t count);
+
+struct forecast_time {
+  double expected, earliest; /* seconds from the last point; < 0: it does not rise */
+  double latest;             /* < 0: perhaps never */
+};
+
+/* When so many bytes are in use. */
+struct forecast_time forecast_when(const struct forecast *forecast, double bytes);
+
+#endif

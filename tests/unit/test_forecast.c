@@ -1,0 +1,118 @@
+/* forecast: what rises is foretold within a tenth, and what does not is left alone. */
+#include "memory/forecast.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define MIB 1048576.0
+#define GIB (1024 * MIB)
+#define SECONDS 3600
+#define NOISE (4 * MIB)
+
+static struct forecast_point series[SECONDS];
+static unsigned seed;
+
+/* -1 … 1 */
+static double chance(void) {
+  seed = seed * 1664525u + 1013904223u;
+  return (double)(seed >> 8) / (double)(1u << 23) - 1;
+}
+
+/* A sample each second, with noise; every 20th is wild where that is wanted. */
+static struct forecast look(double (*level)(double seconds), int seconds, bool wild) {
+  for (int i = 0; i < seconds; i++) {
+    double bytes = level(i) + NOISE * chance();
+    if (wild && i % 20 == 7)
+      bytes += 3 * GIB;
+    series[i] = (struct forecast_point){i, bytes};
+  }
+  return forecast_make(series, (uint32_t)seconds);
+}
+
+static double leak(double t) { return 2 * GIB + t * MIB; }
+static double late_leak(double t) { return 2 * GIB + (t > 3000 ? (t - 3000) * MIB : 0); }
+static double flat(double t) { return 5 * GIB + 0 * t; }
+static double emptying(double t) { return 8 * GIB - t * MIB; }
+static double step(double t) { return t < 150 ? GIB : 3 * GIB; }
+static double late_step(double t) { return t < 3450 ? GIB : 3 * GIB; }
+static double saw(double t) { return GIB + fmod(t, 40) * 20 * MIB; }
+static double slow_saw(double t) { return GIB + fmod(t, 900) * 2 * MIB; }
+
+static void a_leak_is_foretold_within_a_tenth(void **state) {
+  (void)state;
+  for (seed = 1; seed < 20000; seed += 1000)
+    for (int wild = 0; wild < 2; wild++) {
+      struct forecast found = look(leak, 300, wild);
+      struct forecast_time full = forecast_when(&found, 16 * GIB);
+      double truth = 14 * 1024 - 300;
+      assert_int_equal(FORECAST_RISING, found.direction);
+      assert_true(fabs(full.expected - truth) < truth / 10);
+      assert_true(full.earliest <= full.expected);
+      assert_true(full.latest >= full.expected);
+    }
+}
+
+static void one_that_began_after_an_hour_as_well(void **state) {
+  (void)state;
+  seed = 5;
+  struct forecast found = look(late_leak, 3300, false);
+  assert_int_equal(FORECAST_RISING, found.direction);
+  assert_true(fabs(found.bytes_per_second - MIB) < MIB / 10);
+}
+
+static void what_does_not_rise_is_not_said_to(void **state) {
+  static const struct {
+    double (*level)(double seconds);
+    int from; /* before, it is what rises: a first tooth */
+  } rows[] = {{flat, 30}, {step, 160}, {late_step, 3460}, {saw, 80}, {slow_saw, 1000}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int seconds = rows[i].from; seconds <= SECONDS; seconds += 7) {
+      seed = (unsigned)seconds;
+      struct forecast found = look(rows[i].level, seconds, i == 0);
+      assert_int_not_equal(FORECAST_RISING, found.direction);
+      assert_true(forecast_when(&found, 16 * GIB).expected < 0);
+    }
+}
+
+static void what_falls_is_said_to(void **state) {
+  (void)state;
+  seed = 9;
+  struct forecast found = look(emptying, 600, true);
+  assert_int_equal(FORECAST_FALLING, found.direction);
+  assert_true(found.bytes_per_second < -0.9 * MIB);
+  assert_true(forecast_when(&found, 16 * GIB).expected < 0);
+}
+
+static void from_little_nothing_is_foretold(void **state) {
+  (void)state;
+  for (int seconds = 0; seconds < 10; seconds++)
+    assert_int_equal(FORECAST_STEADY, look(leak, seconds, false).direction);
+}
+
+static void a_full_memory_is_full_now(void **state) {
+  (void)state;
+  seed = 3;
+  struct forecast found = look(leak, 300, false);
+  assert_int_equal(FORECAST_RISING, found.direction);
+  assert_true(forecast_when(&found, 2 * GIB).expected == 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_leak_is_foretold_within_a_tenth),
+      cmocka_unit_test(one_that_began_after_an_hour_as_well),
+      cmocka_unit_test(what_does_not_rise_is_not_said_to),
+      cmocka_unit_test(what_falls_is_said_to),
+      cmocka_unit_test(from_little_nothing_is_foretold),
+      cmocka_unit_test(a_full_memory_is_full_now),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
