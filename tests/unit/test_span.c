@@ -136,11 +136,112 @@ static void without_nodes_nothing_changes(void **state) {
     pool_give(&fixture->nodes, spare[--count]);
 }
 
+/* ---- a crowd: what is given back waits to be merged, and nobody can tell ---- */
+
+/* Blocks of one granule from `first` on. */
+static void crowd_in(struct span *span, uint64_t first, uint32_t count, uint64_t granule) {
+  const struct span_request request = {granule, 1, UINT32_MAX};
+  uint32_t node;
+  for (uint64_t i = first; i < first + count; i++)
+    assert_int_equal(STATUS_OK, span_take_at(span, i * granule, &request, &node));
+}
+
+struct crowd {
+  struct pool nodes;
+  struct span *span;
+  uint32_t blocks[SPAN_LATE]; /* of one granule each, from 0 on; the rest is full */
+};
+
+static int make_crowd(void **state) {
+  struct crowd *crowd = calloc(1, sizeof *crowd);
+  uint64_t offset;
+  assert_int_equal(STATUS_OK, span_nodes_init(&crowd->nodes, SPAN_CROWD + SPAN_LATE));
+  assert_int_equal(STATUS_OK, span_create(&crowd->nodes, SPAN_CROWD + SPAN_LATE, 1, &crowd->span));
+  for (unsigned i = 0; i < SPAN_LATE; i++)
+    assert_int_equal(STATUS_OK, take(crowd->span, 1, 1, &crowd->blocks[i], &offset));
+  crowd_in(crowd->span, SPAN_LATE, SPAN_CROWD, 1);
+  *state = crowd;
+  return 0;
+}
+
+static int unmake_crowd(void **state) {
+  struct crowd *crowd = *state;
+  span_free(crowd->span); /* also with blocks that wait */
+  assert_int_equal(0, crowd->nodes.live);
+  pool_done(&crowd->nodes);
+  free(crowd);
+  return 0;
+}
+
+static void give_all(struct crowd *crowd) {
+  for (unsigned i = 0; i < SPAN_LATE; i++)
+    span_give(crowd->span, crowd->blocks[i]);
+}
+
+static void in_a_crowd_what_was_given_back_is_free(void **state) {
+  struct crowd *crowd = *state;
+  give_all(crowd);
+  assert_int_equal(SPAN_CROWD, span_blocks(crowd->span));
+  assert_int_equal(SPAN_LATE, span_largest_free(crowd->span));
+  assert_true(span_check(crowd->span));
+}
+
+static void in_a_crowd_a_take_has_all_that_was_given_back(void **state) {
+  struct crowd *crowd = *state;
+  uint32_t node;
+  uint64_t offset;
+  give_all(crowd);
+  assert_int_equal(STATUS_OK, take(crowd->span, SPAN_LATE, 1, &node, &offset));
+  assert_int_equal(0, offset);
+}
+
+static void in_a_crowd_who_asks_again_gets_the_same(void **state) {
+  struct crowd *crowd = *state;
+  uint32_t node;
+  uint64_t offset;
+  give_all(crowd);
+  span_largest_free(crowd->span);
+  for (unsigned i = 0; i < 3 * SPAN_LATE; i++) {
+    assert_int_equal(STATUS_OK, take(crowd->span, 2, 1, &node, &offset));
+    assert_int_equal(0, offset);
+    span_give(crowd->span, node);
+  }
+}
+
+/* The range that fits needs a node for what is left of it; merging gives one back. */
+static void in_a_crowd_nodes_that_wait_can_be_had(void **state) {
+  struct crowd *crowd = *state;
+  uint32_t node;
+  uint64_t offset;
+  span_give(crowd->span, crowd->blocks[0]);
+  span_give(crowd->span, crowd->blocks[1]);
+  assert_int_equal(2, span_largest_free(crowd->span));
+  uint32_t spare = pool_take(&crowd->nodes);
+  assert_int_equal(crowd->nodes.max, crowd->nodes.live);
+  for (unsigned i = 2; i < SPAN_LATE; i++)
+    span_give(crowd->span, crowd->blocks[i]);
+  assert_int_equal(STATUS_OK, take(crowd->span, 1, 1, &node, &offset));
+  pool_give(&crowd->nodes, spare);
+}
+
+static void who_leaves_the_crowd_leaves_nothing_behind(void **state) {
+  struct crowd *crowd = *state;
+  struct span_block block;
+  uint32_t node = span_next(crowd->span, 0, &block);
+  while (block.offset < SPAN_LATE)
+    node = span_next(crowd->span, node, &block);
+  give_all(crowd);
+  span_give(crowd->span, node);
+  assert_int_equal(SPAN_CROWD, crowd->nodes.live); /* one for all that is free */
+  assert_int_equal(SPAN_LATE + 1, span_largest_free(crowd->span));
+}
+
 /* ---- random sequences against a map that knows who has each granule ---- */
 
 struct random_run {
   uint64_t granule, alignments;
   unsigned seed;
+  uint32_t crowd; /* blocks behind the map */
   struct pool nodes;
   struct span *span;
   uint16_t owner[GRANULES]; /* 0: free */
@@ -219,28 +320,59 @@ static void random_give(struct random_run *run, uint16_t user) {
   run->blocks[user].node = 0;
 }
 
-static void agree(const struct random_run *run) {
+static void iteration_agrees(struct random_run *run) {
   struct span_block block;
-  uint64_t used = 0;
-  assert_true(span_check(run->span));
-  for (uint32_t node = span_next(run->span, 0, &block); node;
+  for (uint32_t node = span_next(run->span, 0, &block); node && block.user != UINT32_MAX;
        node = span_next(run->span, node, &block))
     for (uint64_t i = block.offset / run->granule; i < (block.offset + block.size) / run->granule;
-         i++) {
+         i++)
       assert_int_equal(block.user, run->owner[i]);
-      used += block.used;
-    }
+}
+
+static void used_agrees(struct random_run *run) {
+  uint64_t used = run->crowd;
+  for (unsigned i = 0; i < GRANULES; i++)
+    used += run->owner[i] != 0;
   assert_int_equal(used * run->granule, span_used(run->span));
+}
+
+static void free_ranges_agree(struct random_run *run) {
+  uint32_t ranges = 0;
+  for (unsigned i = 0; i < GRANULES; i++)
+    ranges += !run->owner[i] && (!i || run->owner[i - 1]);
+  assert_int_equal(ranges, span_free_ranges(run->span));
+}
+
+static void largest_agrees(struct random_run *run) {
   assert_int_equal(longest_free(run, 1) * run->granule, span_largest_free(run->span));
 }
 
-static void run_random(uint64_t granule, uint64_t alignments, unsigned seed) {
+/* What is free twice as long is in a bin that surely fits. */
+static void may_fit_agrees(struct random_run *run) {
+  uint64_t half = longest_free(run, 1) / 2;
+  assert_true(!half || span_may_fit(run->span, half * run->granule, 1));
+}
+
+static void invariants_hold(struct random_run *run) { assert_true(span_check(run->span)); }
+
+/* One at a time, as whichever comes first merges what waits. */
+static void agree(struct random_run *run, unsigned which) {
+  static void (*const agrees[])(struct random_run *) = {iteration_agrees,  used_agrees,
+                                                        free_ranges_agree, largest_agrees,
+                                                        may_fit_agrees,    invariants_hold};
+  agrees[which % (sizeof agrees / sizeof *agrees)](run);
+}
+
+static void run_random(uint64_t granule, uint64_t alignments, unsigned seed, uint32_t crowd) {
   struct random_run *run = calloc(1, sizeof *run);
   run->granule = granule;
   run->alignments = alignments;
   run->seed = seed;
-  assert_int_equal(STATUS_OK, span_nodes_init(&run->nodes, 4096));
-  assert_int_equal(STATUS_OK, span_create(&run->nodes, GRANULES * granule, granule, &run->span));
+  run->crowd = crowd;
+  assert_int_equal(STATUS_OK, span_nodes_init(&run->nodes, 4096 + crowd));
+  assert_int_equal(STATUS_OK,
+                   span_create(&run->nodes, (GRANULES + crowd) * granule, granule, &run->span));
+  crowd_in(run->span, GRANULES, crowd, granule);
   for (unsigned step = 0; step < 20000; step++) {
     uint16_t user = (uint16_t)(1 + draw(run, step / 5000 % 2 ? 40 : 300));
     if (run->blocks[user].node)
@@ -249,8 +381,8 @@ static void run_random(uint64_t granule, uint64_t alignments, unsigned seed) {
       random_take(run, user);
     else
       random_take_at(run, user);
-    if (step % 64 == 0)
-      agree(run);
+    if (step % 32 == 0)
+      agree(run, step / 32);
   }
   for (uint16_t user = 1; user <= GRANULES; user++)
     if (run->blocks[user].node)
@@ -267,9 +399,18 @@ static void run_random(uint64_t granule, uint64_t alignments, unsigned seed) {
 static void random_sequences_agree_with_a_naive_map(void **state) {
   (void)state;
   for (unsigned seed = 1; seed <= 3; seed++) {
-    run_random(1, 6, seed);
-    run_random(256, 14, 100 + seed);
-    run_random(4096, 16, 200 + seed);
+    run_random(1, 6, seed, 0);
+    run_random(256, 14, 100 + seed, 0);
+    run_random(4096, 16, 200 + seed, 0);
+  }
+}
+
+/* In the middle of a crowd, and in and out of one. */
+static void random_sequences_in_a_crowd_agree_with_a_naive_map(void **state) {
+  (void)state;
+  for (unsigned seed = 1; seed <= 3; seed++) {
+    run_random(1, 6, 300 + seed, SPAN_CROWD);
+    run_random(256, 14, 400 + seed, SPAN_CROWD - 50);
   }
 }
 
@@ -284,7 +425,18 @@ int main(void) {
                                       unmake),
       cmocka_unit_test_setup_teardown(an_exact_place_is_taken_once, make, unmake),
       cmocka_unit_test_setup_teardown(without_nodes_nothing_changes, make, unmake),
+      cmocka_unit_test_setup_teardown(in_a_crowd_what_was_given_back_is_free, make_crowd,
+                                      unmake_crowd),
+      cmocka_unit_test_setup_teardown(in_a_crowd_a_take_has_all_that_was_given_back, make_crowd,
+                                      unmake_crowd),
+      cmocka_unit_test_setup_teardown(in_a_crowd_who_asks_again_gets_the_same, make_crowd,
+                                      unmake_crowd),
+      cmocka_unit_test_setup_teardown(in_a_crowd_nodes_that_wait_can_be_had, make_crowd,
+                                      unmake_crowd),
+      cmocka_unit_test_setup_teardown(who_leaves_the_crowd_leaves_nothing_behind, make_crowd,
+                                      unmake_crowd),
       cmocka_unit_test(random_sequences_agree_with_a_naive_map),
+      cmocka_unit_test(random_sequences_in_a_crowd_agree_with_a_naive_map),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
