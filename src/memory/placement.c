@@ -23,6 +23,8 @@ static const char *rejected(const struct placement_request *request,
     return "unhealthy";
   if (request->size_bytes > candidate->limit_bytes)
     return "over its limit";
+  if (candidate->strained)
+    return "pressure";
   return request->size_bytes > candidate->available_bytes ? "not enough memory" : NULL;
 }
 

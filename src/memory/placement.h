@@ -22,7 +22,8 @@ struct placement_candidate {
   const char *id; /* borrowed */
   enum placement_memory memory;
   bool healthy;
-  bool named; /* the only one that the user asked for */
+  bool named;    /* the only one that the user asked for */
+  bool strained; /* critical pressure keeps the request out */
   uint64_t available_bytes, limit_bytes;
   uint32_t utilization_hundredths;
 };
@@ -31,7 +32,7 @@ struct placement_verdict {
   uint32_t index;       /* into the candidates */
   uint64_t score;       /* larger is better, comparable within one answer only */
   const char *rejected; /* NULL: fits. Else "wrong memory type", "unhealthy", "not enough memory",
-                           "over its limit", "not asked for" */
+                           "over its limit", "not asked for", "pressure" */
 };
 
 struct placement_request {

@@ -35,6 +35,23 @@ enum pressure_level pressure_next(const struct pressure_thresholds *thresholds,
   return held < now ? held : now;
 }
 
+void pressure_strain_next(struct pressure_strain *strain, const struct pressure_sight *sight) {
+  uint64_t now = sight->now_ns;
+  strain->stuck_at = !sight->stuck ? 0 : strain->stuck_at ? strain->stuck_at : now;
+  strain->calm_at = !sight->below_high ? 0 : strain->calm_at ? strain->calm_at : now;
+  if (strain->calm_at && now - strain->calm_at >= PRESSURE_CALM_NS)
+    strain->on = false;
+  else if (strain->stuck_at && now - strain->stuck_at >= PRESSURE_STUCK_NS)
+    strain->on = true;
+}
+
+enum pressure_level pressure_stall_level(const struct pressure_stalls *stalls, uint64_t now_ns) {
+  if (stalls->full_at && now_ns - stalls->full_at < PRESSURE_STALL_NS)
+    return PRESSURE_HIGH;
+  return stalls->some_at && now_ns - stalls->some_at < PRESSURE_STALL_NS ? PRESSURE_MODERATE
+                                                                         : PRESSURE_LOW;
+}
+
 const char *pressure_name(enum pressure_level level) {
   static const char *const names[] = {"low", "moderate", "high", "critical"};
   return names[level];

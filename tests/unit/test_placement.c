@@ -9,12 +9,12 @@
 #include "memory/placement.h"
 
 static const struct placement_candidate devices[] = {
-    {"host:10", PLACEMENT_RAM, true, true, 4000, 8000, 5000},
-    {"host:2", PLACEMENT_RAM, true, true, 4000, 8000, 5000},
-    {"host:3", PLACEMENT_RAM, true, true, 4000, 8000, 1000},
-    {"fake:0", PLACEMENT_VRAM, true, true, 6000, 8000, 2500},
-    {"host:4", PLACEMENT_RAM, true, true, 2000, 3000, 9000},
-    {"host:5", PLACEMENT_RAM, false, true, 9000, 9000, 0},
+    {"host:10", PLACEMENT_RAM, true, true, false, 4000, 8000, 5000},
+    {"host:2", PLACEMENT_RAM, true, true, false, 4000, 8000, 5000},
+    {"host:3", PLACEMENT_RAM, true, true, false, 4000, 8000, 1000},
+    {"fake:0", PLACEMENT_VRAM, true, true, false, 6000, 8000, 2500},
+    {"host:4", PLACEMENT_RAM, true, true, false, 2000, 3000, 9000},
+    {"host:5", PLACEMENT_RAM, false, true, false, 9000, 9000, 0},
 };
 #define COUNT (sizeof devices / sizeof *devices)
 
@@ -78,11 +78,13 @@ static const char *why(const struct placement_request *request,
 static void each_rejection_has_its_reason(void **state) {
   (void)state;
   const struct placement_request request = {1000, PLACEMENT_RAM, PLACEMENT_SPREAD};
-  struct placement_candidate good = {"host:0", PLACEMENT_RAM, true, true, 1000, 1000, 0},
+  struct placement_candidate good = {"host:0", PLACEMENT_RAM, true, true, false, 1000, 1000, 0},
                              bad = good;
   assert_null(why(&request, good));
   bad.available_bytes = 999;
   assert_string_equal("not enough memory", why(&request, bad));
+  bad.strained = true;
+  assert_string_equal("pressure", why(&request, bad));
   bad.limit_bytes = 999;
   assert_string_equal("over its limit", why(&request, bad));
   bad.healthy = false;

@@ -108,6 +108,43 @@ static void thresholds_rise(void **state) {
     assert_false(pressure_thresholds_valid(&bad[i]));
 }
 
+#define SECOND UINT64_C(1000000000)
+
+/* A strain over seconds of what is seen: 's' stuck, '.' neither, 'c' calm; "on" as 1 for each. */
+static void expect_strain(const char *seen, const char *on) {
+  struct pressure_strain strain = {.on = false};
+  for (size_t i = 0; seen[i]; i++) {
+    const struct pressure_sight sight = {
+        .stuck = seen[i] == 's', .below_high = seen[i] == 'c', .now_ns = (i + 1) * SECOND};
+    pressure_strain_next(&strain, &sight);
+    if (strain.on != (on[i] == '1'))
+      fail_msg("%s, second %zu: %d", seen, i, strain.on);
+  }
+}
+
+static void a_strain_is_entered_when_it_lasts(void **state) {
+  (void)state;
+  expect_strain("ssss.sssssss", "000000000011");
+  expect_strain("sssssss", "0000011");
+}
+
+static void a_strain_is_left_ten_seconds_below_high(void **state) {
+  (void)state;
+  expect_strain("ssssssccccccccccc.", "000001111111111100");
+  expect_strain("ssssssccccccccc.ccccccccccc", "000001111111111111111111110");
+}
+
+static void stalls_raise_the_level_for_a_while(void **state) {
+  (void)state;
+  struct pressure_stalls stalls = {0, 0};
+  assert_int_equal(PRESSURE_LOW, pressure_stall_level(&stalls, 100 * SECOND));
+  stalls.some_at = 100 * SECOND;
+  assert_int_equal(PRESSURE_MODERATE, pressure_stall_level(&stalls, 100 * SECOND));
+  stalls.full_at = 101 * SECOND;
+  assert_int_equal(PRESSURE_HIGH, pressure_stall_level(&stalls, 110 * SECOND));
+  assert_int_equal(PRESSURE_LOW, pressure_stall_level(&stalls, 111 * SECOND));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(levels_begin_at_their_thresholds),
@@ -117,6 +154,9 @@ int main(void) {
       cmocka_unit_test(names_are_those_of_the_contract),
       cmocka_unit_test(the_percentage_is_the_worse_of_two),
       cmocka_unit_test(thresholds_rise),
+      cmocka_unit_test(a_strain_is_entered_when_it_lasts),
+      cmocka_unit_test(a_strain_is_left_ten_seconds_below_high),
+      cmocka_unit_test(stalls_raise_the_level_for_a_while),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
