@@ -87,9 +87,25 @@ enum status ledger_create(uint32_t records, struct ledger **out) {
 void ledger_free(struct ledger *ledger) {
   if (!ledger)
     return;
+  ledger_settle(ledger);
   os_memfd_unmap(ledger->header, LEDGER_MAP);
   share_close(&ledger->share);
   free(ledger);
+}
+
+const struct idmap_entry *ledger_by_id(const struct ledger *ledger, uint32_t *count) {
+  *count = ledger->by_id.count;
+  return ledger->by_id.entries;
+}
+
+const struct idmap_entry *ledger_by_place(const struct ledger *ledger, uint32_t *count) {
+  *count = ledger->by_place.count;
+  return ledger->by_place.entries;
+}
+
+void ledger_settle(struct ledger *ledger) {
+  ledger_order_done(&ledger->by_id);
+  ledger_order_done(&ledger->by_place);
 }
 
 const struct share *ledger_share(const struct ledger *ledger) { return &ledger->share; }

@@ -23,8 +23,8 @@
  * Segments, owners and texts that nobody names are legal, and stay until they are dropped. What
  * segments, jobs and models name is the caller's to check.
  *
- * Not thread-safe: callers hold the state lock. No call but create, adopt, grow and free makes a
- * system call.
+ * Not thread-safe: callers hold the state lock. No call but create, adopt, check, settle, grow and
+ * free makes a system call.
  */
 #ifndef LEDGER_LEDGER_H
 #define LEDGER_LEDGER_H
@@ -33,6 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/idmap.h"
 #include "base/problem.h"
 #include "base/share.h"
 #include "base/status.h"
@@ -103,7 +104,7 @@ struct ledger_limit {
 struct ledger_job {
   uint64_t created_real_ns, completed_real_ns; /* completed 0: under way */
   uint64_t key_hash[2];                        /* idempotency key and domain; both 0: none */
-  uint64_t allocation, target_allocation;      /* of a transfer, 0: none */
+  uint64_t allocation, target_allocation;      /* of a transfer, 0: none; of a load: its model */
   uint64_t size_bytes, checksum;
   uint64_t source : 48, flags : 16;           /* source, target: the counted part of a limit */
   uint64_t target : 48, kind : 8, status : 8; /* record's id, 0: none */
@@ -163,8 +164,16 @@ enum status ledger_create(uint32_t records, struct ledger **out);
  * attachment's allocation and owner, an owner's and a limit's text, a text's next piece. Then frees
  * the older of two live versions, and attachments whose allocation is gone. CONFLICT with the
  * reason in the problem when anything does not add up: nothing was changed then. The share stays
- * the caller's either way. Overlap of allocations is checked by ledger_check_overlaps. */
+ * the caller's either way. Overlap of allocations is checked by ledger_check_overlaps. What both
+ * found out on the way is kept until ledger_settle, as it was then. */
 enum status ledger_adopt(const struct share *share, struct ledger **out, struct problem *problem);
+/* All live records by rising ids: `value` is the slot, `note` the kind. Borrowed, until
+ * ledger_settle. */
+const struct idmap_entry *ledger_by_id(const struct ledger *ledger, uint32_t *count);
+/* All allocations by segment and offset, after ledger_check_overlaps has found them good: `value`
+ * is the slot. Borrowed, until ledger_settle. */
+const struct idmap_entry *ledger_by_place(const struct ledger *ledger, uint32_t *count);
+void ledger_settle(struct ledger *ledger);
 /* Unmaps and closes; the memfd lives on if someone else holds it. */
 void ledger_free(struct ledger *ledger);
 const struct share *ledger_share(const struct ledger *ledger);
@@ -192,8 +201,9 @@ uint32_t ledger_live(const struct ledger *ledger);
 enum status ledger_grow(struct ledger *ledger, uint32_t records);
 void ledger_grow_commit(struct ledger *ledger);
 /* Two live allocations overlap, or one is empty, leaves its segment, or has none: CONFLICT with the
- * reason in the problem. O(n). */
-enum status ledger_check_overlaps(const struct ledger *ledger, struct problem *problem);
+ * reason in the problem. O(n). Of an adopted ledger before it is changed, or after ledger_settle.
+ */
+enum status ledger_check_overlaps(struct ledger *ledger, struct problem *problem);
 
 /* Texts longer than one record are chained. Returns the id of the first piece in *id. */
 enum status ledger_put_text(struct ledger *ledger, const char *text, size_t n, uint64_t *id,

@@ -1,8 +1,9 @@
 /*
  * ledger_adopt: a ledger that another daemon left. First everything is looked at and nothing
- * written; a single thing that does not add up refuses the whole. What the look finds out about a
- * record is kept beside it, one byte a slot. Then the list of free records is made anew, what a
- * change cut short left behind is freed, and the hints of texts are set.
+ * written; a single thing that does not add up refuses the whole. The records themselves are read
+ * twice, for they are what memory is slow with; all else is asked of the list by ids, where what
+ * the look finds out about a record is noted beside its kind. Then the list of free records is made
+ * anew, what a change cut short left behind is freed, and the hints of texts are set.
  *
  * Texts cannot go round: the last piece of one is made first, so a piece names an older one, and no
  * piece is named twice.
@@ -12,21 +13,20 @@
 #include <string.h>
 
 #include "base/os_memfd.h"
-#include "ledger/ledger_index.h"
 #include "ledger/ledger_layout.h"
 
 #define COUNTED ((UINT64_C(1) << LEDGER_ID_BITS) - 1)
 
 enum {
-  MARK_OLDER = 1,  /* a newer version is live */
-  MARK_ADRIFT = 2, /* an attachment to nothing */
-  MARK_NAMED = 4,  /* a piece of text that a record names */
+  KIND = 0xff,         /* these bits of a note are the kind */
+  MARK_OLDER = 0x100,  /* a newer version is live */
+  MARK_ADRIFT = 0x200, /* an attachment to nothing */
+  MARK_NAMED = 0x400,  /* a piece of text that a record names */
 };
 
 struct adoption {
   struct ledger *ledger;
-  struct ledger_index index; /* the newest version of each id */
-  uint8_t *marks;            /* of each slot */
+  struct idmap_entry *found[LEDGER_TEXT_CHAIN + 1]; /* last, of each kind */
   struct problem *problem;
 };
 
@@ -35,9 +35,19 @@ static enum status refuse(struct adoption *adoption, const char *why, uint64_t n
                      "the ledger is not valid: %s (%" PRIu64 ")", why, number);
 }
 
-static const struct ledger_record *find(const struct adoption *adoption, uint64_t id) {
-  uint32_t slot = ledger_index_find(&adoption->index, id);
-  return slot ? ledger_slot(adoption->ledger, slot) : NULL;
+/* The newest version. Records that name the same one tend to lie together. */
+static struct idmap_entry *find(struct adoption *adoption, uint64_t id, enum ledger_kind kind) {
+  struct idmap_entry *entry = adoption->found[kind];
+  if (entry && entry->id == id)
+    return entry;
+  entry = ledger_order_find(&adoption->ledger->by_id, id);
+  while (entry && entry != adoption->ledger->by_id.entries && entry[-1].id == id)
+    entry--;
+  while (entry && entry->note & MARK_OLDER)
+    entry++;
+  if (entry)
+    adoption->found[kind] = entry;
+  return entry;
 }
 
 /* ---- each by itself ---- */
@@ -79,51 +89,69 @@ static enum status check_record(struct adoption *adoption, uint32_t slot) {
   return STATUS_OK;
 }
 
-static enum status enter(struct adoption *adoption, uint32_t slot) {
-  uint32_t *place = ledger_index_place(&adoption->index, ledger_slot(adoption->ledger, slot)->id);
-  uint32_t other = *place;
-  *place = slot;
-  if (!other)
-    return STATUS_OK;
-  const struct ledger_record *now = ledger_slot(adoption->ledger, slot);
-  const struct ledger_record *before = ledger_slot(adoption->ledger, other);
-  if (now->kind != before->kind)
-    return refuse(adoption, "two kinds of record with one id: record", slot);
-  if (now->version == before->version + 1) {
-    adoption->marks[other] |= MARK_OLDER;
-  } else if (now->version + 1 == before->version) {
-    adoption->marks[slot] |= MARK_OLDER;
-    *place = other;
+/* Of two of one id, the newer. */
+static enum status judge(struct adoption *adoption, struct idmap_entry *other,
+                         struct idmap_entry **newest) {
+  struct idmap_entry *before = *newest;
+  uint32_t version = ledger_slot(adoption->ledger, before->value)->version;
+  uint32_t others = ledger_slot(adoption->ledger, other->value)->version;
+  if (other->note != (before->note & KIND))
+    return refuse(adoption, "two kinds of record with one id: record", other->value);
+  if (others == version + 1) {
+    before->note |= MARK_OLDER;
+    *newest = other;
+  } else if (others + 1 == version) {
+    other->note |= MARK_OLDER;
   } else {
-    return refuse(adoption, "two of one id, and neither follows the other: record", slot);
+    return refuse(adoption, "two of one id, and neither follows the other: record", other->value);
   }
   return STATUS_OK;
 }
 
-static enum status check_each(struct adoption *adoption) {
-  uint32_t live = 0, capacity = adoption->ledger->capacity;
-  for (uint32_t slot = 1; slot <= capacity; slot++)
-    live += ledger_slot(adoption->ledger, slot)->state != LEDGER_STATE_FREE;
-  adoption->marks = calloc((size_t)capacity + 1, 1);
-  if (!adoption->marks || !ledger_index_init(&adoption->index, live))
-    return problem_set(adoption->problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+static enum status check_versions(struct adoption *adoption) {
+  struct ledger_order *by_id = &adoption->ledger->by_id;
+  struct idmap_entry *newest = by_id->entries;
   enum status status = STATUS_OK;
-  for (uint32_t slot = 1; !status && slot <= capacity; slot++) {
-    if (ledger_slot(adoption->ledger, slot)->state == LEDGER_STATE_FREE)
-      continue;
-    status = check_record(adoption, slot);
-    if (!status)
-      status = enter(adoption, slot);
+  for (uint32_t i = 1; !status && i < by_id->count; i++) {
+    struct idmap_entry *entry = &by_id->entries[i];
+    if (entry->id == newest->id)
+      status = judge(adoption, entry, &newest);
+    else
+      newest = entry;
   }
   return status;
+}
+
+static enum status no_memory(struct adoption *adoption) {
+  return problem_set(adoption->problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+}
+
+static enum status check_each(struct adoption *adoption) {
+  struct ledger *ledger = adoption->ledger;
+  enum status status = STATUS_OK;
+  if (!ledger_order_init(&ledger->by_id, ledger->capacity))
+    return no_memory(adoption);
+  for (uint32_t slot = 1; !status && slot <= ledger->capacity; slot++) {
+    const struct ledger_record *record = ledger_slot(ledger, slot);
+    if (record->state == LEDGER_STATE_FREE)
+      continue;
+    ledger->top = slot;
+    status = check_record(adoption, slot);
+    if (!status)
+      ledger_order_add(&ledger->by_id, (struct idmap_entry){record->id, slot, record->kind});
+  }
+  if (status)
+    return status;
+  return ledger_order_sort(&ledger->by_id, LEDGER_ORDER_ID) ? check_versions(adoption)
+                                                            : no_memory(adoption);
 }
 
 /* ---- what they say of each other ---- */
 
 static enum status check_named(struct adoption *adoption, uint32_t slot, uint64_t id,
                                enum ledger_kind kind) {
-  const struct ledger_record *named = find(adoption, id);
-  if (named && named->kind == kind)
+  const struct idmap_entry *named = find(adoption, id, kind);
+  if (named && (named->note & KIND) == kind)
     return STATUS_OK;
   return refuse(adoption,
                 kind == LEDGER_SEGMENT ? "its segment is missing: record"
@@ -138,10 +166,10 @@ static enum status check_text(struct adoption *adoption, uint32_t slot, uint64_t
   enum status status = check_named(adoption, slot, id, LEDGER_TEXT_CHAIN);
   if (status)
     return status;
-  uint8_t *marks = &adoption->marks[ledger_index_find(&adoption->index, id)];
-  if (*marks & MARK_NAMED)
+  struct idmap_entry *text = find(adoption, id, LEDGER_TEXT_CHAIN);
+  if (text->note & MARK_NAMED)
     return refuse(adoption, "its text is another's too: record", slot);
-  *marks |= MARK_NAMED;
+  text->note |= MARK_NAMED;
   return STATUS_OK;
 }
 
@@ -161,23 +189,25 @@ static enum status check_allocation(struct adoption *adoption, uint32_t slot) {
 }
 
 /* The one record that may name what is gone: allocations go before their attachments. */
-static enum status check_attachment(struct adoption *adoption, uint32_t slot) {
+static enum status check_attachment(struct adoption *adoption, struct idmap_entry *entry) {
+  uint32_t slot = entry->value;
   const struct ledger_attachment *attachment = &ledger_slot(adoption->ledger, slot)->u.attachment;
-  const struct ledger_record *allocation = find(adoption, attachment->allocation);
-  if (!allocation && was_given_out(adoption, attachment->allocation))
-    adoption->marks[slot] |= MARK_ADRIFT;
-  else if (!allocation || allocation->kind != LEDGER_ALLOCATION)
+  const struct idmap_entry *to = find(adoption, attachment->allocation, LEDGER_ALLOCATION);
+  if (!to && was_given_out(adoption, attachment->allocation))
+    entry->note |= MARK_ADRIFT;
+  else if (!to || (to->note & KIND) != LEDGER_ALLOCATION)
     return refuse(adoption, "it is attached to what was no allocation: record", slot);
   return check_named(adoption, slot, attachment->owner, LEDGER_OWNER);
 }
 
-static enum status check_references(struct adoption *adoption, uint32_t slot) {
+static enum status check_references(struct adoption *adoption, struct idmap_entry *entry) {
+  uint32_t slot = entry->value;
   const struct ledger_record *record = ledger_slot(adoption->ledger, slot);
-  switch (record->kind) {
+  switch (entry->note & KIND) {
   case LEDGER_ALLOCATION:
     return check_allocation(adoption, slot);
   case LEDGER_ATTACHMENT:
-    return check_attachment(adoption, slot);
+    return check_attachment(adoption, entry);
   case LEDGER_OWNER:
     return check_text(adoption, slot, record->u.owner.text);
   case LEDGER_LIMIT:
@@ -196,38 +226,55 @@ static enum status check(struct adoption *adoption, uint64_t bytes) {
     return status;
   ledger->capacity = ledger->grown = (uint32_t)(bytes / LEDGER_RECORD) - 1;
   status = check_each(adoption);
-  for (uint32_t slot = 1; !status && slot <= ledger->capacity; slot++)
-    if (ledger_is_live(ledger, slot) && !(adoption->marks[slot] & MARK_OLDER))
-      status = check_references(adoption, slot);
+  for (uint32_t i = 0; !status && i < ledger->by_id.count; i++)
+    if (!(ledger->by_id.entries[i].note & MARK_OLDER))
+      status = check_references(adoption, &ledger->by_id.entries[i]);
   return status;
 }
 
 /* ---- from here on it is ours ---- */
 
+/* Those between the live ones; what is above the last of them is taken by count. */
 static void chain_free(struct ledger *ledger) {
-  for (uint32_t slot = ledger->capacity; slot; slot--) {
-    if (ledger_is_live(ledger, slot)) {
-      ledger->live++;
-      if (!ledger->top)
-        ledger->top = slot;
-    } else if (ledger->top) {
-      ((struct ledger_unused *)ledger_slot(ledger, slot))->next = ledger->free_head;
-      ledger->free_head = slot;
-    }
+  uint32_t holes = ledger->top - ledger->live;
+  for (uint32_t slot = ledger->top; holes; slot--) {
+    if (ledger_is_live(ledger, slot))
+      continue;
+    ((struct ledger_unused *)ledger_slot(ledger, slot))->next = ledger->free_head;
+    ledger->free_head = slot;
+    holes--;
   }
 }
 
 static void take_over(struct adoption *adoption) {
   struct ledger *ledger = adoption->ledger;
+  struct ledger_order *by_id = &ledger->by_id;
+  uint32_t kept = 0;
+  ledger->live = by_id->count;
   chain_free(ledger);
-  for (uint32_t slot = ledger_next(ledger, 0); slot; slot = ledger_next(ledger, slot)) {
-    struct ledger_record *record = ledger_slot(ledger, slot);
-    if (adoption->marks[slot] & (MARK_OLDER | MARK_ADRIFT))
-      ledger_drop(ledger, slot);
-    else if (record->kind == LEDGER_TEXT_CHAIN)
-      record->last_access_real_ns = ledger_index_find(&adoption->index, record->u.text.next);
+  for (uint32_t i = 0; i < by_id->count; i++) {
+    struct idmap_entry entry = by_id->entries[i];
+    if (entry.note & (MARK_OLDER | MARK_ADRIFT)) {
+      ledger_drop(ledger, entry.value);
+      continue;
+    }
+    entry.note &= KIND;
+    by_id->entries[kept++] = entry;
   }
+  by_id->count = kept;
   ledger->id_next = ledger->id_end = ledger->header->next_id;
+}
+
+/* Where each piece of a text goes on. */
+static void set_hints(const struct ledger *ledger) {
+  const struct ledger_order *by_id = &ledger->by_id;
+  for (uint32_t i = 0; i < by_id->count; i++) {
+    if (by_id->entries[i].note != LEDGER_TEXT_CHAIN)
+      continue;
+    struct ledger_record *record = ledger_slot(ledger, by_id->entries[i].value);
+    const struct idmap_entry *next = ledger_order_find(by_id, record->u.text.next);
+    record->last_access_real_ns = next ? next->value : 0;
+  }
 }
 
 static enum status map_old(struct ledger *ledger, const struct share *share, uint64_t *bytes) {
@@ -247,7 +294,7 @@ static enum status map_old(struct ledger *ledger, const struct share *share, uin
 enum status ledger_adopt(const struct share *share, struct ledger **out, struct problem *problem) {
   struct adoption adoption = {.ledger = calloc(1, sizeof(struct ledger)), .problem = problem};
   if (!adoption.ledger)
-    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+    return no_memory(&adoption);
   uint64_t bytes = 0;
   enum status status = map_old(adoption.ledger, share, &bytes);
   if (status == STATUS_CONFLICT)
@@ -260,9 +307,8 @@ enum status ledger_adopt(const struct share *share, struct ledger **out, struct 
     ledger_free(adoption.ledger);
   else {
     take_over(&adoption);
+    set_hints(adoption.ledger);
     *out = adoption.ledger;
   }
-  ledger_index_done(&adoption.index);
-  free(adoption.marks);
   return status;
 }

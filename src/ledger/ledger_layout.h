@@ -5,6 +5,7 @@
 #define LEDGER_LEDGER_LAYOUT_H
 
 #include "ledger/ledger.h"
+#include "ledger/ledger_order.h"
 
 #define LEDGER_MAGIC "MKLEDGER"
 #define LEDGER_ID_STEP 4096 /* ids that one store of the header makes known as given out */
@@ -37,6 +38,7 @@ struct ledger {
   uint32_t top;                 /* slots above were never used */
   uint32_t free_head, live;
   uint64_t id_next, id_end;
+  struct ledger_order by_id, by_place; /* from adoption to ledger_settle */
 };
 
 /* Over kind, version, id and contents; not over state and the advisory words. */

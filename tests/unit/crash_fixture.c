@@ -41,13 +41,14 @@ void crash_fixture(struct service *s, struct crash_fixture *next) {
 }
 
 struct service *crash_fixture_next(struct crash_fixture *next, const char *const *devices) {
-  struct spec specs[2];
+  struct spec specs[8];
   struct problem problem = {0};
-  for (unsigned i = 0; i < 2; i++)
-    assert_int_equal(spec_parse(devices[i], &specs[i], &problem), STATUS_OK);
+  uint32_t count = 0;
+  for (; devices[count]; count++)
+    assert_int_equal(spec_parse(devices[count], &specs[count], &problem), STATUS_OK);
   assert_int_equal(loop_create(&next->loop), STATUS_OK);
   struct service_params params = {.devices = specs,
-                                  .device_count = 2,
+                                  .device_count = count,
                                   .loop = next->loop,
                                   .thresholds = PRESSURE_DEFAULTS,
                                   .max_allocations = 1 << 20,

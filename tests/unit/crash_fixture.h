@@ -17,7 +17,7 @@ struct crash_fixture {
 
 /* What the vault would hold if `s` died now. */
 void crash_fixture(struct service *s, struct crash_fixture *next);
-/* The next daemon's service, on the same devices; two of them. */
+/* The next daemon's service, on the same devices. */
 struct service *crash_fixture_next(struct crash_fixture *next, const char *const *devices);
 void crash_fixture_end(struct crash_fixture *next);
 
