@@ -1,57 +1,36 @@
 /*
- * estimate: Σ over the files of their weights, in whole granules, times the correction.
- *
- * A file's weights are what lies behind its header, padding included, for that is what a loader
- * reads in one piece. A ratio and not a difference is learned, because it still holds when the same
- * model comes as other files.
+ * estimate: the segments times the correction. A ratio and not a difference is learned, because it
+ * still holds when the same model comes as other files.
  */
 #include "model/estimate.h"
 
 #include "base/units.h"
 
-#define ESTIMATE_LARGEST (UINT64_C(1) << 62)
+#define ESTIMATE_LARGEST (UINT64_C(1) << 62) /* no device has more */
 /* The weight of the newest load: after five of another size 83 % is learned, and one outlier moves
  * the estimate by less than a third of itself. */
 #define ESTIMATE_NEWEST 0.3
 
+/* Also of what an earlier daemon wrote, so of anything. */
 static double bounded(double correction) {
   if (!(correction > ESTIMATE_CORRECTION_MIN))
     return ESTIMATE_CORRECTION_MIN;
   return correction < ESTIMATE_CORRECTION_MAX ? correction : ESTIMATE_CORRECTION_MAX;
 }
 
-static bool known(const struct card *card, uint64_t granule, uint64_t *out) {
-  uint64_t sum = 0;
-  for (uint32_t i = 0; i < card->head->files; i++) {
-    uint64_t bytes = units_minus(card->files[i].size, card->files[i].data_offset);
-    if (bytes > ESTIMATE_LARGEST || !units_add(sum, units_up(bytes, granule), &sum) ||
-        sum > ESTIMATE_LARGEST)
-      return false;
-  }
-  *out = sum;
-  return true;
-}
-
-enum status estimate_make(const struct card *card, uint64_t granule,
-                          const struct estimate_learned *learned, struct estimate *out) {
-  bool is_learned = learned && learned->loads;
-  struct estimate estimate = {
-      .weights_bytes = card->head->weight_bytes,
-      .correction = is_learned ? bounded(learned->correction) : 1,
-      .source = is_learned ? ESTIMATE_LEARNED : ESTIMATE_EXACT,
-  };
-  if (!known(card, granule, &estimate.known_bytes))
-    return STATUS_ALLOCATION_TOO_LARGE;
-  estimate.total_bytes = estimate.known_bytes;
-  if (is_learned) {
-    double total = (double)estimate.known_bytes * estimate.correction;
-    if (total > (double)ESTIMATE_LARGEST)
-      return STATUS_ALLOCATION_TOO_LARGE;
-    estimate.total_bytes = units_up((uint64_t)total, granule);
-  }
-  estimate.overhead_bytes = units_minus(estimate.total_bytes, estimate.weights_bytes);
-  *out = estimate;
-  return STATUS_OK;
+struct estimate estimate_make(uint64_t weights_bytes, uint64_t known_bytes,
+                              const struct estimate_learned *learned) {
+  bool measured = learned && learned->loads;
+  double correction = measured ? bounded(learned->correction) : 1;
+  uint64_t total = known_bytes;
+  if (correction > 1)
+    total = (uint64_t)((double)units_min(known_bytes, ESTIMATE_LARGEST / 4) * correction);
+  total = units_max(total, known_bytes);
+  return (struct estimate){.total_bytes = total,
+                           .weights_bytes = weights_bytes,
+                           .overhead_bytes = units_minus(total, weights_bytes),
+                           .correction = (uint32_t)(correction * 100 + 0.5),
+                           .measured = measured};
 }
 
 void estimate_learn(struct estimate_learned *learned, uint64_t known_bytes,
@@ -63,8 +42,4 @@ void estimate_learn(struct estimate_learned *learned, uint64_t known_bytes,
     ratio = bounded(learned->correction + ESTIMATE_NEWEST * (ratio - learned->correction));
   learned->correction = ratio;
   learned->loads += learned->loads < UINT32_MAX;
-}
-
-const char *estimate_source_name(enum estimate_source source) {
-  return source == ESTIMATE_LEARNED ? "learned" : "exact";
 }

@@ -41,7 +41,7 @@ struct candidate {
   double rank;
   uint64_t since;
   uint32_t index; /* in the snapshot */
-  bool pinned;
+  bool spare, pinned;
 };
 
 struct planner {
@@ -53,6 +53,7 @@ struct planner {
   uint32_t chosen_count;
   uint64_t bytes, ram_bytes; /* of the chosen */
   bool parks_only;
+  bool served_too; /* youth holds nobody back who was served */
   struct policy_plan plan;
 };
 
@@ -83,6 +84,12 @@ void policy_used(struct policy_clock *clock, struct policy_credit *credit, uint6
   credit->frequency = frequency;
   credit->at = clock->uses;
   credit->credit = clock->level + worth;
+}
+
+void policy_moved(const struct policy_clock *from, const struct policy_clock *to,
+                  struct policy_credit *credit) {
+  if (from != to)
+    *credit = (struct policy_credit){0, policy_frequency(from, credit), to->uses};
 }
 
 void policy_evicted(struct policy_clock *clock, const struct policy_credit *credit) {
@@ -122,6 +129,8 @@ static const struct {
 
 static int by_rank(const void *left, const void *right) {
   const struct candidate *a = left, *b = right;
+  if (a->spare != b->spare)
+    return a->spare ? -1 : 1;
   if (a->pinned != b->pinned)
     return a->pinned ? 1 : -1;
   if (a->rank < b->rank || a->rank > b->rank)
@@ -139,7 +148,8 @@ static void add_candidate(struct planner *p, uint32_t index) {
       .rank = STRATEGIES[strategy].rank ? STRATEGIES[strategy].rank(p, model) : 0,
       .since = by_arrival ? model->resident_since_ns : model->last_used_ns,
       .index = index,
-      .pinned = model->pinned,
+      .spare = model->spare,
+      .pinned = model->pinned && !model->spare,
   };
 }
 
@@ -156,21 +166,25 @@ static uint64_t grown_up_at(const struct policy_params *params, const struct pol
   return later(model->resident_since_ns, units_max(params->min_residency_ns, ns));
 }
 
+/* Without being dropped. */
 static bool is_parkable(const struct policy_params *params, const struct policy_model *model) {
-  return params->park && (model->has_ram_copy || model->bytes <= params->ram_bytes);
+  return model->spare ||
+         (params->park && (model->has_ram_copy || model->bytes <= params->ram_bytes));
 }
 
 /* *until: when YOUNG and IN_USE end. */
 static enum policy_rule rule_of(const struct planner *p, const struct policy_model *model,
                                 uint64_t *until) {
   const struct policy_params *params = p->params;
-  uint64_t grown_up = params->force ? 0 : grown_up_at(params, model);
-  uint64_t idle = params->force ? 0 : later(model->last_used_ns, params->min_idle_ns);
+  bool anytime = params->force || model->spare;
+  bool grown = anytime || (p->served_too && model->served);
+  uint64_t grown_up = grown ? 0 : grown_up_at(params, model);
+  uint64_t idle = anytime ? 0 : later(model->last_used_ns, params->min_idle_ns);
   *until = units_max(grown_up, idle);
   const bool holds[POLICY_RULES] = {
       [POLICY_EMPTY] = !model->bytes,
       [POLICY_BUSY] = model->busy,
-      [POLICY_PINNED] = model->pinned && !params->last_resort,
+      [POLICY_PINNED] = model->pinned && !model->spare && !params->last_resort,
       [POLICY_EXCLUDED] = model->excluded,
       [POLICY_HIGHER] = model->priority > params->max_priority,
       [POLICY_YOUNG] = p->snapshot->now_ns < grown_up,
@@ -208,7 +222,8 @@ static const struct policy_model *at(const struct planner *p, uint32_t place) {
 static bool is_covered(const struct planner *p) { return p->bytes >= p->params->bytes; }
 
 static uint64_t ram_of(const struct planner *p, uint32_t place) {
-  return p->parks_only && !at(p, place)->has_ram_copy ? at(p, place)->bytes : 0;
+  const struct policy_model *model = at(p, place);
+  return p->parks_only && !model->has_ram_copy && !model->spare ? model->bytes : 0;
 }
 
 static void put(struct planner *p, uint32_t place) {
@@ -277,9 +292,12 @@ static void prune(struct planner *p) {
       leave_out(p, i);
 }
 
-/* The seconds that reloads are expected to take. Nobody is without any use to come. */
+/* The seconds that reloads are expected to take. Nobody is without any use to come; a second copy
+ * is never loaded again. */
 static double loss_of(const struct planner *p, uint32_t place) {
   const struct policy_model *model = at(p, place);
+  if (model->spare)
+    return 0;
   bool quick = p->params->prefer_ram && model->has_ram_copy && model->ram_seconds > 0;
   double seconds = quick ? model->ram_seconds : model->disk_seconds;
   double gib = (double)model->bytes / (double)GIB;
@@ -372,22 +390,24 @@ static void fill_steps(struct planner *p) {
     uint32_t index = p->order[p->chosen[i]].index;
     const struct policy_model *model = &p->snapshot->models[index];
     uint64_t ram = model->has_ram_copy ? 0 : model->bytes;
-    bool parks = p->params->park && ram <= left;
-    p->plan.steps[i] = (struct policy_step){model->user, index, parks ? POLICY_PARK : POLICY_DROP,
-                                            model->bytes, parks ? ram : 0};
+    bool parks = p->params->park && !model->spare && ram <= left;
+    enum policy_act act = model->spare ? POLICY_DRAIN : parks ? POLICY_PARK : POLICY_DROP;
+    p->plan.steps[i] = (struct policy_step){model->user, index, act, model->bytes, parks ? ram : 0};
     left -= parks ? ram : 0;
   }
 }
 
-static void sort_steps(struct policy_plan *plan, struct policy_step *spare) {
+static unsigned kind_of(const struct policy_step *step) {
+  return step->act == POLICY_DRAIN ? 0 : step->act == POLICY_DROP ? 3 : step->ram_bytes ? 2 : 1;
+}
+
+static void sort_steps(struct policy_plan *plan, struct policy_step *sorted) {
   uint32_t count = 0;
-  for (unsigned kind = 0; kind < 3; kind++)
-    for (uint32_t i = 0; i < plan->count; i++) {
-      const struct policy_step *step = &plan->steps[i];
-      if (kind == (step->act == POLICY_DROP ? 2u : step->ram_bytes > 0))
-        spare[count++] = *step;
-    }
-  memcpy(plan->steps, spare, count * sizeof *spare);
+  for (unsigned kind = 0; kind < 4; kind++)
+    for (uint32_t i = 0; i < plan->count; i++)
+      if (kind_of(&plan->steps[i]) == kind)
+        sorted[count++] = plan->steps[i];
+  memcpy(plan->steps, sorted, count * sizeof *sorted);
 }
 
 static void account(struct planner *p) {
@@ -406,32 +426,49 @@ static void account(struct planner *p) {
   }
 }
 
-static bool make(struct planner *p, struct policy_step **spare) {
+static void choose_victims(struct planner *p) {
+  p->count = 0;
+  judge(p);
+  choose_all(p);
+  if (is_covered(p))
+    improve(p);
+}
+
+/* Somebody young need not be waited for. Where a drop is not allowed, more to choose from may cover
+ * less: RAM runs out. */
+static bool may_take_served(const struct planner *p) {
+  bool any = false;
+  for (uint32_t i = 0; i < p->snapshot->count; i++)
+    any = any || (p->plan.rules[i] == POLICY_YOUNG && p->snapshot->models[i].served);
+  return any && p->params->strategy == POLICY_COST && p->params->drop && is_covered(p);
+}
+
+static bool make(struct planner *p, struct policy_step **sorted) {
   size_t count = (size_t)p->snapshot->count + 1;
   p->order = calloc(count, sizeof *p->order);
   p->chosen = calloc(count, sizeof *p->chosen);
   p->plan.steps = calloc(count, sizeof *p->plan.steps);
   p->plan.rules = calloc(count, sizeof *p->plan.rules);
-  *spare = calloc(count, sizeof **spare);
-  return p->order && p->chosen && p->plan.steps && p->plan.rules && *spare;
+  *sorted = calloc(count, sizeof **sorted);
+  return p->order && p->chosen && p->plan.steps && p->plan.rules && *sorted;
 }
 
 enum status policy_plan_make(const struct policy_snapshot *snapshot,
                              const struct policy_params *params, struct policy_plan *out) {
   struct planner p = {.snapshot = snapshot, .params = params};
-  struct policy_step *spare;
-  bool made = make(&p, &spare);
+  struct policy_step *sorted;
+  bool made = make(&p, &sorted);
   if (made) {
-    judge(&p);
-    choose_all(&p);
-    if (is_covered(&p))
-      improve(&p);
+    choose_victims(&p);
+    p.served_too = may_take_served(&p);
+    if (p.served_too)
+      choose_victims(&p);
     p.plan.count = p.chosen_count;
     fill_steps(&p);
-    sort_steps(&p.plan, spare);
+    sort_steps(&p.plan, sorted);
     account(&p);
   }
-  free(spare);
+  free(sorted);
   free(p.order);
   free(p.chosen);
   if (!made) {

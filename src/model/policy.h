@@ -2,8 +2,9 @@
  * policy: which models give up their place on a device, and how. Plan only: a pure function from a
  * snapshot of the models on one device to a list of steps; the service carries them out.
  *
- * Relief goes in an order: caches are drained (not here), then models are parked in RAM, and only
- * when parking alone does not cover the need are models dropped. The victims are
+ * Relief goes in an order: caches are drained (here: second copies of models that stay where they
+ * are wanted, whatever the strategy says of those), then models are parked in RAM, and only when
+ * parking alone does not cover the need are models dropped. The victims are
  *   1. the shortest beginning of the strategy's order of which at most max_models cover the need,
  *   2. less those that the others can do without, the most worth keeping first: no victim of a plan
  *      that covers can be left out,
@@ -12,6 +13,10 @@
  *      or, under any other strategy, one model instead of several: the first that covers the need
  *      alone among them and as many more of the order as they are, if to have it back is expected
  *      to take no longer (never a pinned one for others, nor under PRIORITY one of a higher).
+ *
+ * A young model is not a victim: it was loaded to be used, and a device that holds few would do
+ * nothing but load. Under COST one that was used and let go is, where others could go in its place:
+ * then its credit says whether it will be missed, and most of those that come are seldom wanted.
  *
  * Busy models are never victims; pinned ones only in the last resort, after all others.
  *
@@ -53,6 +58,10 @@ struct policy_credit {
  * bytes at 1 GiB/s stand for it (to rank it beside others; never shown). */
 void policy_used(struct policy_clock *clock, struct policy_credit *credit, uint64_t bytes,
                  double seconds);
+/* It goes to a device of another clock, and its frequency goes along. Its credit is that of its
+ * next use there. The same clock changes nothing. */
+void policy_moved(const struct policy_clock *from, const struct policy_clock *to,
+                  struct policy_credit *credit);
 /* It has left the device because it was a victim. Not for an unload that a user asked for. */
 void policy_evicted(struct policy_clock *clock, const struct policy_credit *credit);
 /* Uses lately, seen from now. */
@@ -68,6 +77,8 @@ struct policy_model {
   double disk_seconds, ram_seconds; /* measured: to have it back from there; 0: not known */
   uint8_t priority;                 /* higher is more important */
   bool has_ram_copy;                /* parking it takes no RAM */
+  bool spare;  /* a second copy: the model stays elsewhere, so neither a pin nor its age holds it */
+  bool served; /* used since it came, and let go */
   bool pinned, busy, excluded;
 };
 struct policy_snapshot {
@@ -109,7 +120,7 @@ enum policy_rule {
   POLICY_NO_ROOM, /* no RAM to park it, and not to be dropped */
   POLICY_RULES
 };
-enum policy_act { POLICY_PARK, POLICY_DROP };
+enum policy_act { POLICY_DRAIN, POLICY_PARK, POLICY_DROP }; /* drain: a second copy goes */
 struct policy_step {
   uint64_t user;
   uint32_t model; /* index into the snapshot */
@@ -118,7 +129,7 @@ struct policy_step {
   uint64_t ram_bytes; /* that its new RAM copy takes */
 };
 struct policy_plan {
-  struct policy_step *steps; /* parks with a copy, parks without, drops; each in policy's order */
+  struct policy_step *steps; /* drains, parks with a copy, without, drops; each in policy's order */
   uint32_t count;
   uint64_t freed_bytes, ram_bytes;
   bool covered;                    /* if not, the steps are the most that can be done */
