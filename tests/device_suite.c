@@ -100,12 +100,16 @@ static void its_budget_is_fresh(struct bench *bench) {
 
 static void what_it_made_it_takes_back(struct bench *bench) {
   struct share shares[16];
+  uint64_t before = budget(bench).free_bytes, limit = clock_now() + 5 * CLOCK_SECOND;
   for (unsigned i = 0; i < 16; i++)
     shares[i] = create(bench, SIZE);
   for (unsigned i = 0; i < 16; i++)
     release(bench, shares[i], SIZE, false);
-  if (!device_info(bench->device)->host_memory) /* the machine's own figure is everybody's */
-    assert_int_equal(device_info(bench->device)->total_bytes, budget(bench).free_bytes);
+  if (device_info(bench->device)->host_memory) /* the machine's own figure is everybody's */
+    return;
+  while (budget(bench).free_bytes < before && clock_now() < limit)
+    ;
+  assert_true(budget(bench).free_bytes >= before);
 }
 
 static void nobody_can_cut_a_segment(struct bench *bench) {
@@ -155,7 +159,6 @@ static void fresh_memory_is_what_it_says(struct bench *bench) {
   if (device_info(bench->device)->fresh_is_zero)
     for (size_t i = 0; i < SIZE; i++)
       assert_int_equal(0, bench->back[i]);
-  assert_int_equal(device_info(bench->device)->mappable, device_pointer(segment) != NULL);
   device_drop(segment);
   release(bench, share, SIZE, false);
 }
@@ -207,6 +210,22 @@ static void copies_within_and_between_segments_are_exact(struct bench *bench) {
   release(bench, shares[1], SIZE, false);
 }
 
+static void many_copies_at_once_are_exact(struct bench *bench) {
+  struct share share = create(bench, SIZE);
+  struct device_segment *a = import(bench, &share);
+  struct device_move moves[] = {{{a, 0}, {a, 2 * MIB + 1}, MIB + 5, false},
+                                {{a, MIB + 7}, {a, 2 * MIB + 1 + MIB + 6}, 100, false}};
+  assert_int_equal(STATUS_OK, device_write((struct device_place){a, 0}, SIZE, bench->bytes));
+  if (device_copy_all(moves, 2) != STATUS_INVALID_ARGUMENT) { /* else it cannot */
+    assert_true(moves[0].same && moves[1].same);
+    assert_int_equal(STATUS_OK, device_read(moves[0].to, MIB + 106, bench->back));
+    assert_memory_equal(bench->bytes, bench->back, MIB + 5);
+    assert_memory_equal(bench->bytes + MIB + 7, bench->back + MIB + 6, 100);
+  }
+  device_drop(a);
+  release(bench, share, SIZE, false);
+}
+
 static void a_copy_onto_itself_is_refused(struct bench *bench) {
   struct share share = create(bench, SIZE);
   struct device_segment *segment = import(bench, &share);
@@ -231,8 +250,8 @@ static void bytes_come_from_and_go_to_host_memory(struct bench *bench) {
   assert_int_equal(STATUS_OK,
                    device_read((struct device_place){b, SIZE / 2}, SIZE / 2, bench->back));
   assert_memory_equal(bench->bytes, bench->back, SIZE / 2);
-  bool mappable = device_info(bench->device)->mappable;
-  assert_int_equal(mappable ? DEVICE_PATH_PEER : DEVICE_PATH_STAGED, device_path(a, b));
+  bool host_memory = device_info(bench->device)->host_memory;
+  assert_int_equal(host_memory ? DEVICE_PATH_PEER : DEVICE_PATH_STAGED, device_path(a, b));
   device_drop(a);
   device_drop(b);
   release(bench, here, SIZE, false);
@@ -328,22 +347,30 @@ static void (*const behaviours[])(struct bench *bench) = {
     what_is_written_is_read_by_who_imports_it_too,
     a_fill_ends_where_it_should,
     copies_within_and_between_segments_are_exact,
+    many_copies_at_once_are_exact,
     a_copy_onto_itself_is_refused,
     bytes_come_from_and_go_to_host_memory,
     started_calls_are_done_once_each,
     a_commit_larger_than_a_piece_is_one_call,
 };
 
+/* Cards are found, the others are there when they are asked for. */
 static bool is_here(const char *device) {
   char kind[16];
+  struct spec found[32];
   snprintf(kind, sizeof kind, "%.*s", (int)strcspn(device, ":"), device);
-  return probe_backend(kind) != NULL;
+  if (strcmp(kind, "host") == 0 || strcmp(kind, "fake") == 0)
+    return true;
+  for (unsigned i = 0, count = probe_defaults(true, found, 32); i < count; i++)
+    if (strcmp(found[i].id, device) == 0)
+      return true;
+  return false;
 }
 
 static void every_device_behaves(void **state) {
   const char *device = *state;
   if (!is_here(device)) {
-    print_message("%s: left out: no backend of that kind is in this build\n", device);
+    print_message("%s: left out: this machine, or this build, has none\n", device);
     skip();
   }
   for (size_t i = 0; i < sizeof behaviours / sizeof *behaviours; i++) {

@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 18 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 20 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *
@@ -25,7 +25,11 @@ struct backend {
   enum share_kind share; /* what create exports */
   bool fresh_is_zero; /* a new segment reads as zeros; else the mover fills it before anyone sees it
                        */
-  bool mappable;      /* pointer() gives CPU addresses: movers copy directly, no staging */
+  bool host_memory;  /* segments are pages of this machine's RAM: a CPU can map them, and no link is
+                        between two such devices */
+  bool reaches_host; /* import also takes host memory that is sealed against writing, and copy goes
+                        from it to the device's own */
+  bool context;      /* the mover half makes a context on the device, which goes with its process */
 
   /* Owner half. `owner` is what open made. */
   enum status (*open)(const struct spec *spec, void **owner);           /* required */
@@ -46,13 +50,22 @@ struct backend {
   enum status (*start)(const struct spec *spec, void **mover); /* required */
   void (*stop)(void *mover);                                   /* required */
   enum status (*import)(void *mover, const struct share *share, uint64_t size,
-                        void **segment);                                       /* required */
-  void (*drop)(void *mover, void *segment, uint64_t size);                     /* required */
-  void *(*pointer)(void *mover, void *segment);                                /* optional: NULL */
-  enum status (*read)(void *mover, const struct device_range *from, void *to); /* required */
+                        void **segment);                                              /* required */
+  void (*drop)(void *mover, void *segment, uint64_t size);                            /* required */
+  enum status (*read)(void *mover, const struct device_range *from, void *to);        /* required */
   enum status (*write)(void *mover, const struct device_range *to, const void *from); /* required */
+  const void *(*peek)(void *mover,
+                      const struct device_range *range); /* optional: the bytes where they are, NULL
+                                                            where read is needed; default: NULL */
   enum status (*copy)(void *mover, const struct device_range *from,
-                      const struct device_range *to); /* optional: read + write staged */
+                      const struct device_range *to); /* optional: read + write staged. From a
+                                                         segment of this mover to another, or to
+                                                         one that it sends to */
+  bool (*sends)(const void *from, void *to); /* optional: no. Whether it copies from a segment to
+                                                one of another of the backend's movers */
+  enum status (*copy_all)(void *mover, struct device_pair *pairs,
+                          uint32_t count); /* optional: no. Many copies inside the device at once,
+                                              then both ends of each are read again there */
   enum status (*fill)(void *mover, const struct device_range *range,
                       uint8_t value); /* optional: write staged */
 };

@@ -6,6 +6,7 @@
 #include "device/device.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,10 +35,20 @@ struct device_mover {
   void *mover;
 };
 
+/* The same memory as another device has it. */
+struct reach {
+  struct device_mover *mover;
+  void *segment;
+  struct reach *next;
+};
+
 struct device_segment {
   struct device_mover *mover;
   void *segment;
   uint64_t size;
+  struct share fixed; /* of host memory that nobody writes any more; else SHARE_NONE */
+  pthread_mutex_t lock;
+  struct reach *reaches; /* under the lock */
 };
 
 /* The table for a spec; false: there is no such backend. */
@@ -64,7 +75,7 @@ static enum status describe(struct device *device, const struct spec *spec) {
   snprintf(info->backend, sizeof info->backend, "%s", device->table.name);
   info->share = device->table.share;
   info->fresh_is_zero = device->table.fresh_is_zero;
-  info->mappable = device->table.mappable;
+  info->host_memory = device->table.host_memory;
   return device->table.describe(device->owner, info);
 }
 
@@ -124,7 +135,7 @@ static enum status commit_piece(struct device *device, struct device_call *call,
 /* Nobody changes its size, and, unless the caller has more to say, nobody adds a seal. */
 static enum status create(struct device *device, struct device_call *call) {
   struct share share = {.kind = SHARE_NONE};
-  bool shorter = call->file_bytes && device->table.mappable;
+  bool shorter = call->file_bytes && device->table.host_memory;
   enum status status =
       device->table.create(device->owner, shorter ? call->file_bytes : call->size, &share);
   if (!status && share.kind == SHARE_MEMFD && !call->open &&
@@ -206,6 +217,11 @@ const char *device_path_name(enum device_path path) {
   return names[path];
 }
 
+bool device_makes_context(const struct spec *spec) {
+  const struct backend *backend = probe_backend(spec->backend);
+  return backend && backend->context;
+}
+
 enum status device_mover_open(const struct spec *spec, struct device_mover **out) {
   struct device_mover *mover = calloc(1, sizeof *mover);
   if (!mover)
@@ -233,44 +249,103 @@ enum status device_import(struct device_mover *mover, const struct share *share,
     return STATUS_INTERNAL_ERROR;
   *segment = (struct device_segment){.mover = mover, .size = size};
   enum status status = mover->table.import(mover->mover, share, size, &segment->segment);
-  if (status)
+  if (status) {
     free(segment);
-  else
-    *out = segment;
-  return status;
+    return status;
+  }
+  if (mover->table.host_memory && os_memfd_is_sealed(share, OS_MEMFD_SEAL_WRITE))
+    (void)share_copy(share, &segment->fixed);
+  pthread_mutex_init(&segment->lock, NULL);
+  *out = segment;
+  return STATUS_OK;
+}
+
+static void drop_reach(struct reach *reach, uint64_t size) {
+  reach->mover->table.drop(reach->mover->mover, reach->segment, size);
+  free(reach);
 }
 
 void device_drop(struct device_segment *segment) {
   if (!segment)
     return;
+  for (struct reach *reach = segment->reaches, *next; reach; reach = next) {
+    next = reach->next;
+    drop_reach(reach, segment->size);
+  }
   segment->mover->table.drop(segment->mover->mover, segment->segment, segment->size);
+  share_close(&segment->fixed);
+  pthread_mutex_destroy(&segment->lock);
   free(segment);
 }
 
 uint64_t device_segment_size(const struct device_segment *segment) { return segment->size; }
 
-void *device_pointer(struct device_segment *segment) {
-  const struct backend *table = &segment->mover->table;
-  return table->pointer ? table->pointer(segment->mover->mover, segment->segment) : NULL;
+/* ---- what a device reaches ---- */
+
+/* Under the lock. */
+static struct reach *reach_of(const struct device_segment *from, const struct device_mover *mover) {
+  struct reach *reach = from->reaches;
+  while (reach && reach->mover != mover)
+    reach = reach->next;
+  return reach;
 }
 
-static bool is_mappable(const struct device_segment *segment) {
-  return segment->mover->table.mappable;
+static const struct reach *find_reach(struct device_segment *from,
+                                      const struct device_mover *mover) {
+  pthread_mutex_lock(&from->lock);
+  const struct reach *reach = reach_of(from, mover);
+  pthread_mutex_unlock(&from->lock);
+  return reach;
 }
 
-enum device_path device_path(const struct device_segment *from, const struct device_segment *to) {
+/* False: another thread was faster. */
+static bool add_reach(struct device_segment *from, struct reach *reach) {
+  pthread_mutex_lock(&from->lock);
+  bool first = !reach_of(from, reach->mover);
+  if (first) {
+    reach->next = from->reaches;
+    from->reaches = reach;
+  }
+  pthread_mutex_unlock(&from->lock);
+  return first;
+}
+
+void device_reach(struct device_segment *from, const struct device_segment *to) {
+  struct device_mover *mover = to->mover;
+  if (!mover->table.reaches_host || from->fixed.kind == SHARE_NONE || find_reach(from, mover))
+    return;
+  struct reach *reach = calloc(1, sizeof *reach);
+  if (!reach)
+    return;
+  reach->mover = mover;
+  if (mover->table.import(mover->mover, &from->fixed, from->size, &reach->segment))
+    free(reach);
+  else if (!add_reach(from, reach))
+    drop_reach(reach, from->size);
+}
+
+/* From one device to another of its backend. */
+static bool sends(const struct device_segment *from, const struct device_segment *to) {
+  const struct backend *a = &from->mover->table, *b = &to->mover->table;
+  return a->sends && a->sends == b->sends && a->sends(from->segment, to->segment);
+}
+
+enum device_path device_path(struct device_segment *from, const struct device_segment *to) {
   if (from->mover == to->mover)
     return DEVICE_PATH_SAME;
-  return is_mappable(from) && is_mappable(to) ? DEVICE_PATH_PEER : DEVICE_PATH_STAGED;
+  if (find_reach(from, to->mover))
+    return DEVICE_PATH_PINNED;
+  bool linked = !from->mover->table.host_memory || !to->mover->table.host_memory;
+  return linked && !sends(from, to) ? DEVICE_PATH_STAGED : DEVICE_PATH_PEER;
+}
+
+bool device_copies(struct device_segment *from, const struct device_segment *to) {
+  return find_reach(from, to->mover) || sends(from, to) ||
+         (from->mover == to->mover && to->mover->table.copy);
 }
 
 static struct device_range range_of(struct device_place place, uint64_t size) {
   return (struct device_range){place.segment->segment, place.offset, size};
-}
-
-static char *address_of(struct device_place place) {
-  char *base = device_pointer(place.segment);
-  return base ? base + place.offset : NULL;
 }
 
 enum status device_read(struct device_place from, uint64_t size, void *to) {
@@ -279,16 +354,32 @@ enum status device_read(struct device_place from, uint64_t size, void *to) {
   return mover->table.read(mover->mover, &range, to);
 }
 
+/* What a device reaches is mapped for it, all of it. */
+const void *device_peek(struct device_place from, uint64_t size) {
+  struct device_range range = range_of(from, size);
+  const struct device_mover *mover = from.segment->mover;
+  pthread_mutex_lock(&from.segment->lock);
+  const struct reach *reach = from.segment->reaches;
+  pthread_mutex_unlock(&from.segment->lock);
+  if (reach) {
+    mover = reach->mover;
+    range.segment = reach->segment;
+  }
+  return mover->table.peek ? mover->table.peek(mover->mover, &range) : NULL;
+}
+
 enum status device_write(struct device_place to, uint64_t size, const void *from) {
   const struct device_mover *mover = to.segment->mover;
   struct device_range range = range_of(to, size);
   return mover->table.write(mover->mover, &range, from);
 }
 
-static bool overlaps(const struct device_copy *copy) {
-  return copy->from.segment == copy->to.segment &&
-         copy->from.offset < copy->to.offset + copy->size &&
-         copy->to.offset < copy->from.offset + copy->size;
+bool device_is_host(const struct device_segment *segment) {
+  return segment->mover->table.host_memory;
+}
+
+bool device_overlap(struct device_place a, struct device_place b, uint64_t size) {
+  return a.segment == b.segment && a.offset < b.offset + size && b.offset < a.offset + size;
 }
 
 static enum status copy_staged(const struct device_copy *copy) {
@@ -299,19 +390,42 @@ static enum status copy_staged(const struct device_copy *copy) {
 }
 
 enum status device_copy(const struct device_copy *copy) {
-  const struct device_mover *mover = copy->to.segment->mover;
-  if (overlaps(copy))
+  if (device_overlap(copy->from, copy->to, copy->size))
     return STATUS_INVALID_ARGUMENT;
-  if (copy->from.segment->mover == mover && mover->table.copy) {
-    struct device_range from = range_of(copy->from, copy->size);
-    struct device_range to = range_of(copy->to, copy->size);
-    return mover->table.copy(mover->mover, &from, &to);
-  }
-  const char *source = address_of(copy->from);
-  if (source)
-    return device_write(copy->to, copy->size, source);
-  char *target = address_of(copy->to);
-  return target ? device_read(copy->from, copy->size, target) : copy_staged(copy);
+  if (!device_copies(copy->from.segment, copy->to.segment))
+    return copy_staged(copy);
+  const struct reach *reach = find_reach(copy->from.segment, copy->to.segment->mover);
+  const struct device_mover *mover = reach ? reach->mover : copy->from.segment->mover;
+  struct device_range from = range_of(copy->from, copy->size);
+  struct device_range to = range_of(copy->to, copy->size);
+  if (reach)
+    from.segment = reach->segment;
+  return mover->table.copy(mover->mover, &from, &to);
+}
+
+static enum status copy_pairs(const struct device_mover *mover, struct device_move *moves,
+                              uint32_t count) {
+  struct device_pair *pairs = calloc(count, sizeof *pairs);
+  if (!pairs)
+    return STATUS_INTERNAL_ERROR;
+  for (uint32_t i = 0; i < count; i++)
+    pairs[i] = (struct device_pair){.from = range_of(moves[i].from, moves[i].size),
+                                    .to = range_of(moves[i].to, moves[i].size)};
+  enum status status = mover->table.copy_all(mover->mover, pairs, count);
+  for (uint32_t i = 0; i < count; i++)
+    moves[i].same = !status && pairs[i].same;
+  free(pairs);
+  return status;
+}
+
+enum status device_copy_all(struct device_move *moves, uint32_t count) {
+  const struct device_mover *mover = count ? moves[0].from.segment->mover : NULL;
+  if (!mover || !mover->table.copy_all)
+    return STATUS_INVALID_ARGUMENT;
+  for (uint32_t i = 0; i < count; i++)
+    if (moves[i].from.segment->mover != mover || moves[i].to.segment->mover != mover)
+      return STATUS_INVALID_ARGUMENT;
+  return copy_pairs(mover, moves, count);
 }
 
 enum status device_fill(struct device_place to, uint64_t size, uint8_t value) {

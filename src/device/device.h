@@ -30,10 +30,11 @@ struct device_info {
   uint64_t total_bytes;
   uint64_t limit_bytes; /* how much may be committed by default: SIZE; half of the RAM for a host
                            without a size */
+  uint64_t kept_bytes;  /* of the total, what the driver keeps for itself: neither used nor free */
   uint64_t granularity; /* of segments: page size or 2 MiB */
   bool whole_host;      /* host without a size: used is the machine's, not the pool's */
-  bool host_memory;     /* its segments are pages of this machine's RAM */
-  bool fresh_is_zero, mappable;
+  bool host_memory;     /* its segments are pages of this machine's RAM: a CPU can map them */
+  bool fresh_is_zero;
   uint64_t rate_bytes; /* fake: what it is set to; 0: not known before it is measured */
 };
 
@@ -44,8 +45,10 @@ struct device_budget {
   uint64_t sampled_ns; /* clock_now() of the reading; filled in by device.c */
 };
 
+#define DEVICE_BYTES_UNKNOWN UINT64_MAX
+
 struct device_process {
-  uint64_t used_bytes;
+  uint64_t used_bytes; /* or DEVICE_BYTES_UNKNOWN */
   int32_t pid;
   char name[32];
   bool dead;
@@ -107,36 +110,63 @@ struct device_range {
   void *segment; /* the backend's; device.c translates */
   uint64_t offset, size;
 };
+struct device_pair {
+  struct device_range from, to; /* of one size */
+  bool same;                    /* result */
+};
 struct device_place {
   struct device_segment *segment;
   uint64_t offset;
 };
 
+/* PEER: straight from one device's memory to another's; PINNED: a device reads host memory by
+ * itself; STAGED: by way of this process. */
 enum device_path { DEVICE_PATH_SAME, DEVICE_PATH_PEER, DEVICE_PATH_PINNED, DEVICE_PATH_STAGED };
 /* "same-device" "peer" "pinned" "staged" */
 const char *device_path_name(enum device_path path);
 
+/* Whether a mover makes a context on the device: memory there that goes back with its process.
+ * False also where there is no such backend. */
+bool device_makes_context(const struct spec *spec);
 enum status device_mover_open(const struct spec *spec, struct device_mover **out);
 /* All its segments must have been dropped. */
 void device_mover_close(struct device_mover *mover);
-/* Maps what the share names; the share stays the caller's and may be closed afterwards. */
+/* Takes hold of what the share names; the share stays the caller's and may be closed afterwards. */
 enum status device_import(struct device_mover *mover, const struct share *share, uint64_t size,
                           struct device_segment **out);
 void device_drop(struct device_segment *segment);
 uint64_t device_segment_size(const struct device_segment *segment);
-/* CPU address of the segment's first byte, NULL when it has none. */
-void *device_pointer(struct device_segment *segment);
-enum device_path device_path(const struct device_segment *from, const struct device_segment *to);
+enum device_path device_path(struct device_segment *from, const struct device_segment *to);
+/* Lets the device of `to` read `from` by itself from now on, where that is host memory sealed
+ * against writing and the device can. Cheap after the first time; without effect where it cannot
+ * be. */
+void device_reach(struct device_segment *from, const struct device_segment *to);
+/* It is pages of this machine's RAM. */
+bool device_is_host(const struct device_segment *segment);
+bool device_overlap(struct device_place a, struct device_place b, uint64_t size);
+/* Whether one of the devices copies between the two by itself, without staging. */
+bool device_copies(struct device_segment *from, const struct device_segment *to);
 /* Ranges were checked by the caller to lie in their segments. Copies between overlapping ranges of
- * one segment are refused (INVALID_ARGUMENT). Staged copies need `staging` of at least size bytes,
- * else it may be NULL. */
+ * one segment are refused (INVALID_ARGUMENT). `staging` has at least size bytes; it may be NULL
+ * where the device copies by itself. */
 struct device_copy {
   struct device_place from, to;
   uint64_t size;
   void *staging;
 };
 enum status device_copy(const struct device_copy *copy);
+/* Copies many ranges inside one device, of which none overlaps another, and compares each with its
+ * source there. INVALID_ARGUMENT: the device cannot, or it is more than one. On other failures any
+ * of them may have been copied, and none counts. */
+struct device_move {
+  struct device_place from, to;
+  uint64_t size;
+  bool same; /* result: both ends read the same afterwards */
+};
+enum status device_copy_all(struct device_move *moves, uint32_t count);
 enum status device_read(struct device_place from, uint64_t size, void *to);
+/* The bytes where they are, until the segment is dropped; NULL: they must be read. */
+const void *device_peek(struct device_place from, uint64_t size);
 enum status device_write(struct device_place to, uint64_t size, const void *from);
 enum status device_fill(struct device_place to, uint64_t size, uint8_t value);
 

@@ -1,8 +1,7 @@
 /*
- * fake: segments are memfds, mapped by the mover for itself (pointer gives nothing). Reads and
- * writes cross the link: each takes its turn on one clock, which is ahead of the real one by what
- * the bytes before it take at the set rate, and sleeps until its turn is over. Copies and fills
- * stay inside the card and are as fast as memory.
+ * fake: segments are memfds, and reads and writes of them cross the link: each takes its turn on
+ * one clock, which is ahead of the real one by what the bytes before it take at the set rate, and
+ * sleeps until its turn is over. Copies and fills stay inside the card and are as fast as memory.
  *
  * It promises nothing about fresh memory, as cards do not.
  */
@@ -16,9 +15,12 @@
 
 #include "base/clock.h"
 #include "base/os_memfd.h"
+#include "base/os_view.h"
 #include "base/units.h"
 
 #define FAKE_GRANULARITY (4 * KIB) /* what a memfd is made of */
+
+#define FAKE_LOOK (256 * KIB) /* of a comparison: stays in the L2 cache */
 
 struct owner {
   struct spec spec;
@@ -105,18 +107,19 @@ static enum status start(const struct spec *spec, void **out) {
 static void stop(void *mover) { free(mover); }
 
 static enum status import(void *mover, const struct share *share, uint64_t size, void **segment) {
+  struct os_view *view;
   (void)mover;
-  enum status status = os_memfd_map(share, size, true, segment);
-  /* A sealed model: it is only read from. */
-  return status == STATUS_CONFLICT ? os_memfd_map(share, size, false, segment) : status;
+  enum status status = os_view_open(share, size, &view);
+  if (!status)
+    *segment = view;
+  return status;
 }
 
 static void drop(void *mover, void *segment, uint64_t size) {
   (void)mover;
-  os_memfd_unmap(segment, size);
+  (void)size;
+  os_view_close(segment);
 }
-
-static char *at(const struct device_range *range) { return (char *)range->segment + range->offset; }
 
 static uint64_t time_of(const struct mover *mover, uint64_t size) {
   uint64_t transfer =
@@ -146,29 +149,56 @@ static void arrive(uint64_t end) {
 
 static enum status read_bytes(void *mover, const struct device_range *from, void *to) {
   uint64_t end = depart(mover, from->size);
-  memcpy(to, at(from), from->size);
+  enum status status = os_view_read(from->segment, from->offset, to, from->size);
   arrive(end);
-  return STATUS_OK;
+  return status;
 }
 
 static enum status write_bytes(void *mover, const struct device_range *to, const void *from) {
   uint64_t end = depart(mover, to->size);
-  memcpy(at(to), from, to->size);
+  enum status status = os_view_write(to->segment, to->offset, from, to->size);
   arrive(end);
-  return STATUS_OK;
+  return status;
 }
 
 static enum status copy(void *mover, const struct device_range *from,
                         const struct device_range *to) {
   (void)mover;
-  memcpy(at(to), at(from), to->size);
-  return STATUS_OK;
+  const struct os_view_range source = {from->segment, from->offset};
+  const struct os_view_range target = {to->segment, to->offset};
+  return os_view_copy(&source, &target, to->size);
+}
+
+/* Both ends, read again. */
+static enum status compare(struct device_pair *pair, char *staging) {
+  const struct device_range *from = &pair->from, *to = &pair->to;
+  enum status status = STATUS_OK;
+  pair->same = true;
+  for (uint64_t done = 0, n; !status && pair->same && done < to->size; done += n) {
+    n = units_min(FAKE_LOOK, to->size - done);
+    status = os_view_read(from->segment, from->offset + done, staging, n);
+    if (!status)
+      status = os_view_read(to->segment, to->offset + done, staging + FAKE_LOOK, n);
+    pair->same = !status && !memcmp(staging, staging + FAKE_LOOK, n);
+  }
+  return status;
+}
+
+static enum status copy_all(void *mover, struct device_pair *pairs, uint32_t count) {
+  char *staging = malloc(2 * FAKE_LOOK);
+  enum status status = staging ? STATUS_OK : STATUS_INTERNAL_ERROR;
+  for (uint32_t i = 0; !status && i < count; i++) {
+    status = copy(mover, &pairs[i].from, &pairs[i].to);
+    if (!status)
+      status = compare(&pairs[i], staging);
+  }
+  free(staging);
+  return status;
 }
 
 static enum status fill(void *mover, const struct device_range *range, uint8_t value) {
   (void)mover;
-  memset(at(range), value, range->size);
-  return STATUS_OK;
+  return os_view_fill(range->segment, range->offset, value, range->size);
 }
 
 const struct backend fake_backend = {
@@ -187,5 +217,6 @@ const struct backend fake_backend = {
     .read = read_bytes,
     .write = write_bytes,
     .copy = copy,
+    .copy_all = copy_all,
     .fill = fill,
 };

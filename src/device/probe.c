@@ -4,13 +4,16 @@
 #include "device/probe.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "device/backend.h"
+#include "device/cuda/backend.h"
+#include "device/cuda/owner.h"
 #include "device/fake.h"
 #include "device/host/backend.h"
 
-static const struct backend *const backends[] = {&host_backend, &fake_backend};
+static const struct backend *const backends[] = {&host_backend, &cuda_backend, &fake_backend};
 
 const struct backend *probe_backend(const char *name) {
   for (size_t i = 0; i < sizeof backends / sizeof(void *); i++)
@@ -20,9 +23,13 @@ const struct backend *probe_backend(const char *name) {
 }
 
 unsigned probe_defaults(bool gpus, struct spec *out, unsigned max) {
-  (void)gpus; /* no kind of card is in this build yet */
   if (!max)
     return 0;
-  *out = (struct spec){.id = "host:0", .backend = "host"};
-  return 1;
+  out[0] = (struct spec){.id = "host:0", .backend = "host"};
+  unsigned count = 1, cards = gpus ? cuda_owner_count() : 0;
+  for (unsigned i = 0; i < cards && count < max; i++, count++) {
+    out[count] = (struct spec){.backend = "cuda"};
+    snprintf(out[count].id, sizeof out[count].id, "cuda:%u", i);
+  }
+  return count;
 }

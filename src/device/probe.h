@@ -12,8 +12,8 @@ struct backend;
 
 /* The table of a backend by name, NULL if there is none in this build. */
 const struct backend *probe_backend(const char *name);
-/* Devices to open when the user named none: host:0 and, later, the cards found. Returns how many of
- * `out` were filled. */
+/* Devices to open when the user named none: host:0, and with `gpus` the cards found, for which
+ * their driver is started. Returns how many of `out` were filled. */
 unsigned probe_defaults(bool gpus, struct spec *out, unsigned max);
 
 #endif

@@ -150,11 +150,6 @@ static void wrap_drop(void *arg, void *segment, uint64_t size) {
   wrapped->inner->drop(wrapped->half, segment, size);
 }
 
-static void *wrap_pointer(void *arg, void *segment) {
-  struct wrapped *wrapped = arg;
-  return wrapped->inner->pointer(wrapped->half, segment);
-}
-
 static enum status wrap_read(void *arg, const struct device_range *from, void *to) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_READ, from->size);
@@ -174,6 +169,15 @@ static enum status wrap_copy(void *arg, const struct device_range *from,
   return status ? status : wrapped->inner->copy(wrapped->half, from, to);
 }
 
+static enum status wrap_copy_all(void *arg, struct device_pair *pairs, uint32_t count) {
+  struct wrapped *wrapped = arg;
+  uint64_t size = 0;
+  for (uint32_t i = 0; i < count; i++)
+    size += pairs[i].to.size;
+  enum status status = before(wrapped, SPEC_COPY, size);
+  return status ? status : wrapped->inner->copy_all(wrapped->half, pairs, count);
+}
+
 static enum status wrap_fill(void *arg, const struct device_range *range, uint8_t value) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_FILL, range->size);
@@ -184,7 +188,8 @@ void wrap_table(const struct backend *inner, struct backend *out) {
   *out = (struct backend){.name = inner->name,
                           .share = inner->share,
                           .fresh_is_zero = inner->fresh_is_zero,
-                          .mappable = inner->mappable,
+                          .host_memory = inner->host_memory,
+                          .reaches_host = inner->reaches_host,
                           .open = wrap_open,
                           .close = wrap_close,
                           .describe = wrap_describe,
@@ -198,9 +203,10 @@ void wrap_table(const struct backend *inner, struct backend *out) {
                           .stop = wrap_stop,
                           .import = wrap_import,
                           .drop = wrap_drop,
-                          .pointer = inner->pointer ? wrap_pointer : NULL,
                           .read = wrap_read,
                           .write = wrap_write,
                           .copy = inner->copy ? wrap_copy : NULL,
+                          .sends = inner->sends,
+                          .copy_all = inner->copy_all ? wrap_copy_all : NULL,
                           .fill = inner->fill ? wrap_fill : NULL};
 }

@@ -11,11 +11,11 @@ void host_mover_stop(void *mover);
 enum status host_mover_import(void *mover, const struct share *share, uint64_t size,
                               void **segment);
 void host_mover_drop(void *mover, void *segment, uint64_t size);
-void *host_mover_pointer(void *mover, void *segment);
 enum status host_mover_read(void *mover, const struct device_range *from, void *to);
 enum status host_mover_write(void *mover, const struct device_range *to, const void *from);
 enum status host_mover_copy(void *mover, const struct device_range *from,
                             const struct device_range *to);
+const void *host_mover_peek(void *mover, const struct device_range *range);
 enum status host_mover_fill(void *mover, const struct device_range *range, uint8_t value);
 
 #endif

@@ -47,7 +47,6 @@ enum status host_owner_describe(void *arg, struct device_info *info) {
   info->type = DEVICE_CPU;
   info->memory = DEVICE_RAM;
   info->granularity = owner->page;
-  info->host_memory = true;
   return STATUS_OK;
 }
 
