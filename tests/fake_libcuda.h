@@ -1,0 +1,58 @@
+/*
+ * fake_libcuda: FAKE cards for tests on machines that have none: the part of libcuda.so.1 and of
+ * libnvidia-ml.so.1 that Memkeep uses, over memfds. It says nothing about any real card.
+ *
+ *   FAKE_CUDA_SESSION  whose cards: programs with the same word see the same ones (default "0")
+ *   FAKE_CUDA_CARDS    how many there are (default 1)
+ *   FAKE_CUDA_BYTES    what each has (default 1 GiB)
+ *   FAKE_CUDA_CONTEXT  what a context takes of it (default 64 MiB)
+ *   FAKE_CUDA_FAIL     NAME:NTH:CODE,…: the nth call of NAME in a process answers CODE
+ *   FAKE_CUDA_APART    set: no card reaches another's memory
+ *   FAKE_CUDA_LOST     a path: while PATH.N exists, card N has fallen off
+ *   FAKE_CUDA_LACKS    a number: the attribute that no card has
+ *
+ * A piece of a batch (device/cuda/batch.h) that shall fail is NAME `piece`: it is not copied.
+ *
+ * What is used is not counted but looked up: memory is whatever memfds of the session any process
+ * holds or maps, as a real card's is.
+ *
+ * The library exports one function of its own, `uint64_t fake_registered(void)`: the bytes of host
+ * memory that this process has pinned.
+ */
+#ifndef TESTS_FAKE_LIBCUDA_H
+#define TESTS_FAKE_LIBCUDA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "device/cuda/api.h"
+
+#define FAKE_CARDS 8
+#define FAKE_RESERVED (UINT64_C(8) << 20) /* of each card: the driver's */
+
+enum fake_kind { FAKE_MEMORY = 'm', FAKE_CONTEXT = 'c' };
+
+int fake_cards(void);
+uint64_t fake_bytes(void);
+uint64_t fake_context_bytes(void);
+bool fake_is_lost(int card);
+/* The code that this call shall answer, or 0. */
+int fake_fails(const char *name);
+/* A memfd of the session. */
+int fake_memory(int card, enum fake_kind kind, uint64_t size);
+uint64_t fake_used(int card);
+/* Processes with a context on the card, and what they map of it; returns how many there are. */
+unsigned fake_processes(int card, struct api_process *out, unsigned max);
+/* The card whose context is this thread's; -1: none. */
+int fake_current(void);
+/* What a call that needs a context begins with. What fails as a copy may fail is for good. */
+int fake_begin_in_context(const char *name);
+/* What is pinned in two pieces cannot be copied in one. */
+bool fake_pins_whole(const void *from, size_t size);
+/* Puts one into a stream. */
+typedef void (*fake_kernel)(void *list, uint32_t count);
+int fake_put_kernel(api_stream stream, fake_kernel kernel, void *list, uint32_t count);
+void fake_uuid(int card, struct api_uuid *out);
+
+#endif
