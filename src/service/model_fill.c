@@ -1,14 +1,21 @@
 /*
  * model_fill: the bytes of new copies. The first copy comes from the files, or is there already;
- * the second one is shipped from it part by part. Then nobody writes there any more: workers let
- * go, and memory that clients may map is sealed.
+ * the second one is shipped from it part by part. As soon as a copy is filled nobody writes to it
+ * any more: workers let go, and memory that clients may map is sealed. Only then is the next one
+ * made from it, for what is sealed a card may read by itself.
+ *
+ * What goes to a card is verified by the fingerprint of what leaves host memory, which is to be
+ * that of the load: to read a card again takes the link as long as to write it.
  */
 #include "service/model_fill.h"
 
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/os_memfd.h"
+#include "service/model_move.h"
 #include "service/model_table.h"
 #include "service/record.h"
 
@@ -28,12 +35,14 @@ static uint64_t bytes_of(const struct model_work *work) {
   return bytes;
 }
 
-/* Where a part of a copy is, or will be. Under the lock. */
-static struct space place_of(const struct model_work *work, unsigned copy, uint32_t part) {
+/* Where a part of the copy is that others are made from. Under the lock. */
+static struct space source_of(const struct model_work *work, uint32_t part) {
   const struct service *s = work->service;
-  if (work->takes[copy])
-    return work->places[copy][part];
-  return record_place(s, idmap_find(&s->alloc_ids, work->weights->parts[part].at[copy]));
+  const struct models_weights *weights = work->origin ? work->origin : work->weights;
+  if (from_files(work))
+    return work->places[first_copy(work)][part];
+  unsigned copy = work->transfers ? work->from : !first_copy(work);
+  return record_place(s, idmap_find(&s->alloc_ids, weights->parts[part].at[copy]));
 }
 
 /* ---- no more writers ---- */
@@ -64,15 +73,24 @@ static void let_go(struct mover_drop *drop) {
   model_work_fail(work);
 }
 
+static void ship(struct model_work *work);
+
+/* The copy is whole and sealed: the other one is made from it, or all is done. */
+static void sealed(struct model_work *work) {
+  if (work->copy == MODELS_CARD || !work->takes[MODELS_CARD]) {
+    model_table_make(work);
+    return;
+  }
+  work->copy = MODELS_CARD;
+  work->part = 0;
+  ship(work);
+}
+
 /* One part after another. */
 static void seal(struct model_work *work) {
   struct service *s = work->service;
-  if (work->part == work->weights->part_count)
-    work->part = 0, work->copy++;
-  while (work->copy < MODELS_COPIES && !work->takes[work->copy])
-    work->copy++;
-  if (work->copy == MODELS_COPIES) {
-    model_table_make(work);
+  if (work->part == work->weights->part_count) {
+    sealed(work);
     return;
   }
   lock_take(&s->lock);
@@ -83,22 +101,45 @@ static void seal(struct model_work *work) {
 }
 
 static void filled(struct model_work *work) {
-  work->copy = work->part = 0;
+  work->part = 0;
   seal(work);
 }
 
 /* ---- from one copy to the other ---- */
-
-static void ship(struct model_work *work);
 
 static void ship_progress(struct mover_task *task, uint64_t bytes_done) {
   struct model_work *work = (struct model_work *)((char *)task - offsetof(struct model_work, task));
   job_progress(work->job, work->shipped + bytes_done);
 }
 
+/* Under the lock: of the load, 0: not known. */
+static uint64_t fingerprint_of(const struct model_work *work) {
+  const struct service *s = work->service;
+  return models_at(s, idmap_find(&s->models->ids, work->model))->facts.fingerprint;
+}
+
+/* Under the lock. */
+static bool is_summed(const struct model_work *work) {
+  return work->params.verify && !work->transfers && work->takes[MODELS_CARD] &&
+         fingerprint_of(work);
+}
+
+/* The last part has left: a load's checksum is the one over those of its files. */
+static void compare(struct model_work *work) {
+  struct service *s = work->service;
+  uint32_t n = work->weights->part_count;
+  LOCK_SCOPE(&s->lock);
+  if (XXH3_64bits(work->sums, n * sizeof *work->sums) != fingerprint_of(work))
+    problem_set(&work->problem, STATUS_INTERNAL_ERROR,
+                "the bytes in host memory are not those that were loaded");
+}
+
 static void shipped(struct mover_task *task) {
   struct model_work *work = (struct model_work *)((char *)task - offsetof(struct model_work, task));
   work->problem = task->problem;
+  work->sums[work->part] = task->fingerprint;
+  if (!work->problem.status && task->sums && work->part + 1 == work->weights->part_count)
+    compare(work);
   if (!work->problem.status && task->verify && !task->verified)
     problem_set(&work->problem, STATUS_INTERNAL_ERROR,
                 "%s arrived with another checksum than it left with",
@@ -108,6 +149,8 @@ static void shipped(struct mover_task *task) {
     return;
   }
   work->shipped += work->weights->parts[work->part++].size;
+  if (work->transfers)
+    model_move_shipped(work);
   ship(work);
 }
 
@@ -117,11 +160,11 @@ static void ship(struct model_work *work) {
     filled(work);
     return;
   }
-  unsigned to = work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
   lock_take(&s->lock);
-  struct space from = place_of(work, !to, work->part), target = place_of(work, to, work->part);
+  struct space from = source_of(work, work->part), target = work->places[work->copy][work->part];
   work->segments[0] = record_mover_segment(s, from.segment);
   work->segments[1] = record_mover_segment(s, target.segment);
+  bool summed = is_summed(work);
   lock_give(&s->lock);
   work->moves[0] = (struct mover_move){.from = 0,
                                        .to = 1,
@@ -134,10 +177,13 @@ static void ship(struct model_work *work) {
                                    .segment_count = 2,
                                    .moves = work->moves,
                                    .move_count = 1,
-                                   .verify = work->params.verify,
+                                   .verify = work->params.verify && !summed,
+                                   .sums = summed,
                                    .progress = ship_progress,
                                    .done = shipped};
   memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
+  if (work->transfers)
+    work->read_ns = clock_now();
   job_submit(work->job, &work->task);
 }
 
@@ -169,11 +215,7 @@ static void loaded(struct mover_task *task) {
   note_load(work);
   lock_give(&s->lock);
   work->shipped = bytes_of(work);
-  work->part = 0;
-  if (work->takes[MODELS_CARD] && first_copy(work) == MODELS_RAM)
-    ship(work);
-  else
-    filled(work);
+  filled(work);
 }
 
 /* Files in the card's order: an index that came first holds no weights. */
@@ -182,7 +224,7 @@ static void load(struct model_work *work) {
   uint32_t n = work->weights->part_count, skipped = work->opened_count - n;
   lock_take(&s->lock);
   for (uint32_t i = 0; i < n; i++) {
-    struct space place = place_of(work, first_copy(work), i);
+    struct space place = work->places[first_copy(work)][i];
     work->segments[i] = record_mover_segment(s, place.segment);
     work->files[i] = (struct mover_file){.size = work->weights->parts[i].size,
                                          .share = &work->opened[skipped + i].share};
@@ -212,7 +254,8 @@ void model_fill_start(struct model_work *work) {
   bool both = from_files(work) && work->takes[MODELS_RAM] && work->takes[MODELS_CARD];
   uint64_t total = bytes_of(work) * (both ? 2 : 1);
   job_update(work->job, set_total, &total);
-  work->copy = work->part = 0;
+  work->copy = first_copy(work);
+  work->part = 0;
   work->shipped = 0;
   if (job_cancelled(work->job)) {
     problem_set(&work->problem, STATUS_CANCELLED, "cancelled before the first byte");

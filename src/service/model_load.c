@@ -13,6 +13,8 @@
 #include "base/units.h"
 #include "memory/slab.h"
 #include "service/choice.h"
+#include "service/model_estimate.h"
+#include "service/model_key.h"
 #include "service/model_open.h"
 #include "service/model_record.h"
 #include "service/model_room.h"
@@ -52,7 +54,7 @@ static enum status known(struct service *s, uint32_t index, const struct model_l
     out->job = job_keep(model_work_job(model->work));
     return STATUS_OK;
   }
-  if (model->work || (model->weights && model->weights->work))
+  if (model->work || (model->weights && model->weights->work && !model->weights->lent))
     return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is being worked on", model->name);
   if (models_state(s, model) != MODEL_READY)
     return STATUS_PENDING;
@@ -67,10 +69,21 @@ static void describe(struct models_model *model, const struct model_load *params
   model->keep_alive_seconds = params->keep_alive_seconds;
 }
 
+/* Under the lock. A model that is being loaded is recorded when it is whole. */
+static void note_key(struct service *s, uint32_t index, const struct models_key *key) {
+  struct models_model *model = models_at(s, index);
+  if (!key->hash[0])
+    return;
+  model->key = *key;
+  if (!model->work)
+    model_record_write(s, index);
+}
+
 struct starting {
   const struct caller *caller;
   const struct model_load *params;
   struct model_started *out;
+  struct models_key key;
   struct model_work *work; /* result */
 };
 
@@ -79,11 +92,14 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
   const struct caller *caller = starting->caller;
   const struct model_load *params = starting->params;
   struct model_started *out = starting->out;
+  enum status status = model_key_find(s, &starting->key, out, problem);
+  if (status != STATUS_NOT_FOUND)
+    return status;
   uint32_t index = models_find_name(s, default_name(params));
   bool fresh = !index;
   if (s->stopping)
     return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
-  enum status status = fresh ? STATUS_PENDING : known(s, index, params, out, problem);
+  status = fresh ? STATUS_PENDING : known(s, index, params, out, problem);
   if (fresh)
     index = models_add(s, ledger_next_id(s->ledger), default_name(params), params->path);
   if (fresh && index)
@@ -91,7 +107,7 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
   if (!index)
     return problem_set(problem, STATUS_RATE_LIMITED, "there are %d models: unload some", MODEL_MAX);
   if (status == STATUS_PENDING) {
-    struct model_work_params new = {JOB_LOAD, caller, index, !params->dry_run};
+    struct model_work_params new = {JOB_LOAD, caller, index, !params->dry_run, &starting->key};
     struct model_work *work = model_work_begin(s, &new);
     if (!work) {
       if (fresh)
@@ -104,19 +120,22 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
       describe(models_at(s, index), params);
     out->job = job_keep(work->job);
   }
-  if (status == STATUS_OK || status == STATUS_PENDING)
+  if (status == STATUS_OK || status == STATUS_PENDING) {
+    note_key(s, index, &starting->key);
     models_view(s, index, &out->model);
+  }
   return status;
 }
 
 enum status model_load_start(struct service *s, const struct caller *caller,
                              const struct model_load *params, struct model_started *out,
                              struct problem *problem) {
-  struct starting starting = {caller, params, out, NULL};
+  struct starting starting = {.caller = caller, .params = params, .out = out};
   enum status status = check(s, params, problem);
   if (status)
     return status;
   out->job = NULL;
+  model_key_make(caller, params, &starting.key);
   lock_take(&s->lock);
   status = begin(s, &starting, problem);
   lock_give(&s->lock);
@@ -178,27 +197,32 @@ static struct models_facts facts_of(const struct service *s, const struct models
     facts.fingerprint = models_at(s, first)->facts.fingerprint;
     facts.load_ns = models_at(s, first)->facts.load_ns;
     facts.load_bytes = models_at(s, first)->facts.load_bytes;
+    memcpy(facts.learned, models_at(s, first)->facts.learned, sizeof facts.learned);
   }
   return facts;
 }
 
-/* The model is one more name of weights that are there. */
+static bool is_home(const struct service *s, const struct models_weights *weights) {
+  return weights->has[models_home_copy(s, weights)];
+}
+
+/* The model is one more name of weights that are there. Those of other names that are where they
+ * are wanted are left in peace: they are attached and loaded meanwhile. */
 static void share_weights(struct model_work *work, struct models_model *model,
                           struct models_weights *weights) {
   struct service *s = work->service;
   uint32_t index = idmap_find(&s->models->ids, model->id);
   weights->references++;
-  weights->work = work;
-  work->weights = model->weights = weights;
-  space_owner_hold(s, weights->owner);
+  model->weights = weights;
+  if (!is_home(s, weights)) {
+    weights->work = work;
+    work->weights = weights;
+    space_owner_hold(s, weights->owner);
+  }
   model->facts = facts_of(s, weights, &model->facts);
   model->loaded_at = clock_real();
   models_touch(s, index);
   model_record_write(s, index);
-}
-
-static bool is_home(const struct service *s, const struct models_weights *weights) {
-  return weights->has[models_home_is_host(s, weights) ? MODELS_RAM : MODELS_CARD];
 }
 
 /* The device with most room of those that were asked for: a card before host memory, unless only
@@ -222,7 +246,7 @@ static uint32_t best_device(const struct service *s, const struct model_work *wo
 }
 
 /* Host memory for the copy beside the card's, VIEW_DEVICES: none, or not wanted. When nothing was
- * said there must be a tenth of the pool left. */
+ * said there must be a tenth of the pool left, and nobody who waits for memory. */
 static uint32_t ram_device(const struct service *s, const struct model_work *work) {
   uint32_t best = VIEW_DEVICES;
   for (uint32_t i = 0; work->params.keep_ram_copy && i < s->device_count; i++) {
@@ -230,7 +254,8 @@ static uint32_t ram_device(const struct service *s, const struct model_work *wor
     uint64_t need = need_on(s, work, i), available = state_available(s, device);
     uint64_t left = work->params.keep_ram_copy < 0 ? device->limit / 10 : 0;
     if (!device->info->host_memory || device->gone ||
-        (work->params.keep_ram_copy < 0 && available < need + left))
+        (work->params.keep_ram_copy < 0 &&
+         (available < need + left || device->pressure.level >= PRESSURE_HIGH)))
       continue;
     if (best == VIEW_DEVICES || available > state_available(s, &s->devices[best]))
       best = i;
@@ -251,6 +276,7 @@ static enum status make_weights(struct model_work *work, struct models_model *mo
   space_owner_hold(s, owner);
   snprintf(state_owner(s, owner)->name, sizeof state_owner(s, owner)->name, "%s", model->name);
   weights->work = work;
+  models_weights_inherit(s, model, weights);
   work->weights = model->weights = weights;
   for (uint32_t i = 0; i < n; i++) {
     const struct card_file *file = &work->card.files[i];
@@ -279,24 +305,51 @@ static void choose_copies(struct model_work *work, uint32_t home) {
   work->devices[MODELS_RAM] = ram;
 }
 
+/* ---- where to ---- */
+
+struct aim {
+  uint32_t device;
+  struct estimate estimate;
+  bool fits;   /* as estimated, or it is there already */
+  bool barely; /* its segments do */
+};
+
+/* Under the lock. `same`: weights that it would share, or NULL. */
+static struct aim aim_at(const struct model_work *work, const struct models_weights *same,
+                         uint32_t device) {
+  const struct service *s = work->service;
+  const struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
+  struct models_facts facts = same ? facts_of(s, same, &model->facts) : model->facts;
+  uint64_t known = need_on(s, work, device), available = state_available(s, &s->devices[device]);
+  if (!work->weights)
+    facts.weights_bytes = work->card.head->weight_bytes;
+  struct aim aim = {.device = device, .barely = known <= available};
+  aim.estimate = model_estimate_on(s, &facts, device, known);
+  aim.fits = aim.estimate.total_bytes <= available || (same && is_home(s, same));
+  return aim;
+}
+
+/* Under the lock. What was learned may be wrong: no load fails for its sake alone. */
+static enum status make_room(struct model_work *work, const struct aim *aim) {
+  enum status status = model_room_make(work, aim->device, aim->estimate.total_bytes);
+  if (status == STATUS_PENDING || !aim->barely)
+    return status;
+  work->problem = (struct problem){.status = STATUS_OK};
+  return STATUS_OK;
+}
+
 /* ---- a trial ---- */
 
 static void set_trial(struct job_view *view, void *arg) {
   view->result.trial = *(const struct job_trial *)arg;
 }
 
-static void answer_trial(struct model_work *work, uint32_t home, bool fits) {
-  const struct service *s = work->service;
-  uint32_t n = work->weights ? 0 : work->card.head->files;
-  struct job_trial trial = {.would_fit = fits, .correction = 100};
-  for (uint32_t i = 0; i < n; i++)
-    trial.weights_bytes += work->card.files[i].size;
-  if (work->weights)
-    trial.weights_bytes = models_at(s, idmap_find(&s->models->ids, work->model))->facts.size;
-  uint64_t need = need_on(s, work, home);
-  trial.overhead_bytes = units_minus(need, trial.weights_bytes);
-  if (!fits)
-    model_room_foretell(work, home, need, &trial);
+static void answer_trial(struct model_work *work, const struct aim *aim) {
+  struct job_trial trial = {.would_fit = aim->fits, .estimate = aim->estimate};
+  if (!aim->fits)
+    model_room_foretell(work, aim->device, aim->estimate.total_bytes, &trial);
+  if (!trial.would_fit && aim->barely)
+    trial = (struct job_trial){.would_fit = true, .estimate = aim->estimate};
   job_update(work->job, set_trial, &trial);
 }
 
@@ -317,21 +370,20 @@ static enum status plan(struct model_work *work) {
     learn_facts(model, work);
   if (same && !trial)
     share_weights(work, model, same);
-  if (work->weights && is_home(s, work->weights))
+  if (model->weights && is_home(s, model->weights))
     return STATUS_NOT_FOUND;
   uint32_t home = work->weights ? work->weights->home : best_device(s, work);
   if (home == VIEW_DEVICES)
     return problem_set(&work->problem, STATUS_ALLOCATION_TOO_LARGE,
                        "no device is large enough for the model");
-  uint64_t need = need_on(s, work, home);
-  bool fits = need <= state_available(s, &s->devices[home]) || (same && is_home(s, same));
+  struct aim aim = aim_at(work, same, home);
   if (trial) {
-    answer_trial(work, home, fits);
+    answer_trial(work, &aim);
     return STATUS_NOT_FOUND;
   }
-  if (!fits)
-    return model_room_make(work, home, need);
-  enum status status = work->weights ? STATUS_OK : make_weights(work, model, home);
+  enum status status = aim.fits ? STATUS_OK : make_room(work, &aim);
+  if (!status && !work->weights)
+    status = make_weights(work, model, home);
   if (!status)
     choose_copies(work, home);
   return status;

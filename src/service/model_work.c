@@ -1,5 +1,6 @@
 /*
- * model_work: begin, places, commit, giving back, end. The bytes in between are model_fill.c's.
+ * model_work: begin, places, giving back, end. The bytes in between are model_fill.c's, the records
+ * model_commit.c's.
  */
 #include "service/model_work.h"
 
@@ -9,15 +10,18 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/model_estimate.h"
 #include "service/model_fill.h"
+#include "service/model_load.h"
+#include "service/model_move.h"
 #include "service/model_record.h"
 #include "service/model_table.h"
 #include "service/quota.h"
 #include "service/record.h"
+#include "service/strain.h"
 #include "service/waiting.h"
 
-#define WORK_RECORDED UINT32_MAX /* node of a place that its allocation has now */
-#define WORK_ALIGNMENT 4096      /* of a file's bytes in its segment: pages, for direct reads */
+#define WORK_LOOK_NS (50 * CLOCK_MS) /* between two looks at a device that is strained */
 
 /* ---- begin ---- */
 
@@ -25,33 +29,52 @@ static void set_model(struct job_view *view, void *arg) {
   view->result.model.model = *(const uint64_t *)arg;
 }
 
+/* The work holds its weights from here on. */
+static void take(struct model_work *work, struct job *job, const struct caller *caller,
+                 struct models_weights *weights) {
+  work->job = job;
+  work->caller = *caller;
+  work->weights = weights;
+  work->started_ns = clock_now();
+  if (!weights)
+    return;
+  weights->work = work;
+  space_owner_hold(work->service, weights->owner);
+}
+
 struct model_work *model_work_begin(struct service *s, const struct model_work_params *params) {
   struct models_model *model = models_at(s, params->index);
   struct model_work *work = calloc(1, sizeof *work);
-  struct job *job =
-      work ? job_make(s, &(struct job_params){.kind = params->kind,
-                                              .caller = params->caller,
-                                              .id = params->listed ? ledger_next_id(s->ledger) : 0,
-                                              .bytes_total = model->facts.size,
-                                              .cancellable = true})
-           : NULL;
+  struct job_params make = {.kind = params->kind,
+                            .caller = params->caller,
+                            .id = params->listed ? ledger_next_id(s->ledger) : 0,
+                            .bytes_total = model->facts.size,
+                            .cancellable = true};
+  if (params->key) {
+    memcpy(make.record.key, params->key->hash, sizeof make.record.key);
+    make.record.key_args = params->key->args;
+  }
+  struct job *job = work ? job_make(s, &make) : NULL;
   if (!job) {
     free(work);
     return NULL;
   }
   work->service = s;
-  work->job = job;
-  work->caller = *params->caller;
   work->model = model->id;
-  work->weights = model->weights;
-  work->started_ns = clock_now();
+  take(work, job, params->caller, model->weights);
   job_update(job, set_model, &work->model);
   model->work = work;
   model->leaving = params->kind != JOB_LOAD;
-  if (work->weights) {
-    work->weights->work = work;
-    space_owner_hold(s, work->weights->owner);
-  }
+  return work;
+}
+
+struct model_work *model_work_adopt(struct service *s, struct job *job, const struct caller *caller,
+                                    struct models_weights *weights) {
+  struct model_work *work = calloc(1, sizeof *work);
+  if (!work)
+    return NULL;
+  work->service = s;
+  take(work, job, caller, weights);
   return work;
 }
 
@@ -64,17 +87,6 @@ void model_work_hop(struct model_work *work, void (*step)(struct task *task)) {
   queue_post(work->service->decision, &work->hop);
 }
 
-uint64_t model_work_overhead(const struct service *s, const struct models_weights *weights) {
-  uint64_t bytes = 0;
-  unsigned copy = weights->has[MODELS_CARD] ? MODELS_CARD : MODELS_RAM;
-  for (uint32_t i = 0; i < weights->part_count; i++) {
-    uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
-    if (index)
-      bytes += state_segment(s, state_alloc(s, index)->segment)->size - weights->parts[i].size;
-  }
-  return bytes;
-}
-
 /* ---- places ---- */
 
 /* What the quota was asked for and is not yet an allocation's. */
@@ -82,7 +94,7 @@ static struct quota_sum charged(const struct model_work *work) {
   struct quota_sum sum = {.owner = work->weights->owner};
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     for (uint32_t i = 0; work->places[copy] && i < work->weights->part_count; i++)
-      if (work->places[copy][i].node != WORK_RECORDED) {
+      if (work->places[copy][i].node != MODEL_WORK_RECORDED) {
         sum.count++;
         sum.bytes += units_max(work->weights->parts[i].size, 1);
       }
@@ -162,7 +174,7 @@ static void place(struct model_work *work) {
         (struct space_want){.device = work->devices[work->copy],
                             .owner = work->weights->owner,
                             .size = units_max(work->weights->parts[work->part].size, 1),
-                            .alignment = WORK_ALIGNMENT,
+                            .alignment = MODEL_WORK_ALIGNMENT,
                             .dedicated = true,
                             .open = true};
     status = space_take(s, &work->waiter, reason);
@@ -180,6 +192,10 @@ static void place(struct model_work *work) {
     model_work_fail(work);
 }
 
+static uint32_t home_of(const struct model_work *work) {
+  return work->devices[work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM];
+}
+
 /* Under the lock: room for what the steps need, and the quota's word. */
 static enum status prepare(struct model_work *work) {
   struct service *s = work->service;
@@ -187,16 +203,20 @@ static enum status prepare(struct model_work *work) {
   work->segments = calloc((size_t)n * 2, sizeof *work->segments);
   work->moves = calloc(n, sizeof *work->moves);
   work->files = calloc(n, sizeof *work->files);
-  bool room = work->segments && work->moves && work->files;
+  work->sums = calloc(n, sizeof *work->sums);
+  bool room = work->segments && work->moves && work->files && work->sums;
   for (unsigned copy = 0; room && copy < MODELS_COPIES; copy++)
     if (work->takes[copy])
       room = (work->places[copy] = calloc(n, sizeof **work->places)) != NULL;
-  const struct state_device *device =
-      &s->devices[work->devices[work->takes[MODELS_CARD] ? MODELS_CARD : MODELS_RAM]];
+  const struct state_device *device = &s->devices[home_of(work)];
   struct quota_sum sum = charged(work);
-  enum status status =
-      room ? quota_charge_all(s, &sum, device, &work->problem)
-           : problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  enum status status = STATUS_OK;
+  if (!room)
+    status = problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  else if (work->moving)
+    quota_adopt_all(s, &sum); /* what goes is as much */
+  else
+    status = quota_charge_all(s, &sum, device, &work->problem);
   if (!status)
     return STATUS_OK;
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
@@ -206,93 +226,39 @@ static enum status prepare(struct model_work *work) {
   return status;
 }
 
+/* Under the lock: a strained device lets nothing be loaded that can wait, nor RAM be copied to. */
+static bool waits_for_calm(struct model_work *work) {
+  const struct service *s = work->service;
+  int priority = work->params.priority;
+  if (work->transfers || models_at(s, idmap_find(&s->models->ids, work->model))->leaving)
+    return false;
+  if (strain_keeps_out(s, home_of(work), priority)) {
+    memset(work->takes, 0, sizeof work->takes);
+    return true;
+  }
+  if (work->takes[MODELS_CARD] && strain_keeps_out(s, work->devices[MODELS_RAM], priority))
+    work->takes[MODELS_RAM] = false;
+  return false;
+}
+
 void model_work_make(struct model_work *work) {
-  lock_take(&work->service->lock);
-  enum status status = prepare(work);
-  lock_give(&work->service->lock);
+  struct service *s = work->service;
+  lock_take(&s->lock);
+  bool waits = waits_for_calm(work);
+  enum status status = waits ? STATUS_OK : prepare(work);
+  if (!waits)
+    model_estimate_begin(work);
+  lock_give(&s->lock);
   work->copy = work->part = 0;
+  if (waits) {
+    work->hop.run = model_load_plan;
+    queue_post_at(s->decision, &work->hop, clock_now() + WORK_LOOK_NS);
+    return;
+  }
   if (status)
     model_work_fail(work);
   else
     place(work);
-}
-
-/* ---- commit ---- */
-
-static enum status commit_part(struct model_work *work, unsigned copy, uint32_t part) {
-  struct service *s = work->service;
-  struct models_weights *weights = work->weights;
-  const struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
-  struct record_facts facts = {.size = units_max(weights->parts[part].size, 1),
-                               .alignment = WORK_ALIGNMENT,
-                               .owner = weights->owner,
-                               .purpose = VIEW_MODEL_WEIGHTS,
-                               .priority = model->priority,
-                               .flags = STATE_PINNED | STATE_SHARE_READ | STATE_MODEL,
-                               .label = weights->parts[part].name,
-                               .correlation = job_correlation(work->job)};
-  uint32_t index;
-  enum status status = record_commit(s, &work->places[copy][part], &facts, &index);
-  if (status)
-    return status;
-  work->places[copy][part] = (struct space){.node = WORK_RECORDED};
-  weights->parts[part].at[copy] = state_alloc(s, index)->id;
-  return STATUS_OK;
-}
-
-/* Under the lock: what was recorded of a copy that is not whole goes. */
-static void take_back(struct model_work *work, unsigned copy) {
-  struct service *s = work->service;
-  for (uint32_t i = 0; i < work->weights->part_count; i++) {
-    uint64_t *at = &work->weights->parts[i].at[copy];
-    uint32_t index = idmap_find(&s->alloc_ids, *at);
-    *at = 0;
-    if (index)
-      record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
-  }
-}
-
-static enum status commit_copy(struct model_work *work, unsigned copy) {
-  enum status status = STATUS_OK;
-  for (uint32_t i = 0; !status && i < work->weights->part_count; i++)
-    status = commit_part(work, copy, i);
-  if (status)
-    take_back(work, copy);
-  else
-    work->weights->has[copy] = true;
-  return status;
-}
-
-static enum status commit(struct model_work *work) {
-  struct service *s = work->service;
-  enum status status = STATUS_OK;
-  LOCK_SCOPE(&s->lock);
-  uint32_t index = idmap_find(&s->models->ids, work->model);
-  for (unsigned copy = 0; !status && copy < MODELS_COPIES; copy++)
-    if (work->takes[copy])
-      status = commit_copy(work, copy);
-  if (status)
-    return problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY,
-                       "there is no room to record the model");
-  model_table_commit(work);
-  work->weights->resident_since = clock_now();
-  if (!models_at(s, index)->leaving) {
-    models_at(s, index)->loaded_at = clock_real();
-    models_touch(s, index);
-  }
-  model_record_write(s, index);
-  return STATUS_OK;
-}
-
-void model_work_commit(struct model_work *work) {
-  if (job_cancelled(work->job))
-    problem_set(&work->problem, STATUS_CANCELLED, "cancelled");
-  if (work->problem.status || commit(work))
-    model_work_fail(work);
-  else if (work->gives[MODELS_RAM] || work->gives[MODELS_CARD])
-    model_work_give(work);
-  else
-    model_work_end(work);
 }
 
 /* ---- back ---- */
@@ -306,25 +272,29 @@ static void given(void *arg) {
     model_work_end(work);
 }
 
-static void give_copy(struct model_work *work, unsigned copy) {
+/* Under the lock. */
+static void give_part(struct model_work *work, uint64_t *at) {
   struct service *s = work->service;
-  struct models_weights *weights = work->weights;
   struct record_end end = {.why = EVENTS_ALLOCATION_FREED,
                            .correlation = job_correlation(work->job),
                            .then = given,
                            .arg = work};
+  uint32_t index = idmap_find(&s->alloc_ids, *at);
+  *at = 0;
+  if (!index)
+    return;
+  uint64_t bytes = state_segment(s, state_alloc(s, index)->segment)->size;
+  if (!record_drop(s, index, &end))
+    return;
+  work->going++;
+  work->freed += bytes;
+}
+
+static void give_copy(struct model_work *work, unsigned copy) {
+  struct models_weights *weights = work->weights;
   weights->has[copy] = false;
-  for (uint32_t i = 0; i < weights->part_count; i++) {
-    uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
-    weights->parts[i].at[copy] = 0;
-    if (!index)
-      continue;
-    uint64_t bytes = state_segment(s, state_alloc(s, index)->segment)->size;
-    if (!record_drop(s, index, &end))
-      continue;
-    work->going++;
-    work->freed += bytes;
-  }
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    give_part(work, &weights->parts[i].at[copy]);
 }
 
 void model_work_give(struct model_work *work) {
@@ -334,6 +304,8 @@ void model_work_give(struct model_work *work) {
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     if (work->gives[copy])
       give_copy(work, copy);
+  for (uint32_t i = 0; work->former && i < work->weights->part_count; i++)
+    give_part(work, &work->former[i]);
   if (!work->weights->has[MODELS_RAM] && !work->weights->has[MODELS_CARD])
     model_table_drop(s, work->weights);
   model_record_write(s, idmap_find(&s->models->ids, work->model));
@@ -374,8 +346,7 @@ static void forget_weights(struct service *s, struct models_weights *weights) {
     struct models_model *model = models_at(s, entry->value);
     if (model->weights != weights)
       continue;
-    model->weights = NULL;
-    model->home = weights->home;
+    models_weights_leave(model);
     if (model->slot)
       model_record_write(s, entry->value);
   }
@@ -394,25 +365,38 @@ static enum events_type event_of(const struct service *s, const struct models_mo
                                  : EVENTS_MODEL_UNLOADED;
 }
 
+/* Under the lock: weights are nobody's work any more. */
+static void release(struct service *s, struct models_weights *weights) {
+  weights->work = NULL;
+  weights->lent = false;
+  if (weights->has[MODELS_RAM] || weights->has[MODELS_CARD])
+    space_owner_let_go(s, weights->owner);
+  else
+    forget_weights(s, weights);
+}
+
 /* Under the lock: the model is nobody's work any more. */
 static void detach(struct model_work *work) {
   struct service *s = work->service;
   uint32_t index = idmap_find(&s->models->ids, work->model);
   struct models_model *model = models_at(s, index);
   struct models_weights *weights = model->weights;
-  model->work = NULL;
-  if (!model->leaving)
+  if (!work->moving && !model->leaving) {
     model->error = work->problem;
-  if (weights && work->weights == weights) {
-    weights->work = NULL;
-    if (weights->has[MODELS_RAM] || weights->has[MODELS_CARD])
-      space_owner_let_go(s, weights->owner);
-    else
-      forget_weights(s, weights);
+    if (work->problem.status)
+      model->key = (struct models_key){.args = 0};
   }
-  if (!work->params.dry_run)
+  model->work = NULL;
+  if (weights && work->weights == weights)
+    release(s, weights);
+  if (work->origin)
+    release(s, work->origin);
+  if (work->moving)
+    model_move_tell(work);
+  else if (!work->params.dry_run && !work->drains)
     models_event(s, index, event_of(s, model, work), job_correlation(work->job));
-  if (work->fresh && model->facts.format == CARD_FORMATS) {
+  bool none = model->facts.format == CARD_FORMATS || (work->transfers && work->problem.status);
+  if (work->fresh && none) {
     model_record_drop(s, index);
     models_remove(s, index);
   }
@@ -437,21 +421,26 @@ static void note(struct model_work *work) {
 
 void model_work_end(struct model_work *work) {
   struct service *s = work->service;
-  if (!work->params.dry_run)
+  if (!work->params.dry_run && !work->transfers)
     job_update(work->job, set_freed, &work->freed);
   lock_take(&s->lock);
-  note(work);
+  if (!work->transfers && !work->drains)
+    note(work);
   detach(work);
   lock_give(&s->lock);
+  if (work->transfers)
+    model_move_ended(work);
   job_finish(work->job, &work->problem);
   for (uint32_t i = 0; i < work->opened_count; i++)
     share_close(&work->opened[i].share);
   for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
     free(work->places[copy]);
   free(work->opened);
+  free(work->former);
   free(work->image);
   free(work->segments);
   free(work->moves);
   free(work->files);
+  free(work->sums);
   free(work);
 }

@@ -1,7 +1,7 @@
 /*
- * model_work: one load, unload or park under way: places, bytes, records, and back. Private to this
- * room. Plan-copy-commit as everywhere: until the commit nothing of the new copies is visible, and
- * a work that fails gives back all it took before its job reads failed.
+ * model_work: one load, unload, park or transfer under way: places, bytes, records, and back.
+ * Private to this room. Plan-copy-commit as everywhere: until the commit nothing of the new copies
+ * is visible, and a work that fails gives back all it took before its job reads failed.
  *
  *   begin -> (open, inspect: model_open) -> make: places -> fill -> seal -> commit -> give -> end
  */
@@ -12,6 +12,9 @@
 #include "service/job_work.h"
 #include "service/models.h"
 #include "service/space.h"
+
+#define MODEL_WORK_RECORDED UINT32_MAX /* node of a place that its allocation has now */
+#define MODEL_WORK_ALIGNMENT 4096 /* of a file's bytes in its segment: pages, for direct reads */
 
 struct model_work {
   struct space_waiter waiter; /* first: the space hands it back */
@@ -42,8 +45,18 @@ struct model_work {
   struct job *victim; /* whose end is waited for */
   uint32_t rounds;
 
+  /* a transfer: model_move.c */
+  bool transfers;
+  bool moving; /* `weights` change their home; else they are new: a copy of origin */
+  struct models_weights *origin; /* copy: whose bytes; NULL: those of `weights` */
+  uint32_t source, target;       /* devices */
+  enum models_copy from;         /* which of their copies is shipped */
+  uint64_t *former;              /* move: allocations that the new copy stands in for; NULL: none */
+  bool moves_table;              /* the card goes along, into other host memory */
+
   /* copies that come, and copies that go afterwards */
   bool takes[MODELS_COPIES], gives[MODELS_COPIES];
+  bool drains; /* only the copy in RAM goes: nothing that anybody is told of */
   uint32_t devices[MODELS_COPIES];
   struct space *places[MODELS_COPIES]; /* of the parts; segment 0: not taken */
   struct space table;                  /* of the card; segment 0: not taken */
@@ -51,20 +64,26 @@ struct model_work {
   struct mover_segment *segments;
   struct mover_move *moves;
   struct mover_file *files;
+  uint64_t *sums; /* fingerprints of the parts as they left host memory */
   uint64_t shipped, started_ns, read_ns;
-  uint32_t going; /* segments on their way back, and one for the loop over them */
+  uint64_t external_before; /* of the home, for model_estimate.c */
+  uint32_t going;           /* segments on their way back, and one for the loop over them */
   uint64_t freed;
 };
 
 struct model_work_params {
   enum job_kind kind;
   const struct caller *caller;
-  uint32_t index; /* of the model */
-  bool listed;    /* its job */
+  uint32_t index;               /* of the model */
+  bool listed;                  /* its job */
+  const struct models_key *key; /* NULL: none */
 };
 /* Under the lock: marks the model and its weights as worked on. NULL: no memory, or too many jobs.
  */
 struct model_work *model_work_begin(struct service *s, const struct model_work_params *params);
+/* The same of a job that is there, for these weights and not for their names. */
+struct model_work *model_work_adopt(struct service *s, struct job *job, const struct caller *caller,
+                                    struct models_weights *weights);
 struct job *model_work_job(const struct model_work *work);
 /* The rest without the lock; each goes on by itself to the end of the work. */
 /* Makes the copies that `takes` names, from the opened files, else from the copy there is; then
@@ -79,10 +98,5 @@ void model_work_hop(struct model_work *work, void (*step)(struct task *task));
 static inline struct model_work *model_work_of_hop(struct task *task) {
   return (struct model_work *)((char *)task - offsetof(struct model_work, hop));
 }
-/* Bytes of its segments beyond its files. Under the lock. */
-uint64_t model_work_overhead(const struct service *s, const struct models_weights *weights);
-
-/* All new copies are whole and sealed: model_fill's last word. */
-void model_work_commit(struct model_work *work);
 
 #endif

@@ -6,15 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/os_memfd.h"
+#include "base/clock.h"
 #include "model_fixture.h"
 #include "service/state.h"
 
 static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
 static int setup(void **state) {
-  *state = fixture_start(devices);
-  service_set_relief(fixture_service(*state), &(struct service_relief){0});
+  *state = model_fixture_start(devices);
   return 0;
 }
 
@@ -23,20 +22,13 @@ static int teardown(void **state) {
   return 0;
 }
 
-static struct model_view look(void **state, const char *name) {
-  struct model_view view;
-  struct problem problem;
-  assert_int_equal(model_look(fixture_service(*state), name, &view, &problem), STATUS_OK);
-  return view;
-}
-
 static struct model_view loaded(void **state, const char *path, const char *name,
                                 const char *device) {
   struct model_load params = model_fixture_load(path, name, device);
   struct job_view view;
   if (model_fixture_run(*state, &params, &view))
     fail_msg("%s", view.problem.text);
-  return look(state, name);
+  return model_fixture_look(*state, name);
 }
 
 static enum status unload(void **state, const char *name, bool to_ram, uint64_t *freed) {
@@ -54,34 +46,6 @@ static enum status unload(void **state, const char *name, bool to_ram, uint64_t 
   return view.problem.status;
 }
 
-/* The bytes of the model's first file are those of the file. */
-static void assert_same_bytes(void **state, const char *name, const char *path) {
-  struct caller caller = fixture_admin;
-  struct model_attached attached;
-  struct model_detached left;
-  struct problem problem;
-  caller.connection = 77;
-  assert_int_equal(model_attach(fixture_service(*state), &caller, name, &attached, &problem),
-                   STATUS_OK);
-  const struct model_piece *piece = &attached.pieces[0];
-  FILE *file = fopen(path, "r");
-  char *bytes = malloc(piece->size_bytes);
-  void *map;
-  assert_int_equal(fread(bytes, 1, piece->size_bytes, file), piece->size_bytes);
-  assert_int_equal(fgetc(file), EOF);
-  fclose(file);
-  assert_int_equal(
-      os_memfd_map(&piece->share, piece->offset_bytes + piece->size_bytes, false, &map), STATUS_OK);
-  assert_memory_equal((char *)map + piece->offset_bytes, bytes, piece->size_bytes);
-  os_memfd_unmap(map, piece->offset_bytes + piece->size_bytes);
-  free(bytes);
-  assert_true(look(state, name).busy);
-  model_attach_free(&attached);
-  assert_int_equal(model_attach_end(fixture_service(*state), &caller, name, &left, &problem),
-                   STATUS_OK);
-  assert_false(look(state, name).busy);
-}
-
 static void assert_empty(void **state) {
   for (unsigned i = 0; i < 2; i++) {
     struct view_figures figures = fixture_figures(*state, i ? "fake:0" : "host:0");
@@ -97,14 +61,14 @@ static void on_host_memory_it_is_its_own_copy(void **state) {
   assert_int_equal(view.state, MODEL_READY);
   assert_int_equal(view.residency, MODEL_IN_RAM);
   assert_int_equal(view.tensors, 1);
-  assert_int_equal(view.weights_bytes, 3000001);
+  assert_int_equal(view.estimate.weights_bytes, 3000001);
   assert_false(view.ram_copy);
-  assert_same_bytes(state, "a", path);
+  model_fixture_same(*state, "a", path);
   assert_int_equal(unload(state, "a", true, &freed), STATUS_CONFLICT);
   assert_int_equal(unload(state, "a", false, &freed), STATUS_OK);
   assert_true(freed >= view.size_bytes);
-  assert_int_equal(look(state, "a").state, MODEL_UNLOADED);
-  assert_int_equal(look(state, "a").tensors, 1);
+  assert_int_equal(model_fixture_look(*state, "a").state, MODEL_UNLOADED);
+  assert_int_equal(model_fixture_look(*state, "a").tensors, 1);
   assert_empty(state);
   unlink(path);
 }
@@ -119,7 +83,7 @@ static void with_a_copy_in_ram_it_is_parked_without_copying(void **state) {
   assert_int_equal(unload(state, "b", true, &freed), STATUS_OK);
   fixture_mover(*state, FIXTURE_WORKS);
   assert_true(freed >= 4 * MIB);
-  assert_int_equal(look(state, "b").state, MODEL_PARKED);
+  assert_int_equal(model_fixture_look(*state, "b").state, MODEL_PARKED);
   assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
   unlink(path); /* it comes back from RAM */
   view = loaded(state, path, "b", "");
@@ -138,10 +102,10 @@ static void without_one_it_is_copied_when_it_is_parked(void **state) {
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_int_equal(fixture_figures(*state, "host:0").active_allocations, 0);
   assert_int_equal(unload(state, "c", true, &freed), STATUS_OK);
-  assert_int_equal(look(state, "c").residency, MODEL_IN_RAM);
+  assert_int_equal(model_fixture_look(*state, "c").residency, MODEL_IN_RAM);
   assert_int_equal(fixture_figures(*state, "fake:0").committed_bytes, 0);
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
-  assert_same_bytes(state, "c", path);
+  model_fixture_same(*state, "c", path);
   unlink(path);
 }
 
@@ -152,11 +116,11 @@ static void the_same_file_under_two_names_is_one_copy(void **state) {
   once = fixture_figures(*state, "host:0").committed_bytes;
   loaded(state, path, "twin", "host:0");
   assert_int_equal(fixture_figures(*state, "host:0").committed_bytes, once);
-  assert_same_bytes(state, "twin", path);
+  model_fixture_same(*state, "twin", path);
   assert_int_equal(unload(state, "d", false, &freed), STATUS_OK);
   assert_int_equal(freed, 0);
-  assert_int_equal(look(state, "twin").state, MODEL_READY);
-  assert_same_bytes(state, "twin", path);
+  assert_int_equal(model_fixture_look(*state, "twin").state, MODEL_READY);
+  model_fixture_same(*state, "twin", path);
   assert_int_equal(unload(state, "twin", false, &freed), STATUS_OK);
   assert_true(freed >= MIB);
   assert_empty(state);
@@ -171,7 +135,7 @@ static void a_name_is_one_file_s(void **state) {
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_CONFLICT);
   params = model_fixture_load(one, "x", "fake:0");
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
-  assert_string_equal(look(state, "x").device_id, "host:0");
+  assert_string_equal(model_fixture_look(*state, "x").device_id, "host:0");
   unlink(one);
   unlink(two);
 }
@@ -188,9 +152,9 @@ static void the_oldest_makes_room(void **state) {
       fail_msg("%s", end.problem.text);
     unlink(path);
   }
-  assert_int_equal(look(state, "m0").state, MODEL_PARKED);
-  assert_int_equal(look(state, "m1").state, MODEL_READY);
-  assert_int_equal(look(state, "m3").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "m0").state, MODEL_PARKED);
+  assert_int_equal(model_fixture_look(*state, "m1").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "m3").state, MODEL_READY);
 }
 
 static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void **state) {
@@ -219,11 +183,11 @@ static void who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest(void 
   params.evict = false;
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INSUFFICIENT_MEMORY);
   assert_int_equal(end.problem.space.model_count, 1);
-  assert_int_equal(end.problem.space.models[0].model, look(state, "q").id);
+  assert_int_equal(end.problem.space.models[0].model, model_fixture_look(*state, "q").id);
   params.evict = true;
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
-  assert_int_equal(look(state, "p").state, MODEL_READY);
-  assert_int_equal(look(state, "q").state, MODEL_PARKED);
+  assert_int_equal(model_fixture_look(*state, "p").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "q").state, MODEL_PARKED);
   unlink(path);
   unlink(other);
   unlink(third);
@@ -236,14 +200,32 @@ static void a_load_that_fails_leaves_nothing(void **state) {
   fixture_mover(*state, FIXTURE_FAILS);
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_WORKER_UNAVAILABLE);
   assert_empty(state);
-  assert_int_equal(look(state, "g").state, MODEL_FAILED);
-  assert_int_equal(look(state, "g").error.status, STATUS_WORKER_UNAVAILABLE);
+  assert_int_equal(model_fixture_look(*state, "g").state, MODEL_FAILED);
+  assert_int_equal(model_fixture_look(*state, "g").error.status, STATUS_WORKER_UNAVAILABLE);
   fixture_mover(*state, FIXTURE_DIFFERS);
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INTERNAL_ERROR);
   assert_empty(state);
   fixture_mover(*state, FIXTURE_WORKS);
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
-  assert_same_bytes(state, "g", path);
+  model_fixture_same(*state, "g", path);
+  unlink(path);
+}
+
+static void what_leaves_host_memory_must_be_what_was_loaded(void **state) {
+  const char *path = model_fixture_file("y", 3 * MIB, 9);
+  struct model_load params = model_fixture_load(path, "y", "fake:0");
+  struct job_view end;
+  uint64_t freed = 0;
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  assert_int_equal(unload(state, "y", true, &freed), STATUS_OK);
+  fixture_mover(*state, FIXTURE_DIFFERS);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_INTERNAL_ERROR);
+  assert_non_null(strstr(end.problem.text, "not those that were loaded"));
+  assert_int_equal(model_fixture_look(*state, "y").residency, MODEL_IN_RAM);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  assert_int_equal(model_fixture_look(*state, "y").residency, MODEL_ON_DEVICE);
+  model_fixture_same(*state, "y", path);
   unlink(path);
 }
 
@@ -258,7 +240,7 @@ static void a_load_that_is_cancelled_leaves_nothing(void **state) {
       model_load_start(fixture_service(*state), &fixture_admin, &params, &started, &problem),
       STATUS_OK);
   fixture_until_held(*state, 1);
-  assert_int_equal(look(state, "h").state, MODEL_LOADING);
+  assert_int_equal(model_fixture_look(*state, "h").state, MODEL_LOADING);
   assert_int_equal(job_cancel(started.job, &fixture_admin, &problem), STATUS_OK);
   fixture_end(started.job, &end);
   assert_int_equal(end.state, JOB_CANCELLED);
@@ -305,14 +287,30 @@ static void a_trial_changes_nothing(void **state) {
   unlink(other);
 }
 
+static struct job_view optimized(void **state, const char *device, uint64_t percent) {
+  struct model_optimize params = {
+      .target_percent = percent, .max_models = UINT64_MAX, .max_time_ms = 5000};
+  struct model_optimized out;
+  struct problem problem;
+  struct job_view end;
+  snprintf(params.device, sizeof params.device, "%s", device);
+  assert_int_equal(
+      model_optimize_start(fixture_service(*state), &fixture_admin, &params, &out, &problem),
+      STATUS_OK);
+  fixture_end(out.job, &end);
+  assert_int_equal(end.state, JOB_COMPLETED);
+  return end;
+}
+
 static void an_optimisation_frees_what_was_asked_for(void **state) {
   const char *one = model_fixture_file("o", 4 * MIB, 1), *two = model_fixture_file("s", 4 * MIB, 2);
   struct model_optimize params = {
       .target_percent = 70, .max_models = UINT64_MAX, .max_time_ms = 5000};
   struct model_optimized out;
   struct problem problem;
-  struct job_view end;
   loaded(state, one, "o", "fake:0");
+  loaded(state, two, "s", "fake:0");
+  loaded(state, two, "s", "fake:0"); /* used three times, the other once */
   loaded(state, two, "s", "fake:0");
   assert_int_equal(
       model_optimize_start(fixture_service(*state), &fixture_admin, &params, &out, &problem),
@@ -320,19 +318,48 @@ static void an_optimisation_frees_what_was_asked_for(void **state) {
   assert_null(out.job);
   assert_false(out.plan.triggered);
   assert_true(out.plan.reason[0]);
-  params.target_percent = 40;
-  snprintf(params.device, sizeof params.device, "fake:0");
-  assert_int_equal(
-      model_optimize_start(fixture_service(*state), &fixture_admin, &params, &out, &problem),
-      STATUS_OK);
-  fixture_end(out.job, &end);
-  assert_int_equal(end.state, JOB_COMPLETED);
+  struct job_view end = optimized(state, "fake:0", 40);
   assert_int_equal(end.result.optimize.count, 1);
-  assert_int_equal(end.result.optimize.victims[0].model, look(state, "o").id);
+  assert_int_equal(end.result.optimize.victims[0].model, model_fixture_look(*state, "o").id);
   assert_true(end.result.optimize.freed_bytes >= 4 * MIB);
-  assert_int_equal(look(state, "o").state, MODEL_PARKED);
+  assert_int_equal(end.result.optimize.impact, 2500);
+  assert_int_equal(model_fixture_look(*state, "o").state, MODEL_PARKED);
   unlink(one);
   unlink(two);
+}
+
+/* The copy in RAM is what host memory gets back: the model stays on its card, pinned and in use. */
+static void host_memory_takes_copies_before_models(void **state) {
+  const char *card = model_fixture_file("A", 10 * MIB, 1),
+             *ram = model_fixture_file("B", 9 * MIB, 2);
+  struct model_load params = model_fixture_load(card, "A", "fake:0");
+  struct caller caller = fixture_admin;
+  struct model_attached attached;
+  struct problem problem;
+  struct job_view end;
+  params.pinned = true;
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  loaded(state, ram, "B", "host:0");
+  assert_true(model_fixture_look(*state, "A").ram_copy);
+  caller.connection = 5;
+  assert_int_equal(model_attach(fixture_service(*state), &caller, "A", &attached, &problem),
+                   STATUS_OK);
+  end = optimized(state, "host:0", 20);
+  assert_int_equal(end.result.optimize.count, 1);
+  assert_int_equal(end.result.optimize.victims[0].model, model_fixture_look(*state, "A").id);
+  assert_int_equal(end.result.optimize.victims[0].to, MODEL_ON_DEVICE);
+  assert_int_equal(end.result.optimize.impact, 0);
+  assert_true(end.result.optimize.freed_bytes >= 10 * MIB);
+  assert_int_equal(model_fixture_look(*state, "A").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "A").residency, MODEL_ON_DEVICE);
+  assert_false(model_fixture_look(*state, "A").ram_copy);
+  model_attach_free(&attached);
+  end = optimized(state, "host:0", 5);
+  assert_int_equal(end.result.optimize.victims[0].to, MODEL_ON_DISK);
+  assert_int_equal(model_fixture_look(*state, "B").state, MODEL_UNLOADED);
+  assert_int_equal(model_fixture_look(*state, "A").state, MODEL_READY);
+  unlink(card);
+  unlink(ram);
 }
 
 static void a_trial_of_what_is_there_says_so(void **state) {
@@ -341,11 +368,11 @@ static void a_trial_of_what_is_there_says_so(void **state) {
   struct job_view end;
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   params.dry_run = true;
-  uint64_t uses = look(state, "y").use_count;
+  uint64_t uses = model_fixture_look(*state, "y").use_count;
   memset(&end, 0xff, sizeof end);
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   assert_int_equal(end.id, 0); /* no job */
-  assert_int_equal(look(state, "y").use_count, uses);
+  assert_int_equal(model_fixture_look(*state, "y").use_count, uses);
   unlink(path);
 }
 
@@ -364,10 +391,10 @@ static void an_allocation_may_ask_models_to_make_room(void **state) {
   params.priority = VIEW_PRIORITY_NORMAL;
   assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem),
                    STATUS_INSUFFICIENT_MEMORY);
-  assert_int_equal(look(state, "z").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "z").state, MODEL_READY);
   params.priority = VIEW_PRIORITY_HIGH;
   assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem), STATUS_OK);
-  assert_int_equal(look(state, "z").state, MODEL_PARKED);
+  assert_int_equal(model_fixture_look(*state, "z").state, MODEL_PARKED);
   unlink(path);
 }
 
@@ -375,23 +402,6 @@ static bool is_parked(struct fixture *fixture, void *name) {
   struct model_view view;
   struct problem problem;
   return !model_look(fixture_service(fixture), name, &view, &problem) && view.state == MODEL_PARKED;
-}
-
-/* Once a crossing: what cannot be relieved is not asked for again and again. */
-static void over_the_trigger_models_make_room_down_to_the_target(void **state) {
-  struct service *s = fixture_service(*state);
-  const char *one = model_fixture_file("t", 5 * MIB, 1), *two = model_fixture_file("u", 5 * MIB, 2),
-             *three = model_fixture_file("v", 4 * MIB, 3);
-  loaded(state, one, "t", "fake:0");
-  loaded(state, two, "u", "fake:0");
-  service_set_relief(s, &(struct service_relief){8000, 7000, 0});
-  loaded(state, three, "v", "fake:0");
-  fixture_until(*state, is_parked, "t");
-  assert_int_equal(look(state, "u").state, MODEL_READY);
-  assert_int_equal(look(state, "v").state, MODEL_READY);
-  unlink(one);
-  unlink(two);
-  unlink(three);
 }
 
 static void an_idle_one_goes_when_its_time_is_over(void **state) {
@@ -405,7 +415,7 @@ static void an_idle_one_goes_when_its_time_is_over(void **state) {
   params.pinned = true;
   assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
   fixture_until(*state, is_parked, "w");
-  assert_int_equal(look(state, "x").state, MODEL_READY);
+  assert_int_equal(model_fixture_look(*state, "x").state, MODEL_READY);
   unlink(one);
   unlink(two);
 }
@@ -427,7 +437,7 @@ static void its_bytes_are_its_own(void **state) {
                                    &(struct work_fill){.allocation = id, .value = 1}, &started,
                                    &problem),
                    STATUS_CONFLICT);
-  assert_same_bytes(state, "l", path);
+  model_fixture_same(*state, "l", path);
   unlink(path);
 }
 
@@ -442,12 +452,13 @@ int main(void) {
       TEST(the_oldest_makes_room),
       TEST(who_is_pinned_or_attached_stays_and_the_refusal_names_the_rest),
       TEST(a_load_that_fails_leaves_nothing),
+      TEST(what_leaves_host_memory_must_be_what_was_loaded),
       TEST(a_load_that_is_cancelled_leaves_nothing),
       TEST(what_is_no_model_is_not_listed),
       TEST(a_trial_changes_nothing),
       TEST(a_trial_of_what_is_there_says_so),
       TEST(an_optimisation_frees_what_was_asked_for),
-      TEST(over_the_trigger_models_make_room_down_to_the_target),
+      TEST(host_memory_takes_copies_before_models),
       TEST(an_allocation_may_ask_models_to_make_room),
       TEST(an_idle_one_goes_when_its_time_is_over),
       TEST(its_bytes_are_its_own),
