@@ -1,7 +1,8 @@
 /*
  * model_optimize: models give a device's memory back until a target is met: model/policy says who,
- * then one victim after another goes, as for a load that needs room. A job of its own, for parking
- * may copy.
+ * then one victim after another goes, as for a load that needs room. What they do not give is asked
+ * of workers that have memory of their own, one after the other. A job of its own, for parking may
+ * copy.
  */
 #include "service/model_optimize.h"
 
@@ -12,10 +13,12 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "model/policy_preset.h"
+#include "service/coordination.h"
 #include "service/job_work.h"
 #include "service/model_room.h"
 #include "service/model_unload.h"
 #include "service/waiting.h"
+#include "service/worker_optimize.h"
 
 struct optimizing {
   struct job_waiter waiter;
@@ -28,7 +31,14 @@ struct optimizing {
   uint64_t target_percent, min_bytes, deadline, started_ns;
   uint64_t *excluded; /* models' ids */
   uint32_t excluded_count, max_models;
+  bool force, workers_too; /* they were not looked at yet */
+  struct {
+    char name[40];
+    uint64_t promised;
+  } workers[VIEW_WORKERS]; /* to be asked */
+  uint32_t worker_count, worker_at;
   uint64_t victim_bytes;
+  double victim_worth, gone_worth, all_worth;
   uint64_t again_ns; /* somebody will have been there long enough then */
   struct job_optimize result;
   struct problem problem;
@@ -40,6 +50,15 @@ struct optimizing {
 static uint64_t wanted(const struct service *s, const struct optimizing *o, uint32_t device) {
   uint64_t least = units_minus(o->min_bytes, o->result.freed_bytes);
   return units_max(state_excess(s, &s->devices[device], 100 * (uint32_t)o->target_percent), least);
+}
+
+/* The most that is wanted of any of its devices; under the lock. */
+static uint64_t wanted_most(const struct service *s, const struct optimizing *o) {
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (o->device == UINT32_MAX || o->device == i)
+      most = units_max(most, wanted(s, o, i));
+  return most;
 }
 
 static uint32_t utilization(const struct service *s, const struct optimizing *o) {
@@ -93,6 +112,35 @@ static uint64_t name_of(const struct service *s, const struct models_weights *we
   return index ? models_at(s, index)->id : 0;
 }
 
+/* ---- what it costs ---- */
+
+/* Bytes times uses in the last hour; under the lock, as are the next two. */
+static double worth(const struct service *s, const struct models_weights *weights, uint64_t bytes) {
+  uint64_t uses = 0, now = clock_now();
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  for (; entry; entry = idmap_next(&s->models->ids, entry->id))
+    if (models_at(s, entry->value)->weights == weights)
+      uses += model_uses_hour(&models_at(s, entry->value)->uses, now);
+  return (double)bytes * (double)uses;
+}
+
+static double worth_of_all(struct service *s, const struct optimizing *o) {
+  struct model_room_picture picture;
+  double sum = 0;
+  for (uint32_t d = 0; d < s->device_count; d++) {
+    if ((o->device != UINT32_MAX && o->device != d) || model_room_look(s, d, &picture))
+      continue;
+    for (uint32_t i = 0; i < picture.snapshot.count; i++)
+      sum += picture.models[i].spare ? 0 : worth(s, picture.weights[i], picture.models[i].bytes);
+    model_room_free(&picture);
+  }
+  return sum;
+}
+
+static uint32_t share(double gone, double all) {
+  return all > 0 ? (uint32_t)(10000 * (gone < all ? gone / all : 1)) : 0;
+}
+
 /* ---- the job ---- */
 
 static void set_result(struct job_view *view, void *arg) {
@@ -108,6 +156,7 @@ static void finish(struct optimizing *o) {
   s->models->last_model = 0;
   s->models->last_at = clock_real();
   lock_give(&s->lock);
+  o->result.impact = share(o->gone_worth, o->all_worth);
   o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
   job_update(o->job, set_result, &o->result);
   job_finish(o->job, &o->problem);
@@ -126,10 +175,12 @@ static void victim_gone(struct job_waiter *waiter) {
   job_look(o->victim, &view);
   job_give(o->victim);
   o->victim = NULL;
-  if (view.state == JOB_COMPLETED)
+  if (view.state == JOB_COMPLETED) {
     o->result.freed_bytes += o->victim_bytes;
-  else if (o->result.count)
+    o->gone_worth += o->victim_worth;
+  } else if (o->result.count) {
     o->result.count--;
+  }
   o->deadline = view.state == JOB_COMPLETED ? o->deadline : 0;
   o->hop.run = step;
   queue_post(o->service->decision, &o->hop);
@@ -142,21 +193,99 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
   struct policy_plan plan;
   if (!wanted(s, o, device) || plan_device(s, o, device, &picture, &plan))
     return false;
-  bool parks = plan.count && plan.steps[0].act == POLICY_PARK;
+  enum policy_act act = plan.count ? plan.steps[0].act : POLICY_DROP;
   struct models_weights *weights = plan.count ? picture.weights[plan.steps[0].model] : NULL;
   const char *name;
   if (weights && o->result.count < JOB_VICTIMS) {
-    o->victim = model_unload_victim(s, &o->caller, weights, parks);
+    o->victim_worth = act == POLICY_DRAIN ? 0 : worth(s, weights, plan.steps[0].bytes);
+    o->victim = model_unload_victim(s, &o->caller, weights, act);
     o->victim_bytes = plan.steps[0].bytes;
     o->result.victims[o->result.count].model = name_of(s, weights, &name);
-    o->result.victims[o->result.count].parked = parks;
+    o->result.victims[o->result.count].to = (int)model_unload_to(act);
     o->result.count += o->victim != NULL;
   }
-  if (!plan.covered && plan.next_ns > clock_now())
+  /* By the plan's clock: what has come since is for the next one. */
+  if (!plan.covered && plan.next_ns > picture.snapshot.now_ns)
     o->again_ns = plan.next_ns;
   policy_plan_free(&plan);
   model_room_free(&picture);
   return o->victim != NULL;
+}
+
+/* ---- workers, for what is left ---- */
+
+static void choose_workers(struct optimizing *o) {
+  struct view_worker workers[VIEW_WORKERS];
+  uint32_t count = service_workers(o->service, workers, VIEW_WORKERS);
+  for (uint32_t i = 0; i < count; i++) {
+    if (!worker_optimize_promises(&workers[i]))
+      continue;
+    memcpy(o->workers[o->worker_count].name, workers[i].id, sizeof workers[i].id);
+    o->workers[o->worker_count++].promised = workers[i].reclaimable_bytes;
+  }
+}
+
+static void go_on(struct optimizing *o) {
+  job_give(o->victim);
+  o->victim = NULL;
+  o->hop.run = step;
+  queue_post(o->service->decision, &o->hop);
+}
+
+static void workers_said(struct job_waiter *waiter) {
+  struct optimizing *o = (struct optimizing *)waiter;
+  choose_workers(o);
+  go_on(o);
+}
+
+static void worker_gave(struct job_waiter *waiter) {
+  struct optimizing *o = (struct optimizing *)waiter;
+  struct job_view view;
+  job_look(o->victim, &view);
+  o->result.freed_bytes += view.result.optimize.freed_bytes;
+  go_on(o);
+}
+
+static struct job *ask_worker(const struct optimizing *o, uint32_t at, uint64_t bytes) {
+  uint64_t left_ns = units_minus(o->deadline, clock_now());
+  uint64_t max_models = o->max_models == UINT32_MAX ? UINT64_MAX : o->max_models;
+  return worker_optimize_ask(
+      o->service, &o->caller,
+      &(struct worker_ask){.worker = o->workers[at].name,
+                           .device = o->device,
+                           .promised = units_min(bytes, o->workers[at].promised),
+                           .target_percent = (uint32_t)o->target_percent,
+                           .want = {.bytes = bytes,
+                                    .deadline_ms = left_ns / CLOCK_MS,
+                                    .max_models = max_models,
+                                    .strategy = (uint32_t)o->result.strategy,
+                                    .force = o->force,
+                                    .exclude_count = o->excluded_count,
+                                    .exclude = o->excluded}});
+}
+
+/* True: one of them is waited for. False: no more is wanted, or nobody is left. No lock held. */
+static bool turn_to_workers(struct optimizing *o) {
+  struct service *s = o->service;
+  lock_take(&s->lock);
+  uint64_t bytes = clock_now() < o->deadline && !job_cancelled(o->job) ? wanted_most(s, o) : 0;
+  lock_give(&s->lock);
+  if (!bytes)
+    return false;
+  if (o->workers_too) {
+    o->workers_too = false;
+    o->waiter.ready = workers_said;
+    if (coordination_fresh(s, &o->victim) != STATUS_PENDING)
+      choose_workers(o);
+  }
+  if (!o->victim && o->worker_at < o->worker_count) {
+    o->waiter.ready = worker_gave;
+    o->victim = ask_worker(o, o->worker_at++, bytes);
+  }
+  bool waits = o->victim != NULL;
+  if (waits && !job_wait(o->victim, &o->waiter))
+    o->waiter.ready(&o->waiter);
+  return waits;
 }
 
 /* On the decision thread: the next victim, or the end. */
@@ -176,7 +305,8 @@ static void step(struct task *task) {
     return;
   }
   if (!found) {
-    finish(o);
+    if (!turn_to_workers(o))
+      finish(o);
     return;
   }
   o->waiter.ready = victim_gone;
@@ -186,26 +316,37 @@ static void step(struct task *task) {
 
 /* ---- start ---- */
 
-static void foretell(struct service *s, const struct optimizing *o, struct model_plan *out) {
+/* The victims of one device's plan; what their uses were worth. */
+static double foretell_device(struct service *s, const struct optimizing *o, uint32_t device,
+                              struct model_plan *out) {
   struct model_room_picture picture;
   struct policy_plan plan;
-  for (uint32_t d = 0; d < s->device_count; d++) {
-    if ((o->device != UINT32_MAX && o->device != d) || !wanted(s, o, d) ||
-        plan_device(s, o, d, &picture, &plan))
-      continue;
-    for (uint32_t i = 0; i < plan.count && out->count < MODEL_VICTIMS; i++) {
-      struct model_victim *victim = &out->victims[out->count++];
-      const char *name;
-      victim->id = name_of(s, picture.weights[plan.steps[i].model], &name);
-      snprintf(victim->name, sizeof victim->name, "%s", name);
-      victim->bytes = plan.steps[i].bytes;
-      victim->park = plan.steps[i].act == POLICY_PARK;
-      out->bytes += victim->bytes;
-    }
-    out->covered = out->covered || plan.covered;
-    policy_plan_free(&plan);
-    model_room_free(&picture);
+  double gone = 0;
+  if (plan_device(s, o, device, &picture, &plan))
+    return gone;
+  for (uint32_t i = 0; i < plan.count && out->count < MODEL_VICTIMS; i++) {
+    struct model_victim *victim = &out->victims[out->count++];
+    const char *name;
+    victim->id = name_of(s, picture.weights[plan.steps[i].model], &name);
+    snprintf(victim->name, sizeof victim->name, "%s", name);
+    victim->bytes = plan.steps[i].bytes;
+    victim->to = (int)model_unload_to(plan.steps[i].act);
+    out->bytes += victim->bytes;
+    if (plan.steps[i].act != POLICY_DRAIN)
+      gone += worth(s, picture.weights[plan.steps[i].model], victim->bytes);
   }
+  out->covered = out->covered || plan.covered;
+  policy_plan_free(&plan);
+  model_room_free(&picture);
+  return gone;
+}
+
+static void foretell(struct service *s, const struct optimizing *o, struct model_plan *out) {
+  double gone = 0;
+  for (uint32_t d = 0; d < s->device_count; d++)
+    if ((o->device == UINT32_MAX || o->device == d) && wanted(s, o, d))
+      gone += foretell_device(s, o, d, out);
+  out->impact = share(gone, o->all_worth);
 }
 
 static enum status describe(struct service *s, const struct model_optimize *params,
@@ -213,10 +354,13 @@ static enum status describe(struct service *s, const struct model_optimize *para
   const struct policy_preset *preset = policy_preset_at((uint32_t)params->strategy);
   o->policy = policy_preset_params(preset);
   o->policy.force = params->force;
+  o->policy.last_resort = params->pinned_too;
+  o->policy.min_idle_ns = units_max(o->policy.min_idle_ns, params->min_idle_ns);
   o->policy.max_priority = VIEW_PRIORITY_CRITICAL;
   o->max_models = (uint32_t)units_min(params->max_models, UINT32_MAX);
   o->target_percent = params->target_percent;
   o->min_bytes = params->min_bytes;
+  o->force = params->force;
   o->started_ns = clock_now();
   o->deadline = o->started_ns + state_ns(params->max_time_ms, CLOCK_MS);
   o->result.strategy = params->strategy;
@@ -233,13 +377,6 @@ static enum status describe(struct service *s, const struct model_optimize *para
   return STATUS_OK;
 }
 
-static bool is_needed(const struct service *s, const struct optimizing *o) {
-  for (uint32_t i = 0; i < s->device_count; i++)
-    if ((o->device == UINT32_MAX || o->device == i) && wanted(s, o, i))
-      return true;
-  return false;
-}
-
 /* Under the lock. PENDING: the job begins. */
 static enum status start(struct service *s, const struct model_optimize *params,
                          struct optimizing *o, struct model_optimized *out,
@@ -248,7 +385,8 @@ static enum status start(struct service *s, const struct model_optimize *params,
   if (status)
     return status;
   o->result.utilization_before = utilization(s, o);
-  out->plan.triggered = params->force || is_needed(s, o);
+  o->all_worth = worth_of_all(s, o);
+  out->plan.triggered = params->force || wanted_most(s, o);
   if (!out->plan.triggered)
     snprintf(out->plan.reason, sizeof out->plan.reason, "use is below the target of %u %% already",
              (unsigned)params->target_percent);
@@ -269,13 +407,16 @@ static enum status start(struct service *s, const struct model_optimize *params,
 enum status model_optimize_start(struct service *s, const struct caller *caller,
                                  const struct model_optimize *params, struct model_optimized *out,
                                  struct problem *problem) {
-  struct optimizing *o = calloc(1, sizeof *o);
   *out = (struct model_optimized){0};
+  if (params->worker[0])
+    return worker_optimize_start(s, caller, params, out, problem);
+  struct optimizing *o = calloc(1, sizeof *o);
   if (!o)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   o->service = s;
   o->caller = *caller;
   o->device = UINT32_MAX;
+  o->workers_too = params->workers_too;
   enum status status =
       params->device[0] ? state_find_device(s, params->device, &o->device, problem) : STATUS_OK;
   if (!status) {
@@ -306,22 +447,27 @@ static bool is_covered(struct service *s, const struct optimizing *o) {
   return covered;
 }
 
+static struct optimizing for_need(struct service *s, const struct model_optimize_need *need) {
+  struct optimizing o = {.service = s,
+                         .device = need->device,
+                         .policy =
+                             policy_preset_params(policy_preset_at(s->models->relief.strategy)),
+                         .target_percent = 100,
+                         .min_bytes = need->bytes,
+                         .max_models = UINT32_MAX,
+                         .started_ns = clock_now(),
+                         .deadline = UINT64_MAX};
+  o.policy.max_priority = (uint8_t)need->max_priority;
+  return o;
+}
+
 struct job *model_optimize_room(struct service *s, const struct caller *caller,
                                 const struct model_optimize_need *need) {
   struct optimizing *o = calloc(1, sizeof *o);
   if (!o)
     return NULL;
-  *o = (struct optimizing){.service = s,
-                           .caller = *caller,
-                           .device = need->device,
-                           .policy =
-                               policy_preset_params(policy_preset_at(s->models->relief.strategy)),
-                           .target_percent = 100,
-                           .min_bytes = need->bytes,
-                           .max_models = UINT32_MAX,
-                           .started_ns = clock_now(),
-                           .deadline = UINT64_MAX};
-  o->policy.max_priority = (uint8_t)need->max_priority;
+  *o = for_need(s, need);
+  o->caller = *caller;
   if (is_covered(s, o))
     o->job = job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller});
   if (!o->job) {
@@ -332,4 +478,11 @@ struct job *model_optimize_room(struct service *s, const struct caller *caller,
   o->hop.run = step;
   queue_post(s->decision, &o->hop);
   return job;
+}
+
+void model_optimize_foretell(struct service *s, const struct model_optimize_need *need,
+                             struct model_plan *out) {
+  struct optimizing o = for_need(s, need);
+  o.policy.force = true; /* who is young will be old enough when he has been waited for */
+  (void)foretell_device(s, &o, need->device, out);
 }

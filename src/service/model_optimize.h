@@ -17,5 +17,8 @@ struct model_optimize_need {
  * again. */
 struct job *model_optimize_room(struct service *s, const struct caller *caller,
                                 const struct model_optimize_need *need);
+/* Under the lock: adds who would go for that; `covered`: it would be enough. */
+void model_optimize_foretell(struct service *s, const struct model_optimize_need *need,
+                             struct model_plan *out);
 
 #endif

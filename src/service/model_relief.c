@@ -13,9 +13,14 @@
 #include "model/policy_preset.h"
 #include "service/job_work.h"
 #include "service/model_unload.h"
+#include "service/strain.h"
+#include "service/work.h"
 #include "service/worker_relief.h"
 
 #define RELIEF_AGAIN 500 /* hundredths of a percent: contract 8 */
+/* Whoever asks for a model attaches it next: nobody waits for a relief so hard that it has to come
+ * in between. */
+#define RELIEF_IDLE_NS CLOCK_SECOND
 
 static const struct caller ourselves = {
     .role = CALLER_ADMIN, .domain_name = "memkeepd", .correlation = "relief"};
@@ -35,10 +40,33 @@ static bool crosses(struct service *s, uint32_t device) {
   return true;
 }
 
+/* Under the lock: pins are all that is left in the way, and the configuration lets them go. */
+static bool is_last_resort(struct service *s, uint32_t device) {
+  struct models *models = s->models;
+  bool critical = s->devices[device].pressure.level == PRESSURE_CRITICAL;
+  if (!critical)
+    models->last_resort[device] = false;
+  if (!critical || models->last_resort[device])
+    return false;
+  models->last_resort[device] = models->relief.pinned_too &&
+                                !strain_has_way_out(s, device, false) &&
+                                strain_has_way_out(s, device, true);
+  return models->last_resort[device];
+}
+
+/* Out of pressure, where a pin is broken: no further. */
+static uint64_t target_of(const struct service *s, uint32_t device) {
+  uint64_t target = s->models->relief.target;
+  uint64_t calm = units_minus(s->thresholds.high, PRESSURE_HYSTERESIS);
+  return (s->models->last_resort[device] ? units_max(target, calm) : target) / 100;
+}
+
 struct job *model_relief_begin(struct service *s, uint32_t device) {
-  struct model_optimize params = {.target_percent = s->models->relief.target / 100,
+  struct model_optimize params = {.target_percent = target_of(s, device),
+                                  .pinned_too = s->models->last_resort[device],
                                   .max_models = UINT64_MAX,
                                   .max_time_ms = 30000,
+                                  .min_idle_ns = RELIEF_IDLE_NS,
                                   .strategy = (int)s->models->relief.strategy};
   struct model_optimized out;
   struct problem problem;
@@ -53,6 +81,33 @@ struct job *model_relief_begin(struct service *s, uint32_t device) {
   if (model_optimize_start(s, &ourselves, &params, &out, &problem))
     log_warning("service", "%s: no relief: %s", params.device, problem.text);
   return out.job;
+}
+
+/* ---- stalls ---- */
+
+/* Under the lock: all programs wait for memory, which was not answered yet. */
+static bool begins_to_stall(struct service *s) {
+  bool stalls = pressure_stall_level(&s->stalls, clock_now()) >= PRESSURE_HIGH;
+  bool begins = stalls && !s->models->stalls;
+  s->models->stalls = stalls;
+  return begins;
+}
+
+/* What host memory holds for speed alone goes, however little of it is used: caches, and copies of
+ * models that stay on their cards. */
+static void clear_host_memory(struct service *s) {
+  struct work_clear params = {.scope = WORK_CLEAR_CACHE};
+  struct work_started started;
+  struct problem problem;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    if (!s->devices[i].info->host_memory)
+      continue;
+    snprintf(params.device, sizeof params.device, "%s", s->devices[i].info->id);
+    if (work_clear_start(s, &ourselves, &params, &started, &problem))
+      log_warning("service", "%s: no relief: %s", params.device, problem.text);
+    else
+      job_give(started.job);
+  }
 }
 
 /* ---- idle ones ---- */
@@ -81,7 +136,7 @@ static void send_idle_away(struct service *s) {
     if (w->work || !w->has[host ? MODELS_RAM : MODELS_CARD] || models_attachments(s, w) ||
         !all_idle(s, w))
       continue;
-    struct job *job = model_unload_victim(s, &ourselves, w, !host);
+    struct job *job = model_unload_victim(s, &ourselves, w, host ? POLICY_DROP : POLICY_PARK);
     if (job)
       job_give(job);
   }
@@ -89,11 +144,15 @@ static void send_idle_away(struct service *s) {
 
 void model_relief_look(struct service *s) {
   bool crossed[VIEW_DEVICES] = {false};
+  worker_relief_look(s);
   lock_take(&s->lock);
   for (uint32_t i = 0; i < s->device_count; i++)
-    crossed[i] = crosses(s, i);
+    crossed[i] = crosses(s, i) || is_last_resort(s, i);
+  bool stalls = begins_to_stall(s);
   send_idle_away(s);
   lock_give(&s->lock);
+  if (stalls && s->mover)
+    clear_host_memory(s);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (crossed[i])
       worker_relief_start(s, i);

@@ -1,6 +1,7 @@
 /*
  * model_relief: what models do without being asked: they make room when a device's use crosses the
- * trigger, once per crossing, and go when they were idle for as long as they were allowed to stay.
+ * trigger, once per crossing, give up their second copies when all programs stall for want of
+ * memory, and go when they were idle for as long as they were allowed to stay.
  * Private to this room.
  */
 #ifndef SERVICE_MODEL_RELIEF_H

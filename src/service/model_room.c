@@ -11,6 +11,7 @@
 #include "model/policy_preset.h"
 #include "service/model_load.h"
 #include "service/model_unload.h"
+#include "service/strain.h"
 
 #define ROOM_ROUNDS 10000 /* victims of one load: as many as there can be models */
 #define ROOM_FAILED                                                                                \
@@ -41,8 +42,8 @@ static void ask_names(const struct service *s, const struct models_weights *weig
   out->last_used_ns = units_minus(clock_now(), units_minus(clock_real(), used));
 }
 
-static uint64_t bytes_on(const struct service *s, const struct models_weights *weights,
-                         uint32_t device) {
+uint64_t model_room_bytes(const struct service *s, const struct models_weights *weights,
+                          uint32_t device) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < weights->part_count; i++)
     for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
@@ -57,12 +58,16 @@ static uint64_t bytes_on(const struct service *s, const struct models_weights *w
 static void picture_of(const struct service *s, const struct models_weights *weights,
                        uint32_t device, struct policy_model *out) {
   double rate = 0;
-  *out = (struct policy_model){.bytes = bytes_on(s, weights, device),
-                               .resident_since_ns = weights->resident_since,
-                               .credit = weights->credit,
-                               .has_ram_copy =
-                                   weights->has[MODELS_RAM] && !models_home_is_host(s, weights),
-                               .busy = weights->work || models_attachments(s, weights)};
+  bool spare = s->devices[device].info->host_memory && weights->has[MODELS_CARD];
+  *out = (struct policy_model){
+      .bytes = model_room_bytes(s, weights, device),
+      .resident_since_ns = weights->resident_since,
+      .credit = weights->credit,
+      .has_ram_copy = weights->has[MODELS_RAM] && !models_home_is_host(s, weights),
+      .spare = spare,
+      .served = weights->served,
+      .busy = weights->work || (spare ? models_attachments_of(s, weights, MODELS_RAM)
+                                      : models_attachments(s, weights))};
   for (uint32_t i = 0; i < s->device_count; i++)
     if (s->devices[i].info->host_memory && s->devices[i].rates[device] > rate)
       rate = s->devices[i].rates[device];
@@ -105,10 +110,32 @@ uint64_t model_room_ram(const struct service *s) {
   uint64_t most = 0;
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct state_device *device = &s->devices[i];
-    if (device->info->host_memory && !device->gone)
+    if (device->info->host_memory && !device->gone && !strain_keeps_out(s, i, VIEW_PRIORITY_NORMAL))
       most = units_max(most, units_minus(state_available(s, device), device->limit / 10));
   }
   return most;
+}
+
+static uint64_t first_id(const struct service *s, const struct models_weights *weights) {
+  uint32_t index = models_first_of(s, weights);
+  return index ? models_at(s, index)->id : 0;
+}
+
+uint64_t model_room_reclaimable(const struct service *s, uint32_t device,
+                                struct problem_space *space) {
+  uint64_t bytes = 0;
+  for (const struct models_weights *w = s->models->weights; w; w = w->next) {
+    struct policy_model model;
+    picture_of(s, w, device, &model);
+    if (!model.bytes || model.busy || (model.pinned && !model.spare))
+      continue;
+    bytes += model.bytes;
+    if (!space || space->model_count == sizeof space->models / sizeof *space->models)
+      continue;
+    space->models[space->model_count].model = first_id(s, w);
+    space->models[space->model_count++].bytes = model.bytes;
+  }
+  return bytes;
 }
 
 /* ---- a load that does not fit ---- */
@@ -126,14 +153,8 @@ static struct policy_params params_of(const struct model_work *work, uint32_t de
   return params;
 }
 
-static uint64_t first_id(const struct service *s, const struct models_weights *weights) {
-  uint32_t index = models_first_of(s, weights);
-  return index ? models_at(s, index)->id : 0;
-}
-
 /* A 507 that says what could go. */
-static enum status refuse(struct model_work *work, uint32_t device, uint64_t need,
-                          const struct model_room_picture *picture) {
+static enum status refuse(struct model_work *work, uint32_t device, uint64_t need) {
   const struct service *s = work->service;
   struct problem *problem = &work->problem;
   char size[32], available[32];
@@ -148,14 +169,6 @@ static enum status refuse(struct model_work *work, uint32_t device, uint64_t nee
                                    : "; evict was not allowed");
   problem->has_space = true;
   state_space_problem(s, &s->devices[device], need, &problem->space);
-  for (uint32_t i = 0; i < picture->snapshot.count; i++) {
-    struct problem_space *space = &problem->space;
-    if (picture->models[i].busy || picture->models[i].pinned ||
-        space->model_count == sizeof space->models / sizeof *space->models)
-      continue;
-    space->models[space->model_count].model = first_id(s, picture->weights[i]);
-    space->models[space->model_count++].bytes = picture->models[i].bytes;
-  }
   return problem->status;
 }
 
@@ -167,10 +180,16 @@ static enum status begin_victim(struct model_work *work, const struct model_room
   struct caller caller = {.role = CALLER_ADMIN, .domain = work->caller.domain};
   __builtin_memcpy(caller.domain_name, work->caller.domain_name, sizeof caller.domain_name);
   __builtin_memcpy(caller.correlation, work->caller.correlation, sizeof caller.correlation);
-  work->victim = model_unload_victim(s, &caller, weights, step->act == POLICY_PARK);
+  work->victim = model_unload_victim(s, &caller, weights, step->act);
   if (!work->victim)
     return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   return STATUS_PENDING;
+}
+
+static bool waits_for_calm(const struct model_work *work, uint32_t device, uint64_t need) {
+  const struct state_device *home = &work->service->devices[device];
+  return home->strain.on && need <= home->limit &&
+         strain_keeps_out(work->service, device, work->params.priority);
 }
 
 enum status model_room_make(struct model_work *work, uint32_t device, uint64_t need) {
@@ -181,12 +200,14 @@ enum status model_room_make(struct model_work *work, uint32_t device, uint64_t n
     return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   bool may = work->params.evict && work->rounds++ < ROOM_ROUNDS;
   enum status status = policy_plan_make(&picture.snapshot, &params, &plan);
+  bool soon = !status && may && !plan.covered && plan.next_ns && plan.bytes_of[POLICY_YOUNG];
   if (!status && may && plan.covered && plan.count)
     status = begin_victim(work, &picture, &plan.steps[0]);
-  else if (!status && may && !plan.covered && plan.next_ns && plan.bytes_of[POLICY_YOUNG])
-    status = STATUS_PENDING; /* somebody will soon have been here long enough */
+  else if (soon || (!status && waits_for_calm(work, device, need)))
+    /* Somebody will soon have been here long enough, or there is a strain that ends. */
+    status = STATUS_PENDING;
   else
-    status = refuse(work, device, need, &picture);
+    status = refuse(work, device, need);
   policy_plan_free(&plan);
   model_room_free(&picture);
   return status;
@@ -223,7 +244,7 @@ void model_room_foretell(const struct model_work *work, uint32_t device, uint64_
     for (uint32_t i = 0; i < plan.count && i < JOB_VICTIMS; i++) {
       trial->victims[i].model = first_id(s, picture.weights[plan.steps[i].model]);
       trial->victims[i].bytes = plan.steps[i].bytes;
-      trial->victims[i].parked = plan.steps[i].act == POLICY_PARK;
+      trial->victims[i].to = (int)model_unload_to(plan.steps[i].act);
       trial->count++;
     }
     policy_plan_free(&plan);

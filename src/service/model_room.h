@@ -17,6 +17,13 @@ struct model_room_picture {
 /* Under the lock. INTERNAL_ERROR: no memory. The caller frees it. */
 enum status model_room_look(struct service *s, uint32_t device, struct model_room_picture *out);
 void model_room_free(struct model_room_picture *picture);
+/* What weights have on a device. Under the lock. */
+uint64_t model_room_bytes(const struct service *s, const struct models_weights *weights,
+                          uint32_t device);
+/* What models could give of a device: those that are neither pinned nor attached nor worked on. The
+ * first of them are named in `space`, unless it is NULL. Under the lock. */
+uint64_t model_room_reclaimable(const struct service *s, uint32_t device,
+                                struct problem_space *space);
 /* RAM that parked models may take beside what they have. Under the lock. */
 uint64_t model_room_ram(const struct service *s);
 

@@ -58,13 +58,13 @@ static uint32_t ram_device(const struct service *s) {
 }
 
 /* Under the lock: what comes and what goes. False: there is no host memory to park in. */
-static bool aim(struct model_work *work, bool to_ram) {
+static bool aim(struct model_work *work, enum policy_act act) {
   const struct service *s = work->service;
   const struct models_weights *weights = work->weights;
   work->params.verify = true;
-  work->gives[MODELS_CARD] = weights->has[MODELS_CARD];
-  work->gives[MODELS_RAM] = !to_ram && weights->has[MODELS_RAM];
-  if (!to_ram || weights->has[MODELS_RAM])
+  work->gives[MODELS_CARD] = act != POLICY_DRAIN && weights->has[MODELS_CARD];
+  work->gives[MODELS_RAM] = act != POLICY_PARK && weights->has[MODELS_RAM];
+  if (act != POLICY_PARK || weights->has[MODELS_RAM])
     return true;
   work->takes[MODELS_RAM] = true;
   work->devices[MODELS_RAM] = ram_device(s);
@@ -90,31 +90,48 @@ static void leave(struct model_work *work, struct models_model *model) {
   weights->references--;
   weights->work = NULL;
   space_owner_let_go(s, weights->owner);
-  model->home = weights->home;
-  work->weights = model->weights = NULL;
+  models_weights_leave(model);
+  work->weights = NULL;
   model_record_write(s, idmap_find(&s->models->ids, model->id));
 }
 
 static struct model_work *begin(struct service *s, const struct caller *caller, uint32_t index,
                                 bool listed) {
-  struct model_work_params params = {JOB_UNLOAD, caller, index, listed};
+  struct model_work_params params = {JOB_UNLOAD, caller, index, listed, NULL};
   return model_work_begin(s, &params);
 }
 
+/* Under the lock: the model stays ready, and is attached meanwhile. */
+static void drain(struct model_work *work, struct models_model *model) {
+  model->work = NULL;
+  model->leaving = false;
+  work->weights->lent = true;
+  work->drains = true;
+}
+
 struct job *model_unload_victim(struct service *s, const struct caller *caller,
-                                struct models_weights *weights, bool park) {
+                                struct models_weights *weights, enum policy_act act) {
   uint32_t index = models_first_of(s, weights);
   bool idle = index && !weights->work && !models_at(s, index)->work;
   struct model_work *work = idle ? begin(s, caller, index, false) : NULL;
   if (!work)
     return NULL;
-  uint32_t home = weights->home;
-  policy_evicted(&s->models->clocks[home], &weights->credit);
-  if (!aim(work, park))
+  if (act == POLICY_DRAIN)
+    drain(work, models_at(s, index));
+  else
+    policy_evicted(&s->models->clocks[weights->home], &weights->credit);
+  if (!aim(work, act))
     problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY, "there is no host memory to park in");
   struct job *job = job_keep(work->job);
   model_work_hop(work, go);
   return job;
+}
+
+enum model_residency model_unload_to(enum policy_act act) {
+  static const enum model_residency places[] = {[POLICY_DRAIN] = MODEL_ON_DEVICE,
+                                                [POLICY_PARK] = MODEL_IN_RAM,
+                                                [POLICY_DROP] = MODEL_ON_DISK};
+  return places[act];
 }
 
 static enum status start(struct service *s, const struct caller *caller,
@@ -135,7 +152,7 @@ static enum status start(struct service *s, const struct caller *caller,
     return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   if (!params->to_ram && work->weights->references > 1)
     leave(work, model);
-  else if (!aim(work, params->to_ram))
+  else if (!aim(work, params->to_ram ? POLICY_PARK : POLICY_DROP))
     problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY, "there is no host memory to park in");
   out->job = job_keep(work->job);
   models_view(s, index, &out->model);
