@@ -14,6 +14,7 @@
 
 #include "base/share.h"
 #include "model/card.h"
+#include "model/estimate.h"
 #include "service/job.h"
 
 #define MODEL_NAME 256  /* with the NUL; bytes */
@@ -38,14 +39,12 @@ struct model_view {
   char name[MODEL_NAME], path[MODEL_PATH];
   enum model_state state;
   enum model_residency residency;
-  uint32_t format;       /* enum card_format; CARD_FORMATS: not known yet */
-  uint64_t fingerprint;  /* XXH3-64 of the bytes of its files in order; 0: not known yet */
-  const char *device_id; /* where it is, or was last; NULL: nowhere yet */
-  char worker[40];       /* who loaded it; "" nobody yet */
-  uint64_t size_bytes;   /* of its files */
-  uint64_t weights_bytes, overhead_bytes;
-  uint32_t correction; /* hundredths; 100: none was learned */
-  bool learned;
+  uint32_t format;          /* enum card_format; CARD_FORMATS: not known yet */
+  uint64_t fingerprint;     /* XXH3-64 of the bytes of its files in order; 0: not known yet */
+  const char *device_id;    /* where it is, or was last; NULL: nowhere yet */
+  char worker[40];          /* who loaded it; "" nobody yet */
+  uint64_t size_bytes;      /* of its files */
+  struct estimate estimate; /* on its device; total 0: never loaded there */
   uint32_t tensors, files;
   uint64_t load_time_ns, load_bytes_per_second; /* of the last load from its files; 0: none yet */
   enum view_priority priority;
@@ -60,7 +59,7 @@ struct model_victim {
   uint64_t id;
   char name[MODEL_NAME];
   uint64_t bytes;
-  bool park; /* else it goes to disk */
+  int to; /* enum model_residency: where it is afterwards; on a device: its copy in RAM goes */
 };
 
 struct model_file { /* opened by a client of the socket */
@@ -130,6 +129,7 @@ enum status model_list(struct service *service, uint64_t cursor, uint32_t limit,
 
 struct model_optimize {
   char device[80];         /* "": all */
+  char worker[40];         /* "": models go; else this worker gives what is its own */
   uint64_t target_percent; /* hundredths are not taken: 0 … 100 */
   uint64_t min_bytes;
   int strategy;        /* index of policy_preset_at; the first are those of enum policy_strategy */
@@ -138,11 +138,16 @@ struct model_optimize {
   const char *const *exclude; /* ids or names */
   uint32_t exclude_count;
   bool force, dry_run;
+  bool workers_too; /* for what models do not give, those are asked that have memory of their own */
+  bool pinned_too;  /* after all others; for the daemon's own relief, as is min_idle_ns */
+  uint64_t min_idle_ns; /* nobody goes who was used within it, whatever the strategy says */
 };
 struct model_plan {
   struct model_victim victims[MODEL_VICTIMS];
   uint32_t count;
   uint64_t bytes;
+  uint32_t impact; /* hundredths of a percent */
+  bool impact_unknown;
   bool covered;
   bool triggered;
   char reason[120]; /* why not */

@@ -31,8 +31,10 @@ static enum status not_resident(const struct models_model *model, struct problem
 static enum status judge(const struct service *s, const struct models_model *model, bool ram,
                          struct problem *problem) {
   enum model_state state = models_state(s, model);
-  if ((state != MODEL_READY && !(ram && state == MODEL_PARKED)) || model->weights->work)
+  if (state != MODEL_READY && !(ram && state == MODEL_PARKED))
     return not_resident(model, problem);
+  if (model->weights->work && !model->weights->lent)
+    return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is being worked on", model->name);
   if (ram && !model->weights->has[MODELS_RAM])
     return problem_set(problem, STATUS_MODEL_BUSY,
                        "%.100s is on its card only, without a copy in host memory", model->name);
@@ -109,10 +111,10 @@ static enum status confirm(struct service *s, const struct wanted *wanted,
   LOCK_SCOPE(&s->lock);
   const struct models_model *model = models_at(s, wanted->index);
   if (status == STATUS_ALLOCATION_NOT_FOUND ||
-      (!status && (model->weights != made->held || made->held->work)))
+      (!status && (model->weights != made->held || (made->held->work && !made->held->lent))))
     return not_resident(model, problem);
   if (!status)
-    models_touch(s, wanted->index);
+    models_touch_attached(s, wanted->index);
   return status;
 }
 

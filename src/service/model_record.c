@@ -1,7 +1,8 @@
 /*
- * model_record: a record for each model, put when it is first whole; its name and path are one
- * text. After a restart an owner of kind `model` stands for weights, and its allocations, by rising
- * id, are the files in order: first those of one copy, then those of the other.
+ * model_record: a record for each model, put when it is first whole; its name, its path and what
+ * the record has no room for are one text. After a restart an owner of kind `model` stands for
+ * weights, and its allocations on a device, by rising id, are the files in order. The record says
+ * which device is the home: what else is found on cards was on its way.
  */
 #include "service/model_record.h"
 
@@ -17,6 +18,14 @@
 #include "service/space.h"
 
 #define FLAG_PINNED 1
+
+/* Behind the NUL of the path, where there is anything to be said. In the ledger: new fields go to
+ * its end. */
+struct tail {
+  struct models_key key;
+  struct models_learned learned[MODELS_LEARNED];
+};
+_Static_assert(MODEL_NAME + MODEL_PATH + sizeof(struct tail) < MODEL_RECORD_TEXT, "it fits");
 
 /* ---- writing ---- */
 
@@ -56,12 +65,20 @@ static struct ledger_record record_of(const struct service *s, const struct mode
 
 static enum status put_text(struct service *s, const struct models_model *model,
                             struct ledger_record *record, uint32_t *slot) {
-  char text[MODEL_NAME + MODEL_PATH];
-  size_t n = strlen(model->name) + 1;
+  char text[MODEL_RECORD_TEXT];
+  struct tail tail;
+  memset(&tail, 0, sizeof tail);
+  tail.key = model->key;
+  memcpy(tail.learned, model->facts.learned, sizeof tail.learned);
+  size_t n = strlen(model->name) + 1, rest = strlen(model->path);
   memcpy(text, model->name, n);
-  size_t rest = strlen(model->path);
-  memcpy(text + n, model->path, rest);
-  return ledger_put_text(s->ledger, text, n + rest, &record->u.model.text, slot);
+  memcpy(text + n, model->path, rest + 1);
+  n += rest;
+  if (model->key.hash[0] || tail.learned[0].device) {
+    memcpy(text + n + 1, &tail, sizeof tail);
+    n += 1 + sizeof tail;
+  }
+  return ledger_put_text(s->ledger, text, n, &record->u.model.text, slot);
 }
 
 void model_record_write(struct service *s, uint32_t index) {
@@ -100,10 +117,21 @@ static uint32_t device_of(const struct service *s, uint64_t counted) {
   return counted && index < s->device_count ? index : UINT32_MAX;
 }
 
+static void adopt_tail(struct models_model *model, const char *bytes) {
+  struct tail tail;
+  memcpy(&tail, bytes, sizeof tail);
+  model->key = tail.key;
+  memcpy(model->facts.learned, tail.learned, sizeof tail.learned);
+}
+
 enum status model_record_adopt(struct service *s, const struct model_record_left *left) {
   const struct ledger_record *record = ledger_at(s->ledger, left->slot);
   const struct ledger_model *facts = &record->u.model;
-  uint32_t index = models_add(s, record->id, left->name, left->path);
+  const char *path = left->text + strnlen(left->text, MODEL_NAME) + 1;
+  size_t path_bytes = strnlen(path, MODEL_PATH);
+  if (path == left->text + 1 || path > left->text + MODEL_NAME || path_bytes == MODEL_PATH)
+    return STATUS_CONFLICT;
+  uint32_t index = models_add(s, record->id, left->text, path);
   if (!index)
     return STATUS_INTERNAL_ERROR;
   struct models_model *model = models_at(s, index);
@@ -117,6 +145,7 @@ enum status model_record_adopt(struct service *s, const struct model_record_left
                                        .format = facts->format,
                                        .tensors = facts->tensors,
                                        .files = facts->files};
+  adopt_tail(model, path + path_bytes + 1);
   model->priority = facts->priority;
   model->pinned = facts->flags & FLAG_PINNED;
   model->keep_alive_seconds = facts->keep_alive_seconds;
@@ -148,40 +177,77 @@ static struct models_weights *claim(struct service *s, uint32_t owner) {
   return weights;
 }
 
-/* One allocation of the owner is the next part of its copy. */
-static void take_part(struct service *s, struct models_weights *weights, uint32_t index,
-                      uint32_t counts[MODELS_COPIES]) {
+/* One that is there, of this owner: its device; VIEW_DEVICES: another one. */
+static uint32_t device_of_part(const struct service *s, uint32_t index, uint32_t owner) {
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct state_segment *segment = state_segment(s, alloc->segment);
-  unsigned copy = s->devices[segment->device].info->host_memory ? MODELS_RAM : MODELS_CARD;
-  bool hidden = state_record(s, alloc)->flags & STATE_HIDDEN;
-  if (segment->share.kind == SHARE_NONE)
-    return;
-  if (hidden)
-    (void)model_table_adopt(s, weights, index);
-  if (hidden || counts[copy] == weights->part_count)
-    return;
-  struct models_part *part = &weights->parts[counts[copy]++];
-  part->at[copy] = alloc->id;
-  part->size = state_record(s, alloc)->size_bytes;
-  if (!part->name)
-    part->name = strdup(alloc->label ? alloc->label : "");
-  weights->has[copy] = part->name && counts[copy] == weights->part_count;
-  if (copy == MODELS_CARD || weights->home >= s->device_count)
-    weights->home = segment->device;
+  bool lost = segment->share.kind == SHARE_NONE;
+  return alloc->owner != owner || lost ? VIEW_DEVICES : segment->device;
+}
+
+/* How many parts there are on each device; the card, if it is met, is taken. */
+static void count_parts(struct service *s, struct models_weights *weights,
+                        uint32_t counts[VIEW_DEVICES]) {
+  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, 0);
+  for (; entry; entry = idmap_next(&s->alloc_ids, entry->id)) {
+    uint32_t device = device_of_part(s, entry->value, weights->owner);
+    if (device == VIEW_DEVICES)
+      continue;
+    if (state_record(s, state_alloc(s, entry->value))->flags & STATE_HIDDEN)
+      (void)model_table_adopt(s, weights, entry->value);
+    else
+      counts[device]++;
+  }
+}
+
+/* Where a copy is whole, VIEW_DEVICES: nowhere. Only its home has a copy on a card: another one is
+ * what a move had not yet given back, or not yet made its own; and only there has a model of host
+ * memory its bytes. */
+static uint32_t device_of_copy(const struct service *s, const struct models_weights *weights,
+                               unsigned copy, const uint32_t counts[VIEW_DEVICES]) {
+  uint32_t home = weights->home;
+  bool known = home < s->device_count;
+  bool there_only = known && (copy == MODELS_CARD || s->devices[home].info->host_memory);
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    bool host = s->devices[i].info->host_memory;
+    if (host == (copy == MODELS_RAM) && counts[i] >= weights->part_count &&
+        (!there_only || i == home))
+      return i;
+  }
+  return VIEW_DEVICES;
+}
+
+/* The allocations on a device are the parts of a copy in order. */
+static void take_parts(struct service *s, struct models_weights *weights, unsigned copy,
+                       uint32_t device) {
+  uint32_t count = 0;
+  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, 0);
+  for (; entry && count < weights->part_count; entry = idmap_next(&s->alloc_ids, entry->id)) {
+    const struct state_alloc *alloc = state_alloc(s, entry->value);
+    if (device_of_part(s, entry->value, weights->owner) != device ||
+        state_record(s, alloc)->flags & STATE_HIDDEN)
+      continue;
+    struct models_part *part = &weights->parts[count++];
+    part->at[copy] = alloc->id;
+    part->size = state_record(s, alloc)->size_bytes;
+    if (!part->name)
+      part->name = strdup(alloc->label ? alloc->label : "");
+    weights->has[copy] = part->name && count == weights->part_count;
+  }
 }
 
 /* Takes the owner's allocations as parts. A copy that is not whole is none. */
-static void gather(struct service *s, struct models_weights *weights, uint32_t owner) {
-  uint32_t counts[MODELS_COPIES] = {0};
-  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, 0);
-  for (; entry; entry = idmap_next(&s->alloc_ids, entry->id))
-    if (state_alloc(s, entry->value)->owner == owner)
-      take_part(s, weights, entry->value, counts);
-  for (uint32_t i = 0; i < weights->part_count; i++)
-    for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
-      if (!weights->has[copy])
-        weights->parts[i].at[copy] = 0;
+static void gather(struct service *s, struct models_weights *weights) {
+  uint32_t counts[VIEW_DEVICES] = {0};
+  count_parts(s, weights, counts);
+  for (unsigned copy = MODELS_COPIES; copy-- > 0;) {
+    uint32_t device = device_of_copy(s, weights, copy, counts);
+    if (device == VIEW_DEVICES)
+      continue;
+    take_parts(s, weights, copy, device);
+    if (weights->home >= s->device_count)
+      weights->home = device;
+  }
 }
 
 static void unclaim(struct service *s, struct models_weights *weights) {
@@ -198,7 +264,7 @@ static void adopt_owner(struct service *s, uint32_t owner) {
   struct models_weights *weights = claim(s, owner);
   if (!weights)
     return;
-  gather(s, weights, owner);
+  gather(s, weights);
   weights->resident_since = clock_now();
   if (!weights->has[MODELS_RAM] && !weights->has[MODELS_CARD])
     unclaim(s, weights);

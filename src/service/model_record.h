@@ -13,11 +13,12 @@
 void model_record_write(struct service *s, uint32_t index);
 void model_record_drop(struct service *s, uint32_t index);
 
-/* One that an earlier daemon left, its name and path as they were put; before model_record_adopted.
- * INTERNAL_ERROR: no room. */
+/* One that an earlier daemon left; before model_record_adopted. `text` is the record's, in
+ * MODEL_RECORD_TEXT bytes, zeroed behind it. INTERNAL_ERROR: no room. CONFLICT: it has no name. */
+#define MODEL_RECORD_TEXT 8192
 struct model_record_left {
   uint32_t slot, text_slot;
-  const char *name, *path;
+  const char *text;
 };
 enum status model_record_adopt(struct service *s, const struct model_record_left *left);
 /* After owners, segments and allocations: each model finds its bytes. */

@@ -12,14 +12,18 @@
 #include "base/log.h"
 #include "base/os_memfd.h"
 #include "base/units.h"
+#include "service/model_commit.h"
 #include "service/quota.h"
 #include "service/record.h"
 
 #define TABLE_ALIGNMENT 4096
 
-/* Host memory with room for it; VIEW_DEVICES: none. */
-static uint32_t device_for(const struct service *s, uint64_t size) {
+/* Host memory with room for it; VIEW_DEVICES: none. A transfer into host memory takes it along. */
+static uint32_t device_for(const struct model_work *work, uint64_t size) {
+  const struct service *s = work->service;
   uint32_t best = VIEW_DEVICES;
+  if (work->transfers && s->devices[work->target].info->host_memory)
+    return work->target;
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct state_device *device = &s->devices[i];
     uint64_t available = state_available(s, device);
@@ -54,7 +58,7 @@ static enum status write_table(const struct share *share, const struct models_we
 static void without(struct model_work *work) {
   log_warning("service", "model %s: its table of tensors will not outlive the daemon",
               work->weights->parts[0].name);
-  model_work_commit(work);
+  model_commit(work);
 }
 
 static void placed(struct space_waiter *waiter) {
@@ -70,7 +74,7 @@ static void placed(struct space_waiter *waiter) {
   lock_give(&s->lock);
   enum status status = write_table(&share, work->weights);
   if (!status) {
-    model_work_commit(work);
+    model_commit(work);
     return;
   }
   lock_take(&s->lock);
@@ -84,12 +88,12 @@ void model_table_make(struct model_work *work) {
   struct service *s = work->service;
   const struct models_weights *weights = work->weights;
   char reason[16];
-  if (weights->table || !weights->image) {
-    model_work_commit(work);
+  if ((weights->table && !work->moves_table) || !weights->image) {
+    model_commit(work);
     return;
   }
   lock_take(&s->lock);
-  uint32_t device = device_for(s, table_bytes(weights));
+  uint32_t device = device_for(work, table_bytes(weights));
   work->waiter.ready = placed;
   work->waiter.want = (struct space_want){.device = device,
                                           .owner = weights->owner,
@@ -121,6 +125,7 @@ void model_table_commit(struct model_work *work) {
     space_give(s, &work->table, NULL, NULL);
   } else {
     quota_adopt(s, weights->owner, facts.size);
+    model_table_drop(s, weights);
     weights->table = state_alloc(s, index)->id;
   }
   work->table.segment = 0;

@@ -8,7 +8,7 @@
 #include "service/model_work.h"
 
 /* Takes a place for the card, unless it has one, and writes it there; goes on with
- * model_work_commit. Where there is no room, the model does without: the next daemon will not know
+ * model_commit. Where there is no room, the model does without: the next daemon will not know
  * its tensors. No lock held. */
 void model_table_make(struct model_work *work);
 /* Under the lock: the record. */

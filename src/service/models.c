@@ -11,9 +11,10 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/units.h"
+#include "memory/slab.h"
 #include "service/inspector.h"
 #include "service/job_work.h"
-#include "service/model_work.h"
+#include "service/model_estimate.h"
 
 /* ---- life ---- */
 
@@ -32,7 +33,7 @@ enum status models_create(struct service *s, const char *const *roots) {
   s->models = calloc(1, sizeof *s->models);
   if (!s->models)
     return STATUS_INTERNAL_ERROR;
-  s->models->relief = (struct service_relief){8000, 7000, POLICY_FIFO};
+  s->models->relief = (struct service_relief){8000, 7000, POLICY_FIFO, false};
   enum status status = copy_roots(s->models, roots);
   if (!status)
     status = pool_init(&s->models->pool, sizeof(struct models_model), MODEL_MAX);
@@ -188,6 +189,20 @@ void models_weights_forget(struct service *s, struct models_weights *weights) {
     free_weights(weights);
 }
 
+void models_weights_leave(struct models_model *model) {
+  model->home = model->weights->home;
+  model->credit = model->weights->credit;
+  model->weights = NULL;
+}
+
+void models_weights_inherit(const struct service *s, const struct models_model *model,
+                            struct models_weights *weights) {
+  const struct policy_clock *clocks = s->models->clocks;
+  weights->credit = model->credit;
+  if (model->home < s->device_count)
+    policy_moved(&clocks[model->home], &clocks[weights->home], &weights->credit);
+}
+
 void models_weights_read(struct models_weights *weights) { weights->readers++; }
 
 void models_weights_read_end(struct models_weights *weights) {
@@ -220,18 +235,41 @@ uint32_t models_first_of(const struct service *s, const struct models_weights *w
   return entry ? entry->value : 0;
 }
 
+uint64_t models_bytes_on(const struct service *s, const struct models_weights *weights,
+                         uint32_t device) {
+  uint64_t granularity = s->devices[device].info->granularity, bytes = 0;
+  for (uint32_t i = 0; i < weights->part_count; i++)
+    bytes += slab_dedicated_size(units_max(weights->parts[i].size, 1), granularity);
+  return bytes;
+}
+
+uint32_t models_device_of(const struct service *s, const struct models_weights *weights,
+                          enum models_copy copy) {
+  uint32_t index = weights->has[copy] ? idmap_find(&s->alloc_ids, weights->parts[0].at[copy]) : 0;
+  return index ? state_segment(s, state_alloc(s, index)->segment)->device : VIEW_DEVICES;
+}
+
 bool models_home_is_host(const struct service *s, const struct models_weights *weights) {
   return s->devices[weights->home].info->host_memory;
 }
 
-uint32_t models_attachments(const struct service *s, const struct models_weights *weights) {
+enum models_copy models_home_copy(const struct service *s, const struct models_weights *weights) {
+  return models_home_is_host(s, weights) ? MODELS_RAM : MODELS_CARD;
+}
+
+uint32_t models_attachments_of(const struct service *s, const struct models_weights *weights,
+                               enum models_copy copy) {
   uint32_t count = 0;
-  for (uint32_t i = 0; i < weights->part_count; i++)
-    for (unsigned copy = 0; copy < MODELS_COPIES; copy++) {
-      uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
-      count += index ? state_alloc(s, index)->attachments : 0;
-    }
+  for (uint32_t i = 0; i < weights->part_count; i++) {
+    uint32_t index = idmap_find(&s->alloc_ids, weights->parts[i].at[copy]);
+    count += index ? state_alloc(s, index)->attachments : 0;
+  }
   return count;
+}
+
+uint32_t models_attachments(const struct service *s, const struct models_weights *weights) {
+  return models_attachments_of(s, weights, MODELS_RAM) +
+         models_attachments_of(s, weights, MODELS_CARD);
 }
 
 /* ---- what it looks like ---- */
@@ -242,7 +280,7 @@ enum model_state models_state(const struct service *s, const struct models_model
     return model->leaving ? MODEL_UNLOADING : MODEL_LOADING;
   if (!weights)
     return model->error.status ? MODEL_FAILED : MODEL_UNLOADED;
-  bool home = weights->has[models_home_is_host(s, weights) ? MODELS_RAM : MODELS_CARD];
+  bool home = weights->has[models_home_copy(s, weights)];
   return home ? MODEL_READY : weights->has[MODELS_RAM] ? MODEL_PARKED : MODEL_UNLOADED;
 }
 
@@ -278,8 +316,7 @@ void models_view(const struct service *s, uint32_t index, struct model_view *out
                              .format = model->facts.format,
                              .fingerprint = model->facts.fingerprint,
                              .size_bytes = model->facts.size,
-                             .weights_bytes = model->facts.weights_bytes,
-                             .correction = 100,
+                             .estimate = model_estimate_of(s, model),
                              .tensors = model->facts.tensors,
                              .files = model->facts.files,
                              .priority = model->priority,
@@ -300,7 +337,6 @@ void models_view(const struct service *s, uint32_t index, struct model_view *out
     return;
   out->busy = models_attachments(s, weights) > 0;
   out->ram_copy = weights->has[MODELS_RAM] && !models_home_is_host(s, weights);
-  out->overhead_bytes = model_work_overhead(s, weights);
 }
 
 void models_event(struct service *s, uint32_t index, enum events_type type,
@@ -317,12 +353,35 @@ void models_event(struct service *s, uint32_t index, enum events_type type,
   events_add(s->events, &event);
 }
 
-void models_touch(struct service *s, uint32_t index) {
-  struct models_model *model = models_at(s, index);
-  struct models_weights *weights = model->weights;
+static void note_use(struct service *s, struct models_model *model) {
   model->last_used_at = clock_real();
   model->use_count++;
-  if (weights)
-    policy_used(&s->models->clocks[weights->home], &weights->credit, model->facts.size,
-                (double)model->facts.load_ns / 1e9);
+  if (model->slot)
+    ledger_touch(s->ledger, model->slot, model->last_used_at);
+  model_uses_add(&model->uses, clock_now());
+}
+
+static void give_credit(struct service *s, struct models_model *model) {
+  struct models_weights *weights = model->weights;
+  policy_used(&s->models->clocks[weights->home], &weights->credit, model->facts.size,
+              (double)model->facts.load_ns / 1e9);
+}
+
+void models_touch(struct service *s, uint32_t index) {
+  struct models_model *model = models_at(s, index);
+  note_use(s, model);
+  if (!model->weights)
+    return;
+  model->weights->asked++;
+  give_credit(s, model);
+}
+
+void models_touch_attached(struct service *s, uint32_t index) {
+  struct models_model *model = models_at(s, index);
+  note_use(s, model);
+  model->weights->served = true;
+  if (model->weights->asked)
+    model->weights->asked--;
+  else
+    give_credit(s, model);
 }

@@ -13,6 +13,8 @@
 #include "base/os_path.h"
 #include "model/policy.h"
 #include "service/model.h"
+#include "service/model_uses.h"
+#include "service/promise.h"
 #include "service/state.h"
 
 enum models_copy { MODELS_RAM, MODELS_CARD, MODELS_COPIES };
@@ -24,11 +26,20 @@ struct models_part { /* one file */
   uint64_t at[MODELS_COPIES];       /* allocations, 0: none */
 };
 
+#define MODELS_LEARNED 4 /* devices of one model that are remembered */
+/* What loads to a device have taught. */
+struct models_learned {
+  uint64_t device;      /* the id of its record, 0: nothing here */
+  uint64_t known_bytes; /* of the segments */
+  struct estimate_learned of;
+};
+
 /* What stays known of files while nothing of them is in memory. */
 struct models_facts {
   uint64_t size, weights_bytes, fingerprint;
   uint64_t load_ns, load_bytes; /* the last load from the files, and how many bytes it read */
   uint32_t format, tensors, files;
+  struct models_learned learned[MODELS_LEARNED]; /* newest first */
 };
 
 struct models_weights {
@@ -43,11 +54,21 @@ struct models_weights {
   size_t image_bytes;
   uint64_t table;          /* allocation that holds the card, 0: none */
   uint64_t resident_since; /* clock_now() of the last arrival on the home */
+  bool served;             /* attached since then */
+  uint32_t asked;          /* loads since then whose attach has not come: the two are one use */
   struct policy_credit credit;
   struct model_work *work; /* what is being done with them, NULL: nothing */
+  bool lent;               /* that work only reads them: they may be attached meanwhile */
   uint32_t readers;        /* of the image, on other threads */
   bool forgotten;          /* freed by the last reader */
   struct models_weights *next;
+};
+
+/* The idempotency key that it was loaded with last, and a hash of what came with it; zeroed: none.
+ */
+struct models_key {
+  uint64_t hash[2];
+  uint32_t args;
 };
 
 struct models_model {
@@ -56,7 +77,8 @@ struct models_model {
   struct models_weights *weights; /* NULL: on disk only */
   struct model_work *work;        /* loading or unloading; the weights' too, where there are any */
   struct models_facts facts;
-  struct problem error;     /* of the last load, when it failed */
+  struct problem error; /* of the last load, when it failed */
+  struct models_key key;
   uint32_t domain, home;    /* home: the last device, UINT32_MAX: none yet */
   uint32_t slot, text_slot; /* of its record, 0: none */
   uint32_t name_next;
@@ -65,6 +87,8 @@ struct models_model {
   char worker[40]; /* who loaded it last, "": nobody since the start */
   bool leaving;    /* the work takes it out of memory */
   uint64_t keep_alive_seconds, last_used_at, use_count, loaded_at, created_at;
+  struct model_uses uses;      /* since the start */
+  struct policy_credit credit; /* of its weights on `home`, while they are not in memory */
 };
 
 #define MODELS_BUCKETS 1024
@@ -81,9 +105,12 @@ struct models {
   enum job_kind last_kind;
   enum job_state last_state;
   uint64_t last_model, last_at;
+  struct promise_book promises;
   struct policy_clock clocks[VIEW_DEVICES];
   struct service_relief relief;
-  bool relieved[VIEW_DEVICES]; /* since its use was last well below the trigger */
+  bool relieved[VIEW_DEVICES];    /* since its use was last well below the trigger */
+  bool last_resort[VIEW_DEVICES]; /* the same against pins, since it was last not critical */
+  bool stalls;                    /* all programs wait for memory, and that was answered */
 };
 
 /* No lock. */
@@ -114,6 +141,12 @@ struct models_new {
 };
 struct models_weights *models_weights_new(struct service *s, const struct models_new *new);
 void models_weights_forget(struct service *s, struct models_weights *weights);
+/* The model lets go of its weights; which device they were on, and what was learned of their use
+ * there, stays with it for those that come next. */
+void models_weights_leave(struct models_model *model);
+/* The credit of a model's former weights is theirs, on whatever device they are wanted. */
+void models_weights_inherit(const struct service *s, const struct models_model *model,
+                            struct models_weights *weights);
 /* The image stays until it is given back as often, even if the weights are forgotten. */
 void models_weights_read(struct models_weights *weights);
 void models_weights_read_end(struct models_weights *weights);
@@ -124,8 +157,18 @@ struct models_weights *models_weights_of(const struct service *s,
 
 /* The first of their names: an index, 0: none. */
 uint32_t models_first_of(const struct service *s, const struct models_weights *weights);
+/* What its parts take on a device. */
+uint64_t models_bytes_on(const struct service *s, const struct models_weights *weights,
+                         uint32_t device);
+/* Where a copy is; VIEW_DEVICES: there is none. */
+uint32_t models_device_of(const struct service *s, const struct models_weights *weights,
+                          enum models_copy copy);
 bool models_home_is_host(const struct service *s, const struct models_weights *weights);
-/* Attachments of all parts. */
+/* The copy that is wanted on the home. */
+enum models_copy models_home_copy(const struct service *s, const struct models_weights *weights);
+/* Attachments of all parts, of one copy or of all. */
+uint32_t models_attachments_of(const struct service *s, const struct models_weights *weights,
+                               enum models_copy copy);
 uint32_t models_attachments(const struct service *s, const struct models_weights *weights);
 enum model_state models_state(const struct service *s, const struct models_model *model);
 enum model_residency models_residency(const struct service *s, const struct models_model *model);
@@ -133,7 +176,9 @@ void models_view(const struct service *s, uint32_t index, struct model_view *out
 /* One event about a model. */
 void models_event(struct service *s, uint32_t index, enum events_type type,
                   const char *correlation);
-/* It was used: now, once more. */
+/* It was used: now, once more: asked for by a load, or moved. */
 void models_touch(struct service *s, uint32_t index);
+/* The same of an attach. */
+void models_touch_attached(struct service *s, uint32_t index);
 
 #endif

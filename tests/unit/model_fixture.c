@@ -2,8 +2,17 @@
 #include "model_fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/os_memfd.h"
+
+struct fixture *model_fixture_start(const char *const *devices) {
+  struct fixture *fixture = fixture_start(devices);
+  service_set_relief(fixture_service(fixture), &(struct service_relief){0});
+  return fixture;
+}
 
 /* A safetensors file of one tensor of `size` bytes, which a seed tells; the path is static. */
 const char *model_fixture_file(const char *name, size_t size, unsigned seed) {
@@ -44,4 +53,57 @@ enum status model_fixture_run(struct fixture *fixture, const struct model_load *
     return status;
   fixture_end(started.job, view);
   return view->problem.status;
+}
+
+struct model_view model_fixture_find(struct service *s, const char *name) {
+  struct model_view view;
+  struct problem problem;
+  assert_int_equal(model_look(s, name, &view, &problem), STATUS_OK);
+  return view;
+}
+
+struct model_view model_fixture_look(struct fixture *fixture, const char *name) {
+  return model_fixture_find(fixture_service(fixture), name);
+}
+
+static void compare(const struct model_piece *piece, const char *path) {
+  FILE *file = fopen(path, "r");
+  char *bytes = malloc(piece->size_bytes);
+  void *map;
+  assert_int_equal(fread(bytes, 1, piece->size_bytes, file), piece->size_bytes);
+  assert_int_equal(fgetc(file), EOF);
+  fclose(file);
+  assert_int_equal(
+      os_memfd_map(&piece->share, piece->offset_bytes + piece->size_bytes, false, &map), STATUS_OK);
+  assert_memory_equal((char *)map + piece->offset_bytes, bytes, piece->size_bytes);
+  os_memfd_unmap(map, piece->offset_bytes + piece->size_bytes);
+  free(bytes);
+}
+
+void model_fixture_same(struct fixture *fixture, const char *name, const char *path) {
+  struct service *s = fixture_service(fixture);
+  struct caller caller = fixture_admin;
+  struct model_attached attached;
+  struct model_detached left;
+  struct problem problem;
+  caller.connection = 77;
+  if (model_attach(s, &caller, name, &attached, &problem))
+    fail_msg("%s", problem.text);
+  compare(&attached.pieces[0], path);
+  assert_true(model_fixture_look(fixture, name).busy);
+  model_attach_free(&attached);
+  assert_int_equal(model_attach_end(s, &caller, name, &left, &problem), STATUS_OK);
+  assert_false(model_fixture_look(fixture, name).busy);
+}
+
+void model_fixture_unload(struct fixture *fixture, const char *name) {
+  struct model_unload params = {.force = true};
+  struct model_started started;
+  struct problem problem;
+  struct job_view end;
+  snprintf(params.model, sizeof params.model, "%s", name);
+  assert_int_equal(
+      model_unload_start(fixture_service(fixture), &fixture_admin, &params, &started, &problem),
+      STATUS_OK);
+  fixture_end(started.job, &end);
 }

@@ -7,6 +7,8 @@
 #include "service/model.h"
 #include "service_fixture.h"
 
+/* fixture_start, without relief: what is loaded stays. */
+struct fixture *model_fixture_start(const char *const *devices);
 /* Writes a safetensors file of one tensor of `size` bytes, which the seed tells. The path is good
  * until eight more were made; the file is the caller's to unlink. */
 const char *model_fixture_file(const char *name, size_t size, unsigned seed);
@@ -14,5 +16,11 @@ struct model_load model_fixture_load(const char *path, const char *name, const c
 /* Loads and waits; how it ended. The view is zeroed where nothing had to be done. */
 enum status model_fixture_run(struct fixture *fixture, const struct model_load *params,
                               struct job_view *view);
+struct model_view model_fixture_find(struct service *s, const char *name);
+struct model_view model_fixture_look(struct fixture *fixture, const char *name);
+/* The bytes of the model's only file are those of the file; and it is busy while it is attached. */
+void model_fixture_same(struct fixture *fixture, const char *name, const char *path);
+/* By force, to its file; waited for. */
+void model_fixture_unload(struct fixture *fixture, const char *name);
 
 #endif

@@ -15,21 +15,13 @@
 static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
 static int setup(void **state) {
-  *state = fixture_start(devices);
-  service_set_relief(fixture_service(*state), &(struct service_relief){0});
+  *state = model_fixture_start(devices);
   return 0;
 }
 
 static int teardown(void **state) {
   fixture_stop(*state);
   return 0;
-}
-
-static struct model_view find(struct service *s, const char *name) {
-  struct model_view view;
-  struct problem problem;
-  assert_int_equal(model_look(s, name, &view, &problem), STATUS_OK);
-  return view;
 }
 
 static void what_was_resident_is_resident(void **state) {
@@ -47,7 +39,7 @@ static void what_was_resident_is_resident(void **state) {
   unlink(two);
   crash_fixture(fixture_service(*state), &next);
   struct service *s = crash_fixture_next(&next, devices);
-  struct model_view view = find(s, "one"), before = find(fixture_service(*state), "one");
+  struct model_view view = model_fixture_find(s, "one"), before = model_fixture_look(*state, "one");
   assert_int_equal(view.id, before.id);
   assert_int_equal(view.state, MODEL_READY);
   assert_string_equal(view.device_id, "fake:0");
@@ -58,8 +50,27 @@ static void what_was_resident_is_resident(void **state) {
   assert_int_equal(view.keep_alive_seconds, 77);
   assert_int_equal(view.size_bytes, before.size_bytes);
   assert_int_equal(view.use_count, before.use_count);
-  assert_int_equal(find(s, "two").residency, MODEL_IN_RAM);
-  assert_int_equal(find(s, "two").tensors, 1);
+  assert_int_equal(model_fixture_find(s, "two").residency, MODEL_IN_RAM);
+  assert_int_equal(model_fixture_find(s, "two").tensors, 1);
+  crash_fixture_end(&next);
+}
+
+/* An attach is a use, also when nothing else was written of the model since. */
+static void its_uses_are_counted_on(void **state) {
+  const char *path = model_fixture_file("u", MIB, 3);
+  struct model_load params = model_fixture_load(path, "u", "host:0");
+  struct crash_fixture next;
+  struct job_view end;
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  uint64_t loaded = model_fixture_look(*state, "u").use_count;
+  model_fixture_same(*state, "u", path); /* attaches it */
+  model_fixture_same(*state, "u", path);
+  unlink(path);
+  crash_fixture(fixture_service(*state), &next);
+  struct service *s = crash_fixture_next(&next, devices);
+  assert_int_equal(model_fixture_find(s, "u").use_count, loaded + 2);
+  assert_int_equal(model_fixture_find(s, "u").last_used_at,
+                   model_fixture_look(*state, "u").last_used_at);
   crash_fixture_end(&next);
 }
 
@@ -150,10 +161,11 @@ static void a_parked_one_is_parked_and_an_unloaded_one_is_listed(void **state) {
   }
   crash_fixture(fixture_service(*state), &next);
   struct service *s = crash_fixture_next(&next, devices);
-  assert_int_equal(find(s, "parked").state, MODEL_PARKED);
-  assert_string_equal(find(s, "parked").device_id, "fake:0");
-  assert_int_equal(find(s, "gone").state, MODEL_UNLOADED);
-  assert_int_equal(find(s, "gone").size_bytes, find(fixture_service(*state), "gone").size_bytes);
+  assert_int_equal(model_fixture_find(s, "parked").state, MODEL_PARKED);
+  assert_string_equal(model_fixture_find(s, "parked").device_id, "fake:0");
+  assert_int_equal(model_fixture_find(s, "gone").state, MODEL_UNLOADED);
+  assert_int_equal(model_fixture_find(s, "gone").size_bytes,
+                   model_fixture_look(*state, "gone").size_bytes);
   crash_fixture_end(&next);
   unlink(one);
   unlink(two);
@@ -163,6 +175,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(what_was_resident_is_resident),
+      TEST(its_uses_are_counted_on),
       TEST(its_tensors_are_known_without_the_file),
       TEST(two_names_share_their_bytes_again),
       TEST(what_was_being_loaded_is_absent),
