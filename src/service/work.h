@@ -15,6 +15,13 @@ struct work_impact { /* dryRun of a transfer */
   uint64_t target_available_after;
   enum pressure_level target_pressure_after, source_pressure_after;
   uint32_t attachments;
+  bool of_model; /* these are bytes of a model */
+  struct {
+    uint64_t id;
+    char name[256];
+    bool busy;
+    double resume_before, resume_after; /* seconds to have it back if it had to go; < 0: null */
+  } model;
 };
 struct work_started {
   struct job *job;           /* the caller's reference; NULL for a dry run */
@@ -24,7 +31,8 @@ struct work_started {
 
 struct work_transfer {
   char source[80], target[80];       /* device id, UUID or PCI address */
-  uint64_t allocation;               /* 0: a trial of size_bytes */
+  char model[256];                   /* id or name, in place of an allocation; "": none */
+  uint64_t allocation;               /* 0: a trial of size_bytes, or a model */
   uint64_t offset_bytes, size_bytes; /* size 0: to the end */
   bool part;                         /* offset or size was said */
   int mode;                          /* 0 copy, 1 move */

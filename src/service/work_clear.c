@@ -1,16 +1,20 @@
 /*
- * work_clear: gives back what is not needed: empty segments and workers' caches (cache), what
- * nobody uses any more (idle), or everything that is not protected (all). The job ends when the
- * drivers have the bytes back.
+ * work_clear: gives back what is not needed: empty segments, copies in RAM of models that stay on
+ * their cards, and workers' caches (cache), what nobody uses any more (idle), or everything that is
+ * not protected (all). The job ends when the drivers have the bytes back.
  *
- * Runs on the decision thread; the state lock is held for 256 allocations at a time.
+ * Runs on the decision thread, one copy in RAM after the other; the state lock is held for 256
+ * allocations at a time.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/choice.h"
 #include "service/job_work.h"
+#include "service/model_room.h"
+#include "service/model_unload.h"
 #include "service/record.h"
 #include "service/work.h"
 
@@ -24,8 +28,15 @@ struct clearing {
   struct work_clear params;
   struct job_clear result;
   uint32_t devices[VIEW_DEVICES], of_device[VIEW_DEVICES]; /* of_device: row + 1, 0: not cleared */
-  bool admin;
-  uint32_t domain;     /* the caller's, number */
+  struct caller caller;
+  struct { /* a copy in RAM that goes */
+    struct job *job;
+    struct job_waiter waiter;
+    struct job_clear_device *row;
+    uint64_t bytes;
+    uint32_t parts;
+    bool failed; /* no other is tried */
+  } copy;
   uint32_t unfinished; /* releases and the workers' answer; under the state lock */
   struct problem problem;
 };
@@ -66,7 +77,7 @@ static void one_done(void *arg) {
 static void workers_done(struct mover_task *task) {
   struct clearing *clearing = (struct clearing *)((char *)task - offsetof(struct clearing, task));
   struct job_clear *result = &clearing->result;
-  for (uint32_t i = 0; i < task->cleared_count && i < VIEW_WORKERS; i++) {
+  for (uint32_t i = 0; i < task->cleared_count && i < VIEW_CLEARED; i++) {
     memcpy(result->workers[i].id, task->cleared[i].id, sizeof result->workers[i].id);
     result->workers[i].cleared_bytes = task->cleared[i].bytes;
     result->worker_count++;
@@ -85,13 +96,17 @@ static bool is_idle(const struct service *s, const struct clearing *clearing,
          state_ns(clearing->params.idle_seconds, CLOCK_SECOND);
 }
 
+static bool may_clear(const struct service *s, const struct clearing *clearing, uint32_t owner) {
+  uint32_t domain = s->domains[state_owner(s, owner)->domain].number;
+  return clearing->caller.role == CALLER_ADMIN || domain == clearing->caller.domain;
+}
+
 static bool goes(const struct service *s, const struct clearing *clearing,
                  const struct state_alloc *alloc) {
-  const struct state_owner *owner = state_owner(s, alloc->owner);
   uint8_t flags = state_record(s, alloc)->flags;
   if (!clearing->of_device[state_segment(s, alloc->segment)->device])
     return false;
-  if (!clearing->admin && s->domains[owner->domain].number != clearing->domain)
+  if (!may_clear(s, clearing, alloc->owner))
     return false;
   if (alloc->busy || alloc->moving)
     return false;
@@ -147,10 +162,74 @@ static void drop_caches(struct clearing *clearing) {
   }
 }
 
+/* ---- copies in RAM ---- */
+
+/* On whichever thread ended the job. */
+static void copy_gone(struct job_waiter *waiter) {
+  struct clearing *clearing =
+      (struct clearing *)((char *)waiter - offsetof(struct clearing, copy.waiter));
+  struct job_view view;
+  job_look(clearing->copy.job, &view);
+  job_give(clearing->copy.job);
+  clearing->copy.failed = view.state != JOB_COMPLETED;
+  if (!clearing->copy.failed) {
+    clearing->copy.row->cleared_bytes += clearing->copy.bytes;
+    clearing->result.cleared_allocations += clearing->copy.parts;
+  }
+  queue_post(clearing->service->decision, &clearing->step);
+}
+
+/* Under the lock: weights on a card whose copy on this host device nobody reads. */
+static struct models_weights *find_copy(struct clearing *clearing, uint32_t device) {
+  struct service *s = clearing->service;
+  struct models_weights *found = NULL;
+  struct model_room_picture picture;
+  if (model_room_look(s, device, &picture))
+    return NULL;
+  for (uint32_t i = 0; i < picture.snapshot.count; i++) {
+    const struct policy_model *model = &picture.models[i];
+    struct models_weights *weights = picture.weights[i];
+    if (!model->spare || model->busy || !may_clear(s, clearing, weights->owner))
+      continue;
+    clearing->copy.bytes = model->bytes;
+    clearing->copy.parts = weights->part_count;
+    found = weights;
+    break;
+  }
+  model_room_free(&picture);
+  return found;
+}
+
+/* Under the lock: the next of them begins to go. */
+static bool begin_copy(struct clearing *clearing) {
+  for (uint32_t i = 0; i < clearing->result.device_count && !clearing->copy.failed; i++) {
+    struct models_weights *weights = find_copy(clearing, clearing->devices[i]);
+    if (!weights)
+      continue;
+    clearing->copy.row = &clearing->result.devices[i];
+    clearing->copy.job =
+        model_unload_victim(clearing->service, &clearing->caller, weights, POLICY_DRAIN);
+    return clearing->copy.job;
+  }
+  return false;
+}
+
+/* ---- the work ---- */
+
+/* Again after each copy in RAM. */
 static void step(struct task *task) {
   struct clearing *clearing = (struct clearing *)task;
   struct service *s = clearing->service;
   uint64_t after = 0;
+  lock_take(&s->lock);
+  bool begun = begin_copy(clearing);
+  lock_give(&s->lock);
+  if (begun) {
+    clearing->copy.waiter.ready = copy_gone;
+    if (!job_wait(clearing->copy.job, &clearing->copy.waiter))
+      copy_gone(&clearing->copy.waiter);
+    return;
+  }
   if (clearing->params.scope != WORK_CLEAR_CACHE)
     while (drop_some(clearing, &after))
       ;
@@ -164,14 +243,11 @@ static void step(struct task *task) {
 static enum status choose_devices(struct service *s, struct clearing *clearing,
                                   struct problem *problem) {
   const struct work_clear *params = &clearing->params;
-  uint32_t named = UINT32_MAX;
-  if (params->device[0] && state_find_device(s, params->device, &named, problem))
+  uint32_t named;
+  if (choice_named(s, params->device, params->memory, &named, problem))
     return problem->status;
   for (uint32_t i = 0; i < s->device_count; i++) {
-    bool ram = s->devices[i].info->memory == DEVICE_RAM;
-    if (named != UINT32_MAX && named != i)
-      continue;
-    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram)
+    if (!choice_has(s, named, params->memory, i))
       continue;
     clearing->devices[clearing->result.device_count] = i;
     clearing->result.devices[clearing->result.device_count++] = (struct job_clear_device){
@@ -193,15 +269,15 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   *clearing = (struct clearing){.service = s,
                                 .params = *params,
-                                .admin = caller->role == CALLER_ADMIN,
-                                .domain = caller->domain,
+                                .caller = *caller,
                                 .unfinished = 2}; /* the step itself and the workers */
   clearing->step.run = step;
   /* What workers do not merely keep for reuse is everybody's: only an admin clears that. */
-  clearing->task = (struct mover_task){.action = MOVER_CLEAR,
-                                       .value = clearing->admin ? worker_scopes[params->scope]
+  clearing->task =
+      (struct mover_task){.action = MOVER_CLEAR,
+                          .value = caller->role == CALLER_ADMIN ? worker_scopes[params->scope]
                                                                 : (uint8_t)MOVER_CLEAR_CACHE,
-                                       .done = workers_done};
+                          .done = workers_done};
   memcpy(clearing->task.correlation, caller->correlation, sizeof clearing->task.correlation);
   lock_take(&s->lock);
   enum status status = choose_devices(s, clearing, problem);

@@ -4,20 +4,25 @@
  * commit, until nothing helps any more or the time is up. A block that was freed, attached or
  * pinned meanwhile is simply not moved; what is being moved cannot be.
  *
- * Steps run on the decision thread, between the mover's answers.
+ * Three batches are under way: while the mover copies one, the one before is committed (on the
+ * loop's thread, with the answer) and the next is reserved (on the decision thread). They may end
+ * in any order, for no move of a plan waits for another: what is taken was free before, what is
+ * left stays closed.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/units.h"
+#include "service/choice.h"
 #include "service/job_work.h"
 #include "service/record.h"
 #include "service/snapshot.h"
 #include "service/work.h"
 
-#define DEFRAGMENT_BATCH                                                                           \
-  1000 /* moves per message to the mover: a line stays far below its cap of 4 MiB */
+#define DEFRAGMENT_BATCH 1000            /* moves a message: far below a line's cap of 4 MiB */
+#define DEFRAGMENT_BATCHES 3             /* one is reserved, one copied, one committed */
 #define DEFRAGMENT_LOCKED 64             /* moves reserved or committed per holding of the lock */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
@@ -26,13 +31,20 @@ struct reservation {
   struct space to;
 };
 
-struct defragment {
-  struct task step; /* first: the decision thread's */
+struct batch {
+  struct task ended; /* first: the decision thread's */
   struct mover_task task;
   struct mover_segment *segments;
   struct mover_move *moves;
-  struct reservation *reservations; /* what the moves of the batch are about */
+  struct reservation *reservations; /* what the moves are about */
   uint32_t segment_count, move_count;
+  struct defragment *work;
+  bool under_way; /* the decision thread's */
+};
+
+struct defragment {
+  struct task step; /* first: the decision thread's, at the beginning and the end */
+  struct batch batches[DEFRAGMENT_BATCHES];
   struct service *service;
   struct job *job;
   struct work_defragment params;
@@ -45,6 +57,7 @@ struct defragment {
   struct defrag_plan plan;
   uint32_t next_move;
   uint64_t deadline;
+  uint64_t moved_ns;  /* when the last one was */
   uint32_t releasing; /* segments on their way back; under the state lock */
   bool ended;         /* nothing more will be moved; under the state lock */
   struct problem problem;
@@ -98,9 +111,11 @@ static void set_result(struct job_view *view, void *arg) {
 static void work_free(struct defragment *work) {
   snapshot_free(&work->snapshot);
   defrag_plan_free(&work->plan);
-  free(work->segments);
-  free(work->moves);
-  free(work->reservations);
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++) {
+    free(work->batches[i].segments);
+    free(work->batches[i].moves);
+    free(work->batches[i].reservations);
+  }
   free(work);
 }
 
@@ -112,6 +127,9 @@ static void finish(struct defragment *work) {
   add_up(&work->result);
   work->result.total.fragmentation_after = overall(s, work);
   lock_give(&s->lock);
+  log_info("service", "defragmented: %u blocks; %u segments were back %.1f ms after the last",
+           work->result.total.allocations_moved, work->result.total.segments_released,
+           (double)(clock_now() - work->moved_ns) / (double)CLOCK_MS);
   job_update(work->job, set_result, &work->result);
   job_finish(work->job, &work->problem);
   work_free(work);
@@ -132,6 +150,7 @@ static void end(struct defragment *work) {
   struct service *s = work->service;
   lock_take(&s->lock);
   work->ended = true;
+  work->moved_ns = clock_now();
   bool waits = work->releasing > 0;
   lock_give(&s->lock);
   if (!waits)
@@ -152,18 +171,19 @@ static void close_victims(struct defragment *work, bool closed) {
 }
 
 /* The index of a segment in the batch's list. */
-static uint32_t batch_segment(struct defragment *work, uint32_t index) {
-  struct mover_segment segment = record_mover_segment(work->service, index);
-  for (uint32_t i = work->segment_count; i-- > 0;)
-    if (work->segments[i].id == segment.id)
+static uint32_t batch_segment(struct batch *batch, uint32_t index) {
+  struct mover_segment segment = record_mover_segment(batch->work->service, index);
+  for (uint32_t i = batch->segment_count; i-- > 0;)
+    if (batch->segments[i].id == segment.id)
       return i;
-  work->segments[work->segment_count] = segment;
-  return work->segment_count++;
+  batch->segments[batch->segment_count] = segment;
+  return batch->segment_count++;
 }
 
 /* Under the lock: takes the target of one planned move, if the block is still where the plan saw
  * it. */
-static void reserve(struct defragment *work, const struct defrag_move *move) {
+static void reserve(struct batch *batch, const struct defrag_move *move) {
+  struct defragment *work = batch->work;
   struct service *s = work->service;
   const struct defrag_block *block = &work->snapshot.blocks[move->block];
   uint32_t index = idmap_find(&s->alloc_ids, work->snapshot.block_ids[move->block]);
@@ -177,30 +197,35 @@ static void reserve(struct defragment *work, const struct defrag_move *move) {
   if (!space_take_at(s, target, move->target_offset, from.size, &to))
     return;
   state_alloc(s, index)->moving = 1;
-  work->moves[work->move_count] = (struct mover_move){.from = batch_segment(work, from.segment),
-                                                      .to = batch_segment(work, target),
-                                                      .from_offset = from.offset,
-                                                      .to_offset = to.offset,
-                                                      .size = from.size};
-  work->reservations[work->move_count++] =
+  batch->moves[batch->move_count] = (struct mover_move){.from = batch_segment(batch, from.segment),
+                                                        .to = batch_segment(batch, target),
+                                                        .from_offset = from.offset,
+                                                        .to_offset = to.offset,
+                                                        .size = from.size};
+  batch->reservations[batch->move_count++] =
       (struct reservation){.alloc = work->snapshot.block_ids[move->block], .to = to};
 }
 
-static void reserve_some(struct defragment *work) {
+static bool is_planned(const struct defragment *work) {
+  return work->next_move < work->plan.move_count;
+}
+
+static void reserve_some(struct batch *batch) {
+  struct defragment *work = batch->work;
   LOCK_SCOPE(&work->service->lock);
-  for (unsigned i = 0; i < DEFRAGMENT_LOCKED && work->next_move < work->plan.move_count &&
-                       work->move_count < DEFRAGMENT_BATCH;
-       i++)
-    reserve(work, &work->plan.moves[work->next_move++]);
+  for (unsigned i = 0;
+       i < DEFRAGMENT_LOCKED && is_planned(work) && batch->move_count < DEFRAGMENT_BATCH; i++)
+    reserve(batch, &work->plan.moves[work->next_move++]);
 }
 
 /* Under the lock: the switch of one block, or its reservation given back. */
-static void commit_one(struct defragment *work, uint32_t i) {
+static void commit_one(struct batch *batch, uint32_t i) {
+  struct defragment *work = batch->work;
   struct service *s = work->service;
   struct job_defrag_device *row = &work->result.devices[work->at];
-  uint32_t index = idmap_find(&s->alloc_ids, work->reservations[i].alloc);
-  struct space give = work->reservations[i].to, old;
-  bool moved = work->moves[i].ok && !record_switch(s, index, &give, &old);
+  uint32_t index = idmap_find(&s->alloc_ids, batch->reservations[i].alloc);
+  struct space give = batch->reservations[i].to, old;
+  bool moved = batch->moves[i].ok && !record_switch(s, index, &give, &old);
   state_alloc(s, index)->moving = 0; /* moving ones cannot be freed: it is there */
   if (moved) {
     row->moved_bytes += old.size;
@@ -218,46 +243,55 @@ static void commit_one(struct defragment *work, uint32_t i) {
 }
 
 /* Under the lock: some of them. */
-static uint32_t commit_some(struct defragment *work, uint32_t from) {
-  LOCK_SCOPE(&work->service->lock);
+static uint32_t commit_some(struct batch *batch, uint32_t from) {
+  LOCK_SCOPE(&batch->work->service->lock);
   uint32_t i = from;
-  for (; i < work->move_count && i < from + DEFRAGMENT_LOCKED; i++)
-    commit_one(work, i);
+  for (; i < batch->move_count && i < from + DEFRAGMENT_LOCKED; i++)
+    commit_one(batch, i);
   return i;
 }
 
 static void copied(struct mover_task *task) {
-  struct defragment *work = (struct defragment *)((char *)task - offsetof(struct defragment, task));
+  struct batch *batch = (struct batch *)((char *)task - offsetof(struct batch, task));
+  struct defragment *work = batch->work;
   uint64_t moved = 0;
-  for (uint32_t i = 0; i < work->move_count;)
-    i = commit_some(work, i);
-  if (task->problem.status)
-    work->problem = task->problem;
+  for (uint32_t i = 0; i < batch->move_count;)
+    i = commit_some(batch, i);
   for (uint32_t i = 0; i < work->result.device_count; i++)
     moved += work->result.devices[i].moved_bytes;
   job_progress(work->job, moved);
-  queue_post(work->service->decision, &work->step);
+  queue_post(work->service->decision, &batch->ended);
 }
 
 /* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved
  * any more. */
-static bool start_batch(struct defragment *work) {
-  work->move_count = work->segment_count = 0;
-  while (work->next_move < work->plan.move_count && work->move_count < DEFRAGMENT_BATCH)
-    reserve_some(work);
-  if (!work->move_count)
+static bool start_batch(struct batch *batch) {
+  struct defragment *work = batch->work;
+  batch->move_count = batch->segment_count = 0;
+  while (is_planned(work) && batch->move_count < DEFRAGMENT_BATCH)
+    reserve_some(batch);
+  if (!batch->move_count)
     return false;
-  work->task = (struct mover_task){.action = MOVER_DEFRAGMENT,
-                                   .subject = job_id(work->job),
-                                   .segments = work->segments,
-                                   .segment_count = work->segment_count,
-                                   .moves = work->moves,
-                                   .move_count = work->move_count,
-                                   .verify = true,
-                                   .done = copied};
-  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
-  job_submit(work->job, &work->task);
+  batch->task = (struct mover_task){.action = MOVER_DEFRAGMENT,
+                                    .subject = job_id(work->job),
+                                    .segments = batch->segments,
+                                    .segment_count = batch->segment_count,
+                                    .moves = batch->moves,
+                                    .move_count = batch->move_count,
+                                    .verify = true,
+                                    .done = copied};
+  memcpy(batch->task.correlation, job_correlation(work->job), sizeof batch->task.correlation);
+  batch->under_way = true;
+  job_submit(work->job, &batch->task);
   return true;
+}
+
+/* Whether any is under way then. */
+static bool start_batches(struct defragment *work) {
+  bool under_way = false;
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
+    under_way |= work->batches[i].under_way || start_batch(&work->batches[i]);
+  return under_way;
 }
 
 /* ---- what to work on ---- */
@@ -299,42 +333,61 @@ static bool next_plan(struct defragment *work) {
   return false;
 }
 
-static void step(struct task *task) {
-  struct defragment *work = (struct defragment *)task;
-  if (work->ended) {
-    finish(work);
-    return;
-  }
+static bool is_over(struct defragment *work) {
   if (job_cancelled(work->job) && !work->problem.status)
     problem_set(&work->problem, STATUS_CANCELLED, "cancelled; what was moved stays moved");
-  bool over = work->problem.status || clock_now() >= work->deadline;
-  while (!over) {
-    if (work->next_move < work->plan.move_count && start_batch(work))
+  return work->problem.status || clock_now() >= work->deadline;
+}
+
+static bool is_under_way(const struct defragment *work) {
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
+    if (work->batches[i].under_way)
+      return true;
+  return false;
+}
+
+static void go_on(struct defragment *work) {
+  while (!is_over(work)) {
+    if (start_batches(work))
       return;
-    if (work->next_move < work->plan.move_count)
-      continue;
     close_victims(work, false);
-    over = !next_plan(work);
-    if (!over)
-      close_victims(work, true);
+    if (!next_plan(work))
+      break;
+    close_victims(work, true);
   }
+  if (is_under_way(work))
+    return;
   close_victims(work, false);
   end(work);
+}
+
+static void batch_ended(struct task *task) {
+  struct batch *batch = (struct batch *)task;
+  struct defragment *work = batch->work;
+  batch->under_way = false;
+  if (batch->task.problem.status)
+    work->problem = batch->task.problem;
+  go_on(work);
+}
+
+static void step(struct task *task) {
+  struct defragment *work = (struct defragment *)task;
+  if (work->ended)
+    finish(work);
+  else
+    go_on(work);
 }
 
 /* ---- start ---- */
 
 static enum status choose_devices(struct service *s, struct defragment *work,
                                   struct problem *problem) {
-  uint32_t named = UINT32_MAX;
+  uint32_t named;
   const struct work_defragment *params = &work->params;
-  if (params->device[0] && state_find_device(s, params->device, &named, problem))
+  if (choice_named(s, params->device, params->memory, &named, problem))
     return problem->status;
   for (uint32_t i = 0; i < s->device_count; i++) {
-    bool ram = s->devices[i].info->memory == DEVICE_RAM;
-    if (named != UINT32_MAX && named != i)
-      continue;
-    if (params->memory != PLACEMENT_ANY && (params->memory == PLACEMENT_RAM) != ram)
+    if (!choice_has(s, named, params->memory, i))
       continue;
     work->devices[work->result.device_count] = i;
     figures_before(s, i, &work->result.devices[work->result.device_count++]);
@@ -343,12 +396,24 @@ static enum status choose_devices(struct service *s, struct defragment *work,
   return STATUS_OK;
 }
 
+/* Of the allocations that the plan moves: a run counts no more, whatever the granule adds. */
+static uint64_t planned_bytes(struct defragment *work) {
+  struct service *s = work->service;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < work->plan.move_count; i++) {
+    LOCK_SCOPE(&s->lock);
+    uint32_t index = idmap_find(&s->alloc_ids, work->snapshot.block_ids[work->plan.moves[i].block]);
+    bytes += index ? record_place(s, index).size : 0;
+  }
+  return bytes;
+}
+
 /* What a run would do, without doing it. */
 static void dry_run(struct defragment *work, struct job_defrag *out) {
   struct service *s = work->service;
   while (next_plan(work)) {
     struct job_defrag_device *row = &work->result.devices[work->at];
-    row->moved_bytes += work->plan.moved_bytes;
+    row->moved_bytes += planned_bytes(work);
     row->allocations_moved += work->plan.move_count;
     row->segments_released += work->plan.victim_count;
     row->released_bytes += work->plan.released_bytes;
@@ -370,11 +435,18 @@ static void dry_run(struct defragment *work, struct job_defrag *out) {
   *out = work->result;
 }
 
-static bool allocate_batch(struct defragment *work) {
-  work->moves = calloc(DEFRAGMENT_BATCH, sizeof *work->moves);
-  work->reservations = calloc(DEFRAGMENT_BATCH, sizeof *work->reservations);
-  work->segments = calloc(2 * (size_t)DEFRAGMENT_BATCH, sizeof *work->segments);
-  return work->moves && work->reservations && work->segments;
+static bool allocate_batches(struct defragment *work) {
+  bool all = true;
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++) {
+    struct batch *batch = &work->batches[i];
+    batch->work = work;
+    batch->ended.run = batch_ended;
+    batch->moves = calloc(DEFRAGMENT_BATCH, sizeof *batch->moves);
+    batch->reservations = calloc(DEFRAGMENT_BATCH, sizeof *batch->reservations);
+    batch->segments = calloc(2 * (size_t)DEFRAGMENT_BATCH, sizeof *batch->segments);
+    all = all && batch->moves && batch->reservations && batch->segments;
+  }
+  return all;
 }
 
 /* Under the lock. */
@@ -399,7 +471,7 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
                                   const struct work_defragment *params, struct work_started *out,
                                   struct problem *problem) {
   struct defragment *work = calloc(1, sizeof *work);
-  if (!work || !allocate_batch(work)) {
+  if (!work || !allocate_batches(work)) {
     if (work)
       work_free(work);
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");

@@ -10,8 +10,9 @@
 #include "service/job_work.h"
 #include "service/keys.h"
 #include "service/lease.h"
+#include "service/model_move.h"
 #include "service/transfer.h"
-#include "service/work.h"
+#include "service/work_impact.h"
 
 /* ---- checks ---- */
 
@@ -19,9 +20,14 @@
 static enum status check_fields(struct transfer *transfer) {
   const struct work_transfer *params = &transfer->params;
   struct problem *problem = &transfer->problem;
+  if (params->model[0] && (params->allocation || params->part))
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "modelId",
+                         "a model goes whole: neither allocationId nor a part can be said");
+  if (params->model[0])
+    return STATUS_OK;
   if (!params->allocation && !params->size_bytes)
     return problem_field(problem, STATUS_MISSING_PARAMETER, "allocationId",
-                         "name an allocation, or sizeBytes alone for a measured trial");
+                         "name an allocation, or modelId, or sizeBytes alone for a measured trial");
   if (!params->allocation && params->mode)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "mode",
                          "a trial transfer cannot move anything");
@@ -75,14 +81,9 @@ static enum status check_state(struct service *s, struct transfer *transfer) {
   return STATUS_OK;
 }
 
-/* Under the lock: all checks; what the copy's record will say. */
+/* Under the lock: checks of an allocation's; what the copy's record will say. */
 static enum status check(struct service *s, const struct caller *caller,
                          struct transfer *transfer) {
-  enum status status = check_fields(transfer);
-  if (!status)
-    status = check_devices(s, transfer);
-  if (status)
-    return status;
   transfer->facts.owner = lease_owner(s, caller, caller->pid, caller->pid_start);
   if (!transfer->facts.owner)
     return problem_set(&transfer->problem, STATUS_QUOTA_EXCEEDED, "too many owners");
@@ -90,8 +91,8 @@ static enum status check(struct service *s, const struct caller *caller,
   transfer->size = transfer->params.size_bytes;
   if (!transfer->params.allocation)
     return STATUS_OK;
-  status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc,
-                            &transfer->problem);
+  enum status status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc,
+                                        &transfer->problem);
   if (status)
     return status;
   const struct state_alloc *alloc = state_alloc(s, transfer->alloc);
@@ -116,31 +117,24 @@ static enum status check(struct service *s, const struct caller *caller,
 
 /* ---- dry run ---- */
 
-static enum pressure_level level_after(const struct service *s, const struct state_device *device,
-                                       uint64_t comes, uint64_t goes) {
-  struct pressure_figures figures = {.used_bytes = units_minus(state_used(s, device) + comes, goes),
-                                     .reclaimable_cache_bytes = device->cached,
-                                     .total_bytes = device->info->total_bytes,
-                                     .committed_bytes =
-                                         units_minus(device->committed + comes, goes),
-                                     .limit_bytes = device->limit};
-  return pressure_next(&s->thresholds, device->pressure.level, pressure_percent(&figures));
+/* NULL: the allocation is not one of a model. */
+static const struct models_weights *weights_of(const struct service *s, uint32_t alloc) {
+  const struct models_weights *weights = s->models->weights;
+  while (weights && weights->owner != state_alloc(s, alloc)->owner)
+    weights = weights->next;
+  return weights;
 }
 
-static void impact(const struct service *s, const struct transfer *transfer,
-                   struct work_impact *out) {
-  const struct state_device *source = &s->devices[transfer->source_device];
-  const struct state_device *target = &s->devices[transfer->target_device];
-  uint64_t available = state_available(s, target);
-  double rate = source->rates[transfer->target_device];
-  uint64_t size = transfer->size;
-  *out = (struct work_impact){
-      .would_fit = transfer->size <= available,
-      .expected_seconds = rate > 0 ? (double)transfer->size / rate : -1,
-      .target_available_after = units_minus(available, transfer->size),
-      .target_pressure_after = level_after(s, target, size, 0),
-      .source_pressure_after = level_after(s, source, 0, transfer->params.mode ? size : 0),
-      .attachments = transfer->alloc ? state_alloc(s, transfer->alloc)->attachments : 0};
+static struct work_impact impact(const struct service *s, const struct transfer *transfer) {
+  struct work_impact_of of = {.source = transfer->source_device,
+                              .target = transfer->target_device,
+                              .size = transfer->size,
+                              .comes = transfer->size,
+                              .goes = transfer->params.mode ? transfer->size : 0,
+                              .weights = transfer->alloc ? weights_of(s, transfer->alloc) : NULL};
+  struct work_impact out = work_impact_foretell(s, &of);
+  out.attachments = transfer->alloc ? state_alloc(s, transfer->alloc)->attachments : 0;
+  return out;
 }
 
 /* ---- start ---- */
@@ -165,6 +159,8 @@ static uint32_t args_hash(const struct work_transfer *params) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a: a few words, told apart, not defended */
   for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
     hash = (hash ^ words[i]) * UINT64_C(0x100000001b3);
+  for (const char *c = params->model; *c; c++)
+    hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
   for (const char *c = params->source; *c; c++)
     hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
   for (const char *c = params->target; *c; c++)
@@ -212,6 +208,19 @@ static enum status repeated(struct service *s, const struct transfer *transfer,
                      "this Idempotency-Key came with other arguments before");
 }
 
+/* Under the lock: the same for a whole model; out->job goes on by itself. */
+static enum status start_model(struct service *s, const struct caller *caller,
+                               struct transfer *transfer, const uint64_t key[2],
+                               struct work_started *out) {
+  struct model_move move = {.caller = caller,
+                            .params = &transfer->params,
+                            .source = transfer->source_device,
+                            .target = transfer->target_device,
+                            .key = {key[0], key[1]},
+                            .key_args = args_hash(&transfer->params)};
+  return model_move_start(s, &move, out, &transfer->problem);
+}
+
 /* Under the lock. OK with transfer->job: `transfer` belongs to that now. */
 static enum status start(struct service *s, const struct caller *caller, struct transfer *transfer,
                          struct work_started *out, bool *placed) {
@@ -222,11 +231,17 @@ static enum status start(struct service *s, const struct caller *caller, struct 
     return status;
   if (s->stopping)
     return problem_set(&transfer->problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
-  status = check(s, caller, transfer);
+  status = check_fields(transfer);
+  if (!status)
+    status = check_devices(s, transfer);
+  if (!status && transfer->params.model[0])
+    return start_model(s, caller, transfer, key, out);
+  if (!status)
+    status = check(s, caller, transfer);
   if (status)
     return status;
   if (transfer->params.dry_run) {
-    impact(s, transfer, &out->impact);
+    out->impact = impact(s, transfer);
     return STATUS_OK;
   }
   status = launch(s, caller, transfer, key, placed);

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "service/models.h"
 #include "service/sampler.h"
+#include "service/worker_optimize.h"
 
 #define WORKER_RELIEF_DEADLINE_MS 2000
 /* From its deadline to when it is not waited for any longer: the way there and back. */
@@ -42,6 +43,7 @@ struct relieving {
   struct job *job;           /* the models' */
   struct question *question; /* under way; under the state lock, as are these: */
   uint64_t said;             /* bytes that it says it freed */
+  bool running;
 };
 
 struct question {
@@ -55,6 +57,7 @@ struct worker_relief {
   struct relieving devices[VIEW_DEVICES];
   char broke[VIEW_WORKERS][40]; /* promised and did not give; "" none */
   uint32_t broke_next;
+  bool promised; /* by somebody who is believed; under the state lock */
 };
 
 /* ---- trust ---- */
@@ -82,15 +85,6 @@ static void judge(struct relieving *r, uint64_t gave) {
 
 /* ---- one worker ---- */
 
-static bool knows_optimize(const char *capabilities) {
-  static const char name[] = "memory.optimize";
-  for (const char *at = capabilities; (at = strstr(at, name)); at++)
-    if ((at == capabilities || at[-1] == ',') &&
-        (!at[sizeof name - 1] || at[sizeof name - 1] == ','))
-      return true;
-  return false;
-}
-
 static bool was_chosen(const struct relieving *r, const char *name) {
   for (uint32_t i = 0; i < r->count; i++)
     if (!strcmp(r->candidates[i].name, name))
@@ -105,8 +99,7 @@ static void choose(struct relieving *r) {
   for (uint32_t i = 0; i < count && r->count < VIEW_WORKERS; i++) {
     const struct view_worker *worker = &workers[i];
     bool broken = find_broken(r->service->worker_relief, worker->id) != NULL;
-    if (!worker->reclaimable_bytes || !worker->status_ns || broken != r->last ||
-        !knows_optimize(worker->capabilities) || was_chosen(r, worker->id))
+    if (!worker_optimize_promises(worker) || broken != r->last || was_chosen(r, worker->id))
       continue;
     memcpy(r->candidates[r->count].name, worker->id, sizeof r->candidates[0].name);
     r->candidates[r->count++].promised = worker->reclaimable_bytes;
@@ -139,8 +132,10 @@ static struct question *make_question(struct relieving *r) {
                         .service = s,
                         .task = {.action = MOVER_OPTIMIZE,
                                  .device_id = s->devices[r->device].info->id,
-                                 .want_bytes = r->wanted,
-                                 .deadline_ms = WORKER_RELIEF_DEADLINE_MS,
+                                 .want = {.bytes = r->wanted,
+                                          .deadline_ms = WORKER_RELIEF_DEADLINE_MS,
+                                          .max_models = UINT64_MAX,
+                                          .strategy = s->models->relief.strategy},
                                  .value = (uint8_t)pressure_next(&s->thresholds, PRESSURE_LOW,
                                                                  s->models->relief.target),
                                  .done = answered}};
@@ -237,12 +232,18 @@ static bool turn_to_the_last(struct relieving *r) {
   return true;
 }
 
+static void set_running(struct relieving *r, bool running) {
+  LOCK_SCOPE(&r->service->lock);
+  r->running = running;
+}
+
 static bool ask_or_turn(struct relieving *r) {
   if (ask_next(r))
     return false;
   r->at = r->count; /* whoever is left of this turn is not needed */
   if (!r->last)
     return turn_to_models(r);
+  set_running(r, false);
   r->phase = PHASE_NONE;
   return false;
 }
@@ -280,8 +281,25 @@ void worker_relief_start(struct service *s, uint32_t device) {
   r->last = false;
   r->count = r->at = 0;
   r->phase = PHASE_ASK;
+  set_running(r, true);
   choose(r);
   step(&r->hop);
+}
+
+void worker_relief_look(struct service *s) {
+  struct view_worker workers[VIEW_WORKERS];
+  uint32_t count = service_workers(s, workers, VIEW_WORKERS);
+  bool promised = false;
+  for (uint32_t i = 0; i < count; i++)
+    promised = promised || (worker_optimize_promises(&workers[i]) &&
+                            !find_broken(s->worker_relief, workers[i].id));
+  LOCK_SCOPE(&s->lock);
+  s->worker_relief->promised = promised;
+}
+
+bool worker_relief_may_give(const struct service *s, uint32_t device) {
+  const struct worker_relief *all = s->worker_relief;
+  return all->devices[device].running || (all->promised && !s->models->relieved[device]);
 }
 
 enum status worker_relief_create(struct service *s, worker_relief_fn *models) {

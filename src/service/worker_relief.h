@@ -19,6 +19,11 @@ typedef struct job *worker_relief_fn(struct service *s, uint32_t device);
 enum status worker_relief_create(struct service *s, worker_relief_fn *models);
 /* One relief, unless there is one under way for this device. */
 void worker_relief_start(struct service *s, uint32_t device);
+/* Once a second, on the decision thread, no lock held: what workers promise now. */
+void worker_relief_look(struct service *s);
+/* A relief of the device is under way, or will be and somebody promises something. Under the lock.
+ */
+bool worker_relief_may_give(const struct service *s, uint32_t device);
 /* After the queues: nothing of it runs any more. */
 void worker_relief_free(struct service *s);
 

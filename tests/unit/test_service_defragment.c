@@ -175,7 +175,7 @@ static void what_became_busy_meanwhile_does_not_move(void **state) {
   fixture_mover(*state, FIXTURE_HOLDS);
   assert_int_equal(work_defragment_start(s, &fixture_admin, &params, &started, &problem),
                    STATUS_OK);
-  fixture_until_held(*state, 1);
+  fixture_until_held(*state, 3); /* as many as are under way at a time */
   for (unsigned i = 0; i < BLOCKS; i += 2) {
     before[busy] = fixture_look(*state, ids[i]);
     if (before[busy].status == VIEW_MOVING)
@@ -185,7 +185,7 @@ static void what_became_busy_meanwhile_does_not_move(void **state) {
     job_give(fill.job);
     busy++;
   }
-  fixture_until_held(*state, 1 + busy);
+  fixture_until_held(*state, 3 + busy);
   fixture_mover(*state, FIXTURE_HOLDS_FILLS);
   fixture_end(started.job, &view);
   assert_int_equal(view.state, JOB_COMPLETED);

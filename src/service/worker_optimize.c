@@ -1,0 +1,249 @@
+/*
+ * worker_optimize: ask, then look at the device's figure until it fell by three quarters of what
+ * the worker says it freed, or two seconds passed: drivers take their time.
+ */
+#include "service/worker_optimize.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/job_work.h"
+#include "service/models.h"
+#include "service/sampler.h"
+#include "service/waiting.h"
+
+#define SETTLE_NS (2 * CLOCK_SECOND)
+#define POLL_NS (100 * CLOCK_MS)
+
+struct asking {
+  struct mover_task task; /* first */
+  struct task hop;
+  struct service *service;
+  struct job *job;
+  uint32_t device; /* UINT32_MAX: all */
+  uint64_t promised, used_before, started_ns, until;
+  struct job_optimize result;
+};
+
+/* Under the state lock, as are the next two. */
+static uint64_t used(const struct service *s, uint32_t device) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    bytes += device == UINT32_MAX || device == i ? state_used(s, &s->devices[i]) : 0;
+  return bytes;
+}
+
+static uint32_t utilization(const struct service *s, uint32_t device) {
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    total += device == UINT32_MAX || device == i ? s->devices[i].info->total_bytes : 0;
+  return units_percent(used(s, device), total);
+}
+
+/* ---- the end ---- */
+
+static void set_result(struct job_view *view, void *arg) {
+  view->result.optimize = *(const struct job_optimize *)arg;
+}
+
+static void finish(struct asking *asking) {
+  struct service *s = asking->service;
+  asking->result.time_ms = (clock_now() - asking->started_ns) / CLOCK_MS;
+  lock_take(&s->lock);
+  asking->result.utilization_after = utilization(s, asking->device);
+  if (!asking->task.problem.status)
+    promise_note(&s->models->promises, asking->task.worker, asking->promised,
+                 asking->result.freed_bytes);
+  s->models->last_kind = JOB_OPTIMIZE;
+  s->models->last_state = asking->task.problem.status ? JOB_FAILED : JOB_COMPLETED;
+  s->models->last_model = 0;
+  s->models->last_at = clock_real();
+  waiting_kick(s);
+  lock_give(&s->lock);
+  job_update(asking->job, set_result, &asking->result);
+  job_finish(asking->job, &asking->task.problem);
+  free(asking);
+}
+
+/* On the decision thread. */
+static void settle(struct task *task) {
+  struct asking *asking = (struct asking *)((char *)task - offsetof(struct asking, hop));
+  struct service *s = asking->service;
+  uint64_t said = asking->task.problem.status ? 0 : asking->task.bytes;
+  struct job *fresh = NULL;
+  lock_take(&s->lock);
+  uint64_t gave = units_minus(asking->used_before, used(s, asking->device));
+  bool stopping = s->stopping;
+  lock_give(&s->lock);
+  asking->result.freed_bytes = units_min(gave, said);
+  if (gave >= said - said / 4 || stopping || clock_now() >= asking->until) {
+    finish(asking);
+    return;
+  }
+  if (sampler_fresh(s, false, &fresh) == STATUS_PENDING)
+    job_give(fresh);
+  queue_post_at(s->decision, &asking->hop, clock_now() + POLL_NS);
+}
+
+static void answered(struct mover_task *task) {
+  struct asking *asking = (struct asking *)task;
+  asking->until = clock_now() + SETTLE_NS;
+  asking->hop.run = settle;
+  queue_post(asking->service->decision, &asking->hop);
+}
+
+/* ---- the start ---- */
+
+static bool knows_optimize(const char *capabilities) {
+  static const char name[] = "memory.optimize";
+  for (const char *at = capabilities; (at = strstr(at, name)); at++)
+    if ((at == capabilities || at[-1] == ',') &&
+        (!at[sizeof name - 1] || at[sizeof name - 1] == ','))
+      return true;
+  return false;
+}
+
+bool worker_optimize_promises(const struct view_worker *worker) {
+  return worker->reclaimable_bytes && worker->status_ns && knows_optimize(worker->capabilities);
+}
+
+static bool find_worker(struct service *s, const char *name, struct view_worker *out) {
+  struct view_worker workers[VIEW_WORKERS];
+  uint32_t count = service_workers(s, workers, VIEW_WORKERS);
+  for (uint32_t i = 0; i < count; i++) {
+    *out = workers[i];
+    if (!strcmp(workers[i].id, name))
+      return true;
+  }
+  return false;
+}
+
+/* All that it says it could free. */
+static uint64_t offered(struct service *s, const struct view_worker *worker) {
+  struct view_opportunity said[VIEW_OPPORTUNITIES];
+  uint32_t count =
+      s->mover->opportunities ? s->mover->opportunities(s->mover_ctx, said, VIEW_OPPORTUNITIES) : 0;
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < count; i++)
+    if (!strcmp(said[i].worker, worker->id))
+      sum += units_min(said[i].bytes, UINT64_MAX / VIEW_OPPORTUNITIES);
+  return units_max(sum, worker->status_ns ? worker->reclaimable_bytes : 0);
+}
+
+/* Under the state lock; `id` 0: the job is unlisted. NULL: no memory, or too many jobs. */
+static struct asking *make(struct service *s, const struct caller *caller,
+                           const struct worker_ask *ask, uint64_t id) {
+  struct asking *asking = calloc(1, sizeof *asking);
+  struct job *job =
+      asking ? job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller, .id = id})
+             : NULL;
+  if (!job) {
+    free(asking);
+    return NULL;
+  }
+  *asking = (struct asking){
+      .service = s,
+      .job = job,
+      .device = ask->device,
+      .promised = ask->promised,
+      .used_before = used(s, ask->device),
+      .started_ns = clock_now(),
+      .result = {.triggered = true,
+                 .strategy = (int)ask->want.strategy,
+                 .impact_unknown = true,
+                 .utilization_before = utilization(s, ask->device)},
+      .task = {.action = MOVER_OPTIMIZE,
+               .device_id = ask->device == UINT32_MAX ? NULL : s->devices[ask->device].info->id,
+               .want = ask->want,
+               .value =
+                   (uint8_t)pressure_next(&s->thresholds, PRESSURE_LOW, 100 * ask->target_percent),
+               .done = answered}};
+  snprintf(asking->task.worker, sizeof asking->task.worker, "%s", ask->worker);
+  memcpy(asking->task.correlation, caller->correlation, sizeof asking->task.correlation);
+  return asking;
+}
+
+struct job *worker_optimize_ask(struct service *s, const struct caller *caller,
+                                const struct worker_ask *ask) {
+  lock_take(&s->lock);
+  struct asking *asking = s->stopping ? NULL : make(s, caller, ask, 0);
+  struct job *job = asking ? job_keep(asking->job) : NULL;
+  lock_give(&s->lock);
+  if (asking)
+    s->mover->submit(s->mover_ctx, &asking->task);
+  return job;
+}
+
+enum status worker_optimize_start(struct service *s, const struct caller *caller,
+                                  const struct model_optimize *params, struct model_optimized *out,
+                                  struct problem *problem) {
+  struct view_worker worker;
+  uint32_t device = UINT32_MAX;
+  enum status status =
+      params->device[0] ? state_find_device(s, params->device, &device, problem) : STATUS_OK;
+  if (status)
+    return status;
+  if (!find_worker(s, params->worker, &worker)) {
+    snprintf(problem->subject, sizeof problem->subject, "%s", params->worker);
+    return problem_set(problem, STATUS_WORKER_NOT_FOUND, "no worker %s", params->worker);
+  }
+  uint64_t offer = offered(s, &worker), wanted = params->min_bytes ? params->min_bytes : offer;
+  out->plan.triggered = wanted > 0;
+  out->plan.impact_unknown = true;
+  if (!wanted)
+    snprintf(out->plan.reason, sizeof out->plan.reason, "worker %s has nothing to give",
+             params->worker);
+  const struct worker_ask ask = {.worker = params->worker,
+                                 .device = device,
+                                 .promised = units_min(wanted, offer),
+                                 .target_percent = (uint32_t)params->target_percent,
+                                 .want = {.bytes = wanted,
+                                          .deadline_ms = params->max_time_ms,
+                                          .max_models = params->max_models,
+                                          .strategy = (uint32_t)params->strategy,
+                                          .force = params->force}};
+  lock_take(&s->lock);
+  const struct promise before = promise_of(&s->models->promises, params->worker);
+  bool asks = wanted && !params->dry_run;
+  struct asking *asking =
+      asks && !s->stopping ? make(s, caller, &ask, ledger_next_id(s->ledger)) : NULL;
+  if (asking)
+    out->job = job_keep(asking->job);
+  lock_give(&s->lock);
+  out->plan.bytes = promise_scale(&before, units_min(wanted, offer));
+  if (!asks)
+    return STATUS_OK;
+  if (!asking)
+    return problem_set(problem, STATUS_RATE_LIMITED,
+                       "too many jobs are under way, or the daemon stops");
+  job_running(asking->job);
+  s->mover->submit(s->mover_ctx, &asking->task);
+  return STATUS_OK;
+}
+
+/* ---- what there is to be had ---- */
+
+uint32_t worker_optimize_offers(struct service *s, struct worker_offer *out, uint32_t max) {
+  struct view_opportunity said[VIEW_OPPORTUNITIES];
+  struct problem ignored;
+  uint32_t device, count = 0;
+  if (s->mover && s->mover->opportunities)
+    count = s->mover->opportunities(s->mover_ctx, said, VIEW_OPPORTUNITIES);
+  count = count < max ? count : max;
+  LOCK_SCOPE(&s->lock);
+  for (uint32_t i = 0; i < count; i++) {
+    const struct promise promise = promise_of(&s->models->promises, said[i].worker);
+    uint32_t model = said[i].model[0] ? models_find(s, said[i].model) : 0;
+    bool named = !state_find_device(s, said[i].device, &device, &ignored);
+    out[i] = (struct worker_offer){.said = said[i],
+                                   .expected_bytes = promise_scale(&promise, said[i].bytes),
+                                   .promised_bytes = promise.promised_bytes,
+                                   .freed_bytes = promise.freed_bytes,
+                                   .device_id = named ? s->devices[device].info->id : NULL,
+                                   .model = model ? models_at(s, model)->id : 0};
+  }
+  return count;
+}
