@@ -38,14 +38,8 @@ static uint32_t args_hash(const struct alloc_params *params) {
 static enum status check(const struct service *s, struct making *making) {
   const struct alloc_params *params = &making->params;
   struct problem *problem = &making->problem;
-  making->named = UINT32_MAX;
-  if (params->device[0] && state_find_device(s, params->device, &making->named, problem))
+  if (choice_named(s, params->device, params->memory, &making->named, problem))
     return problem->status;
-  const struct device_info *info =
-      making->named == UINT32_MAX ? NULL : s->devices[making->named].info;
-  if (info && params->memory != PLACEMENT_ANY && (int)choice_memory(info) != params->memory)
-    return problem_field(problem, STATUS_INVALID_ARGUMENT, "memoryType", "%s has %s memory",
-                         info->id, choice_memory(info) == PLACEMENT_RAM ? "RAM" : "VRAM");
   if (!params->owner_pid)
     return STATUS_OK;
   if (params->owner_pid <= INT32_MAX)
@@ -119,6 +113,8 @@ static enum status dry_run(const struct service *s, const struct making *making,
                           waiting_held(s, making->params.priority)};
   choice_rank(s, &choice, verdicts);
   choice_tell(s, &choice, verdicts, &out->placement);
+  if (!out->placement.device_id)
+    making_foretell(making, out);
   return STATUS_OK;
 }
 
@@ -155,6 +151,7 @@ enum status alloc_make(struct service *s, const struct caller *caller,
   bool placed = false;
   out->job = NULL;
   out->placement = (struct alloc_placement){0};
+  out->eviction.count = 0;
   enum status status = check(s, making);
   if (!status) {
     LOCK_SCOPE(&s->lock);

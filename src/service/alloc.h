@@ -5,6 +5,7 @@
 #define SERVICE_ALLOC_H
 
 #include "service/job.h"
+#include "service/model.h"
 
 struct alloc_params {
   char device[80]; /* id, UUID or PCI address; "" = best device */
@@ -34,6 +35,7 @@ struct alloc_placement {
 struct alloc_made {
   struct job_allocate answer;
   struct alloc_placement placement;
+  struct model_plan eviction; /* dry_run: who would go for it with evict; else its count is 0 */
   struct job *
       job; /* PENDING: the caller's reference; result.allocate becomes the answer. NULL otherwise */
 };

@@ -7,16 +7,32 @@
 #include <stdio.h>
 
 #include "base/units.h"
+#include "service/strain.h"
 
-enum placement_memory choice_memory(const struct device_info *info) {
+static enum placement_memory memory_of(const struct device_info *info) {
   return info->memory == DEVICE_RAM ? PLACEMENT_RAM : PLACEMENT_VRAM;
 }
 
+enum status choice_named(const struct service *s, const char *name, int memory, uint32_t *named,
+                         struct problem *problem) {
+  uint32_t found = UINT32_MAX;
+  if (name[0] && state_find_device(s, name, &found, problem))
+    return problem->status;
+  const struct device_info *info = found == UINT32_MAX ? NULL : s->devices[found].info;
+  if (info && memory != PLACEMENT_ANY && (int)memory_of(info) != memory)
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "memoryType", "%s has %s memory",
+                         info->id, memory_of(info) == PLACEMENT_RAM ? "RAM" : "VRAM");
+  *named = found;
+  return STATUS_OK;
+}
+
+bool choice_has(const struct service *s, uint32_t named, int memory, uint32_t device) {
+  return (named == UINT32_MAX || named == device) &&
+         (memory == PLACEMENT_ANY || memory == (int)memory_of(s->devices[device].info));
+}
+
 static bool suits(const struct service *s, const struct choice *choice, uint32_t device) {
-  const struct alloc_params *params = choice->params;
-  return (choice->named == UINT32_MAX || choice->named == device) &&
-         (params->memory == PLACEMENT_ANY ||
-          params->memory == (int)choice_memory(s->devices[device].info));
+  return choice_has(s, choice->named, choice->params->memory, device);
 }
 
 uint32_t choice_devices(const struct service *s, const struct choice *choice) {
@@ -50,9 +66,10 @@ uint32_t choice_rank(const struct service *s, const struct choice *choice,
     const struct state_device *device = &s->devices[i];
     candidates[i] = (struct placement_candidate){
         .id = device->info->id,
-        .memory = choice_memory(device->info),
+        .memory = memory_of(device->info),
         .healthy = device->answering && !device->gone,
         .named = choice->named == UINT32_MAX || choice->named == i,
+        .strained = strain_keeps_out(s, i, choice->params->priority),
         .available_bytes = room_for(s, i, choice),
         .limit_bytes = device->limit,
         .utilization_hundredths = units_percent(state_used(s, device), device->info->total_bytes)};
@@ -91,12 +108,27 @@ const struct state_device *choice_subject(const struct service *s, const struct 
   return best;
 }
 
-/* Whether no device of the choice could hold it even if it were empty. */
-static bool too_large(const struct service *s, const struct choice *choice) {
+bool choice_is_too_large(const struct service *s, const struct choice *choice) {
   for (uint32_t i = 0; i < s->device_count; i++)
     if (suits(s, choice, i) && choice->params->size_bytes <= s->devices[i].limit)
       return false;
   return true;
+}
+
+bool choice_is_strained(const struct service *s, const struct choice *choice) {
+  uint64_t size = choice->params->size_bytes;
+  bool strained = false, fits = false, lasts = true;
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    if (!suits(s, choice, i) || !device->answering || device->gone || size > device->limit)
+      continue;
+    strained = strain_keeps_out(s, i, choice->params->priority);
+    if (!strained)
+      return false;
+    fits = fits || room_for(s, i, choice) >= size;
+    lasts = lasts && device->strain.on;
+  }
+  return strained && (fits || lasts);
 }
 
 enum status choice_refuse(const struct service *s, const struct choice *choice, const char *reason,
@@ -115,10 +147,16 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
   units_format(params->size_bytes, size, sizeof size);
   units_format(state_available(s, device), available, sizeof available);
   uint32_t devices = choice_devices(s, choice);
-  if (!(devices & ~choice->held) && !too_large(s, choice))
+  bool strained = choice_is_strained(s, choice);
+  if (strained)
+    problem_set(problem, STATUS_INSUFFICIENT_MEMORY,
+                "pressure on %s is critical and nothing can be taken back: only what has priority "
+                "critical gets memory",
+                device->info->id);
+  else if (!(devices & ~choice->held) && !choice_is_too_large(s, choice))
     problem_set(problem, STATUS_INSUFFICIENT_MEMORY, "others wait for memory on %s already",
                 device->info->id);
-  else if (too_large(s, choice))
+  else if (choice_is_too_large(s, choice))
     problem_set(problem, STATUS_ALLOCATION_TOO_LARGE, "%s is more than %s may ever hold", size,
                 device->info->id);
   else
@@ -126,6 +164,7 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
                 device->info->id, available);
   problem->has_space = true;
   state_space_problem(s, device, params->size_bytes, &problem->space);
-  snprintf(problem->space.reason, sizeof problem->space.reason, "%s", reason);
+  snprintf(problem->space.reason, sizeof problem->space.reason, "%s",
+           strained ? "pressure" : reason);
   return problem->status;
 }

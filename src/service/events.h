@@ -39,6 +39,7 @@
   X(WORKER_READY, "worker.ready")                                                                  \
   X(WORKER_EXITED, "worker.exited")                                                                \
   X(DEVICE_CHANGED, "device.changed")                                                              \
+  X(DEVICE_LOST, "device.lost")                                                                    \
   X(JOB_PROGRESS, "job.progress")
 
 enum events_type {

@@ -13,6 +13,7 @@
 
 #include "base/problem.h"
 #include "base/queue.h"
+#include "model/estimate.h"
 #include "service/caller.h"
 #include "service/view.h"
 
@@ -42,7 +43,8 @@ extern const char *const job_states[];
 
 struct job_transfer {
   char source_device[SPEC_ID], target_device[SPEC_ID];
-  uint64_t allocation, target_allocation; /* 0: none (trial) */
+  uint64_t allocation, target_allocation; /* 0: none (trial, or a model) */
+  uint64_t model, target_model;           /* 0: none */
   bool move, trial, verify;
   enum device_path path;
   bool path_known;
@@ -75,7 +77,7 @@ struct job_clear {
   struct {
     char id[40];
     uint64_t cleared_bytes;
-  } workers[VIEW_WORKERS];
+  } workers[VIEW_CLEARED];
   uint32_t worker_count;
 };
 struct job_allocate {
@@ -99,13 +101,11 @@ struct job_model { /* load and unload */
 };
 struct job_trial { /* a load with dry_run: such a job is unlisted (id 0) */
   bool would_fit;
-  uint64_t weights_bytes, overhead_bytes;
-  uint32_t correction; /* hundredths; 100: none was learned */
-  bool learned;
+  struct estimate estimate;
   uint32_t count;
   struct {
     uint64_t model, bytes;
-    bool parked; /* else it would go to disk */
+    int to; /* enum model_residency: where it would be afterwards */
   } victims[JOB_VICTIMS];
 };
 struct job_optimize {
@@ -114,10 +114,11 @@ struct job_optimize {
   int strategy;     /* as it was asked for: index of policy_preset_at */
   uint64_t freed_bytes, time_ms;
   uint32_t utilization_before, utilization_after, impact; /* hundredths of a percent */
+  bool impact_unknown;
   uint32_t count;
   struct {
     uint64_t model;
-    bool parked; /* else unloaded */
+    int to; /* enum model_residency: where it is now */
   } victims[JOB_VICTIMS];
 };
 

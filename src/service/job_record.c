@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "service/state.h"
+#include "service/models.h"
 
 enum {
   MOVE = 1,
@@ -20,6 +20,7 @@ enum {
   CHECKSUM_KNOWN = 16,
   PATH_KNOWN = 32,
   FINISHED = 64,
+  MODEL = 128, /* what was transferred is one, not an allocation */
   PATH_SHIFT = 8,
   PATH_MASK = 7
 };
@@ -32,7 +33,7 @@ static unsigned transfer_flags(const struct job_transfer *transfer) {
   return flag(transfer->move, MOVE) | flag(transfer->verify, VERIFY) |
          flag(transfer->verified, VERIFIED) | flag(transfer->verified_known, VERIFIED_KNOWN) |
          flag(transfer->checksum_known, CHECKSUM_KNOWN) | flag(transfer->path_known, PATH_KNOWN) |
-         ((unsigned)transfer->path & PATH_MASK) << PATH_SHIFT;
+         flag(transfer->model != 0, MODEL) | ((unsigned)transfer->path & PATH_MASK) << PATH_SHIFT;
 }
 
 static void write_result(struct ledger_job *facts, const struct job_view *view) {
@@ -40,12 +41,15 @@ static void write_result(struct ledger_job *facts, const struct job_view *view) 
   if (view->kind == JOB_TRANSFER) {
     const struct job_transfer *transfer = &view->result.transfer;
     flags |= transfer_flags(transfer);
-    facts->allocation = transfer->allocation;
-    facts->target_allocation = transfer->target_allocation;
+    facts->allocation = transfer->model ? transfer->model : transfer->allocation;
+    facts->target_allocation =
+        transfer->model ? transfer->target_model : transfer->target_allocation;
     facts->checksum = transfer->checksum;
   } else if (view->kind == JOB_COPY || view->kind == JOB_FILL) {
     flags |= flag(view->result.bytes.checksum_known, CHECKSUM_KNOWN);
     facts->checksum = view->result.bytes.checksum;
+  } else if (view->kind == JOB_LOAD) {
+    facts->allocation = view->result.model.model;
   }
   facts->flags = flags & 0xffff;
 }
@@ -97,8 +101,9 @@ static uint64_t named(const struct ledger_record *record, uint64_t counted) {
 
 static void read_transfer(const struct ledger_job *facts, struct job_transfer *out) {
   unsigned flags = facts->flags;
-  out->allocation = facts->allocation;
-  out->target_allocation = facts->target_allocation;
+  bool model = flags & MODEL;
+  *(model ? &out->model : &out->allocation) = facts->allocation;
+  *(model ? &out->target_model : &out->target_allocation) = facts->target_allocation;
   out->move = flags & MOVE;
   out->trial = !facts->allocation;
   out->verify = flags & VERIFY;
@@ -118,6 +123,8 @@ static void read_result(const struct ledger_job *facts, struct job_view *view) {
     view->result.bytes = (struct job_bytes){.bytes = facts->size_bytes,
                                             .checksum = facts->checksum,
                                             .checksum_known = facts->flags & CHECKSUM_KNOWN};
+  else if (view->kind == JOB_LOAD)
+    view->result.model.model = facts->allocation;
   else
     view->result_lost = true;
 }
@@ -159,14 +166,27 @@ bool job_record_read(const struct service *s, uint32_t slot, struct job_record *
 
 /* ---- after a restart ---- */
 
-static bool is_done(const struct service *s, const struct job_record *record,
-                    const struct job_view *view) {
-  uint64_t target = view->kind == JOB_TRANSFER ? view->result.transfer.target_allocation : 0;
-  uint32_t index = view->completed_at && target ? idmap_find(&s->alloc_ids, target) : 0;
+static bool has_allocation(const struct service *s, uint64_t id, uint64_t device) {
+  uint32_t index = idmap_find(&s->alloc_ids, id);
   if (!index)
     return false;
   const struct state_segment *segment = state_segment(s, state_alloc(s, index)->segment);
-  return s->devices[segment->device].record == record->target;
+  return s->devices[segment->device].record == device;
+}
+
+static bool has_model(const struct service *s, uint64_t id, uint64_t device) {
+  uint32_t index = idmap_find(&s->models->ids, id);
+  const struct models_weights *weights = index ? models_at(s, index)->weights : NULL;
+  return weights && s->devices[weights->home].record == device;
+}
+
+static bool is_done(const struct service *s, const struct job_record *record,
+                    const struct job_view *view) {
+  const struct job_transfer *transfer = &view->result.transfer;
+  if (view->kind != JOB_TRANSFER || !view->completed_at)
+    return false;
+  return transfer->model ? has_model(s, transfer->target_model, record->target)
+                         : has_allocation(s, transfer->target_allocation, record->target);
 }
 
 void job_record_settle(struct service *s, struct job_record *record, struct job_view *view) {
@@ -181,7 +201,7 @@ void job_record_settle(struct service *s, struct job_record *record, struct job_
     view->completed_at = clock_real();
     view->bytes_done = 0;
     if (view->kind == JOB_TRANSFER && !view->result.transfer.move)
-      view->result.transfer.target_allocation = 0;
+      view->result.transfer.target_allocation = view->result.transfer.target_model = 0;
   }
   view->bytes_per_second = job_record_rate(view);
   job_record_replace(s, record, view);

@@ -9,28 +9,20 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define KEYS_BUCKETS (UINT32_C(1) << 20) /* 4 MiB of address space, touched by use */
-
-#define KEYS_PENDING 256 /* buckets of those that are being made: few */
+#define KEYS_BUCKETS (UINT32_C(1) << 18) /* 1 MiB: it stays in a core's cache */
+#define KEYS_PENDING 256                 /* buckets of those that are being made: few */
 
 struct keys {
-  struct pool buckets; /* one uint32_t each */
+  uint32_t buckets[KEYS_BUCKETS]; /* the kernel gives pages at first touch */
   struct keys_pending *pending[KEYS_PENDING];
 };
 
 enum status keys_create(struct service *s) {
   s->keys = calloc(1, sizeof *s->keys);
-  if (!s->keys)
-    return STATUS_INTERNAL_ERROR;
-  return pool_init(&s->keys->buckets, 8, KEYS_BUCKETS);
+  return s->keys ? STATUS_OK : STATUS_INTERNAL_ERROR;
 }
 
-void keys_free(struct service *s) {
-  if (!s->keys)
-    return;
-  pool_done(&s->keys->buckets);
-  free(s->keys);
-}
+void keys_free(struct service *s) { free(s->keys); }
 
 void keys_hash(const struct caller *caller, uint64_t out[2]) {
   out[0] = out[1] = 0;
@@ -42,7 +34,7 @@ void keys_hash(const struct caller *caller, uint64_t out[2]) {
 }
 
 static uint32_t *bucket(const struct service *s, const uint64_t key[2]) {
-  return pool_at(&s->keys->buckets, 1 + (uint32_t)(key[1] % KEYS_BUCKETS));
+  return &s->keys->buckets[key[1] % KEYS_BUCKETS];
 }
 
 uint32_t keys_find(const struct service *s, const uint64_t key[2]) {

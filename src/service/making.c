@@ -17,6 +17,7 @@
 #include "service/job_work.h"
 #include "service/model_optimize.h"
 #include "service/quota.h"
+#include "service/strain.h"
 
 #define MAKING_ROOM_NS (60 * CLOCK_SECOND) /* for models to be parked: gigabytes may be copied */
 
@@ -237,6 +238,19 @@ static enum status attempt(struct making *making, uint32_t held, struct alloc_pl
   return choice_refuse(s, &choice, reason, &making->problem);
 }
 
+/* Under the lock: pressure keeps it out. From here on the rules of strain hold until it is over. */
+static bool meets_strain(const struct making *making) {
+  struct service *s = making->service;
+  struct choice choice = choice_of(making, 0);
+  if (!choice_is_strained(s, &choice))
+    return false;
+  uint32_t devices = choice_devices(s, &choice);
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (devices >> i & 1 && strain_keeps_out(s, i, making->params.priority))
+      strain_met(s, i);
+  return true;
+}
+
 /* ---- waiting for memory ---- */
 
 /* Models made the room that they could, and nobody said to wait for more. */
@@ -279,20 +293,48 @@ static void left_queue(struct waiting_entry *entry) {
     making_go(making);
 }
 
+/* Under the lock: the next device from `from` on that would do and has too little; VIEW_DEVICES:
+ * there is none. */
+static uint32_t next_short(const struct making *making, uint32_t from,
+                           struct model_optimize_need *need) {
+  const struct service *s = making->service;
+  struct choice choice = choice_of(making, 0);
+  uint32_t devices = choice_devices(s, &choice), i = from;
+  for (; i < s->device_count; i++) {
+    uint64_t available = state_available(s, &s->devices[i]);
+    *need = (struct model_optimize_need){i, units_minus(making->params.size_bytes, available),
+                                         making->params.priority};
+    if (devices >> i & 1 && need->bytes)
+      return i;
+  }
+  return VIEW_DEVICES;
+}
+
 /* Under the lock: idle models go from the device that would do, where there is one. */
 static void ask_models(struct making *making) {
   struct service *s = making->service;
-  struct choice choice = choice_of(making, 0);
-  uint32_t devices = choice_devices(s, &choice);
-  for (uint32_t i = 0; !making->room && i < s->device_count; i++) {
-    uint64_t available = state_available(s, &s->devices[i]);
-    if (!(devices >> i & 1) || making->params.size_bytes <= available)
-      continue;
-    making->room =
-        model_optimize_room(s, &making->caller,
-                            &(struct model_optimize_need){i, making->params.size_bytes - available,
-                                                          making->params.priority});
+  struct model_optimize_need need;
+  uint32_t i = next_short(making, 0, &need);
+  for (; !making->room && i != VIEW_DEVICES; i = next_short(making, i + 1, &need))
+    making->room = model_optimize_room(s, &making->caller, &need);
+}
+
+void making_foretell(const struct making *making, struct alloc_made *out) {
+  struct model_optimize_need need;
+  struct model_plan *plan = &out->eviction;
+  uint32_t i = next_short(making, 0, &need);
+  for (; i != VIEW_DEVICES; i = next_short(making, i + 1, &need)) {
+    *plan = (struct model_plan){.count = 0};
+    model_optimize_foretell(making->service, &need, plan);
+    if (plan->covered)
+      break;
   }
+  if (i == VIEW_DEVICES)
+    plan->count = 0;
+  if (i == VIEW_DEVICES || !making->params.evict)
+    return;
+  out->placement.device_id = making->service->devices[i].info->id;
+  out->placement.reason = "models would make room";
 }
 
 static enum status wait_for_memory(struct making *making) {
@@ -316,6 +358,8 @@ static enum status wait_for_memory(struct making *making) {
 enum status making_start(struct making *making, struct alloc_made *out, bool *placed_now) {
   struct service *s = making->service;
   struct choice choice = choice_of(making, 0);
+  if (choice_is_too_large(s, &choice))
+    return choice_refuse(s, &choice, "", &making->problem);
   const struct state_device *device = choice_subject(s, &choice);
   enum status status = quota_charge(s, making->facts.owner, making->params.size_bytes,
                                     device ? device : &s->devices[0], &making->problem);
@@ -324,9 +368,10 @@ enum status making_start(struct making *making, struct alloc_made *out, bool *pl
   space_owner_hold(s, making->facts.owner);
   making->waiter.ready = placed;
   status = attempt(making, waiting_held(s, making->params.priority), &out->placement);
-  if (status == STATUS_INSUFFICIENT_MEMORY && making->params.evict)
+  bool short_of = status == STATUS_INSUFFICIENT_MEMORY && !meets_strain(making);
+  if (short_of && making->params.evict)
     ask_models(making);
-  if (status == STATUS_INSUFFICIENT_MEMORY && (making->params.wait_ms || making->room))
+  if (short_of && (making->params.wait_ms || making->room))
     status = wait_for_memory(making);
   bool at_once = status == STATUS_OK && !making->params.commit && !needs_zeroing(making);
   if (at_once) {

@@ -30,6 +30,8 @@ struct making {
   struct problem problem;
 };
 
+/* Under the lock, of what does not fit: who would go for it, and where it would be then. */
+void making_foretell(const struct making *making, struct alloc_made *out);
 void making_answer(const struct service *s, uint32_t index, struct job_allocate *out);
 /* Under the lock: takes a place, or waits for one, and the steps after it as far as they need no
  * waiting. OK: out->answer is there. PENDING: the chain of steps goes on and ends in the job;

@@ -18,8 +18,9 @@ enum mover_action {
   MOVER_COPY,       /* one move */
   MOVER_FILL,       /* one move: target only, with `value` */
   MOVER_DEFRAGMENT, /* all moves; a move that failed has ok = false */
-  MOVER_CLEAR,      /* every worker: drop what is its own, as `value` says; cleared per worker */
-  MOVER_OPTIMIZE,   /* `worker`: free want_bytes of its own; bytes: what it says it freed */
+  MOVER_CLEAR,      /* every worker: drop what is its own, as `value` says; cleared per worker.
+                       Movers of cards have nothing of their own and are not asked */
+  MOVER_OPTIMIZE,   /* `worker`: free want.bytes of its own; bytes: what it says it freed */
   MOVER_LOOK,       /* every worker: how it is, where that was not said just now; list knows then */
   MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
@@ -43,6 +44,15 @@ struct mover_move {
   bool ok;
 };
 
+/* What a worker is asked to free. */
+struct mover_want {
+  uint64_t bytes, deadline_ms, max_models; /* UINT64_MAX: any */
+  uint32_t strategy;                       /* of policy_preset_at */
+  bool force;
+  uint32_t exclude_count;
+  const uint64_t *exclude; /* models that stay */
+};
+
 /* Embedded by the caller, untouched by him from submit to done. */
 struct mover_task {
   enum mover_action action;
@@ -51,11 +61,12 @@ struct mover_task {
   struct mover_move *moves;
   const struct mover_file *files; /* MOVER_LOAD */
   uint32_t segment_count, move_count, file_count;
-  uint64_t want_bytes, deadline_ms; /* MOVER_OPTIMIZE */
-  uint64_t model;                   /* MOVER_LOAD: its id, for the worker's logs */
+  struct mover_want want; /* MOVER_OPTIMIZE */
+  uint64_t model;         /* MOVER_LOAD: its id, for the worker's logs */
   const char *device_id; /* MOVER_CLEAR, MOVER_OPTIMIZE: there only; NULL: everywhere. Lives as long
                             as the service */
   bool verify;
+  bool sums;       /* MOVER_TRANSFER: fingerprint, and nothing is read again, instead of verify */
   uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear. MOVER_OPTIMIZE: enum
                       pressure_level */
   char worker[40]; /* "": whoever can; afterwards who did it, if anybody */
@@ -65,11 +76,12 @@ struct mover_task {
   struct problem problem;
   uint64_t bytes, checksum, device_us; /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
   enum device_path path;
-  bool checksum_known, verified, path_known;
+  uint64_t fingerprint; /* of `sums`: of the bytes that left, as a load sums up a file's */
+  bool checksum_known, fingerprint_known, verified, path_known;
   struct {
     char id[40];
     uint64_t bytes;
-  } cleared[VIEW_WORKERS];
+  } cleared[VIEW_CLEARED];
   uint32_t cleared_count;
 
   void (*progress)(struct mover_task *task,
@@ -104,13 +116,15 @@ struct mover_numbers {
 /* All may be called from any thread, also under the state lock: they only post. */
 struct mover_table {
   void (*submit)(void *ctx, struct mover_task *task);
-  void (*cancel)(void *ctx, uint64_t subject); /* the task of that subject, if there is one: done
-                                                  still comes, CANCELLED unless it was too late */
+  void (*cancel)(void *ctx, uint64_t subject); /* the tasks of that subject: done still comes,
+                                                  CANCELLED unless it was too late */
   void (*drop)(void *ctx, struct mover_drop *drop);
   void (*numbers)(void *ctx, const struct mover_numbers *numbers); /* they are these now */
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
   /* The models that workers name as theirs. May be NULL. */
   uint32_t (*models)(void *ctx, struct view_worker_model *out, uint32_t max);
+  /* What workers that can be asked to free memory say they could free. May be NULL. */
+  uint32_t (*opportunities)(void *ctx, struct view_opportunity *out, uint32_t max);
   /* OK: it is being restarted. WORKER_NOT_FOUND. CONFLICT: it is not ours to start. */
   enum status (*restart)(void *ctx, const char *worker);
 };

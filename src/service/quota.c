@@ -37,8 +37,12 @@ enum status quota_charge_all(struct service *s, const struct quota_sum *sum,
 }
 
 void quota_adopt(struct service *s, uint32_t owner, uint64_t bytes) {
-  domain_of(s, owner)->bytes += bytes;
-  domain_of(s, owner)->allocations++;
+  quota_adopt_all(s, &(struct quota_sum){owner, 1, bytes});
+}
+
+void quota_adopt_all(struct service *s, const struct quota_sum *sum) {
+  domain_of(s, sum->owner)->bytes += sum->bytes;
+  domain_of(s, sum->owner)->allocations += sum->count;
 }
 
 void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes) {

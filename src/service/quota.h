@@ -21,6 +21,7 @@ enum status quota_charge_all(struct service *s, const struct quota_sum *sum,
 void quota_uncharge_all(struct service *s, const struct quota_sum *sum);
 /* What an earlier daemon gave is held, whatever the quota is now. */
 void quota_adopt(struct service *s, uint32_t owner, uint64_t bytes);
+void quota_adopt_all(struct service *s, const struct quota_sum *sum);
 void quota_uncharge(struct service *s, uint32_t owner, uint64_t bytes);
 
 #endif

@@ -311,9 +311,9 @@ enum status record_switch(struct service *s, uint32_t index, const struct space 
 
 enum status record_usable(const struct service *s, uint32_t index, struct problem *problem) {
   const struct state_alloc *alloc = state_alloc(s, index);
-  if (state_segment(s, alloc->segment)->share.kind == SHARE_NONE)
+  if (state_is_lost(s, alloc))
     return problem_set(problem, STATUS_ALLOCATION_LOST,
-                       "the memory of this allocation is gone; free it");
+                       "the memory of this allocation is gone, or out of reach with its card");
   if (alloc->moving)
     return problem_set(problem, STATUS_ALLOCATION_BUSY, "the allocation is being moved");
   return STATUS_OK;

@@ -10,9 +10,10 @@
 #include "base/os_proc.h"
 #include "base/units.h"
 #include "service/coordination.h"
-#include "service/models.h"
+#include "service/model_room.h"
 #include "service/sampler.h"
 #include "service/state.h"
+#include "service/usage.h"
 
 #define REPORT_ERROR_NS                                                                            \
   (60 * CLOCK_SECOND) /* a device error shows in its health this long (contract 8) */
@@ -112,8 +113,7 @@ void report_host(struct service *s, struct view_host *out) {
   memset(out, 0, offsetof(struct view_host, devices));
   out->workers = worker_count;
   for (uint32_t i = 0; i < worker_count; i++) {
-    out->workers_healthy +=
-        workers[i].state == VIEW_WORKER_READY || workers[i].state == VIEW_WORKER_BUSY;
+    out->workers_healthy += view_worker_is_well(workers[i].state);
     out->last_sync = units_max(out->last_sync, workers[i].asked_at);
     unsynchronized += !workers[i].synchronized;
   }
@@ -173,11 +173,18 @@ uint32_t report_links(struct service *s, struct report_link *out, uint32_t max) 
   return count;
 }
 
-static void pressure_figures(const struct service *s, uint32_t index, struct report_pressure *out) {
+static void pressure_figures(const struct service *s, uint32_t index,
+                             const struct forecast *forecast, struct report_pressure *out) {
   const struct state_device *device = &s->devices[index];
+  double critical = (double)device->info->total_bytes * s->thresholds.critical / 10000;
+  double seconds = forecast_when(forecast, critical).expected;
+  if (seconds >= 0 && (out->seconds_to_critical < 0 || seconds < out->seconds_to_critical))
+    out->seconds_to_critical = seconds;
   out->available_bytes += state_available(s, device);
   out->total_bytes += device->info->total_bytes;
-  out->reclaimable_bytes += device->cached;
+  out->cached_bytes += device->cached;
+  *(device->info->host_memory ? &out->unload_bytes : &out->park_bytes) +=
+      model_room_reclaimable(s, index, NULL);
 }
 
 enum status report_pressure(struct service *s, const char *name, struct report_pressure *out,
@@ -192,6 +199,10 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
     out->psi_some10 = psi.some_avg10;
     out->psi_full10 = psi.full_avg10;
   }
+  struct forecast forecasts[VIEW_DEVICES];
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (index == UINT32_MAX || index == i)
+      forecasts[i] = usage_forecast(s, i);
   LOCK_SCOPE(&s->lock);
   state_pressure(s);
   out->thresholds = s->thresholds;
@@ -200,7 +211,7 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
     out->info = s->devices[index].info;
   for (uint32_t i = 0; i < s->device_count; i++)
     if (index == UINT32_MAX || index == i)
-      pressure_figures(s, i, out);
+      pressure_figures(s, i, &forecasts[i], out);
   return STATUS_OK;
 }
 
@@ -215,8 +226,7 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
   uint32_t worker_count = service_workers(s, workers, VIEW_WORKERS), count = 0;
   for (uint32_t i = 0; i < worker_count && count < max; i++) {
     struct report_part *part = &out[count++];
-    *part = (struct report_part){.ok = workers[i].state == VIEW_WORKER_READY ||
-                                       workers[i].state == VIEW_WORKER_BUSY};
+    *part = (struct report_part){.ok = view_worker_is_well(workers[i].state)};
     snprintf(part->name, sizeof part->name, "worker:%.30s", workers[i].id);
     if (!part->ok)
       snprintf(part->reason, sizeof part->reason, "%s", view_worker_states[workers[i].state]);

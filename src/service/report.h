@@ -58,7 +58,9 @@ void report_map_free(struct report_map *map);
 struct report_pressure {
   struct view_pressure pressure;
   const struct device_info *info; /* NULL: the host */
-  uint64_t available_bytes, total_bytes, reclaimable_bytes;
+  uint64_t available_bytes, total_bytes;
+  uint64_t cached_bytes, park_bytes, unload_bytes; /* could be had: segments; models, by what can be
+                                                      done to them, on cards and on hosts */
   struct pressure_thresholds thresholds;
   bool psi_known;
   uint32_t psi_some10, psi_full10; /* hundredths */

@@ -13,6 +13,7 @@
 
 #include "base/id.h"
 #include "base/log.h"
+#include "base/os_pages.h"
 #include "base/units.h"
 #include "memory/slab.h"
 #include "service/attach.h"
@@ -23,46 +24,28 @@
 #include "service/record.h"
 #include "service/segment.h"
 
-struct restore_row {
-  uint64_t id;
-  uint32_t slot;
-};
-
-struct restore_place {
-  uint64_t offset;
-  uint32_t segment, alloc;
-};
-
 struct restore {
   struct service *service;
   struct restore_found *found;
-  struct restore_row *rows; /* by id */
-  struct restore_place *places;
-  uint32_t count, place_count;
-  uint32_t lost;  /* segments */
-  uint8_t *named; /* by slot: texts that somebody names */
+  const struct idmap_entry *rows; /* the ledger's, by id */
+  uint32_t count, slots;
+  uint32_t kinds[LEDGER_TEXT_CHAIN + 1]; /* how many there are of each */
+  uint32_t lost;                         /* segments */
+  uint32_t *allocs;                      /* by slot: an allocation's index */
+  uint8_t *named;                        /* by slot: texts that somebody names */
+  struct {
+    uint64_t id;
+    uint32_t index;
+  } segment, owner; /* of the last allocation: the next has mostly the same */
 };
 
 static const struct ledger_record *record_at(const struct restore *r, uint32_t slot) {
   return ledger_at(r->service->ledger, slot);
 }
 
-static int by_id(const void *a, const void *b) {
-  uint64_t left = ((const struct restore_row *)a)->id, right = ((const struct restore_row *)b)->id;
-  return left < right ? -1 : left > right;
-}
-
-static int by_place(const void *a, const void *b) {
-  const struct restore_place *left = a, *right = b;
-  if (left->segment != right->segment)
-    return left->segment < right->segment ? -1 : 1;
-  return left->offset < right->offset ? -1 : left->offset > right->offset;
-}
-
 static uint32_t slot_of(const struct restore *r, uint64_t id) {
-  const struct restore_row key = {.id = id};
-  const struct restore_row *row = id ? bsearch(&key, r->rows, r->count, sizeof key, by_id) : NULL;
-  return row ? row->slot : 0;
+  uint32_t at = id ? idmap_search(r->rows, r->count, id) : r->count;
+  return at < r->count && r->rows[at].id == id ? r->rows[at].value : 0;
 }
 
 /* The text's first record, and the text, cut to size. */
@@ -97,24 +80,25 @@ enum status restore_ledger(struct service *s, const struct restore_found *found,
   return status;
 }
 
-/* Live records by id. */
-static enum status list_rows(struct restore *r) {
-  struct ledger *ledger = r->service->ledger;
-  r->count = ledger_live(ledger);
-  r->rows = calloc((size_t)r->count + 1, sizeof *r->rows);
-  r->places = malloc(((size_t)r->count + 1) * sizeof *r->places);
-  r->named = calloc((size_t)r->count + ledger_free_slots(ledger) + 1, 1);
-  if (!r->rows || !r->places || !r->named)
+static size_t allocs_bytes(const struct restore *r) {
+  return ((size_t)r->slots + 1) * sizeof *r->allocs;
+}
+
+/* Room for what comes, and in the books for as many. */
+static enum status begin(struct restore *r) {
+  struct service *s = r->service;
+  r->rows = ledger_by_id(s->ledger, &r->count);
+  r->slots = ledger_live(s->ledger) + ledger_free_slots(s->ledger);
+  for (uint32_t i = 0; i < r->count; i++)
+    r->kinds[r->rows[i].note]++;
+  r->named = calloc((size_t)r->slots + 1, 1);
+  r->allocs = os_pages_reserve(allocs_bytes(r));
+  if (!r->named || !r->allocs)
     return STATUS_INTERNAL_ERROR;
-  uint32_t i = 0;
-  bool sorted = true;
-  for (uint32_t slot = ledger_next(ledger, 0); slot; slot = ledger_next(ledger, slot)) {
-    r->rows[i] = (struct restore_row){ledger_at(ledger, slot)->id, slot};
-    sorted = sorted && (!i || r->rows[i - 1].id < r->rows[i].id);
-    i++;
-  }
-  if (!sorted)
-    qsort(r->rows, r->count, sizeof *r->rows, by_id);
+  os_pages_expect(r->allocs, allocs_bytes(r));
+  idmap_expect(&s->alloc_ids, r->kinds[LEDGER_ALLOCATION]);
+  pool_expect(&s->allocs, r->kinds[LEDGER_ALLOCATION]);
+  pool_expect(&s->nodes, r->kinds[LEDGER_ALLOCATION]);
   return STATUS_OK;
 }
 
@@ -259,22 +243,28 @@ static enum status adopt_segment(struct restore *r, uint32_t slot) {
   return STATUS_OK;
 }
 
+static void find_places(struct restore *r, const struct ledger_allocation *facts) {
+  if (r->segment.id != facts->segment) {
+    r->segment.id = facts->segment;
+    r->segment.index = idmap_find(&r->service->segment_ids, facts->segment);
+  }
+  if (r->owner.id != facts->owner) {
+    r->owner.id = facts->owner;
+    r->owner.index = idmap_find(&r->service->owner_ids, facts->owner);
+  }
+}
+
 static enum status adopt_allocation(struct restore *r, uint32_t slot) {
-  struct service *s = r->service;
   const struct ledger_allocation *facts = &record_at(r, slot)->u.allocation;
   char label[VIEW_LABEL];
+  find_places(r, facts);
   struct record_left left = {.slot = slot,
-                             .segment = idmap_find(&s->segment_ids, facts->segment),
-                             .owner = idmap_find(&s->owner_ids, facts->owner),
+                             .segment = r->segment.index,
+                             .owner = r->owner.index,
                              .text_slot = read_text(r, facts->text, label, sizeof label),
                              .label = label};
-  uint32_t index;
-  if (!left.segment || !left.owner)
-    return STATUS_CONFLICT;
-  enum status status = record_adopt(s, &left, &index);
-  if (!status)
-    r->places[r->place_count++] = (struct restore_place){facts->offset_bytes, left.segment, index};
-  return status;
+  return left.segment && left.owner ? record_adopt(r->service, &left, &r->allocs[slot])
+                                    : STATUS_CONFLICT;
 }
 
 /* The name of a device that has, or had, the limit record `id`. */
@@ -300,13 +290,10 @@ static enum status adopt_job(struct restore *r, uint32_t slot) {
 }
 
 static enum status adopt_model(struct restore *r, uint32_t slot) {
-  char text[MODEL_NAME + MODEL_PATH] = "";
+  char text[MODEL_RECORD_TEXT] = "";
   uint32_t first = read_text(r, record_at(r, slot)->u.model.text, text, sizeof text);
-  const char *path = text + strnlen(text, sizeof text - 1);
-  path += path < text + sizeof text - 1;
-  struct model_record_left left = {slot, first, text, path};
-  return text[0] && strlen(text) < MODEL_NAME ? model_record_adopt(r->service, &left)
-                                              : STATUS_CONFLICT;
+  struct model_record_left left = {slot, first, text};
+  return model_record_adopt(r->service, &left);
 }
 
 static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_kind kind) {
@@ -330,40 +317,48 @@ static enum status adopt_record(struct restore *r, uint32_t slot, enum ledger_ki
 
 static enum status adopt_all(struct restore *r, enum ledger_kind kind) {
   enum status status = STATUS_OK;
-  for (uint32_t i = 0; !status && i < r->count; i++)
-    if (record_at(r, r->rows[i].slot)->kind == kind)
-      status = adopt_record(r, r->rows[i].slot, kind);
+  for (uint32_t i = 0, left = r->kinds[kind]; !status && left; i++) {
+    if (r->rows[i].note != kind)
+      continue;
+    status = adopt_record(r, r->rows[i].value, kind);
+    left--;
+  }
   return status;
 }
 
 static enum status take_places(struct restore *r) {
-  struct service *s = r->service;
-  qsort(r->places, r->place_count, sizeof *r->places, by_place);
-  for (uint32_t i = 0; i < r->place_count; i++)
-    if (!record_adopt_place(s, r->places[i].alloc))
+  uint32_t count;
+  const struct idmap_entry *places = ledger_by_place(r->service->ledger, &count);
+  for (uint32_t i = 0; i < count; i++)
+    if (!record_adopt_place(r->service, r->allocs[places[i].value]))
       return STATUS_CONFLICT;
   return STATUS_OK;
 }
 
 /* A crash between a text and what names it. */
 static void drop_unnamed_texts(struct restore *r) {
-  for (uint32_t i = 0; i < r->count; i++) {
-    uint32_t slot = r->rows[i].slot;
-    if (record_at(r, slot)->kind == LEDGER_TEXT_CHAIN && !r->named[slot])
-      ledger_drop(r->service->ledger, slot);
+  for (uint32_t i = 0, left = r->kinds[LEDGER_TEXT_CHAIN]; left; i++) {
+    if (r->rows[i].note != LEDGER_TEXT_CHAIN)
+      continue;
+    if (!r->named[r->rows[i].value])
+      ledger_drop(r->service->ledger, r->rows[i].value);
+    left--;
   }
 }
 
 static enum status adopt_limits_all(struct restore *r, struct problem *problem) {
   enum status status = STATUS_OK;
-  for (uint32_t i = 0; !status && i < r->count; i++)
-    if (record_at(r, r->rows[i].slot)->kind == LEDGER_LIMIT)
-      status = adopt_limit(r, r->rows[i].slot, problem);
+  for (uint32_t i = 0, left = r->kinds[LEDGER_LIMIT]; !status && left; i++) {
+    if (r->rows[i].note != LEDGER_LIMIT)
+      continue;
+    status = adopt_limit(r, r->rows[i].value, problem);
+    left--;
+  }
   return status;
 }
 
 static enum status run(struct restore *r, struct problem *problem) {
-  enum status status = list_rows(r);
+  enum status status = begin(r);
   if (!status)
     status = adopt_limits_all(r, problem);
   if (!status)
@@ -397,7 +392,7 @@ static void report(const struct restore *r) {
   char text[32];
   units_format(bytes, text, sizeof text);
   log_info("service", "taken over from the vault: %u allocations in %u segments, %s",
-           r->place_count, s->segments.live, text);
+           r->kinds[LEDGER_ALLOCATION], s->segments.live, text);
   if (r->lost)
     log_warning("service", "%u segments are lost: the vault does not have them any more", r->lost);
 }
@@ -410,9 +405,9 @@ enum status restore_books(struct service *s, struct restore_found *found, struct
     report(&restore);
   else if (!problem->status)
     problem_set(problem, status, "the ledger cannot be taken over: %s", status_text(status));
-  free(restore.rows);
-  free(restore.places);
+  os_pages_release(restore.allocs, allocs_bytes(&restore));
   free(restore.named);
+  ledger_settle(s->ledger);
   return status;
 }
 

@@ -13,6 +13,7 @@
 #include "service/model_relief.h"
 #include "service/report.h"
 #include "service/space.h"
+#include "service/strain.h"
 #include "service/waiting.h"
 
 #define SAMPLER_CLOSING (16 * MIB)         /* closed in some 5 ms */
@@ -61,6 +62,18 @@ static void arrived(struct service *s) {
     refresh_done(s);
 }
 
+/* Under the lock. */
+static void set_answering(struct service *s, uint32_t index, bool answering, bool lost) {
+  struct state_device *device = &s->devices[index];
+  bool changed = device->answering != answering || device->lost != lost;
+  struct events_record event = {.type = lost ? EVENTS_DEVICE_LOST : EVENTS_DEVICE_CHANGED,
+                                .device = (uint8_t)(index + 1)};
+  device->answering = answering;
+  device->lost = lost;
+  if (changed)
+    events_add(s->events, &event);
+}
+
 static void budget_done(struct device_call *call) {
   struct sampler_budget *budget = (struct sampler_budget *)call;
   struct service *s = budget->service;
@@ -70,7 +83,8 @@ static void budget_done(struct device_call *call) {
       budget->processes ? device_processes(device->device, processes, VIEW_PROCESSES) : 0;
   lock_take(&s->lock);
   device->asked = false;
-  device->answering = !call->status;
+  set_answering(s, budget->device, !call->status,
+                !device->info->host_memory && call->status == STATUS_DEVICE_UNAVAILABLE);
   if (call->status) {
     device->error_at = clock_now();
   } else {
@@ -95,17 +109,41 @@ static void budget_done(struct device_call *call) {
 }
 
 /* Under the lock. */
+static void ask_budget(struct service *s, uint32_t index) {
+  struct state_device *device = &s->devices[index];
+  if (device->asked)
+    return;
+  device->asked = true;
+  s->sampler->missing++;
+  struct sampler_budget *budget = &s->sampler->budgets[index];
+  budget->call = (struct device_call){.action = DEVICE_BUDGET, .done = budget_done};
+  device_start(device->device, &budget->call);
+}
+
+/* Under the lock. */
 static void ask_budgets(struct service *s) {
-  for (uint32_t i = 0; i < s->device_count; i++) {
-    struct state_device *device = &s->devices[i];
-    if (device->asked)
-      continue;
-    device->asked = true;
-    s->sampler->missing++;
-    struct sampler_budget *budget = &s->sampler->budgets[i];
-    budget->call = (struct device_call){.action = DEVICE_BUDGET, .done = budget_done};
-    device_start(device->device, &budget->call);
-  }
+  for (uint32_t i = 0; i < s->device_count; i++)
+    ask_budget(s, i);
+}
+
+/* From moderate pressure on nothing is kept for reuse (contract 8, Relief). */
+static void drain_caches(struct service *s) {
+  uint32_t count;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (s->devices[i].pressure.level >= PRESSURE_MODERATE && s->devices[i].cached)
+      space_release_cached(s, i, NULL, NULL, &count);
+}
+
+void sampler_stalled(struct service *s, bool all) {
+  LOCK_SCOPE(&s->lock);
+  if (s->stopping)
+    return;
+  *(all ? &s->stalls.full_at : &s->stalls.some_at) = clock_now();
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if (s->devices[i].info->host_memory)
+      ask_budget(s, i);
+  state_pressure(s);
+  drain_caches(s);
 }
 
 struct resident_batch {
@@ -199,16 +237,8 @@ static void take_samples(struct service *s) {
     device->seconds[device->sample_count % STATE_SAMPLES] = (struct state_second){0};
     uint64_t busy = device_busy_since(device->device);
     if (busy && clock_now() - busy > SAMPLER_HUNG_NS)
-      device->answering = false;
+      set_answering(s, i, false, device->lost);
   }
-}
-
-/* From moderate pressure on nothing is kept for reuse (contract 8, Relief). */
-static void drain_caches(struct service *s) {
-  uint32_t count;
-  for (uint32_t i = 0; i < s->device_count; i++)
-    if (s->devices[i].pressure.level >= PRESSURE_MODERATE && s->devices[i].cached)
-      space_release_cached(s, i, NULL, NULL, &count);
 }
 
 static void tick(struct task *task) {
@@ -219,6 +249,7 @@ static void tick(struct task *task) {
   if (!stopping) {
     take_samples(s);
     drain_caches(s);
+    strain_look(s);
     ask_budgets(s);
     if (s->segments.live)
       ask_residents(s);

@@ -13,6 +13,8 @@ void sampler_start(struct service *s);
 void sampler_free(struct service *s);
 /* OK: the driver's figures are at most 100 ms old. PENDING: *job ends when they are. */
 enum status sampler_fresh(struct service *s, bool slow_facts, struct job **job);
+/* The host's tasks stall: its devices are read anew, their levels follow at once. */
+void sampler_stalled(struct service *s, bool all);
 /* No reading on the reaper's thread is under way. Under the state lock. */
 bool sampler_idle(const struct service *s);
 

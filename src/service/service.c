@@ -59,7 +59,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
   if (!status)
     status = pool_init(&s->owners, sizeof(struct state_owner), SERVICE_OWNERS);
   if (!status)
-    status = span_nodes_init(&s->nodes, 2 * allocations + STATE_SEGMENTS);
+    status = span_nodes_init(&s->nodes, 2 * allocations + STATE_SEGMENTS +
+                                            allocations / SPAN_CROWD * 2 * SPAN_LATE);
   if (!status)
     status = idmap_init(&s->alloc_ids, allocations);
   if (!status)
@@ -295,6 +296,8 @@ void service_free(struct service *s) {
   lock_done(&s->lock);
   free(s);
 }
+
+void service_stalled(struct service *s, bool all) { sampler_stalled(s, all); }
 
 struct events *service_events(struct service *s) {
   return s->events;

@@ -27,6 +27,7 @@ struct restore_found;
 struct service_relief {
   uint32_t trigger, target;
   uint32_t strategy; /* of policy_preset_at */
+  bool pinned_too;   /* when pressure is critical and nothing else is left */
 };
 
 struct service_params {
@@ -68,6 +69,10 @@ struct service_stop_params {
 };
 void service_stop(struct service *service, const struct service_stop_params *params);
 void service_free(struct service *service);
+
+/* The kernel says that some tasks of this host, or all, stalled for want of memory: host devices
+ * are looked at, and their level is raised for a while. Any thread. */
+void service_stalled(struct service *service, bool all);
 
 struct events *service_events(struct service *service);
 /* The decision thread, for the doors' timers. */

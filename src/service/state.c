@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
-#include "service/models.h"
+#include "service/model_room.h"
 
 #define STATE_LEDGER_AHEAD                                                                         \
   8192 /* 80 ms of 100,000 allocations a second; growing takes a few ms                            \
@@ -218,10 +218,11 @@ uint64_t state_used(const struct service *s, const struct state_device *device) 
 
 uint64_t state_available(const struct service *s, const struct state_device *device) {
   uint64_t within = units_minus(device->limit, device->committed + device->pending);
-  uint64_t room = device->info->host_memory
-                      ? state_host_room(s, device)
-                      : units_minus(device->info->total_bytes,
-                                    device->external + device->committed + device->pending);
+  uint64_t room =
+      device->info->host_memory
+          ? state_host_room(s, device)
+          : units_minus(device->info->total_bytes, device->info->kept_bytes + device->external +
+                                                       device->committed + device->pending);
   return units_minus(units_min(within, room), device->reserved);
 }
 
@@ -251,6 +252,7 @@ void state_space_problem(const struct service *s, const struct state_device *dev
                                 .reclaimable_cache_bytes = device->cached,
                                 .fragmentation_hundredths =
                                     state_fragmentation(device->allocated, device->committed)};
+  model_room_reclaimable(s, (uint32_t)(device - s->devices), out);
 }
 
 uint32_t state_percent(const struct service *s, const struct state_device *device) {
@@ -281,8 +283,11 @@ void state_tell_numbers(struct service *s) {
 }
 
 static bool level_moves(struct view_pressure *pressure,
-                        const struct pressure_thresholds *thresholds, uint32_t percent) {
+                        const struct pressure_thresholds *thresholds, uint32_t percent,
+                        enum pressure_level least) {
   enum pressure_level level = pressure_next(thresholds, pressure->level, percent);
+  if (level < least)
+    level = least;
   pressure->percent = percent;
   if (level == pressure->level && pressure->since)
     return false;
@@ -292,14 +297,25 @@ static bool level_moves(struct view_pressure *pressure,
   return moved;
 }
 
+/* Figures do not say all: what strains a device lasts, and so do stalls of those who want memory.
+ */
+static enum pressure_level least_level(const struct service *s, const struct state_device *device) {
+  if (device->strain.on)
+    return PRESSURE_CRITICAL;
+  return device->info->host_memory ? pressure_stall_level(&s->stalls, clock_now()) : PRESSURE_LOW;
+}
+
 void state_pressure(struct service *s) {
   uint32_t worst = 0;
+  enum pressure_level highest = PRESSURE_LOW;
   for (uint32_t i = 0; i < s->device_count; i++) {
     struct state_device *device = &s->devices[i];
     uint32_t percent = state_percent(s, device);
     if (percent > worst)
       worst = percent;
-    if (!level_moves(&device->pressure, &s->thresholds, percent))
+    enum pressure_level least = least_level(s, device);
+    highest = least > highest ? least : highest;
+    if (!level_moves(&device->pressure, &s->thresholds, percent, least))
       continue;
     struct events_record event = {.type = EVENTS_PRESSURE_CHANGED,
                                   .device = (uint8_t)(i + 1),
@@ -308,11 +324,16 @@ void state_pressure(struct service *s) {
                                   .bytes = state_available(s, device)};
     events_add(s->events, &event);
   }
-  level_moves(&s->pressure, &s->thresholds, worst);
+  level_moves(&s->pressure, &s->thresholds, worst, highest);
+}
+
+bool state_is_lost(const struct service *s, const struct state_alloc *alloc) {
+  const struct state_segment *segment = state_segment(s, alloc->segment);
+  return segment->share.kind == SHARE_NONE || s->devices[segment->device].lost;
 }
 
 enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc) {
-  if (state_segment(s, alloc->segment)->share.kind == SHARE_NONE)
+  if (state_is_lost(s, alloc))
     return VIEW_LOST;
   if (alloc->moving)
     return VIEW_MOVING;

@@ -15,6 +15,7 @@
 #include "base/queue.h"
 #include "device/device.h"
 #include "ledger/ledger.h"
+#include "memory/forecast.h"
 #include "memory/pressure.h"
 #include "memory/span.h"
 #include "service/caller.h"
@@ -135,12 +136,16 @@ struct state_device {
   uint32_t record_slot;
   bool gone;      /* the ledger names it, the configuration does not: nothing new goes in */
   bool answering; /* the driver's last call ended in time */
+  bool lost;      /* a card that fell off: what lies there is out of reach until it is back */
   bool asked;     /* a budget call is under way */
   struct view_pressure pressure;
+  struct pressure_strain strain; /* strain.c */
   uint64_t purpose_bytes[VIEW_PURPOSES], purpose_count[VIEW_PURPOSES];
   struct state_sample *samples; /* ring of STATE_SAMPLES */
   struct state_second *seconds; /* the same slots */
   uint64_t sample_count;
+  struct forecast forecast; /* usage_forecast's, when there were so many samples: */
+  uint64_t foretold_at;
   struct {
     uint64_t count, bytes;
   } sizes[STATE_SIZES];
@@ -171,6 +176,7 @@ struct service {
   uint32_t owner_buckets[STATE_OWNER_BUCKETS]; /* owners by domain and process */
   struct pressure_thresholds thresholds;
   struct view_pressure pressure;
+  struct pressure_stalls stalls; /* of the host: sampler.c */
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
   void (*on_shutdown)(void *arg, bool release_all); /* set before the doors open */
   void *shutdown_arg;
@@ -240,6 +246,8 @@ uint64_t state_excess(const struct service *s, const struct state_device *device
 /* Workers hear by which numbers pressure is judged. */
 void state_tell_numbers(struct service *s);
 
+/* Its descriptor is gone, or its card (for now). */
+bool state_is_lost(const struct service *s, const struct state_alloc *alloc);
 enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc);
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out);
 /* One event about an allocation, chained to its earlier ones. */

@@ -142,11 +142,11 @@ static void set_target(struct job_view *view, void *arg) {
   view->result.transfer.target_allocation = *(uint64_t *)arg;
 }
 
-static void measure(struct transfer *transfer) {
-  struct state_device *device = &transfer->service->devices[transfer->source_device];
-  double seconds = (double)(clock_now() - transfer->started_ns) / 1e9;
-  double rate = seconds > 0 ? (double)transfer->size / seconds : 0;
-  double *best = &device->rates[transfer->target_device];
+void transfer_measure(struct service *s, uint32_t from, uint32_t to, uint64_t bytes,
+                      uint64_t since_ns) {
+  double seconds = (double)(clock_now() - since_ns) / 1e9;
+  double rate = seconds > 0 ? (double)bytes / seconds : 0;
+  double *best = &s->devices[from].rates[to];
   if (rate > *best)
     *best = rate;
 }
@@ -185,7 +185,8 @@ static enum status commit_move(struct transfer *transfer) {
 static void commit(struct transfer *transfer) {
   struct service *s = transfer->service;
   lock_take(&s->lock);
-  measure(transfer);
+  transfer_measure(s, transfer->source_device, transfer->target_device, transfer->size,
+                   transfer->started_ns);
   enum status status = !transfer->alloc    ? STATUS_OK
                        : is_copy(transfer) ? commit_copy(transfer)
                                            : commit_move(transfer);

@@ -34,4 +34,8 @@ struct transfer {
 enum status transfer_begin(struct transfer *transfer, bool *placed);
 void transfer_go(struct transfer *transfer);
 
+/* Under the lock: so many bytes took from then until now. */
+void transfer_measure(struct service *s, uint32_t from, uint32_t to, uint64_t bytes,
+                      uint64_t since_ns);
+
 #endif

@@ -1,7 +1,6 @@
 /*
- * usage: windows over the sampler's ring, and what the books know now. The trend is a straight line
- * through the window's samples (least squares); it counts as rising or falling when it would move
- * the used bytes by more than 1 % of the device within the window.
+ * usage: windows over the sampler's ring, and what the books know now. The trend is
+ * memory/forecast's over the window.
  */
 #include "service/usage.h"
 
@@ -15,10 +14,11 @@
 
 #define USAGE_LOCKED 64 /* owners looked at per holding of the lock */
 
-const char *const usage_directions[] = {"rising", "falling", "steady", NULL};
+const char *const usage_directions[] = {"rising", "falling", "steady", NULL}; /* forecast.h's */
 
 struct window {
   struct state_sample samples[STATE_SAMPLES]; /* oldest first */
+  struct forecast_point points[STATE_SAMPLES];
   uint32_t count;
   uint64_t made, made_bytes, freed;
   uint64_t start, end;
@@ -68,37 +68,19 @@ static void statistics(const struct window *window, struct usage_device *out) {
   out->p95_bytes = values[(window->count - 1) * 95 / 100];
 }
 
-/* Least squares over (seconds since the window's first sample, used bytes). */
-static double slope(const struct window *window) {
-  double n = window->count, x = 0, y = 0, xx = 0, xy = 0;
-  for (uint32_t i = 0; i < window->count; i++) {
-    double t = (double)(window->samples[i].time - window->samples[0].time) / 1e9;
-    double v = (double)window->samples[i].used;
-    x += t;
-    y += v;
-    xx += t * t;
-    xy += t * v;
-  }
-  double divisor = n * xx - x * x;
-  return divisor > 0 ? (n * xy - x * y) / divisor : 0;
+static struct forecast foretell(struct window *window) {
+  for (uint32_t i = 0; i < window->count; i++)
+    window->points[i] = (struct forecast_point){(double)window->samples[i].time / 1e9,
+                                                (double)window->samples[i].used};
+  return forecast_make(window->points, window->count);
 }
 
-static void trend(const struct window *window, const struct state_device *device,
+static void trend(struct window *window, const struct state_device *device,
                   struct usage_device *out) {
-  out->direction = USAGE_STEADY;
-  out->time_to_full_seconds = -1;
-  if (window->count < 3)
-    return;
-  const struct state_sample *last = &window->samples[window->count - 1];
-  double seconds = (double)(last->time - window->samples[0].time) / 1e9;
-  double rate = slope(window), moved = rate * seconds, total = (double)device->info->total_bytes;
-  out->bytes_per_second = rate;
-  if (moved > total / 100)
-    out->direction = USAGE_RISING;
-  if (moved < -total / 100)
-    out->direction = USAGE_FALLING;
-  if (out->direction == USAGE_RISING)
-    out->time_to_full_seconds = (double)units_minus(device->info->total_bytes, last->used) / rate;
+  struct forecast found = foretell(window);
+  out->direction = found.direction;
+  out->bytes_per_second = found.bytes_per_second;
+  out->time_to_full_seconds = forecast_when(&found, (double)device->info->total_bytes).expected;
 }
 
 static void thin(const struct window *window, uint64_t points, struct usage_device *out) {
@@ -216,4 +198,29 @@ enum status usage_make(struct service *s, const struct usage_params *params,
       usage_of(s, i, params, window, &devices[out->count++]);
   free(window);
   return STATUS_OK;
+}
+
+/* What is known already, or else the samples. */
+static bool look_up(struct service *s, uint32_t index, struct window *window,
+                    struct forecast *found) {
+  LOCK_SCOPE(&s->lock);
+  const struct state_device *device = &s->devices[index];
+  *found = device->forecast;
+  if (device->foretold_at == device->sample_count)
+    return true;
+  cut(device, window);
+  return false;
+}
+
+struct forecast usage_forecast(struct service *s, uint32_t index) {
+  struct forecast found = {.direction = FORECAST_STEADY};
+  struct window *window = calloc(1, sizeof *window);
+  if (window && !look_up(s, index, window, &found)) {
+    found = foretell(window);
+    LOCK_SCOPE(&s->lock);
+    s->devices[index].forecast = found;
+    s->devices[index].foretold_at = s->devices[index].sample_count;
+  }
+  free(window);
+  return found;
 }

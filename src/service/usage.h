@@ -7,6 +7,7 @@
 #define SERVICE_USAGE_H
 
 #include "base/problem.h"
+#include "memory/forecast.h"
 #include "service/view.h"
 
 struct service;
@@ -16,8 +17,7 @@ struct service;
 #define USAGE_LIFETIMES 10 /* 0.001 s, 0.01 s … 10^6 s, more */
 #define USAGE_OWNERS 16
 
-enum usage_direction { USAGE_RISING, USAGE_FALLING, USAGE_STEADY };
-extern const char *const usage_directions[];
+extern const char *const usage_directions[]; /* by forecast_direction */
 
 struct usage_sample {
   uint64_t time, used_bytes, allocated_bytes;
@@ -42,7 +42,7 @@ struct usage_device {
     uint64_t bytes, count;
   } owners[USAGE_OWNERS]; /* the largest, alive now */
   uint32_t owner_count;
-  enum usage_direction direction;
+  enum forecast_direction direction;
   double bytes_per_second, time_to_full_seconds; /* < 0: null */
   struct usage_sample samples[USAGE_SAMPLES];
   uint32_t sample_count;
@@ -59,5 +59,8 @@ struct usage_report {
 };
 enum status usage_make(struct service *service, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem);
+/* Where the used bytes of the device at this index go, by all of its samples; made once for each
+ * sample. Takes the state lock. */
+struct forecast usage_forecast(struct service *service, uint32_t index);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * view: the words of the enums that users see, in the order of the enums (contract 2).
+ * view: the words of the enums that users see, in the order of the enums (contract 2), and what one
+ * of them means.
  */
 #include "service/view.h"
 
@@ -12,3 +13,7 @@ const char *const view_owner_kinds[] = {"api", "process", "worker", "model", NUL
 const char *const view_alloc_statuses[] = {"active", "busy", "moving", "orphaned", "lost", NULL};
 const char *const view_healths[] = {"healthy", "warning", "critical", "error", NULL};
 const char *const view_worker_states[] = {"starting", "ready", "busy", "failed", "stopped", NULL};
+
+bool view_worker_is_well(enum view_worker_state state) {
+  return state == VIEW_WORKER_READY || state == VIEW_WORKER_BUSY || state == VIEW_WORKER_STOPPED;
+}

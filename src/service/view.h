@@ -16,7 +16,8 @@
 #define VIEW_LABEL 257
 #define VIEW_DEVICES PLACEMENT_MAX
 #define VIEW_PROCESSES 16
-#define VIEW_WORKERS 32
+#define VIEW_WORKERS 64
+#define VIEW_CLEARED 32 /* workers with memory of their own, which movers of cards have not */
 
 enum view_purpose {
   VIEW_MODEL_WEIGHTS,
@@ -122,10 +123,12 @@ enum view_worker_state {
   VIEW_WORKER_STOPPED
 };
 extern const char *const view_worker_states[];
+/* Whether nothing is wrong with one in that state: it works, or is stopped until it is needed. */
+bool view_worker_is_well(enum view_worker_state state);
 
 struct view_worker {
-  char id[40]; /* "host" for the mover of host memory, the --worker NAME, or what a client calls
-                  itself */
+  char id[40]; /* "host" for the mover of host memory, the device's id for a card's, the --worker
+                  NAME, or what a client calls itself */
   int32_t pid; /* 0: null */
   enum view_worker_state state;
   char command[256];      /* "": it was not started here */
@@ -149,6 +152,13 @@ struct view_worker_model {
   char worker[40], model[80]; /* model: id or name, as the worker says it */
   uint64_t bytes;
   bool bytes_known;
+};
+
+#define VIEW_OPPORTUNITIES 64 /* of all workers together */
+/* What a worker says it could do to free memory of its own, in its own words. */
+struct view_opportunity {
+  char worker[40], kind[32], device[SPEC_ID], model[80], why[160]; /* model "": of none */
+  uint64_t bytes;
 };
 
 #endif

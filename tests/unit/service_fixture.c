@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
@@ -57,26 +59,37 @@ static void read_file(const struct mover_file *file, char *to) {
   }
 }
 
-static void do_move(struct mover_task *task, struct mover_move *move) {
+/* Returns the sum of what is there now. */
+static uint64_t do_move(struct mover_task *task, struct mover_move *move) {
   const struct mover_segment *to = &task->segments[move->to];
   char *target = map(to);
   if (task->action == MOVER_LOAD) {
     read_file(&task->files[move->from], target + move->to_offset);
-    os_memfd_unmap(target, to->size);
-    task->bytes += move->size;
-    return;
-  }
-  const struct mover_segment *from = &task->segments[move->from];
-  if (task->action == MOVER_FILL) {
+  } else if (task->action == MOVER_FILL) {
     memset(target + move->to_offset, task->value, move->size);
   } else {
+    const struct mover_segment *from = &task->segments[move->from];
     char *source = map(from);
     memcpy(target + move->to_offset, source + move->from_offset, move->size);
     os_memfd_unmap(source, from->size);
   }
+  uint64_t sum = XXH3_64bits(target + move->to_offset, move->size);
   os_memfd_unmap(target, to->size);
   move->ok = true;
   task->bytes += move->size;
+  return sum;
+}
+
+/* As a worker that sums up whole files: a load's is the one over theirs. */
+static void do_moves(struct mover_task *task, uint32_t count) {
+  uint64_t *sums = calloc(count + 1, sizeof *sums);
+  for (uint32_t i = 0; i < count; i++)
+    sums[i] = do_move(task, &task->moves[i]);
+  task->fingerprint = sums[0];
+  task->fingerprint_known = task->sums;
+  task->checksum = XXH3_64bits(sums, count * sizeof *sums);
+  task->checksum_known = task->action == MOVER_LOAD;
+  free(sums);
 }
 
 static void do_task(struct mover_task *task, enum fixture_mover mode) {
@@ -86,11 +99,11 @@ static void do_task(struct mover_task *task, enum fixture_mover mode) {
   } else if (mode == FIXTURE_FAILS) {
     problem_set(&task->problem, STATUS_WORKER_UNAVAILABLE, "the worker died");
   } else {
-    for (uint32_t i = 0; i < count; i++)
-      do_move(task, &task->moves[i]);
+    do_moves(task, count);
     if (mode == FIXTURE_HALF)
       problem_set(&task->problem, STATUS_WORKER_UNAVAILABLE, "the worker died");
     task->verified = task->verify && mode != FIXTURE_DIFFERS;
+    task->fingerprint ^= mode == FIXTURE_DIFFERS;
   }
   task->done(task);
 }
@@ -141,8 +154,8 @@ static struct mover_task *take_held(struct fixture *fixture, uint64_t subject) {
 
 static void hear_cancel(struct task *posted) {
   struct message *message = (struct message *)posted;
-  struct mover_task *task = take_held(message->fixture, message->subject);
-  if (task) {
+  struct mover_task *task;
+  while ((task = take_held(message->fixture, message->subject))) {
     task->cancelled = true;
     do_task(task, FIXTURE_WORKS);
   }

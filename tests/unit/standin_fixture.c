@@ -75,9 +75,7 @@ static void attach(struct connection *c, const char *id, unsigned n, bool made, 
   struct share share = *segment(c->standin, n);
   if (made)
     snprintf(allocation, sizeof allocation,
-             "{\"allocation\":{\"allocation_id\":\"a-%016x\",\"device_id\":\"host:0\","
-             "\"size_bytes\":1000},\"attachment\":",
-             n);
+             "{\"allocation\":{\"allocation_id\":\"a-%016x\"},\"attachment\":", n);
   snprintf(text, sizeof text,
            "\"success\":true,\"data\":%s{\"device_id\":\"host:0\",\"segment_id\":\"s-%016x\","
            "\"offset_bytes\":%llu,\"size_bytes\":1000,\"handle_type\":\"memfd\"}%s",
