@@ -1,0 +1,116 @@
+/*
+ * latency: a bucket is found from the position of the time's highest bit and the two bits behind
+ * it, so its upper end is 2^n, 1.25 * 2^n, 1.5 * 2^n or 1.75 * 2^n ns.
+ */
+#include "ops/latency.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "ops/ops.h"
+
+struct counters {
+  atomic_uint_fast64_t failed, sum_ns, max_ns;
+  atomic_uint_fast64_t buckets[LATENCY_BUCKETS];
+};
+
+struct latency {
+  const struct ops_row *const *rows;
+  size_t count;
+  uint32_t *slots; /* by row: the first with its action */
+  struct counters counters[];
+};
+
+enum status latency_create(struct latency **out) {
+  size_t count;
+  const struct ops_row *const *rows = ops_rows(&count);
+  struct latency *latency = calloc(1, sizeof *latency + count * sizeof *latency->counters);
+  if (!latency)
+    return STATUS_INTERNAL_ERROR;
+  latency->rows = rows;
+  latency->count = count;
+  latency->slots = calloc(count, sizeof *latency->slots);
+  if (!latency->slots) {
+    free(latency);
+    return STATUS_INTERNAL_ERROR;
+  }
+  for (size_t i = 0; i < count; i++) {
+    uint32_t slot = 0;
+    while (slot < i && !(rows[i]->action && rows[slot]->action &&
+                         strcmp(rows[slot]->action, rows[i]->action) == 0))
+      slot++;
+    latency->slots[i] = slot;
+  }
+  *out = latency;
+  return STATUS_OK;
+}
+
+void latency_free(struct latency *latency) {
+  if (!latency)
+    return;
+  free(latency->slots);
+  free(latency);
+}
+
+/* Ends are included: 2^LATENCY_FIRST ns are in the first. */
+static unsigned bucket_of(uint64_t ns) {
+  if (ns <= UINT64_C(1) << LATENCY_FIRST)
+    return 0;
+  ns--;
+  unsigned top = 63 - (unsigned)__builtin_clzll(ns);
+  unsigned part = (unsigned)(ns >> (top - 2)) & (LATENCY_PARTS - 1);
+  return (unsigned)units_min((top - LATENCY_FIRST) * LATENCY_PARTS + part + 1, LATENCY_BUCKETS - 1);
+}
+
+static void raise_to(atomic_uint_fast64_t *most, uint64_t value) {
+  uint_fast64_t before = atomic_load_explicit(most, memory_order_relaxed);
+  while (before < value && !atomic_compare_exchange_weak(most, &before, value))
+    ;
+}
+
+static void increase(atomic_uint_fast64_t *counter, uint64_t by) {
+  atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+
+void latency_add(struct latency *latency, const struct ops_row *row, uint64_t ns, bool failed) {
+  size_t place = 0;
+  while (place < latency->count && latency->rows[place] != row)
+    place++;
+  if (place == latency->count || !row->action)
+    return;
+  struct counters *counters = &latency->counters[latency->slots[place]];
+  increase(&counters->failed, failed);
+  increase(&counters->sum_ns, ns);
+  increase(&counters->buckets[bucket_of(ns)], 1);
+  raise_to(&counters->max_ns, ns);
+}
+
+void latency_count(const struct ops_call *call) {
+  latency_add(ops_latency(call->ops), call->row, clock_now() - call->started_ns,
+              call->http_status >= 400);
+}
+
+bool latency_read(const struct latency *latency, size_t place, struct latency_figures *out) {
+  if (latency->slots[place] != place)
+    return false;
+  const struct counters *counters = &latency->counters[place];
+  *out = (struct latency_figures){.action = latency->rows[place]->action,
+                                  .failed = atomic_load(&counters->failed),
+                                  .sum_ns = atomic_load(&counters->sum_ns),
+                                  .max_ns = atomic_load(&counters->max_ns)};
+  for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+    out->buckets[i] = atomic_load(&counters->buckets[i]);
+    out->count += out->buckets[i]; /* what is being counted just now stands in all or in none */
+  }
+  return out->count > 0;
+}
+
+uint64_t latency_up_to(const struct latency_figures *figures, unsigned exponent) {
+  uint64_t count = 0;
+  for (unsigned i = 0; i <= (exponent - LATENCY_FIRST) * LATENCY_PARTS; i++)
+    count += figures->buckets[i];
+  return count;
+}
