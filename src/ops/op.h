@@ -24,10 +24,10 @@ struct view_device;
     .name = (field), .type = READER_BOOL, .offset = offsetof(params_type, member),                 \
     .otherwise = (text), .doc = (sentence)                                                         \
   }
-#define OP_MEMORY(params_type, member)                                                             \
+#define OP_MEMORY(params_type, member, list, text)                                                 \
   {                                                                                                \
     .name = "memoryType", .type = READER_WORD, .offset = offsetof(params_type, member),            \
-    .words = op_allocate_memories, .otherwise = "any",                                             \
+    .words = (list), .otherwise = (text),                                                          \
     .doc = "kind of memory; CPU and GPU are other words for RAM and VRAM"                          \
   }
 #define OP_TIMEOUT(params_type)                                                                    \
@@ -39,9 +39,10 @@ struct view_device;
   OP_BOOL(params_type, said.wait, "wait", text, "answer when it is done, not with a job")
 #define OP_COUNT(fields) (sizeof(fields) / sizeof *(fields))
 
-/* any RAM VRAM CPU GPU; op_memory turns an index of it into an enum placement_memory. */
-extern const char *const op_allocate_memories[];
-static inline int op_memory(int word) { return word > 2 ? word - 2 : word; }
+/* any RAM VRAM CPU GPU; for what is done to all devices "all" stands first and "any" means it too.
+ * op_memory turns an index of either into an enum placement_memory. */
+extern const char *const op_allocate_memories[], *const op_allocate_memories_all[];
+static inline int op_memory(int word) { return word > 2 ? (word - 2) % 3 : word; }
 
 /* A cursor that is an id: OP_START, its default, begins at the start; one that names nothing is
  * refused, or a client would read the first page for ever. */
@@ -75,6 +76,7 @@ extern const struct ops_row op_jobs_get, op_jobs_cancel;
 extern const struct ops_row op_workers_list, op_workers_restart;
 extern const struct ops_row op_events_stream;
 extern const struct ops_row op_health_short, op_health_detailed, op_health_openapi, op_health_ping;
+extern const struct ops_row op_metrics;
 extern const struct ops_row op_shutdown_now;
 
 /* Results as members of an object that is open, for the operation itself and for GET /jobs. */

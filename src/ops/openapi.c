@@ -168,11 +168,11 @@ static void write_success(struct writer *w, const struct ops_row *row) {
   writer_object(w, "200");
   writer_text(w, "description", row->answer);
   writer_object(w, "content");
-  writer_object(w, row->streams ? "text/event-stream" : "application/json");
+  writer_object(w, row->type ? row->type : "application/json");
   if (row->schema)
     write_envelope(w, row->schema, row->dry_schema);
   else
-    write_raw(w, "schema", row->streams ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}");
+    write_raw(w, "schema", row->type ? "{\"type\":\"string\"}" : "{\"type\":\"object\"}");
   writer_end(w);
   writer_end(w);
   writer_end(w);

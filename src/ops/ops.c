@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "ops/decode.h"
 #include "ops/fragment.h"
+#include "ops/latency.h"
 #include "ops/op.h"
 #include "ops/openapi.h"
 #include "ops/reply.h"
@@ -24,6 +25,7 @@ struct ops {
   struct service *service;
   struct buf openapi;
   struct fragment *fragment;
+  struct latency *latency;
 };
 
 enum status ops_create(struct service *service, struct ops **out) {
@@ -34,7 +36,7 @@ enum status ops_create(struct service *service, struct ops **out) {
   buf_init(&ops->openapi, OPENAPI_CAP);
   openapi_write(&ops->openapi);
   ops->fragment = fragment_create();
-  if (ops->openapi.failed || !ops->fragment) {
+  if (ops->openapi.failed || !ops->fragment || latency_create(&ops->latency)) {
     ops_free(ops);
     return STATUS_INTERNAL_ERROR;
   }
@@ -46,6 +48,7 @@ void ops_free(struct ops *ops) {
   if (!ops)
     return;
   fragment_free(ops->fragment);
+  latency_free(ops->latency);
   buf_done(&ops->openapi);
   free(ops);
 }
@@ -56,6 +59,10 @@ struct service *ops_service(const struct ops *ops) {
 
 struct fragment *ops_fragment(const struct ops *ops) {
   return ops->fragment;
+}
+
+struct latency *ops_latency(const struct ops *ops) {
+  return ops->latency;
 }
 
 const struct buf *ops_openapi(const struct ops *ops) { return &ops->openapi; }
@@ -96,6 +103,8 @@ enum ops_progress ops_run(struct ops_call *call, const char *body, size_t n) {
       status ? reply_fail(call, &problem) : call->row->handler(call, call->params);
   if (source.doc)
     reader_free(source.doc);
+  if (progress == OPS_DONE)
+    latency_count(call);
   return progress;
 }
 
@@ -108,7 +117,11 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
     status = decode_wire(call, data, &problem);
   if (!status)
     status = check_role(call, &problem);
-  return status ? reply_fail(call, &problem) : call->row->handler(call, call->params);
+  enum ops_progress progress =
+      status ? reply_fail(call, &problem) : call->row->handler(call, call->params);
+  if (progress == OPS_DONE)
+    latency_count(call);
+  return progress;
 }
 
 bool ops_abandon(struct ops_call *call) {

@@ -29,6 +29,7 @@
 struct ops;
 struct service;
 struct fragment;
+struct latency;
 
 enum ops_method { OPS_GET, OPS_POST, OPS_PUT, OPS_PATCH, OPS_DELETE, OPS_METHODS };
 extern const char *const ops_methods[]; /* "GET" … */
@@ -43,6 +44,7 @@ struct ops_row {
   const char *alias;     /* a second path, or NULL */
   enum caller_role role; /* least role */
   bool envelope;         /* false: the body is the document itself */
+  const char *type;      /* of such a body where it is no JSON, or NULL */
   bool streams; /* events: OPS_DONE with status 200 means that all checks are passed and the door
                    streams what ops_event_wanted lets through; over HTTP `out` is empty then, over
                    the socket it is the answer that goes before them */
@@ -64,7 +66,7 @@ struct ops_row {
 
 #define OPS_PARAMS 16384
 #define OPS_PATH_VALUES 2
-#define OPS_SHARES 64 /* that an answer may carry: as many as a line */
+#define OPS_SHARES 250 /* that an answer may carry: as many as a line */
 
 /* What a door knows about one request. Zeroed up to `params`, then filled by the door. */
 struct ops_call {
@@ -74,6 +76,7 @@ struct ops_call {
   enum writer_names names; /* WRITER_CAMEL over HTTP and for clients that ask for it */
   bool http_envelope; /* HTTP, or a socket client that asked for it; else the wire's form (contract
                          5) */
+  bool brief;         /* the caller said so: its answer holds what it cannot do without */
   const char *request_id; /* socket: the raw JSON of request_id to echo; NULL over HTTP */
   const char *path;       /* as sent, for error.path; over the socket the action */
   const char *path_values[OPS_PATH_VALUES]; /* decoded, in the order of {…} in row->path */
@@ -109,6 +112,7 @@ enum status ops_create(struct service *service, struct ops **out);
 void ops_free(struct ops *ops);
 struct service *ops_service(const struct ops *ops);
 struct fragment *ops_fragment(const struct ops *ops);
+struct latency *ops_latency(const struct ops *ops);
 /* The OpenAPI document, made once. */
 const struct buf *ops_openapi(const struct ops *ops);
 

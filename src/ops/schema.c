@@ -79,7 +79,7 @@ static const struct shape {
     {"HistoryEntry", "time:time event:text detail:text?"},
     {"Allocated", "allocation:Allocation availableBytes:bytes utilizationPercent:percent? "
                   "allocationTimeMs:number placement:Placement"},
-    {"AllocationTrial", "wouldFit:flag placement:Placement wouldEvict:[any]"},
+    {"AllocationTrial", "wouldFit:flag placement:Placement wouldEvict:[ModelVictim]"},
     {"Placement", "deviceId:text? reason:text? candidates:[Candidate]"},
     {"Candidate", "deviceId:text score:number? rejected:text?"},
     {"Freed", "allocationId:text freedBytes:bytes deallocationTimeMs:number availableBytes:bytes"},
@@ -100,7 +100,8 @@ static const struct shape {
      "fragmentationReduced:number largestFreeBytesBefore:bytes largestFreeBytesAfter:bytes"},
     {"Transfer",
      "transferId:text sourceDeviceId:text targetDeviceId:text allocationId:text? "
-     "targetAllocationId:text? mode:TransferMode path:TransferPath? status:JobStatus "
+     "targetAllocationId:text? modelId?:text targetModelId?:text? mode:TransferMode "
+     "path:TransferPath? status:JobStatus "
      "progressPercent:percent sizeBytes:bytes transferredBytes:bytes bytesPerSecond:bytes? "
      "estimatedCompletion:time? verified:flag? checksum:text? createdAt:time startedAt:time? "
      "completedAt:time? errorCode:text? errorMessage:text?"},
@@ -109,7 +110,9 @@ static const struct shape {
     {"TransferImpact",
      "wouldFit:flag wouldEvict:[any] expectedSeconds:number? targetAvailableBytesAfter:bytes "
      "targetPressureAfter:PressureLevel sourcePressureAfter:PressureLevel attachments:count "
-     "models:[any]"},
+     "models:[ImpactOnModel]"},
+    {"ImpactOnModel", "modelId:text name:text busy:flag expectedResumeSecondsBefore:number? "
+                      "expectedResumeSecondsAfter:number?"},
     {"ModelState", "=loading|ready|parked|unloading|unloaded|failed"},
     {"Residency", "=device|ram|disk"},
     {"Model",
@@ -133,7 +136,12 @@ static const struct shape {
      "performanceImpactPercent:percent? timeMs:count"},
     {"ModelStatus",
      "modelMemory:ModelMemory coordination:ModelCoordination availableOperations:[text] "
-     "pressurePercent:percent recommendations:[text] lastSynchronized:time?"},
+     "pressurePercent:percent recommendations:[Recommendation] lastSynchronized:time?"},
+    {"Severity", "=info|warning|critical"},
+    {"Recommendation",
+     "id:text severity:Severity title:text why:text source:text evidence:any expectedBytes:bytes "
+     "action:RecommendedAction"},
+    {"RecommendedAction", "method:text path:text body:any"},
     {"ModelMemory",
      "totalBytes:bytes usedBytes:bytes availableBytes:bytes reclaimableBytes:bytes ramBytes:bytes "
      "count:count fragmentationPercent:percent loadedModels:[Model] lastOperation:ModelOperation?"},

@@ -9,10 +9,16 @@
 #include "ops/wait.h"
 
 #include "base/clock.h"
+#include "ops/latency.h"
 #include "ops/op.h"
 #include "service/coordination.h"
 #include "service/report.h"
 #include "service/service.h"
+
+static void done(struct ops_call *call) {
+  latency_count(call);
+  call->done(call);
+}
 
 static struct queue *clock_of(const struct ops_call *call) {
   return service_decision(ops_service(call->ops));
@@ -52,7 +58,7 @@ static bool take_from_clock(struct ops_call *call) {
 static void ready(struct job_waiter *waiter) {
   struct ops_call *call = (struct ops_call *)((char *)waiter - offsetof(struct ops_call, waiter));
   if (take_from_clock(call) && go_on(call) == OPS_DONE)
-    call->done(call);
+    done(call);
 }
 
 static void expire(struct task *task) {
@@ -61,7 +67,7 @@ static void expire(struct task *task) {
   if (!unfinished && first_to_pass(call))
     return;
   answer(call, unfinished);
-  call->done(call);
+  done(call);
 }
 
 static enum ops_progress wait_for(struct ops_call *call, struct job *job, uint64_t seconds) {

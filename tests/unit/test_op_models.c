@@ -257,6 +257,7 @@ static void without_waiting_the_job_names_the_model(void **state) {
     assert_true(clock_now() < end);
   } while (strcmp(reader_text(member(job, "status"), ""), "completed") != 0);
   assert_word(member(job, "result"), "model_id", id);
+  assert_word(member(member(job, "result"), "model"), "model_id", id);
 }
 
 static void opened_files_need_no_path(void **state) {

@@ -2,16 +2,19 @@
  * allocate: routes 8, 9 and 10. What a new allocation's placement was is known at once, its place
  * perhaps later: the placement waits in the call's params, behind what was decoded.
  *
- * A client of the socket gets it attached at once, unless the request is `detached`.
+ * A client of the socket gets it attached at once, unless the request is `detached`. One that is
+ * `brief` is told what it takes to use the memory: the rest costs more to write and to read than
+ * the memory to find.
  */
 #include "base/clock.h"
-#include "ops/op.h"
+#include "ops/op/models.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
 #include "service/alloc.h"
 #include "service/attach.h"
 
 const char *const op_allocate_memories[] = {"any", "RAM", "VRAM", "CPU", "GPU", NULL};
+const char *const op_allocate_memories_all[] = {"all", "RAM", "VRAM", "CPU", "GPU", "any", NULL};
 
 struct allocate {
   struct alloc_params params; /* first */
@@ -73,10 +76,6 @@ static void write_placement(struct writer *w, const struct alloc_placement *plac
   writer_end(w);
 }
 
-static double milliseconds(const struct ops_call *call) {
-  return (double)(clock_now() - call->started_ns) / 1e6;
-}
-
 /* What had to wait, or found its first choice taken, went elsewhere than was said at first; then
  * what was said of the devices holds no more. */
 static void correct(struct alloc_placement *placement, const struct view_alloc *made) {
@@ -112,6 +111,26 @@ static void write_attachment(struct writer *w, const struct attach_made *made) {
   writer_end(w);
 }
 
+static void write_allocation(const struct ops_call *call, const struct view_alloc *view,
+                             struct writer *w) {
+  if (call->brief) {
+    writer_object(w, "allocation");
+    writer_id(w, "allocationId", ID_ALLOCATION, view->id);
+  } else {
+    op_allocate_write(w, view, "allocation");
+  }
+  writer_end(w);
+}
+
+static void write_account(const struct ops_call *call, const struct job_allocate *made,
+                          struct writer *w) {
+  const struct allocate *allocate = (const struct allocate *)call->params;
+  writer_uint(w, "availableBytes", made->available_bytes);
+  writer_hundredths(w, "utilizationPercent", made->utilization);
+  writer_ms(w, "allocationTimeMs", clock_now() - call->started_ns);
+  write_placement(w, &allocate->placement);
+}
+
 static enum ops_progress answer(struct ops_call *call, const struct job_allocate *made) {
   struct allocate *allocate = (struct allocate *)call->params;
   struct view_alloc view = made->allocation;
@@ -120,14 +139,11 @@ static enum ops_progress answer(struct ops_call *call, const struct job_allocate
   bool attached = is_attached(call) && attach(call, &view, &attachment);
   correct(&allocate->placement, &view);
   reply_begin(call, &w);
-  op_allocate_write(&w, &view, "allocation");
-  writer_end(&w);
+  write_allocation(call, &view, &w);
   if (is_attached(call))
     write_attachment(&w, attached ? &attachment : NULL);
-  writer_uint(&w, "availableBytes", made->available_bytes);
-  writer_hundredths(&w, "utilizationPercent", made->utilization);
-  writer_double(&w, "allocationTimeMs", milliseconds(call));
-  write_placement(&w, &allocate->placement);
+  if (!call->brief)
+    write_account(call, made, &w);
   return attached ? op_attach_end(call, &w, view.id) : reply_end(call, &w);
 }
 
@@ -136,13 +152,14 @@ static void encode_made(struct ops_call *call, const struct job_view *view) {
     answer(call, &view->result.allocate);
 }
 
-static enum ops_progress answer_dry(struct ops_call *call,
-                                    const struct alloc_placement *placement) {
+static enum ops_progress answer_dry(struct ops_call *call, const struct alloc_made *made) {
   struct writer w;
   reply_begin(call, &w);
-  writer_bool(&w, "wouldFit", placement->device_id != NULL);
-  write_placement(&w, placement);
+  writer_bool(&w, "wouldFit", made->placement.device_id != NULL);
+  write_placement(&w, &made->placement);
   writer_array(&w, "wouldEvict");
+  for (uint32_t i = 0; i < made->eviction.count; i++)
+    op_models_write_victim(&w, &made->eviction.victims[i]);
   writer_end(&w);
   return reply_end(call, &w);
 }
@@ -159,7 +176,7 @@ static enum ops_progress run(struct ops_call *call, void *params) {
   allocate->placement = made.placement;
   if (status == STATUS_PENDING)
     return wait_finished(call, made.job, encode_made);
-  return allocate->params.dry_run ? answer_dry(call, &made.placement) : answer(call, &made.answer);
+  return allocate->params.dry_run ? answer_dry(call, &made) : answer(call, &made.answer);
 }
 
 static void set_defaults(void *params) { *(struct alloc_params *)params = ALLOC_PARAMS_DEFAULT; }
@@ -177,7 +194,7 @@ static const struct reader_field fields[] = {
      .max = UINT64_C(1) << 62,
      .required = true,
      .doc = "how much"},
-    OP_MEMORY(struct alloc_params, memory),
+    OP_MEMORY(struct alloc_params, memory, op_allocate_memories, "any"),
     {.name = "alignmentBytes",
      .type = READER_UINT,
      .offset = AT(alignment_bytes),
@@ -240,7 +257,8 @@ static const struct reader_field fields[] = {
      .max = 86400000,
      .otherwise = "0",
      .doc = "how long to wait for memory"},
-    OP_BOOL(struct alloc_params, dry_run, "dryRun", "false", "only say whether it would fit"),
+    OP_BOOL(struct alloc_params, dry_run, "dryRun", "false",
+            "only say whether it would fit, and who would go for it with evict"),
 };
 
 const struct ops_row op_allocate_best = {.action = "memory.allocate",
@@ -279,9 +297,11 @@ const struct ops_row op_allocate_device = {.action = "memory.allocate",
 static enum ops_progress answer_freed(struct ops_call *call, const struct job_free *freed) {
   struct writer w;
   reply_begin(call, &w);
+  if (call->brief)
+    return reply_end(call, &w);
   writer_id(&w, "allocationId", 'a', freed->allocation);
   writer_uint(&w, "freedBytes", freed->freed_bytes);
-  writer_double(&w, "deallocationTimeMs", milliseconds(call));
+  writer_ms(&w, "deallocationTimeMs", clock_now() - call->started_ns);
   writer_uint(&w, "availableBytes", freed->available_bytes);
   return reply_end(call, &w);
 }

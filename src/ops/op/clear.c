@@ -16,7 +16,7 @@ void op_clear_write(struct writer *w, const struct job_view *view) {
   const struct job_clear *result = &view->result.clear;
   writer_uint(w, "clearedBytes", result->cleared_bytes);
   writer_uint(w, "clearedAllocations", result->cleared_allocations);
-  writer_double(w, "clearTimeMs", (double)(view->completed_at - view->created_at) / 1e6);
+  writer_ms(w, "clearTimeMs", view->completed_at - view->created_at);
   writer_array(w, "devices");
   for (uint32_t i = 0; i < result->device_count; i++) {
     writer_object(w, NULL);
@@ -76,13 +76,14 @@ static const struct reader_field fields[] = {
      .offset = offsetof(struct clear, params.scope),
      .words = scopes,
      .otherwise = "cache",
-     .doc = "empty segments and caches; also what is idle; or all that nobody holds"},
+     .doc = "empty segments, models' spare copies in RAM, workers' caches; also what is idle; or "
+            "all that nobody holds"},
     {.name = "idleSeconds",
      .type = READER_UINT,
      .offset = offsetof(struct clear, params.idle_seconds),
      .otherwise = "300",
      .doc = "idle: untouched for so long"},
-    OP_MEMORY(struct clear, params.memory),
+    OP_MEMORY(struct clear, params.memory, op_allocate_memories_all, "all"),
     OP_BOOL(struct clear, params.force, "force", "false",
             "also what is attached, pinned or persistent"),
     OP_WAIT(struct clear, "true"),

@@ -16,7 +16,7 @@ void op_copy_write(struct writer *w, const struct job_view *view) {
   writer_id(w, "jobId", 'j', view->id);
   writer_uint(w, "bytes", result->bytes);
   writer_text(w, "checksum", result->checksum_known ? checksum : NULL);
-  writer_double(w, "timeMs", (double)(view->completed_at - view->created_at) / 1e6);
+  writer_ms(w, "timeMs", view->completed_at - view->created_at);
 }
 
 static void encode(struct ops_call *call, const struct job_view *view) {

@@ -29,9 +29,9 @@ static void write_moved(struct writer *w, const struct job_defrag_device *d) {
   write_fragmentation(w, d);
 }
 
-static void write_result(struct writer *w, const struct job_defrag *result, double milliseconds) {
+static void write_result(struct writer *w, const struct job_defrag *result, uint64_t ns) {
   write_moved(w, &result->total);
-  writer_double(w, "defragmentationTimeMs", milliseconds);
+  writer_ms(w, "defragmentationTimeMs", ns);
   writer_array(w, "devices");
   for (uint32_t i = 0; i < result->device_count; i++) {
     writer_object(w, NULL);
@@ -44,7 +44,7 @@ static void write_result(struct writer *w, const struct job_defrag *result, doub
 
 void op_defragment_write(struct writer *w, const struct job_view *view) {
   writer_id(w, "jobId", 'j', view->id);
-  write_result(w, &view->result.defrag, (double)(view->completed_at - view->created_at) / 1e6);
+  write_result(w, &view->result.defrag, view->completed_at - view->created_at);
 }
 
 static void encode(struct ops_call *call, const struct job_view *view) {
@@ -60,7 +60,7 @@ static enum ops_progress answer_dry(struct ops_call *call, const struct job_defr
   struct writer w;
   reply_begin(call, &w);
   writer_null(&w, "jobId");
-  write_result(&w, plan, (double)(clock_now() - call->started_ns) / 1e6);
+  write_result(&w, plan, clock_now() - call->started_ns);
   return reply_end(call, &w);
 }
 
@@ -106,7 +106,7 @@ static const struct reader_field fields[] = {
      .max = 86400,
      .otherwise = "300",
      .doc = "when to stop with what is done by then"},
-    OP_MEMORY(struct defragment, params.memory),
+    OP_MEMORY(struct defragment, params.memory, op_allocate_memories_all, "all"),
     OP_BOOL(struct defragment, params.dry_run, "dryRun", "false", "only plan"),
     OP_WAIT(struct defragment, "true"),
 };

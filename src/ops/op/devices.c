@@ -34,7 +34,7 @@ static void write_device(struct writer *w, const struct view_device *device) {
   writer_uint(w, "totalBytes", info->total_bytes);
   writer_object(w, "capabilities");
   writer_text(w, "handleType", share_kind_name(info->share));
-  writer_bool(w, "mappable", info->mappable);
+  writer_bool(w, "mappable", info->host_memory);
   writer_bool(w, "freshIsZero", info->fresh_is_zero);
   writer_uint(w, "granularityBytes", info->granularity);
   writer_end(w);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "service/events.h"
@@ -138,6 +139,9 @@ static void write_job(const struct service *service, const struct events_record 
   (void)service;
   writer_id(w, "jobId", event->other_device == JOB_TRANSFER ? 't' : 'j', event->subject);
   writer_text(w, "status", job_states[event->detail]);
+  writer_hundredths(w, "progressPercent",
+                    event->detail == JOB_COMPLETED ? 10000
+                                                   : units_percent(event->bytes, event->other));
   writer_uint(w, "bytesDone", event->bytes);
   writer_uint(w, "bytesTotal", event->other);
 }
@@ -197,6 +201,7 @@ const struct ops_row op_events_stream = {.action = "memory.events",
                                          .path = "/api/memory/events",
                                          .role = CALLER_READ,
                                          .envelope = true,
+                                         .type = "text/event-stream",
                                          .streams = true,
                                          .fields = fields,
                                          .field_count = 2,

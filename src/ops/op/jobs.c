@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "ops/op.h"
+#include "ops/op/models.h"
 #include "ops/reply.h"
 #include "ops/wait.h"
 
@@ -29,7 +29,22 @@ static write_fn *const results[JOB_KINDS] = {
     [JOB_CLEAR] = op_clear_write,       [JOB_LOAD] = op_models_write_job,
     [JOB_UNLOAD] = op_models_write_job, [JOB_OPTIMIZE] = op_models_optimize_write};
 
-static void write_job(struct writer *w, const struct job_view *view) {
+static bool is_of_model(const struct job_view *view) {
+  return view->kind == JOB_LOAD || view->kind == JOB_UNLOAD;
+}
+
+/* As whoever waited for it was answered; a model is told as it is now. */
+static void write_result(struct ops_call *call, struct writer *w, const struct job_view *view) {
+  struct model_view model;
+  struct problem gone;
+  writer_object(w, "result");
+  results[view->kind](w, view);
+  if (is_of_model(view) && !op_models_look(call, view->result.model.model, &model, &gone))
+    op_models_write(w, "model", &model);
+  writer_end(w);
+}
+
+static void write_job(struct ops_call *call, struct writer *w, const struct job_view *view) {
   bool failed = view->state == JOB_FAILED || view->state == JOB_CANCELLED;
   writer_id(w, "jobId", view->kind == JOB_TRANSFER ? 't' : 'j', view->id);
   writer_text(w, "kind", job_kinds[view->kind]);
@@ -39,9 +54,7 @@ static void write_job(struct writer *w, const struct job_view *view) {
   writer_time(w, "startedAt", view->started_at);
   writer_time(w, "completedAt", view->completed_at);
   if (view->state == JOB_COMPLETED && !view->result_lost && results[view->kind]) {
-    writer_object(w, "result");
-    results[view->kind](w, view);
-    writer_end(w);
+    write_result(call, w, view);
   } else {
     writer_null(w, "result");
   }
@@ -56,9 +69,9 @@ enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view 
     op_transfer_write(&w, view);
     writer_id(&w, "jobId", 't', view->id);
   } else {
-    write_job(&w, view);
+    write_job(call, &w, view);
   }
-  if (view->kind == JOB_LOAD || view->kind == JOB_UNLOAD)
+  if (is_of_model(view))
     writer_id(&w, "modelId", ID_MODEL, view->result.model.model);
   return reply_end(call, &w);
 }
@@ -66,7 +79,7 @@ enum ops_progress op_jobs_accepted(struct ops_call *call, const struct job_view 
 static void encode(struct ops_call *call, const struct job_view *view) {
   struct writer w;
   reply_begin(call, &w);
-  write_job(&w, view);
+  write_job(call, &w, view);
   reply_end(call, &w);
 }
 

@@ -22,15 +22,24 @@ static void write_known(struct writer *w, const char *key, uint64_t value) {
     writer_null(w, key);
 }
 
-void op_models_write_estimate(struct writer *w, const struct op_models_estimate *estimate) {
+void op_models_write_estimate(struct writer *w, const struct estimate *estimate) {
   writer_object(w, "estimate");
   write_known(w, "weightsBytes", estimate->weights_bytes);
   write_known(w, "overheadBytes", estimate->overhead_bytes);
   writer_text(w, "source",
-              estimate->learned         ? "learned"
-              : estimate->weights_bytes ? "tensors"
+              estimate->measured        ? "measured"
+              : estimate->weights_bytes ? "header"
                                         : NULL);
   writer_hundredths(w, "correction", estimate->correction);
+  writer_end(w);
+}
+
+void op_models_write_victim(struct writer *w, const struct model_victim *victim) {
+  writer_object(w, NULL);
+  writer_id(w, "modelId", ID_MODEL, victim->id);
+  writer_text_or_null(w, "name", victim->name);
+  writer_uint(w, "bytes", victim->bytes);
+  writer_text(w, "to", model_residencies[victim->to]);
   writer_end(w);
 }
 
@@ -53,16 +62,14 @@ static void write_place(struct writer *w, const struct model_view *model) {
 }
 
 static void write_size(struct writer *w, const struct model_view *model) {
-  const struct op_models_estimate estimate = {model->weights_bytes, model->overhead_bytes,
-                                              model->correction, model->learned};
   write_known(w, "sizeBytes", model->size_bytes);
-  op_models_write_estimate(w, &estimate);
+  op_models_write_estimate(w, &model->estimate);
   if (card_format_name(model->format))
     writer_uint(w, "tensors", model->tensors);
   else
     writer_null(w, "tensors");
   if (model->load_time_ns)
-    writer_double(w, "loadTimeMs", (double)model->load_time_ns / 1e6);
+    writer_ms(w, "loadTimeMs", model->load_time_ns);
   else
     writer_null(w, "loadTimeMs");
   write_known(w, "loadBytesPerSecond", model->load_bytes_per_second);

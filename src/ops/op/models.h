@@ -23,14 +23,11 @@
   }
 #define OP_MODELS_YEAR 31536000
 
-struct op_models_estimate {
-  uint64_t weights_bytes, overhead_bytes; /* 0: not known */
-  uint32_t correction;                    /* hundredths */
-  bool learned;
-};
-void op_models_write_estimate(struct writer *w, const struct op_models_estimate *estimate);
+void op_models_write_estimate(struct writer *w, const struct estimate *estimate);
 /* As an object; `key` NULL: an array's element. */
 void op_models_write(struct writer *w, const char *key, const struct model_view *model);
+/* Who would go for something: an array's element. */
+void op_models_write_victim(struct writer *w, const struct model_victim *victim);
 /* What was said in place of a model, as the service takes it. MODEL_NOT_FOUND: it can be none. */
 enum status op_models_name(const char *said, char out[MODEL_NAME], struct problem *problem);
 enum status op_models_look(struct ops_call *call, uint64_t id, struct model_view *out,

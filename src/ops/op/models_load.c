@@ -43,39 +43,32 @@ static void write_victims(struct ops_call *call, struct writer *w, const struct 
   struct problem ignored;
   writer_array(w, "wouldEvict");
   for (uint32_t i = 0; i < trial->count; i++) {
-    bool there = !op_models_look(call, trial->victims[i].model, &model, &ignored);
-    writer_object(w, NULL);
-    writer_id(w, "modelId", ID_MODEL, trial->victims[i].model);
-    writer_text(w, "name", there ? model.name : NULL);
-    writer_uint(w, "bytes", trial->victims[i].bytes);
-    writer_text(w, "to", trial->victims[i].parked ? "ram" : "disk");
-    writer_end(w);
+    struct model_victim victim = {.id = trial->victims[i].model,
+                                  .bytes = trial->victims[i].bytes,
+                                  .to = trial->victims[i].to};
+    if (!op_models_look(call, victim.id, &model, &ignored))
+      memcpy(victim.name, model.name, sizeof victim.name);
+    op_models_write_victim(w, &victim);
   }
   writer_end(w);
 }
 
 static void encode_trial(struct ops_call *call, const struct job_view *view) {
   const struct job_trial *trial = &view->result.trial;
-  const struct op_models_estimate estimate = {trial->weights_bytes, trial->overhead_bytes,
-                                              trial->correction, trial->learned};
   struct writer w;
   if (reply_failed_job(call, view))
     return;
   reply_begin(call, &w);
   writer_bool(&w, "wouldFit", trial->would_fit);
   write_victims(call, &w, trial);
-  op_models_write_estimate(&w, &estimate);
+  op_models_write_estimate(&w, &trial->estimate);
   reply_end(call, &w);
 }
 
 /* It is there already: it fits, nobody has to go. */
 static void answer_resident_trial(struct ops_call *call, const struct model_view *model) {
   const struct job_view view = {.state = JOB_COMPLETED,
-                                .result.trial = {.would_fit = true,
-                                                 .weights_bytes = model->weights_bytes,
-                                                 .overhead_bytes = model->overhead_bytes,
-                                                 .correction = model->correction,
-                                                 .learned = model->learned}};
+                                .result.trial = {.would_fit = true, .estimate = model->estimate}};
   encode_trial(call, &view);
 }
 

@@ -28,32 +28,33 @@ static const char *const strategies[] = {
     "fifo",         "lru",      "lfu",        "cost",  "priority",
     "conservative", "balanced", "aggressive", "smart", NULL};
 
-static void write_ids(struct writer *w, const struct job_optimize *result, bool parked) {
-  writer_array(w, parked ? "modelsParked" : "modelsUnloaded");
+static void write_ids(struct writer *w, const struct job_optimize *result,
+                      enum model_residency to) {
+  writer_array(w, to == MODEL_IN_RAM ? "modelsParked" : "modelsUnloaded");
   for (uint32_t i = 0; i < result->count; i++)
-    if (result->victims[i].parked == parked)
+    if (result->victims[i].to == (int)to)
       writer_id(w, NULL, ID_MODEL, result->victims[i].model);
   writer_end(w);
 }
 
-static void write_result(struct writer *w, const struct job_optimize *result, bool impact_known) {
+static void write_result(struct writer *w, const struct job_optimize *result) {
   writer_bool(w, "triggered", result->triggered);
   writer_text_or_null(w, "reason", result->reason);
   writer_text(w, "strategy", strategies[result->strategy]);
   writer_uint(w, "freedBytes", result->freed_bytes);
-  write_ids(w, result, false);
-  write_ids(w, result, true);
+  write_ids(w, result, MODEL_ON_DISK);
+  write_ids(w, result, MODEL_IN_RAM);
   writer_hundredths(w, "utilizationBefore", result->utilization_before);
   writer_hundredths(w, "utilizationAfter", result->utilization_after);
-  if (impact_known)
-    writer_hundredths(w, "performanceImpactPercent", result->impact);
-  else
+  if (result->impact_unknown)
     writer_null(w, "performanceImpactPercent");
+  else
+    writer_hundredths(w, "performanceImpactPercent", result->impact);
   writer_uint(w, "timeMs", result->time_ms);
 }
 
 void op_models_optimize_write(struct writer *w, const struct job_view *view) {
-  write_result(w, &view->result.optimize, true);
+  write_result(w, &view->result.optimize);
 }
 
 static void encode(struct ops_call *call, const struct job_view *view) {
@@ -91,6 +92,8 @@ static enum ops_progress answer_plan(struct ops_call *call, const struct optimiz
   struct job_optimize result = {.triggered = plan->triggered,
                                 .strategy = optimize->params.strategy,
                                 .freed_bytes = plan->bytes,
+                                .impact = plan->impact,
+                                .impact_unknown = plan->impact_unknown,
                                 .count = plan->count};
   struct view_figures figures;
   struct writer w;
@@ -98,14 +101,14 @@ static enum ops_progress answer_plan(struct ops_call *call, const struct optimiz
   memcpy(result.reason, plan->reason, sizeof result.reason);
   for (uint32_t i = 0; i < plan->count; i++) {
     result.victims[i].model = plan->victims[i].id;
-    result.victims[i].parked = plan->victims[i].park;
+    result.victims[i].to = plan->victims[i].to;
   }
   result.utilization_before = figures.utilization;
   result.utilization_after =
       plan->bytes ? utilization_without(&figures, plan->bytes) : figures.utilization;
   result.time_ms = (clock_now() - call->started_ns) / CLOCK_MS;
   reply_begin(call, &w);
-  write_result(&w, &result, !plan->bytes);
+  write_result(&w, &result);
   return reply_end(call, &w);
 }
 
@@ -140,6 +143,7 @@ static void settle(const struct ops_call *call, struct optimize *optimize) {
   struct model_optimize *params = &optimize->params;
   if (!(call->said >> OPTIMIZE_TARGET & 1))
     params->target_percent = policy_preset_at((uint32_t)params->strategy)->target_percent;
+  params->workers_too = true;
   params->max_models = optimize->max_models < 0 ? UINT64_MAX : (uint64_t)optimize->max_models;
 }
 
@@ -194,6 +198,11 @@ static const struct reader_field fields[] = {
      .offset = AT(params.device),
      .size = sizeof(((struct optimize *)0)->params.device),
      .doc = "device id, UUID or PCI address; else all of them"},
+    {.name = "workerId",
+     .type = READER_TEXT,
+     .offset = AT(params.worker),
+     .size = sizeof(((struct optimize *)0)->params.worker),
+     .doc = "no model goes, but this worker is asked to give memory of its own back"},
     {.name = "minBytesToFree",
      .type = READER_UINT,
      .offset = AT(params.min_bytes),
@@ -231,7 +240,7 @@ const struct ops_row op_models_optimize_start = {
     .field_count = OP_COUNT(fields),
     .query_count = 1,
     .params_size = sizeof(struct optimize),
-    .summary = "Make models give memory back until a target is met",
+    .summary = "Make models, and then workers, give memory back until a target is met",
     .answer = "Optimized",
     .schema = "ModelsOptimized",
     .defaults = set_defaults,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ops/op/models.h"
+#include "ops/op/recommendations.h"
 #include "ops/reply.h"
 #include "ops/table.h"
 #include "ops/wait.h"
@@ -132,19 +133,6 @@ static void write_operations(const struct view_host *host, uint64_t reclaimable_
   writer_end(w);
 }
 
-static void write_advice(const struct view_host *host, uint64_t reclaimable_bytes,
-                         struct writer *w) {
-  enum pressure_level level = host->pressure.level;
-  writer_array(w, "recommendations");
-  if (level >= PRESSURE_MODERATE && host->figures.cached_bytes)
-    writer_text(w, NULL, "drain_caches");
-  if (level >= PRESSURE_HIGH && reclaimable_bytes)
-    writer_text(w, NULL, "park");
-  if (level == PRESSURE_CRITICAL)
-    writer_text(w, NULL, "refuse_new");
-  writer_end(w);
-}
-
 static bool write_status(struct ops_call *call, const struct view_host *host, struct writer *w) {
   struct model_status status = {.last_at = 0};
   model_status(ops_service(call->ops), &status);
@@ -152,7 +140,7 @@ static bool write_status(struct ops_call *call, const struct view_host *host, st
   ok = write_coordination(call, host, w) && ok;
   write_operations(host, status.reclaimable_bytes, w);
   writer_hundredths(w, "pressurePercent", host->pressure.percent);
-  write_advice(host, status.reclaimable_bytes, w);
+  op_recommendations_write(call, w, host, status.reclaimable_bytes);
   writer_time(w, "lastSynchronized", host->synchronized ? host->last_sync : 0);
   return ok;
 }

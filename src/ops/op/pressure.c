@@ -22,8 +22,12 @@ static void write_thresholds(struct writer *w, const struct pressure_thresholds 
 
 static void write_actions(struct writer *w, const struct report_pressure *report) {
   writer_array(w, "recommendedActions");
-  if (report->pressure.level >= PRESSURE_MODERATE && report->reclaimable_bytes)
+  if (report->pressure.level >= PRESSURE_MODERATE && report->cached_bytes)
     writer_text(w, NULL, "drain_caches");
+  if (report->pressure.level >= PRESSURE_HIGH && report->park_bytes)
+    writer_text(w, NULL, "park");
+  if (report->pressure.level >= PRESSURE_HIGH && report->unload_bytes)
+    writer_text(w, NULL, "unload");
   if (report->pressure.level == PRESSURE_CRITICAL)
     writer_text(w, NULL, "refuse_new");
   writer_end(w);
@@ -57,7 +61,8 @@ static enum ops_progress run(struct ops_call *call, void *params) {
   writer_object(&w, "thresholds");
   write_thresholds(&w, &report.thresholds);
   writer_end(&w);
-  writer_uint(&w, "reclaimableBytes", report.reclaimable_bytes);
+  writer_uint(&w, "reclaimableBytes",
+              report.cached_bytes + report.park_bytes + report.unload_bytes);
   write_actions(&w, &report);
   if (report.seconds_to_critical < 0)
     writer_null(&w, "timeToCriticalSeconds");

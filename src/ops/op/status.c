@@ -46,7 +46,10 @@ static void write_process(struct writer *w, const struct view_process *one) {
   writer_object(w, NULL);
   writer_int(w, "pid", one->process.pid);
   writer_text_or_null(w, "name", one->process.name);
-  writer_uint(w, "usedBytes", one->process.used_bytes);
+  if (one->process.used_bytes == DEVICE_BYTES_UNKNOWN)
+    writer_null(w, "usedBytes");
+  else
+    writer_uint(w, "usedBytes", one->process.used_bytes);
   writer_bool(w, "managed", one->managed);
   writer_bool(w, "deadPid", one->process.dead);
   writer_end(w);

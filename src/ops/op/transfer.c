@@ -19,7 +19,6 @@
 struct transfer {
   struct work_transfer params;
   uint64_t allocation, offset, size;
-  char model[80];
   struct wait_said said;
 };
 
@@ -69,6 +68,10 @@ void op_transfer_write(struct writer *w, const struct job_view *view) {
   writer_text(w, "targetDeviceId", transfer->target_device);
   writer_id(w, "allocationId", 'a', transfer->allocation);
   writer_id(w, "targetAllocationId", 'a', transfer->target_allocation);
+  if (transfer->model) {
+    writer_id(w, "modelId", ID_MODEL, transfer->model);
+    writer_id(w, "targetModelId", ID_MODEL, transfer->target_model);
+  }
   writer_text(w, "mode", transfer->move ? "move" : "copy");
   writer_text(w, "path", transfer->path_known ? device_path_name(transfer->path) : NULL);
   write_progress(w, view);
@@ -84,6 +87,28 @@ static void encode(struct ops_call *call, const struct job_view *view) {
 
 /* ---- start ---- */
 
+/* Negative: not known. */
+static void write_seconds(struct writer *w, const char *key, double seconds) {
+  if (seconds < 0)
+    writer_null(w, key);
+  else
+    writer_double(w, key, seconds);
+}
+
+static void write_models(struct writer *w, const struct work_impact *impact) {
+  writer_array(w, "models");
+  if (impact->of_model) {
+    writer_object(w, NULL);
+    writer_id(w, "modelId", ID_MODEL, impact->model.id);
+    writer_text(w, "name", impact->model.name);
+    writer_bool(w, "busy", impact->model.busy);
+    write_seconds(w, "expectedResumeSecondsBefore", impact->model.resume_before);
+    write_seconds(w, "expectedResumeSecondsAfter", impact->model.resume_after);
+    writer_end(w);
+  }
+  writer_end(w);
+}
+
 static enum ops_progress answer_impact(struct ops_call *call, const struct work_impact *impact) {
   struct writer w;
   reply_begin(call, &w);
@@ -91,16 +116,12 @@ static enum ops_progress answer_impact(struct ops_call *call, const struct work_
   writer_bool(&w, "wouldFit", impact->would_fit);
   writer_array(&w, "wouldEvict");
   writer_end(&w);
-  if (impact->expected_seconds < 0)
-    writer_null(&w, "expectedSeconds");
-  else
-    writer_double(&w, "expectedSeconds", impact->expected_seconds);
+  write_seconds(&w, "expectedSeconds", impact->expected_seconds);
   writer_uint(&w, "targetAvailableBytesAfter", impact->target_available_after);
   writer_text(&w, "targetPressureAfter", pressure_name(impact->target_pressure_after));
   writer_text(&w, "sourcePressureAfter", pressure_name(impact->source_pressure_after));
   writer_uint(&w, "attachments", impact->attachments);
-  writer_array(&w, "models");
-  writer_end(&w);
+  write_models(&w, impact);
   writer_end(&w);
   return reply_end(call, &w);
 }
@@ -108,11 +129,6 @@ static enum ops_progress answer_impact(struct ops_call *call, const struct work_
 /* An id that is none names nothing, and must not be taken for "no id was said". */
 static enum status settle(struct transfer *transfer, struct problem *problem) {
   struct work_transfer *params = &transfer->params;
-  if (*transfer->model) {
-    problem_set(problem, STATUS_MODEL_NOT_FOUND, "no model %.60s", transfer->model);
-    memcpy(problem->subject, transfer->model, sizeof problem->subject);
-    return problem->status;
-  }
   if (!transfer->allocation)
     return problem_set(problem, STATUS_ALLOCATION_NOT_FOUND, "no allocation of that id");
   params->allocation = transfer->allocation == NOT_SAID ? 0 : transfer->allocation;
@@ -165,9 +181,9 @@ static const struct reader_field start_fields[] = {
      .doc = "whose bytes; without it sizeBytes asks for a measured trial"},
     {.name = "modelId",
      .type = READER_TEXT,
-     .offset = AT(model),
-     .size = sizeof(((struct transfer *)0)->model),
-     .doc = "a whole model in place of an allocation"},
+     .offset = AT(params.model),
+     .size = sizeof(((struct transfer *)0)->params.model),
+     .doc = "id or name: a whole model in place of an allocation"},
     {.name = "offsetBytes",
      .type = READER_UINT,
      .offset = AT(offset),
@@ -183,7 +199,7 @@ static const struct reader_field start_fields[] = {
      .offset = AT(params.mode),
      .words = modes,
      .otherwise = "copy",
-     .doc = "a new allocation there, or the same one there"},
+     .doc = "a new one there, or the same one there"},
     OP_BOOL(struct transfer, params.verify, "verify", "true", "read both ends and compare"),
     {.name = "priority",
      .type = READER_WORD,
