@@ -7,6 +7,11 @@
  * A drop is sent by the queue and finished by the vault's answer, in order. Filling reads a
  * segment from the books and puts it with the lock held, so that its drop can only be sent after
  * that.
+ *
+ * A vault that hangs is killed, and is a dead one then. A put is not answered, so a timer asks for
+ * a sign of life; it counts its questions, not the time, for after a pause of the whole machine the
+ * vault must get its turn first. Nothing is lost by that while this daemon lives, which has all
+ * that the vault has: so a daemon that starts, or stops, kills none.
  */
 #include "daemon/keeper.h"
 
@@ -14,24 +19,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "base/spawn.h"
 #include "base/units.h"
 #include "base/vaultwire.h"
 #include "daemon/inherit.h"
+#include "daemon/vault.h"
 
-#define KEEPER_PATIENCE_MS 5000       /* for a vault that is there to answer */
+#define KEEPER_PATIENCE_MS 5000       /* for room in the queue to the vault */
+#define KEEPER_ASK_MS 500             /* between two signs of life */
+#define KEEPER_SILENT 4               /* questions; one is answered in microseconds */
 #define KEEPER_SOON_NS (4 * CLOCK_MS) /* to the second try; doubles up to the next line */
 #define KEEPER_AGAIN_NS CLOCK_SECOND
-#define KEEPER_DYING_NS CLOCK_SECOND /* for a killed one to be gone */
+#define KEEPER_LAST_NS CLOCK_SECOND /* of the 5 s that a stop may take */
 #define KEEPER_WAIT_MS 50
-#define KEEPER_RELEASE_MS 1000 /* of the 5 s that a stop may take */
 
 struct keeper {
   struct task work; /* first: replace and fill, on the queue */
@@ -39,18 +43,18 @@ struct keeper {
   struct keeper_params params;
   struct service *service;
   struct queue *queue;
-  struct lock lock; /* the wire and the drops that were sent */
-  struct share wire;
-  struct loop_watch *watch; /* the loop's */
+  struct lock lock;         /* the wire and the drops that were sent */
+  struct vault vault;       /* the queue's while there is no epoch */
+  struct loop_watch *watch; /* the loop's, as the next two */
+  struct loop_timer *timer;
+  unsigned asked; /* questions since it was last heard */
   struct keeper_drop *first, **last;
-  struct spawn_child child; /* pid 0: not ours */
   struct restore_found found;
-  uint64_t total, bytes; /* what it held when it was found */
   uint64_t connections;
   atomic_uint_fast64_t epoch, filled; /* filled: the epoch that has all */
   atomic_bool stale;                  /* something entered that this epoch was not given */
   uint64_t again;                     /* ns to the next try; the queue's */
-  atomic_bool refused, stopping;
+  atomic_bool refused, holding, stopping;
   atomic_int pid;
 };
 
@@ -60,67 +64,17 @@ static enum status fail(struct problem *problem, enum status status, const char 
   return problem_set(problem, status, "%s", why);
 }
 
-static void reap(struct keeper *keeper) {
-  siginfo_t info;
-  if (!keeper->child.pid)
-    return;
-  waitid(P_PIDFD, (id_t)keeper->child.pidfd, &info, WEXITED | WNOHANG);
-  close(keeper->child.pidfd);
-  keeper->child.pid = 0;
-}
-
-static enum status greet(struct keeper *keeper, struct problem *problem) {
-  struct share shares[VAULTWIRE_BATCH];
-  struct vaultwire hello = {.kind = VAULTWIRE_HELLO};
-  unsigned count = 0;
-  const struct keeper_params *params = &keeper->params;
-  struct vaultwire_reach reach = {params->runtime_dir, params->program, KEEPER_PATIENCE_MS};
-  enum status status = vaultwire_reach(&reach, &keeper->wire, &keeper->child);
-  if (status)
-    return problem_set(problem, status == STATUS_RATE_LIMITED ? STATUS_CONFLICT : status,
-                       status == STATUS_INVALID_ARGUMENT ? "%s is too long for a socket in it"
-                       : status == STATUS_NOT_FOUND
-                           ? "there is no memkeep-vault beside memkeepd (runtime directory %s)"
-                           : "memkeep-vault does not answer in %s",
-                       params->runtime_dir);
-  status = vaultwire_ask(&keeper->wire, &hello, shares, &count);
-  if (status || hello.kind != VAULTWIRE_HELLO || count) {
-    share_close(&keeper->wire);
-    return fail(problem, STATUS_CONFLICT,
-                "memkeep-vault does not answer: is another memkeepd connected to it?");
-  }
-  keeper->total = hello.total;
-  keeper->bytes = hello.bytes;
-  memcpy(keeper->found.identity, hello.ledger, sizeof hello.ledger);
-  keeper->pid = vaultwire_peer(&keeper->wire);
-  keeper->found.epoch = ++keeper->connections;
-  return STATUS_OK;
-}
-
-/* Again for a while, if there may just be one that dies: it answers nobody, and another one can
- * only be started when its lock is free. One that is busy with another daemon takes longer to say
- * so. */
-static enum status greet_at_last(struct keeper *keeper, struct problem *problem) {
-  const struct timespec nap = {.tv_nsec = KEEPER_SOON_NS};
-  uint64_t deadline = clock_now() + KEEPER_DYING_NS;
-  enum status status = greet(keeper, problem);
-  while (status == STATUS_CONFLICT && clock_now() < deadline) {
-    nanosleep(&nap, NULL);
-    reap(keeper);
-    status = greet(keeper, problem);
-  }
-  return status;
-}
-
 enum status keeper_open(const struct keeper_params *params, struct keeper **out,
                         struct problem *problem) {
   struct keeper *keeper = calloc(1, sizeof *keeper);
   if (!keeper)
     return fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   keeper->params = *params;
+  keeper->vault = (struct vault){.runtime_dir = params->runtime_dir, .program = params->program};
   keeper->last = &keeper->first;
   lock_init(&keeper->lock, LOCK_RANK_VAULT, "vault");
-  enum status status = greet_at_last(keeper, problem);
+  enum status status = vault_find(&keeper->vault, problem);
+  keeper->pid = keeper->vault.process.pid;
   if (!status && queue_create("vault", &keeper->queue))
     status = fail(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   if (status)
@@ -133,9 +87,11 @@ enum status keeper_open(const struct keeper_params *params, struct keeper **out,
 enum status keeper_take(struct keeper *keeper, struct restore_found **out,
                         struct problem *problem) {
   *out = NULL;
-  if (!keeper->total)
+  keeper->found.epoch = ++keeper->connections;
+  if (!keeper->vault.total)
     return STATUS_OK;
-  if (inherit_take(&keeper->wire, keeper->total, &keeper->found))
+  memcpy(keeper->found.identity, keeper->vault.ledger, sizeof keeper->vault.ledger);
+  if (inherit_take(&keeper->vault.wire, keeper->vault.total, &keeper->found))
     return fail(problem, STATUS_CONFLICT, "memkeep-vault did not hand over what it holds");
   if (keeper->found.ledger.kind == SHARE_NONE)
     return fail(problem, STATUS_CONFLICT, "memkeep-vault holds segments, but no ledger");
@@ -145,9 +101,9 @@ enum status keeper_take(struct keeper *keeper, struct restore_found **out,
 
 void keeper_describe(const struct keeper *keeper, char *out, size_t size) {
   char bytes[32];
-  const uint64_t *ledger = keeper->found.identity;
-  uint64_t segments = units_minus(keeper->total, ledger[0] || ledger[1]);
-  units_format(keeper->bytes, bytes, sizeof bytes);
+  const uint64_t *ledger = keeper->vault.ledger;
+  uint64_t segments = units_minus(keeper->vault.total, ledger[0] || ledger[1]);
+  units_format(keeper->vault.bytes, bytes, sizeof bytes);
   snprintf(out, size, "the vault (pid %d) holds %llu segments, %s, of ledger %016llx%016llx",
            (int)keeper->pid, (unsigned long long)segments, bytes, (unsigned long long)ledger[0],
            (unsigned long long)ledger[1]);
@@ -158,15 +114,16 @@ void keeper_describe(const struct keeper *keeper, char *out, size_t size) {
 /* Once, with the lock held; waits outside of it. */
 static enum status send_now(struct keeper *keeper, struct vaultwire *message,
                             const struct share *share) {
-  return keeper->epoch ? vaultwire_send(&keeper->wire, message, share, share ? 1 : 0)
+  return keeper->epoch ? vaultwire_send(&keeper->vault.wire, message, share, share ? 1 : 0)
                        : STATUS_NOT_FOUND;
 }
 
 /* The queue to the vault is full. The wire may be another one when we come back. */
 static bool may_try_again(struct keeper *keeper, uint64_t deadline) {
-  struct share wire;
+  struct share wire = {SHARE_NONE, 0};
   lock_take(&keeper->lock);
-  wire = keeper->wire;
+  if (keeper->epoch)
+    wire = keeper->vault.wire;
   lock_give(&keeper->lock);
   if (wire.kind != SHARE_NONE)
     vaultwire_wait(&wire, VAULTWIRE_ROOM, KEEPER_WAIT_MS);
@@ -264,8 +221,9 @@ static void watch(struct keeper *keeper) {
   LOCK_SCOPE(&keeper->lock);
   if (!keeper->epoch || keeper->watch || keeper->stopping)
     return;
-  if (!loop_watch(keeper->params.loop, (int)keeper->wire.value, hear, keeper, &keeper->watch))
+  if (!loop_watch(keeper->params.loop, (int)keeper->vault.wire.value, hear, keeper, &keeper->watch))
     loop_watch_events(keeper->watch, LOOP_READ);
+  keeper->asked = 0;
 }
 
 /* The loop's part of a new connection. */
@@ -275,41 +233,30 @@ static void replaced(struct task *task) {
   keeper->params.replaced(keeper->params.arg);
 }
 
-/* Only while we are connected is it obeyed. */
-static void release(const struct share *wire) {
-  struct vaultwire message = {.kind = VAULTWIRE_RELEASE};
-  if (!vaultwire_send(wire, &message, NULL, 0))
-    vaultwire_wait(wire, VAULTWIRE_ANSWER, KEEPER_RELEASE_MS);
-}
-
-/* One that only hung up on us still has what we gave it, and perhaps what we took back since. */
-static enum status greet_empty(struct keeper *keeper, struct problem *problem) {
-  enum status status = greet(keeper, problem);
-  if (status || !keeper->total)
-    return status;
-  release(&keeper->wire);
-  share_close(&keeper->wire);
-  return greet(keeper, problem);
-}
-
-/* Another vault in the place of the dead one. */
+/* Another vault in the place of the dead one; one that hangs from its beginning is no better. */
 static bool replace(struct keeper *keeper) {
   struct problem problem;
-  reap(keeper);
-  if (greet_empty(keeper, &problem)) {
+  if (vault_replace(&keeper->vault, &problem)) {
+    if (!keeper->holding)
+      vault_kill(&keeper->vault);
     if (keeper->again == KEEPER_AGAIN_NS)
       log_error("daemon", "%s: nothing would outlive this daemon now", problem.text);
     return false;
   }
+  keeper->pid = keeper->vault.process.pid;
   lock_take(&keeper->lock);
-  keeper->epoch = keeper->found.epoch;
+  bool stopping = keeper->stopping; /* then it stays empty, and ends with us */
+  if (!stopping)
+    keeper->epoch = ++keeper->connections;
   lock_give(&keeper->lock);
+  if (stopping)
+    return false;
   log_info("daemon", "a new vault (pid %d) is being filled", (int)keeper->pid);
   loop_post(keeper->params.loop, &keeper->watch_task);
   return !put_ledger(keeper);
 }
 
-/* A vault that was killed lets go of its listener and its lock a moment after its connection. */
+/* Until a vault has all. */
 static void work(struct task *task) {
   struct keeper *keeper = (struct keeper *)task;
   if (keeper->stopping)
@@ -348,7 +295,7 @@ static void lost(struct keeper *keeper) {
   keeper->first = NULL;
   keeper->last = &keeper->first;
   keeper->epoch = 0;
-  share_close(&keeper->wire);
+  share_close(&keeper->vault.wire);
   lock_give(&keeper->lock);
   finish(first);
   if (keeper->stopping)
@@ -366,7 +313,7 @@ static enum status hear_one(struct keeper *keeper) {
   struct keeper_drop *ended = NULL;
   unsigned count = 0;
   lock_take(&keeper->lock);
-  enum status status = vaultwire_receive(&keeper->wire, &message, shares, &count);
+  enum status status = vaultwire_receive(&keeper->vault.wire, &message, shares, &count);
   bool answer = !status && message.kind == VAULTWIRE_DROPPED && message.count == 1;
   if (answer && keeper->first && keeper->first->segment == message.entries[0].id) {
     ended = keeper->first;
@@ -388,23 +335,51 @@ static void hear(void *arg, int events) {
   struct keeper *keeper = arg;
   enum status status;
   (void)events;
-  do
-    status = hear_one(keeper);
-  while (!status);
+  while (!(status = hear_one(keeper)))
+    keeper->asked = 0;
   if (status != STATUS_RATE_LIMITED)
     lost(keeper);
 }
 
+/* What was sent to it is not lost when it is left: it reads that when it wakes. */
+static void give_up(struct keeper *keeper) {
+  log_warning("daemon", "the vault (pid %d) does not answer: it is %s", (int)keeper->pid,
+              keeper->holding ? "left as it is" : "killed");
+  if (keeper->holding)
+    keeper->stopping = true;
+  else
+    vault_kill(&keeper->vault);
+  lost(keeper);
+}
+
+/* The timer's. Where there is no room for a question, enough waits to be answered. */
+static void ask(void *arg) {
+  struct keeper *keeper = arg;
+  struct vaultwire question = {.kind = VAULTWIRE_STATUS};
+  if (!keeper->watch)
+    return;
+  if (keeper->asked == KEEPER_SILENT) {
+    give_up(keeper);
+    return;
+  }
+  keeper->asked++;
+  LOCK_SCOPE(&keeper->lock);
+  (void)send_now(keeper, &question, NULL);
+}
+
 /* ---- the table ---- */
+
+static bool has_all(const struct keeper *keeper) {
+  uint64_t epoch = keeper->epoch;
+  return epoch && keeper->filled == epoch && !keeper->stale;
+}
 
 static void state(void *ctx, struct keeper_state *out) {
   struct keeper *keeper = ctx;
-  uint64_t epoch = keeper->epoch;
-  const char *why = !epoch                    ? "the vault is being replaced"
-                    : keeper->filled != epoch ? "the vault is being filled"
-                    : keeper->stale           ? "the vault is being filled"
-                    : keeper->refused         ? "the vault is full"
-                                              : "";
+  const char *why = !keeper->epoch     ? "the vault is being replaced"
+                    : !has_all(keeper) ? "the vault is being filled"
+                    : keeper->refused  ? "the vault is full"
+                                       : "";
   *out = (struct keeper_state){.pid = keeper->pid, .durable = !why[0]};
   snprintf(out->why, sizeof out->why, "%s", why);
 }
@@ -421,23 +396,39 @@ enum status keeper_start(struct keeper *keeper, struct service *service) {
   keeper->work.run = work;
   keeper->again = KEEPER_SOON_NS;
   keeper->watch_task.run = replaced;
-  if (inherit_drop_rest(&keeper->wire, &keeper->found))
+  if (inherit_drop_rest(&keeper->vault.wire, &keeper->found))
     return STATUS_INTERNAL_ERROR;
-  keeper->epoch = keeper->found.epoch;
+  keeper->epoch = keeper->connections;
   watch(keeper);
-  if (!keeper->watch || (!keeper->total && put_ledger(keeper)))
+  if (!keeper->watch || loop_timer(keeper->params.loop, ask, keeper, &keeper->timer) ||
+      (!keeper->vault.total && put_ledger(keeper)))
     return STATUS_INTERNAL_ERROR;
+  loop_timer_start(keeper->timer, KEEPER_ASK_MS, KEEPER_ASK_MS);
   keeper->filled = keeper->epoch;
   return STATUS_OK;
 }
 
+void keeper_hold(struct keeper *keeper) { keeper->holding = true; }
+
+/* One that is being replaced is not yet what will hold everything after us. */
+static void wait_for_all(const struct keeper *keeper) {
+  const struct timespec nap = {.tv_nsec = KEEPER_SOON_NS};
+  uint64_t deadline = clock_now() + KEEPER_LAST_NS;
+  while (!has_all(keeper) && !keeper->stopping && clock_now() < deadline)
+    nanosleep(&nap, NULL);
+}
+
 void keeper_stop(struct keeper *keeper, bool release_all) {
   struct vaultwire ledger = {.kind = VAULTWIRE_DROP, .count = 1};
+  bool stays = !release_all && keeper_is_needed(keeper->service);
+  if (stays)
+    wait_for_all(keeper);
   keeper->stopping = true;
   LOCK_SCOPE(&keeper->lock);
-  if (release_all && keeper->epoch)
-    release(&keeper->wire);
-  else if (!release_all && !keeper_is_needed(keeper->service))
+  if (release_all && keeper->epoch) {
+    if (!vault_release(&keeper->vault))
+      vault_kill(&keeper->vault);
+  } else if (!stays)
     (void)send_now(keeper, &ledger, NULL);
 }
 
@@ -448,10 +439,9 @@ void keeper_close(struct keeper *keeper) {
   queue_free(keeper->queue);
   loop_drop(keeper->params.loop); /* a watch that was to be set up */
   loop_unwatch(keeper->watch);
-  share_close(&keeper->wire);
+  loop_timer_free(keeper->timer);
+  vault_forget(&keeper->vault, 0);
   inherit_done(&keeper->found);
-  if (keeper->child.pid)
-    close(keeper->child.pidfd);
   lock_done(&keeper->lock);
   free(keeper);
 }
