@@ -2,6 +2,11 @@
  * worker: one process after the other. The first restart is at once; if that one does not live
  * either, the next waits 0.5 s, and so on, doubled each time. Only an admin's restart goes round
  * the back-off: a worker that is ended for its bad manners does not.
+ *
+ * One that rests is asked to go by the tick that finds it idle. A task that comes before it is gone
+ * waits for the next process, which is started as soon as the old one has ended. One that rests and
+ * has lost its device goes in the same way, as soon as it has nothing under way: its successor
+ * finds the device as it is then.
  */
 #include "daemon/worker.h"
 
@@ -26,9 +31,11 @@ struct worker {
   struct talk *talk;        /* NULL: there is no process */
   struct loop_timer *timer; /* ticks of the talk; the back-off while there is none */
   bool starting, stopping, restart_now;
+  bool resting; /* it is not wanted: it has no process, or one that is leaving */
+  bool leaving; /* its process was asked to go, for it was idle */
   char capabilities[TALK_CAPABILITIES]; /* of its last process that said hello */
   uint32_t restarts;
-  uint64_t contact_real, backoff_ms;
+  uint64_t contact_real, backoff_ms, used_ns;
 };
 
 static void start(struct worker *worker);
@@ -41,6 +48,26 @@ static void event(struct worker *worker, enum events_type type) {
 
 static void changed(struct worker *worker) { worker->params.changed(worker->params.arg); }
 
+/* ---- rest ---- */
+
+static bool is_spent(const struct worker *worker) {
+  return worker->params.rests && worker->talk && talk_figures(worker->talk)->spent;
+}
+
+static bool is_idle(const struct worker *worker) {
+  return worker->params.rests && worker_ready(worker) && !talk_busy(worker->talk) &&
+         (is_spent(worker) || clock_now() - worker->used_ns >= worker->params.idle_ns);
+}
+
+static void rest(struct worker *worker) {
+  if (is_spent(worker))
+    log_warning("daemon", "worker %s has lost its device and goes", worker->params.name);
+  else
+    log_info("daemon", "worker %s has had nothing to do and rests", worker->params.name);
+  worker->resting = worker->leaving = true;
+  talk_close(worker->talk);
+}
+
 /* ---- life ---- */
 
 static void on_changed(void *arg) {
@@ -52,6 +79,8 @@ static void on_changed(void *arg) {
              (int)talk_pid(worker->talk));
     event(worker, EVENTS_WORKER_READY);
   }
+  if (is_spent(worker) && is_idle(worker))
+    rest(worker);
   changed(worker);
 }
 
@@ -68,24 +97,33 @@ static uint64_t next_wait(struct worker *worker, bool settled) {
   return wait_ms;
 }
 
+/* Its process is gone: `left` because it was idle, or it died. */
+static void go_on(struct worker *worker, bool left, bool settled) {
+  if (worker->stopping)
+    return;
+  uint64_t wait_ms = left ? 0 : next_wait(worker, settled);
+  worker->restarts += !left;
+  if (worker->resting)
+    loop_timer_stop(worker->timer);
+  else if (wait_ms)
+    loop_timer_start(worker->timer, wait_ms, 0);
+  else
+    start(worker);
+}
+
 static void ended(void *arg, const char *how) {
   struct worker *worker = arg;
   struct talk *talk = worker->talk;
   uint64_t ready_ns = talk_figures(talk)->ready_ns;
+  bool left = worker->leaving;
   worker->contact_real = talk_figures(talk)->contact_real;
   worker->talk = NULL;
-  log_write(worker->stopping ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "daemon", "worker %s ended: %s",
-            worker->params.name, how);
+  worker->leaving = false;
+  log_write(worker->stopping || left ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "daemon",
+            "worker %s ended: %s", worker->params.name, how);
   talk_free(talk);
   event(worker, EVENTS_WORKER_EXITED);
-  if (!worker->stopping) {
-    uint64_t wait_ms = next_wait(worker, ready_ns && clock_now() - ready_ns > WORKER_SETTLED_NS);
-    worker->restarts++;
-    if (wait_ms)
-      loop_timer_start(worker->timer, wait_ms, 0);
-    else
-      start(worker);
-  }
+  go_on(worker, left, ready_ns && clock_now() - ready_ns > WORKER_SETTLED_NS);
   changed(worker);
 }
 
@@ -100,6 +138,7 @@ static void start(struct worker *worker) {
                                                  .unheard = on_unheard,
                                                  .arg = worker}};
   worker->restart_now = false;
+  worker->used_ns = clock_now();
   enum status status = process_start(&params, &worker->talk);
   worker->starting = !status;
   if (status) {
@@ -121,6 +160,10 @@ static void tick(void *arg) {
     return;
   }
   talk_tick(worker->talk);
+  if (talk_busy(worker->talk))
+    worker->used_ns = clock_now();
+  if (is_idle(worker))
+    rest(worker);
   changed(worker); /* the view's times */
 }
 
@@ -129,7 +172,8 @@ enum status worker_create(const struct worker_params *params, struct worker **ou
   if (!worker)
     return STATUS_INTERNAL_ERROR;
   worker->params = *params;
-  worker->starting = true;
+  worker->resting = params->rests;
+  worker->starting = !params->rests;
   enum status status = loop_timer(params->loop, tick, worker, &worker->timer);
   if (status) {
     free(worker);
@@ -149,7 +193,19 @@ void worker_free(struct worker *worker) {
   free(worker);
 }
 
-void worker_start(struct worker *worker) { start(worker); }
+void worker_start(struct worker *worker) {
+  if (!worker->resting)
+    start(worker);
+}
+
+void worker_want(struct worker *worker) {
+  if (!worker->resting || worker->stopping)
+    return;
+  worker->resting = false;
+  worker->starting = true;
+  if (!worker->talk)
+    start(worker);
+}
 
 static void kill_it(void *arg) {
   struct worker *worker = arg;
@@ -173,9 +229,14 @@ void worker_stop(struct worker *worker, uint64_t grace_ms) {
 
 bool worker_ended(const struct worker *worker) { return !worker->talk; }
 
+const char *worker_name(const struct worker *worker) { return worker->params.name; }
+
+bool worker_rests(const struct worker *worker) { return worker->params.rests; }
+
 void worker_restart(struct worker *worker) {
   if (worker->stopping)
     return;
+  worker->resting = false;
   if (worker->talk) {
     worker->restart_now = true;
     talk_end(worker->talk);
@@ -189,7 +250,8 @@ void worker_restart(struct worker *worker) {
 /* ---- what it does ---- */
 
 bool worker_submit(struct worker *worker, struct mover_task *task) {
-  return worker->talk && !worker->stopping && talk_submit(worker->talk, task);
+  worker->used_ns = clock_now();
+  return worker->talk && !worker->stopping && !is_spent(worker) && talk_submit(worker->talk, task);
 }
 
 bool worker_cancel(struct worker *worker, uint64_t subject) {
@@ -211,7 +273,7 @@ void worker_tell(struct worker *worker, const struct buf *line) {
 bool worker_ready(const struct worker *worker) { return worker->talk && talk_ready(worker->talk); }
 
 bool worker_coming(const struct worker *worker) {
-  return !worker->stopping && !worker_ready(worker);
+  return !worker->stopping && !worker->resting && !worker_ready(worker);
 }
 
 bool worker_can(const struct worker *worker, const char *capability) {
@@ -219,7 +281,7 @@ bool worker_can(const struct worker *worker, const char *capability) {
 }
 
 static enum view_worker_state state_of(const struct worker *worker) {
-  if (worker->stopping)
+  if (worker->stopping || worker->resting)
     return VIEW_WORKER_STOPPED;
   if (worker->starting)
     return VIEW_WORKER_STARTING;
@@ -240,6 +302,7 @@ bool worker_looks(const struct worker *worker) {
 static void describe(const struct worker *worker, struct view_worker *out) {
   *out = (struct view_worker){.state = state_of(worker),
                               .restarts = worker->restarts,
+                              .synchronized = worker->resting, /* it knows nothing */
                               .last_contact = worker->contact_real,
                               .transport = "stdio"};
   if (worker->talk) {

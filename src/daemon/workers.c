@@ -12,18 +12,18 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "daemon/clearing.h"
-#include "daemon/command.h"
 #include "daemon/guests.h"
 #include "daemon/looking.h"
+#include "daemon/staff.h"
 #include "daemon/views.h"
-#include "daemon/worker.h"
 
 #define WORKERS_WAIT_NS (5 * CLOCK_SECOND)
 /* While tasks wait: for a worker that comes, or for room among the descriptors on their way, of
- * which the kernel holds no more than ten by default. */
+ * which a socket's send buffer holds some 280 by default. */
 #define WORKERS_RETRY_MS 10
 
-_Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_WORKERS, "all can be seen");
+_Static_assert(STAFF_MAX + GUESTS_MAX <= VIEW_WORKERS, "all can be seen");
+_Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_CLEARED, "all can be cleared");
 
 /* Small things to be said on the loop's thread. */
 struct message {
@@ -32,12 +32,6 @@ struct message {
   struct mover_numbers numbers;
   char worker[40];
   struct message *next;
-};
-
-struct slot {
-  struct worker *worker;
-  struct workers_command command;
-  const char *words[COMMAND_WORDS + 1]; /* into the command */
 };
 
 struct workers {
@@ -50,8 +44,7 @@ struct workers {
   struct workers_params params;
   char socket[160];
   const char *environment[2];
-  struct slot slots[WORKERS_MAX];
-  unsigned count;
+  struct staff staff;
   struct wire_initialize initialize;
   struct guests *guests;
   /* the loop's thread only: */
@@ -110,11 +103,7 @@ static void numbers(void *ctx, const struct mover_numbers *values) {
 
 /* Any thread: names do not change. */
 static bool is_ours(void *arg, const char *name) {
-  const struct workers *workers = arg;
-  for (unsigned i = 0; i < workers->count; i++)
-    if (!strcmp(workers->slots[i].command.name, name))
-      return true;
-  return false;
+  return staff_named(&((const struct workers *)arg)->staff, name);
 }
 
 static enum status restart(void *ctx, const char *name) {
@@ -136,27 +125,17 @@ static uint32_t models(void *ctx, struct view_worker_model *out, uint32_t max) {
   return views_models(&((struct workers *)ctx)->views, out, max);
 }
 
+static uint32_t opportunities(void *ctx, struct view_opportunity *out, uint32_t max) {
+  return views_opportunities(&((struct workers *)ctx)->views, out, max);
+}
+
 const struct mover_table *workers_table(void) {
-  static const struct mover_table table = {.submit = submit,
-                                           .cancel = cancel,
-                                           .drop = drop,
-                                           .numbers = numbers,
-                                           .list = list,
-                                           .models = models,
-                                           .restart = restart};
+  static const struct mover_table table = {submit, cancel, drop,          numbers,
+                                           list,   models, opportunities, restart};
   return &table;
 }
 
 /* ---- tasks: the loop's thread ---- */
-
-/* The one that was asked for; else our own, which knows our devices. NULL: there is none. */
-static struct worker *named(const struct workers *workers, const struct mover_task *task) {
-  const char *name = task->worker[0] ? task->worker : WORKERS_OWN;
-  for (unsigned i = 0; i < workers->count; i++)
-    if (!strcmp(workers->slots[i].command.name, name))
-      return workers->slots[i].worker;
-  return NULL;
-}
 
 static bool can(const struct worker *worker, const struct mover_task *task) {
   return worker_ready(worker) && worker_can(worker, wire_action(task->action));
@@ -186,15 +165,17 @@ static void wait(struct workers *workers, struct mover_task *task) {
 
 /* Sent, waiting, or refused. */
 static void offer(struct workers *workers, struct mover_task *task) {
-  struct worker *worker = named(workers, task);
+  struct worker *worker = staff_for(&workers->staff, task);
   if (task->cancelled) {
     problem_set(&task->problem, STATUS_CANCELLED, "cancelled before the first byte");
     task->done(task);
     return;
   }
+  if (worker)
+    worker_want(worker);
   if (worker && can(worker, task)) {
     if (!task->worker[0])
-      snprintf(task->worker, sizeof task->worker, "%s", WORKERS_OWN);
+      snprintf(task->worker, sizeof task->worker, "%s", worker_name(worker));
     if (worker_submit(worker, task))
       return;
   }
@@ -229,17 +210,16 @@ static void offer_waiting(void *arg) {
   }
 }
 
-/* ---- clear: every worker is asked ---- */
+/* ---- clear: every worker is asked that may have something ---- */
 
 static void clear(struct workers *workers, struct mover_task *task) {
   struct clearing *clearing = clearing_begin(task);
   if (!clearing)
     return;
-  for (unsigned i = 0; i < workers->count; i++) {
-    struct worker *worker = workers->slots[i].worker;
-    struct mover_task *part = worker_can(worker, wire_action(MOVER_CLEAR))
-                                  ? clearing_part(clearing, workers->slots[i].command.name)
-                                  : NULL;
+  for (unsigned i = 0; i < workers->staff.count; i++) {
+    struct worker *worker = workers->staff.members[i].worker;
+    bool able = !worker_rests(worker) && worker_can(worker, wire_action(MOVER_CLEAR));
+    struct mover_task *part = able ? clearing_part(clearing, worker_name(worker)) : NULL;
     if (part && !worker_submit(worker, part))
       clearing_give_up(part);
   }
@@ -256,9 +236,9 @@ static void one_dropped(struct mover_drop *drop) {
 
 static void drop_everywhere(struct workers *workers, struct mover_drop *drop) {
   drop->waiting = 1;
-  for (unsigned i = 0; i < workers->count; i++) {
+  for (unsigned i = 0; i < workers->staff.count; i++) {
     drop->waiting++;
-    if (!worker_drop(workers->slots[i].worker, drop, one_dropped))
+    if (!worker_drop(workers->staff.members[i].worker, drop, one_dropped))
       drop->waiting--;
   }
   one_dropped(drop);
@@ -268,14 +248,14 @@ static void cancel_subject(struct workers *workers, uint64_t subject) {
   for (struct mover_task *task = workers->waiting.first; task; task = task->next)
     if (task->subject == subject)
       task->cancelled = true;
-  for (unsigned i = 0; i < workers->count; i++)
-    if (worker_cancel(workers->slots[i].worker, subject))
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    if (worker_cancel(workers->staff.members[i].worker, subject))
       return;
 }
 
 void workers_tell(struct workers *workers, const struct buf *line) {
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_tell(workers->slots[i].worker, line);
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    worker_tell(workers->staff.members[i].worker, line);
   guests_tell(workers->guests, line);
 }
 
@@ -292,14 +272,13 @@ static void hear(struct workers *workers, const struct message *message) {
     cancel_subject(workers, message->subject);
   if (message->kind == MESSAGE_NUMBERS)
     change_numbers(workers, &message->numbers);
-  for (unsigned i = 0; message->kind == MESSAGE_RESTART && i < workers->count; i++)
-    if (!strcmp(workers->slots[i].command.name, message->worker))
-      worker_restart(workers->slots[i].worker);
+  if (message->kind == MESSAGE_RESTART)
+    worker_restart(staff_named(&workers->staff, message->worker));
 }
 
 /* Now or not at all. */
 static void optimize(struct workers *workers, struct mover_task *task) {
-  struct worker *worker = named(workers, task);
+  struct worker *worker = staff_named(&workers->staff, task->worker);
   bool sent = worker ? can(worker, task) && worker_submit(worker, task)
                      : guests_submit(workers->guests, task);
   if (!sent)
@@ -307,16 +286,16 @@ static void optimize(struct workers *workers, struct mover_task *task) {
 }
 
 static bool looks(const struct workers *workers) {
-  for (unsigned i = 0; i < workers->count; i++)
-    if (worker_looks(workers->slots[i].worker))
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    if (worker_looks(workers->staff.members[i].worker))
       return true;
   return guests_looks(workers->guests);
 }
 
 static void look(struct workers *workers, struct mover_task *task) {
   looking_add(&workers->looking, task);
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_look(workers->slots[i].worker);
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    worker_look(workers->staff.members[i].worker);
   guests_look(workers->guests);
   if (workers->stopping || !looks(workers))
     looking_end(&workers->looking);
@@ -361,8 +340,8 @@ static void wake(struct task *task) {
 /* ---- life ---- */
 
 static void finish_stop(struct workers *workers) {
-  for (unsigned i = 0; i < workers->count; i++)
-    if (!worker_ended(workers->slots[i].worker))
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    if (!worker_ended(workers->staff.members[i].worker))
       return;
   void (*stopped)(void *arg) = workers->stopped;
   workers->stopped = NULL;
@@ -374,8 +353,8 @@ static void finish_stop(struct workers *workers) {
 static void changed(void *arg) {
   struct workers *workers = arg;
   views_begin(&workers->views);
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_view(workers->slots[i].worker, &workers->views);
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    worker_view(workers->staff.members[i].worker, &workers->views);
   guests_view(workers->guests, &workers->views);
   views_end(&workers->views);
   if (workers->looking.first && !looks(workers))
@@ -386,44 +365,15 @@ static void changed(void *arg) {
     finish_stop(workers);
 }
 
-/* The next slot's name and words are there. */
-static enum status add(struct workers *workers, struct problem *problem) {
-  struct slot *slot = &workers->slots[workers->count];
-  const struct workers_params *params = &workers->params;
-  struct worker_params how = {.loop = params->loop,
-                              .events = params->events,
-                              .name = slot->command.name,
-                              .argv = slot->words,
-                              .environment = workers->environment,
-                              .initialize = &workers->initialize,
-                              .changed = changed,
-                              .unheard = unheard,
-                              .arg = workers};
-  if (worker_create(&how, &slot->worker))
-    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
-  workers->count++;
-  return STATUS_OK;
-}
-
-static enum status add_all(struct workers *workers, struct problem *problem) {
-  const struct workers_params *params = &workers->params;
-  enum status status = STATUS_OK;
-  if (params->own) {
-    struct slot *slot = &workers->slots[0];
-    snprintf(slot->command.name, sizeof slot->command.name, WORKERS_OWN);
-    slot->words[0] = params->own;
-    status = add(workers, problem);
-  }
-  for (unsigned i = 0; !status && i < params->command_count; i++) {
-    if (workers->count == WORKERS_MAX)
-      return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX);
-    struct slot *slot = &workers->slots[workers->count];
-    slot->command = params->commands[i];
-    status = command_split(&slot->command, slot->words, problem);
-    if (!status)
-      status = add(workers, problem);
-  }
-  return status;
+static enum status hire(struct workers *workers, struct problem *problem) {
+  const struct worker_params how = {.loop = workers->params.loop,
+                                    .events = workers->params.events,
+                                    .environment = workers->environment,
+                                    .initialize = &workers->initialize,
+                                    .changed = changed,
+                                    .unheard = unheard,
+                                    .arg = workers};
+  return staff_init(&workers->staff, &workers->params, &how, problem);
 }
 
 enum status workers_create(const struct workers_params *params, struct workers **out,
@@ -457,7 +407,7 @@ enum status workers_create(const struct workers_params *params, struct workers *
   if (status)
     problem_set(problem, status, "not enough memory to start");
   else
-    status = add_all(workers, problem);
+    status = hire(workers, problem);
   if (status) {
     workers_free(workers);
     return status;
@@ -467,8 +417,8 @@ enum status workers_create(const struct workers_params *params, struct workers *
 }
 
 void workers_start(struct workers *workers) {
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_start(workers->slots[i].worker);
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    worker_start(workers->staff.members[i].worker);
 }
 
 struct guests *workers_guests(struct workers *workers) {
@@ -481,16 +431,15 @@ void workers_stop(struct workers *workers, uint64_t grace_ms, void (*done)(void 
   workers->stopped_arg = arg;
   offer_waiting(workers);
   looking_end(&workers->looking);
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_stop(workers->slots[i].worker, grace_ms);
+  for (unsigned i = 0; i < workers->staff.count; i++)
+    worker_stop(workers->staff.members[i].worker, grace_ms);
   finish_stop(workers);
 }
 
 void workers_free(struct workers *workers) {
   if (!workers)
     return;
-  for (unsigned i = 0; i < workers->count; i++)
-    worker_free(workers->slots[i].worker);
+  staff_done(&workers->staff);
   guests_free(workers->guests);
   loop_timer_free(workers->retry);
   looking_done(&workers->looking);

@@ -15,7 +15,7 @@ struct workers;
 struct events;
 struct guests;
 
-#define WORKERS_MAX 16     /* that we start */
+#define WORKERS_MAX 16     /* that we start, beside the movers of cards */
 #define WORKERS_OWN "host" /* the name of memkeep-worker, the mover of host memory */
 
 struct workers_command {
@@ -25,8 +25,9 @@ struct workers_command {
 struct workers_params {
   struct loop *loop;
   struct events *events;
-  const char *own;    /* path of memkeep-worker, borrowed; NULL: none is started */
-  const char *socket; /* MEMKEEP_SOCKET for them */
+  const char *own;        /* path of memkeep-worker, borrowed; NULL: none is started */
+  uint64_t mover_idle_ns; /* how long the mover of a card outlives its last task */
+  const char *socket;     /* MEMKEEP_SOCKET for them */
   const struct workers_command *commands;
   unsigned command_count;
   const struct spec *devices; /* borrowed */

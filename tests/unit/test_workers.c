@@ -21,6 +21,7 @@
 #include "service/events.h"
 
 #define PATIENCE (30 * CLOCK_SECOND)
+#define CARD "cuda:0"
 #define HELLO                                                                                      \
   "echo '{\"event\":\"hello\",\"data\":{\"protocol\":1,\"capabilities\":"                          \
   "[\"memory.fill\",\"memory.clear\"]}}'\n"
@@ -149,7 +150,8 @@ static void start(struct fixture *fixture, const char *own, const char *other) {
   struct workers_command command = {.name = "other"};
   char path[96];
   struct problem problem;
-  static const struct spec host = {.id = "host:0", .backend = "host", .size_bytes = 4096};
+  static const struct spec devices[] = {{.id = "host:0", .backend = "host", .size_bytes = 4096},
+                                        {.id = CARD, .backend = "cuda"}};
   if (own)
     write_script(fixture, "own", own, fixture->own);
   if (other) {
@@ -162,8 +164,9 @@ static void start(struct fixture *fixture, const char *own, const char *other) {
                                   .socket = "/nowhere",
                                   .commands = &command,
                                   .command_count = other ? 1 : 0,
-                                  .devices = &host,
-                                  .device_count = 1,
+                                  .mover_idle_ns = PATIENCE,
+                                  .devices = devices,
+                                  .device_count = 2,
                                   .numbers = {.levels = PRESSURE_DEFAULTS}};
   assert_int_equal(workers_create(&params, &fixture->workers, &problem), STATUS_OK);
   workers_start(fixture->workers);
@@ -343,6 +346,25 @@ static void clear_asks_every_worker(void **state) {
   assert_int_equal(sum, 4096);
 }
 
+/* ---- the mover of a card ---- */
+
+static void it_is_started_by_its_first_task(void **state) {
+  struct fixture *fixture = *state;
+  start(fixture, HELLO SERVE(FILLED), NULL);
+  submit(fixture);
+  assert_ended(fixture, STATUS_OK);
+  assert_string_equal(fixture->task.worker, WORKERS_OWN);
+  assert_int_equal(view(fixture, CARD).state, VIEW_WORKER_STOPPED);
+  assert_int_equal(view(fixture, CARD).pid, 0);
+  fixture->segment.device_id = CARD;
+  fixture->task.worker[0] = '\0';
+  fixture->tasks_done = 0;
+  submit(fixture);
+  assert_ended(fixture, STATUS_OK);
+  assert_string_equal(fixture->task.worker, CARD);
+  assert_int_not_equal(view(fixture, CARD).pid, view(fixture, WORKERS_OWN).pid);
+}
+
 /* ---- manners ---- */
 
 static void ten_bad_lines_are_the_end(void **state) {
@@ -431,6 +453,7 @@ int main(void) {
       test(a_death_drops_everything),
       test(what_nobody_has_is_dropped_at_once),
       test(clear_asks_every_worker),
+      test(it_is_started_by_its_first_task),
       test(ten_bad_lines_are_the_end),
       test(answers_to_nobody_are_dropped),
       test(another_protocol_is_not_spoken),
