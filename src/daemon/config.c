@@ -387,6 +387,7 @@ static void set_defaults(struct config *config) {
   config->relief_target = 7000;
   config->policy = POLICY_FIFO;
   config->cache_ttl_ns = 120 * CLOCK_SECOND;
+  config->mover_idle_ns = 30 * CLOCK_SECOND;
 }
 
 static const char *named_file(const struct flag *flags, unsigned count) {

@@ -42,7 +42,7 @@ struct config {
   char state_dir[CONFIG_PATH], runtime_dir[CONFIG_PATH];
   struct spec devices[VIEW_DEVICES];
   uint32_t device_count;
-  bool no_gpu, no_worker;
+  bool no_gpu, no_worker, no_vault;
   struct workers_command workers[WORKERS_MAX];
   uint32_t worker_count;
   enum log_level log_level;
@@ -56,11 +56,13 @@ struct config {
   bool thresholds_said;
   uint32_t relief_trigger, relief_target; /* hundredths of a percent */
   uint32_t policy;                        /* who makes room: of policy_preset_at */
+  bool last_resort;                       /* pinned models may go when nothing else is left */
   struct config_limit limits[VIEW_DEVICES];
   uint32_t limit_count;
   char model_dirs[CONFIG_MODEL_DIRS][CONFIG_PATH];
   uint32_t model_dir_count;
   uint64_t cache_ttl_ns;
+  uint64_t mover_idle_ns; /* how long the mover of a card outlives its last task */
 };
 
 /* Why it was refused, and where that stands: "/etc/memkeep/memkeep.conf:3", "--listen",

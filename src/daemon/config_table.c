@@ -8,7 +8,6 @@
  */
 #include "daemon/config_table.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -20,13 +19,13 @@
 #include "base/id.h"
 #include "base/rate.h"
 #include "base/units.h"
+#include "daemon/config_listen.h"
 #include "device/probe.h"
 #include "model/policy_preset.h"
 
 #define ROWS_TOKENS "tokens"
 #define ROWS_LIMITS "limits"
 #define ONE_SECRET "a token has one secret: its sha256, a secret_file or a secret"
-#define PORT_MAX 65535
 #define ID_MAX 4294967294.0 /* the largest gid; one more means "none" */
 
 typedef enum status setter(const struct config_setting *setting, struct config *config,
@@ -99,38 +98,16 @@ static enum status set_rate(const struct config_setting *setting, struct config 
   return STATUS_OK;
 }
 
-static enum status set_port(struct config *config, const char *text, struct problem *problem) {
-  char *end;
-  unsigned long port = strtoul(text, &end, 10);
-  if (!isdigit((unsigned char)text[0]) || *end || port > PORT_MAX)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.40s is no port (0 to %d)", text,
-                       PORT_MAX);
-  config->port = (uint16_t)port;
-  return STATUS_OK;
-}
-
-/* "127.0.0.1:7171", "[::1]:7171", "localhost:7171": numbers, for a name could mean anything. */
 static enum status set_listen(const struct config_setting *setting, struct config *config,
                               const char *text, struct problem *problem) {
   (void)setting;
-  char host[sizeof config->address];
-  unsigned char binary[sizeof(struct in6_addr)];
-  const char *colon = strrchr(text, ':');
-  bool brackets = text[0] == '[' && colon && colon > text + 1 && colon[-1] == ']';
-  const char *start = text + brackets, *end = colon ? colon - brackets : NULL;
-  if (!colon || end == start || (size_t)(end - start) >= sizeof host)
-    return bad(problem, "must be an address and a port, as in 127.0.0.1:7171 or [::1]:7171");
-  memcpy(host, start, (size_t)(end - start));
-  host[end - start] = '\0';
-  if (!strcmp(host, "localhost"))
-    memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
-  if (inet_pton(brackets ? AF_INET6 : AF_INET, host, binary) != 1)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                       "%.64s is no numeric address, as in 127.0.0.1:7171 or [::1]:7171", host);
-  enum status status = set_port(config, colon + 1, problem);
-  if (!status)
-    memcpy(config->address, host, sizeof config->address);
-  return status;
+  struct config_listen listen;
+  enum status status = config_listen_parse(text, &listen, problem);
+  if (status)
+    return status;
+  memcpy(config->address, listen.address, sizeof config->address);
+  config->port = listen.port;
+  return STATUS_OK;
 }
 
 static enum status set_mode(const struct config_setting *setting, struct config *config,
@@ -172,6 +149,14 @@ static enum status set_policy(const struct config_setting *setting, struct confi
                "must be fifo, lru, lfu, cost, priority, conservative, balanced, aggressive "
                "or smart");
   *(uint32_t *)member(setting, config) = i;
+  return STATUS_OK;
+}
+
+static enum status set_last_resort(const struct config_setting *setting, struct config *config,
+                                   const char *text, struct problem *problem) {
+  if (strcmp(text, "none") != 0 && strcmp(text, "pinned") != 0)
+    return bad(problem, "must be none or pinned");
+  *(bool *)member(setting, config) = !strcmp(text, "pinned");
   return STATUS_OK;
 }
 
@@ -418,6 +403,11 @@ static const struct config_setting rows[] = {
      "one more worker process; no shell; repeatable", LIST(add_worker, worker_count)},
     {"no_worker", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL,
      "start no worker of our own: nothing can be copied", .set = set_switch, AT(no_worker)},
+    {"no_vault", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL,
+     "start no vault: one that runs by itself is found", .set = set_switch, AT(no_vault)},
+    {"mover_idle", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
+     "how long a card's worker, and its context there, outlives its last task (30s)",
+     .set = set_duration, AT(mover_idle_ns)},
     {"log_level", CONFIG_TEXT, CONFIG_EVERYWHERE, "LEVEL", "error, warning, info or debug (info)",
      .set = set_level, AT(log_level)},
     {"host", CONFIG_LIST, CONFIG_EVERYWHERE, "NAME",
@@ -446,6 +436,10 @@ static const struct config_setting rows[] = {
      "use at which models make room by themselves (80)", .set = set_percent, AT(relief_trigger)},
     {"relief.target", CONFIG_NUMBER, CONFIG_EVERYWHERE, "PERCENT", "... down to which (70)",
      .set = set_percent, AT(relief_target)},
+    {"last_resort", CONFIG_TEXT, CONFIG_EVERYWHERE, "WORD",
+     "what may go when pressure is critical and nothing else is left: none, or pinned models too "
+     "(none)",
+     .set = set_last_resort, AT(last_resort)},
     {"cache_ttl", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
      "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
     {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",
@@ -477,9 +471,20 @@ const struct config_setting *config_table_rows(size_t *count) {
   return rows;
 }
 
+/* Also lastResort for last_resort, as the API would spell it. */
+static bool is_named(const char *name, const char *said) {
+  for (; *name && *said; name++, said++) {
+    bool hump = *name == '_' && isupper((unsigned char)*said);
+    name += hump;
+    if (*name != (hump ? tolower((unsigned char)*said) : *said))
+      return false;
+  }
+  return !*name && !*said;
+}
+
 const struct config_setting *config_table_find(const char *name) {
   for (size_t i = 0; i < ROWS; i++)
-    if (!strcmp(rows[i].name, name))
+    if (is_named(rows[i].name, name))
       return &rows[i];
   return NULL;
 }
