@@ -81,15 +81,15 @@ static enum job_state status_after(const struct events_record *event) {
   }
 }
 
-/* 0: it is not known any more, or there was none. */
-static uint64_t allocation_of(const struct bulletin *bulletin, uint64_t transfer) {
+/* Zeroed: it is not known any more. */
+static struct job_transfer transfer_of(const struct bulletin *bulletin, uint64_t id) {
   struct job *job;
   struct job_view view;
-  if (job_find(bulletin->params.service, transfer, true, &job))
-    return 0;
+  if (job_find(bulletin->params.service, id, true, &job))
+    return (struct job_transfer){0};
   job_look(job, &view);
   job_give(job);
-  return view.result.transfer.allocation;
+  return view.result.transfer;
 }
 
 static uint64_t model_of(const struct bulletin *bulletin, uint64_t allocation) {
@@ -102,11 +102,12 @@ static uint64_t model_of(const struct bulletin *bulletin, uint64_t allocation) {
 
 static void write_transfer(const struct bulletin *bulletin, const struct events_record *event,
                            struct writer *w) {
-  uint64_t allocation = allocation_of(bulletin, event->subject);
+  const struct job_transfer transfer = transfer_of(bulletin, event->subject);
+  uint64_t model = transfer.model ? transfer.model : model_of(bulletin, transfer.allocation);
   writer_id(w, "transferId", ID_TRANSFER, event->subject);
   writer_text(w, "status", job_states[status_after(event)]);
-  writer_id(w, "allocationId", ID_ALLOCATION, allocation);
-  writer_id(w, "modelId", ID_MODEL, model_of(bulletin, allocation));
+  writer_id(w, "allocationId", ID_ALLOCATION, transfer.allocation);
+  writer_id(w, "modelId", ID_MODEL, model);
   write_device(w, "source", bulletin, event->device);
   write_device(w, "target", bulletin, event->other_device);
   writer_uint(w, "bytes", event->bytes);

@@ -14,7 +14,7 @@ struct part {
 };
 
 struct clearing {
-  struct part parts[VIEW_WORKERS];
+  struct part parts[VIEW_CLEARED];
   unsigned count, waiting;
   struct mover_task *asked;
 };
@@ -41,7 +41,7 @@ static void one_less(struct clearing *clearing) {
 static void cleared(struct mover_task *task) {
   struct part *part = (struct part *)task;
   struct mover_task *asked = part->clearing->asked;
-  if (!task->problem.status && asked->cleared_count < VIEW_WORKERS) {
+  if (!task->problem.status && asked->cleared_count < VIEW_CLEARED) {
     snprintf(asked->cleared[asked->cleared_count].id, sizeof asked->cleared[0].id, "%s",
              part->worker);
     asked->cleared[asked->cleared_count++].bytes = task->bytes;
@@ -50,7 +50,7 @@ static void cleared(struct mover_task *task) {
 }
 
 struct mover_task *clearing_part(struct clearing *clearing, const char *worker) {
-  if (clearing->count == VIEW_WORKERS)
+  if (clearing->count == VIEW_CLEARED)
     return NULL;
   struct part *part = &clearing->parts[clearing->count++];
   *part = (struct part){.task = {.action = MOVER_CLEAR,

@@ -50,8 +50,9 @@ void reload_apply(const struct config *config, struct service *service, struct h
   if (config->thresholds_said && !same(&now, &config->thresholds) &&
       limits_change_thresholds(service, &caller, &config->thresholds, &problem))
     log_error("daemon", "thresholds: %s", problem.text);
-  service_set_relief(service, &(struct service_relief){config->relief_trigger,
-                                                       config->relief_target, config->policy});
+  service_set_relief(service,
+                     &(struct service_relief){config->relief_trigger, config->relief_target,
+                                              config->policy, config->last_resort});
   if (http_set_tokens(http, config->tokens, config->token_count, &problem))
     log_error("daemon", "tokens: %s", problem.text);
   log_info("daemon", "configuration read again (%s)", config->file[0] ? config->file : "no file");

@@ -43,13 +43,6 @@ struct request *requests_find(const struct requests *requests, uint64_t number) 
   return request;
 }
 
-struct request *requests_of(const struct requests *requests, uint64_t subject) {
-  struct request *request = requests->first;
-  while (request && (request->kind != REQUESTS_TASK || request->task->subject != subject))
-    request = request->next;
-  return request;
-}
-
 unsigned requests_step(const struct request *request, uint64_t now) {
   uint64_t patience =
       CLOCK_MS * (request->kind == REQUESTS_QUICK ? WIRE_QUICK_MS : WIRE_DEADLINE_MS);

@@ -44,8 +44,6 @@ struct request *requests_add(struct requests *requests, enum requests_kind kind)
 void requests_remove(struct requests *requests, struct request *request);
 /* NULL: nobody asked that. */
 struct request *requests_find(const struct requests *requests, uint64_t number);
-/* The task of a job, NULL: it is not here. */
-struct request *requests_of(const struct requests *requests, uint64_t subject);
 /* The step that its silence calls for at this time. */
 unsigned requests_step(const struct request *request, uint64_t now);
 

@@ -1,8 +1,8 @@
 /*
  * runtime: everything is done through the directory's descriptor, so that nobody can put another
- * one in its place between a check and a use. The lock is flock's: it goes with the process,
- * however that ends. Its file stays, for removing it would let two daemons lock two files of one
- * name.
+ * one in its place between a check and a use. The lock is a record lock: it goes with the process,
+ * however that ends, where flock's would live on in a child that was being started just then. Its
+ * file stays, for removing it would let two daemons lock two files of one name.
  */
 #include "daemon/runtime.h"
 
@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,12 +45,11 @@ static enum status open_folder(const char *path, struct share *out, struct probl
 }
 
 static enum status refuse_second(int fd, const char *path, struct problem *problem) {
-  char pid[16] = "";
-  if (pread(fd, pid, sizeof pid - 1, 0) <= 0)
+  struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  if (fcntl(fd, F_GETLK, &holder) || holder.l_type == F_UNLCK || holder.l_pid <= 0)
     return problem_set(problem, STATUS_CONFLICT, "another memkeepd is running in %s", path);
-  pid[strspn(pid, "0123456789")] = '\0';
-  return problem_set(problem, STATUS_CONFLICT, "another memkeepd (pid %s) is running in %s", pid,
-                     path);
+  return problem_set(problem, STATUS_CONFLICT, "another memkeepd (pid %d) is running in %s",
+                     (int)holder.l_pid, path);
 }
 
 static enum status take_lock(struct runtime *runtime, const char *path, struct problem *problem) {
@@ -60,12 +58,10 @@ static enum status take_lock(struct runtime *runtime, const char *path, struct p
   if (fd < 0)
     return fail(problem, LOCK);
   runtime->lock = (struct share){SHARE_FILE, fd};
-  if (flock(fd, LOCK_EX | LOCK_NB))
-    return errno == EWOULDBLOCK ? refuse_second(fd, path, problem) : fail(problem, LOCK);
-  char pid[16];
-  int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-  if (ftruncate(fd, 0) || pwrite(fd, pid, (size_t)n, 0) != n)
-    return fail(problem, LOCK);
+  const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  if (fcntl(fd, F_SETLK, &whole))
+    return errno == EACCES || errno == EAGAIN ? refuse_second(fd, path, problem)
+                                              : fail(problem, LOCK);
   return STATUS_OK;
 }
 

@@ -57,11 +57,36 @@ static void take_models(struct standing *standing, struct reader_value list) {
   standing->lists = models && whole && (standing->lists || standing->model_count);
 }
 
+static void take_text(struct reader_value value, const char *key, char *out, size_t size) {
+  snprintf(out, size, "%s", reader_text(reader_get(value, key), ""));
+}
+
+/* One of nothing is none. */
+static bool take_opportunity(struct reader_value value, struct view_opportunity *out) {
+  *out = (struct view_opportunity){.bytes = reader_uint(reader_get(value, "bytes"), 0)};
+  take_text(value, "kind", out->kind, sizeof out->kind);
+  take_text(value, "device_id", out->device, sizeof out->device);
+  take_text(value, "model_id", out->model, sizeof out->model);
+  take_text(value, "why", out->why, sizeof out->why);
+  return out->kind[0] && out->bytes;
+}
+
+static void take_opportunities(struct standing *standing, struct reader_value list) {
+  size_t count = units_min(reader_count(list), STANDING_OPPORTUNITIES);
+  free(standing->opportunities);
+  standing->opportunities = count ? calloc(count, sizeof *standing->opportunities) : NULL;
+  standing->opportunity_count = 0;
+  for (size_t i = 0; standing->opportunities && i < count; i++)
+    standing->opportunity_count +=
+        take_opportunity(reader_at(list, i), &standing->opportunities[standing->opportunity_count]);
+}
+
 void standing_heard(struct standing *standing, struct reader_value data) {
   uint64_t generation = reader_uint(reader_get(data, "generation"), 0);
   standing->memory_bytes = reader_uint(reader_get(data, "memory_usage_bytes"), 0);
   standing->reclaimable_bytes = reader_uint(reader_get(data, "reclaimable_bytes"), 0);
   take_models(standing, reader_get(data, "loaded_models"));
+  take_opportunities(standing, reader_get(data, "optimization_opportunities"));
   standing->valid = !standing->again && generation >= standing->generation;
   standing->generation = units_max(standing->generation, generation);
   standing->answered_ns = clock_now();
@@ -69,8 +94,10 @@ void standing_heard(struct standing *standing, struct reader_value data) {
 
 void standing_done(struct standing *standing) {
   free(standing->models);
+  free(standing->opportunities);
   standing->models = NULL;
-  standing->model_count = 0;
+  standing->opportunities = NULL;
+  standing->model_count = standing->opportunity_count = 0;
 }
 
 void standing_view(const struct standing *standing, bool reports, struct view_worker *out) {

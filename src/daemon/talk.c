@@ -16,7 +16,7 @@
 #include "daemon/requests.h"
 
 #define TALK_HELLO_NS (30 * CLOCK_SECOND)
-#define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order to go to the end */
+#define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order, or the request, to go to the end */
 #define TALK_PING_NS (20 * CLOCK_SECOND)
 #define TALK_BAD_LINES 10 /* a minute: then it is ended */
 #define TALK_STATUS_NS                                                                             \
@@ -116,12 +116,13 @@ static void send_cancel(struct talk *talk, uint64_t target) {
 }
 
 bool talk_cancel(struct talk *talk, uint64_t subject) {
-  struct request *request = requests_of(&talk->requests, subject);
-  if (!request)
-    return false;
-  request->task->cancelled = true;
-  send_cancel(talk, request->number);
-  return true;
+  bool found = false;
+  for (struct request *request = talk->requests.first; request; request = request->next)
+    if (request->kind == REQUESTS_TASK && request->task->subject == subject) {
+      request->task->cancelled = found = true;
+      send_cancel(talk, request->number);
+    }
+  return found;
 }
 
 bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop)) {
@@ -246,11 +247,12 @@ static void heard_event(struct talk *talk, const char *name, struct reader_value
     heard_change(talk, data);
 }
 
-static void heard_failure(struct request *request, struct reader_value root) {
+static void heard_failure(struct talk *talk, struct request *request, struct reader_value root) {
   struct mover_task *task = request->task;
   enum status status = status_parse(reader_text(reader_get(root, "error_code"), ""));
   if (status == STATUS_OK || status == STATUS_PENDING)
     status = STATUS_INTERNAL_ERROR;
+  talk->figures.spent |= status == STATUS_DEVICE_UNAVAILABLE;
   /* It obeyed our cancel, and nobody but its own silence had asked for that. */
   if (status == STATUS_CANCELLED && request->step && !task->cancelled)
     status = STATUS_WORKER_TIMEOUT;
@@ -267,7 +269,7 @@ static void heard_answer(struct talk *talk, struct request *request, struct read
     if (reader_bool(reader_get(root, "success"), false))
       wire_result(request->task, data);
     else
-      heard_failure(request, root);
+      heard_failure(talk, request, root);
   }
   finish(talk, request);
 }
@@ -385,8 +387,11 @@ void talk_kill(struct talk *talk) {
 }
 
 void talk_close(struct talk *talk) {
-  if (talk->carrier)
-    talk->carrier->close(talk->ctx);
+  if (!talk->carrier)
+    return;
+  if (!talk->ending_ns)
+    talk->ending_ns = clock_now();
+  talk->carrier->close(talk->ctx);
 }
 
 /* Nothing that was asked of it is waited for any longer. */

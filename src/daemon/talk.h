@@ -63,6 +63,8 @@ const char *talk_capabilities(const struct talk *talk);
 struct talk_figures {
   uint64_t ready_ns;     /* clock_now() of its hello, 0: not yet */
   uint64_t contact_real; /* when it was last heard of */
+  bool spent; /* a task of its failed with DEVICE_UNAVAILABLE: a card that was lost in a process
+                 does not come back in that process */
 };
 const struct talk_figures *talk_figures(const struct talk *talk);
 const struct standing *talk_standing(const struct talk *talk);
@@ -73,7 +75,7 @@ void talk_look(struct talk *talk);
 
 /* False: not ready, too much waits there already, or it takes no segments. task->done follows. */
 bool talk_submit(struct talk *talk, struct mover_task *task);
-/* False: it has no such task. */
+/* All tasks of that subject. False: it has none. */
 bool talk_cancel(struct talk *talk, uint64_t subject);
 /* True: it has the segment, and done(drop) follows. */
 bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop));
@@ -82,7 +84,7 @@ void talk_tell(struct talk *talk, const struct buf *line);
 
 /* Once a second: deadlines, the ping. */
 void talk_tick(struct talk *talk);
-/* End of its input: the polite request to go. */
+/* End of its input: the polite request to go, and talk_kill 2 s later (by talk_tick). */
 void talk_close(struct talk *talk);
 /* The order to go, and talk_kill 2 s later (by talk_tick). */
 void talk_end(struct talk *talk);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "daemon/wire.h"
 
 #define VIEWS_FRESH_NS (2 * CLOCK_SECOND) /* contract 8 */
 
@@ -15,23 +16,44 @@ void views_done(struct views *views) { lock_done(&views->lock); }
 
 void views_begin(struct views *views) {
   lock_take(&views->lock);
-  views->count = views->model_count = 0;
+  views->count = views->model_count = views->opportunity_count = 0;
 }
 
 void views_end(struct views *views) { lock_give(&views->lock); }
 
-void views_add(struct views *views, const struct view_worker *worker,
-               const struct standing *standing) {
-  if (views->count == VIEW_WORKERS)
-    return;
-  views->workers[views->count++] = *worker;
-  for (uint32_t i = 0; standing && standing->valid && i < standing->model_count; i++) {
+static void add_models(struct views *views, const struct view_worker *worker,
+                       const struct standing *standing) {
+  for (uint32_t i = 0; i < standing->model_count; i++) {
     if (views->model_count == VIEW_WORKER_MODELS)
       return;
     struct view_worker_model *model = &views->models[views->model_count++];
     *model = standing->models[i];
     memcpy(model->worker, worker->id, sizeof model->worker);
   }
+}
+
+static void add_opportunities(struct views *views, const struct view_worker *worker,
+                              const struct standing *standing) {
+  if (!wire_lists(worker->capabilities, "memory.optimize"))
+    return;
+  for (uint32_t i = 0; i < standing->opportunity_count; i++) {
+    if (views->opportunity_count == VIEW_OPPORTUNITIES)
+      return;
+    struct view_opportunity *opportunity = &views->opportunities[views->opportunity_count++];
+    *opportunity = standing->opportunities[i];
+    memcpy(opportunity->worker, worker->id, sizeof opportunity->worker);
+  }
+}
+
+void views_add(struct views *views, const struct view_worker *worker,
+               const struct standing *standing) {
+  if (views->count == VIEW_WORKERS)
+    return;
+  views->workers[views->count++] = *worker;
+  if (!standing || !standing->valid)
+    return;
+  add_models(views, worker, standing);
+  add_opportunities(views, worker, standing);
 }
 
 uint32_t views_list(struct views *views, struct view_worker *out, uint32_t max) {
@@ -48,6 +70,13 @@ uint32_t views_models(struct views *views, struct view_worker_model *out, uint32
   LOCK_SCOPE(&views->lock);
   uint32_t count = views->model_count < max ? views->model_count : max;
   memcpy(out, views->models, count * sizeof *out);
+  return count;
+}
+
+uint32_t views_opportunities(struct views *views, struct view_opportunity *out, uint32_t max) {
+  LOCK_SCOPE(&views->lock);
+  uint32_t count = views->opportunity_count < max ? views->opportunity_count : max;
+  memcpy(out, views->opportunities, count * sizeof *out);
   return count;
 }
 

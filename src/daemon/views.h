@@ -10,9 +10,10 @@
 
 struct views {
   struct lock lock;
-  uint32_t count, model_count;
+  uint32_t count, model_count, opportunity_count;
   struct view_worker workers[VIEW_WORKERS];
   struct view_worker_model models[VIEW_WORKER_MODELS];
+  struct view_opportunity opportunities[VIEW_OPPORTUNITIES];
 };
 
 void views_init(struct views *views);
@@ -28,6 +29,8 @@ void views_add(struct views *views, const struct view_worker *worker,
 uint32_t views_list(struct views *views, struct view_worker *out, uint32_t max);
 /* What the workers name as their models, where that still holds. */
 uint32_t views_models(struct views *views, struct view_worker_model *out, uint32_t max);
+/* What those could free that can be asked for it. */
+uint32_t views_opportunities(struct views *views, struct view_opportunity *out, uint32_t max);
 bool views_has(struct views *views, const char *worker);
 
 #endif

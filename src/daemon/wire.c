@@ -44,6 +44,28 @@ static void move(struct writer *w, const struct mover_task *task, const struct m
   writer_uint(w, "sizeBytes", one->size);
 }
 
+/* An object for each pair of segments, three numbers for each move: a line has thousands. */
+static void defragment(struct writer *w, const struct mover_task *task) {
+  const struct mover_move *end = task->moves + task->move_count;
+  writer_text(w, "deviceId", task->segments[0].device_id);
+  writer_array(w, "moves");
+  for (const struct mover_move *one = task->moves, *first; one < end;) {
+    first = one;
+    writer_object(w, NULL);
+    writer_id(w, "source", ID_SEGMENT, task->segments[first->from].id);
+    writer_id(w, "target", ID_SEGMENT, task->segments[first->to].id);
+    writer_array(w, "ranges");
+    for (; one < end && one->from == first->from && one->to == first->to; one++) {
+      writer_uint(w, NULL, one->from_offset);
+      writer_uint(w, NULL, one->to_offset);
+      writer_uint(w, NULL, one->size);
+    }
+    writer_end(w);
+    writer_end(w);
+  }
+  writer_end(w);
+}
+
 static void load(struct writer *w, const struct mover_task *task) {
   writer_id(w, "modelId", ID_MODEL, task->model);
   writer_array(w, "fileIds");
@@ -68,8 +90,16 @@ static void optimize(struct writer *w, const struct mover_task *task) {
   if (task->device_id)
     writer_text(w, "deviceId", task->device_id);
   writer_text(w, "targetPressureLevel", pressure_name((enum pressure_level)task->value));
-  writer_uint(w, "minMemoryToFree", task->want_bytes);
-  writer_uint(w, "deadlineMs", task->deadline_ms);
+  writer_text(w, "strategy", policy_preset_at(task->want.strategy)->name);
+  writer_int(w, "maxModelsToUnload",
+             task->want.max_models > INT64_MAX ? -1 : (int64_t)task->want.max_models);
+  writer_uint(w, "minMemoryToFree", task->want.bytes);
+  writer_array(w, "excludeModels");
+  for (uint32_t i = 0; i < task->want.exclude_count; i++)
+    writer_id(w, NULL, ID_MODEL, task->want.exclude[i]);
+  writer_end(w);
+  writer_bool(w, "force", task->want.force);
+  writer_uint(w, "deadlineMs", task->want.deadline_ms);
 }
 
 static const char *const clear_types[] = {
@@ -83,6 +113,8 @@ static void data_of(struct writer *w, const struct mover_task *task) {
   case MOVER_COPY:
     move(w, task, &task->moves[0]);
     writer_bool(w, "verify", task->verify);
+    if (task->sums)
+      writer_bool(w, "fingerprint", true);
     break;
   case MOVER_FILL:
     place(w, "target", &task->segments[0], task->moves[0].to_offset);
@@ -90,14 +122,7 @@ static void data_of(struct writer *w, const struct mover_task *task) {
     writer_uint(w, "value", task->value);
     break;
   case MOVER_DEFRAGMENT:
-    writer_text(w, "deviceId", task->segments[0].device_id);
-    writer_array(w, "moves");
-    for (uint32_t i = 0; i < task->move_count; i++) {
-      writer_object(w, NULL);
-      move(w, task, &task->moves[i]);
-      writer_end(w);
-    }
-    writer_end(w);
+    defragment(w, task);
     break;
   case MOVER_CLEAR:
     if (task->device_id)
@@ -317,10 +342,12 @@ void wire_result(struct mover_task *task, struct reader_value data) {
                                        [MOVER_LOOK] = "",
                                        [MOVER_OPTIMIZE] = "freed_bytes"};
   const char *checksum = reader_text(reader_get(data, "checksum"), "");
+  const char *fingerprint = reader_text(reader_get(data, "fingerprint"), "");
   task->bytes = reader_uint(reader_get(data, counts[task->action]), 0);
   task->device_us = reader_uint(reader_get(data, "device_us"), 0);
   task->verified = reader_bool(reader_get(data, "verified"), false);
   task->checksum_known = checksum_of(checksum, &task->checksum);
+  task->fingerprint_known = checksum_of(fingerprint, &task->fingerprint);
   path_of(task, reader_text(reader_get(data, "path"), ""));
   if (task->action == MOVER_DEFRAGMENT)
     defragmented(task, reader_get(data, "moved"));

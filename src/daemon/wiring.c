@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "base/os_notify.h"
 #include "base/units.h"
@@ -21,6 +23,7 @@
 #include "daemon/keeper.h"
 #include "daemon/model_dirs.h"
 #include "daemon/reload.h"
+#include "daemon/stalls.h"
 #include "device/probe.h"
 #include "http/http.h"
 #include "ops/ops.h"
@@ -33,6 +36,8 @@
 #define WIRING_GRACE_MS 1000   /* of a worker, from the end of its stdin to SIGKILL */
 #define WIRING_LIMIT_US 900000 /* and 4 s: a stop takes at most 5 s (contract 7) */
 #define WIRING_LIMIT_S 4
+#define DOOR_NAP_NS (4 * CLOCK_MS)
+#define DOOR_DYING_NS CLOCK_SECOND /* for a killed daemon to be gone */
 
 struct wiring {
   struct task shutdown; /* first: a request's, posted to the loop */
@@ -50,6 +55,7 @@ struct wiring {
   struct ops *ops;
   struct http *http;
   struct socket *socket;
+  struct stalls *stalls;
   bool running, stopping, release_all;
   uint64_t held_bytes;
   uint32_t held_allocations;
@@ -103,12 +109,19 @@ static void set_limit(void) {
   setitimer(ITIMER_REAL, &limit, NULL);
 }
 
+/* In time; and the vault stays as it is, unless it has to give all back. */
+static void begin_end(struct wiring *wiring) {
+  wiring->stopping = true;
+  set_limit();
+  if (!wiring->release_all)
+    keeper_hold(wiring->keeper);
+}
+
 static void stop(struct wiring *wiring, const char *why) {
   if (wiring->stopping)
     return;
-  wiring->stopping = true;
   log_info("daemon", "%s: stopping", why);
-  set_limit();
+  begin_end(wiring);
   os_notify("STOPPING=1");
   runtime_withdraw(wiring->params.runtime);
   http_stop(wiring->http);
@@ -214,9 +227,10 @@ static enum status refuse(const struct wiring *wiring, enum status status) {
 }
 
 static enum status open_keeper(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
   struct keeper_params params = {.loop = wiring->loop,
-                                 .program = wiring->vault,
-                                 .runtime_dir = wiring->params.config->runtime_dir,
+                                 .program = config->no_vault ? NULL : wiring->vault,
+                                 .runtime_dir = config->runtime_dir,
                                  .replaced = on_vault,
                                  .arg = wiring};
   enum status status = keeper_open(&params, &wiring->keeper, problem);
@@ -264,6 +278,7 @@ static enum status make_hands(struct wiring *wiring, struct problem *problem) {
   struct workers_params workers = {.loop = wiring->loop,
                                    .events = service_events(wiring->service),
                                    .own = config->no_worker ? NULL : wiring->worker,
+                                   .mover_idle_ns = config->mover_idle_ns,
                                    .socket = config->socket,
                                    .commands = config->workers,
                                    .command_count = config->worker_count,
@@ -290,21 +305,19 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
   enum status status = create_service(wiring, problem);
   if (status)
     return status == STATUS_CONFLICT && wiring->found ? refuse(wiring, status) : status;
-  service_set_relief(
-      wiring->service,
-      &(struct service_relief){config->relief_trigger, config->relief_target, config->policy});
+  service_set_relief(wiring->service,
+                     &(struct service_relief){config->relief_trigger, config->relief_target,
+                                              config->policy, config->last_resort});
   service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
   service_on_shutdown(wiring->service, on_shutdown, wiring);
   return make_hands(wiring, problem);
 }
 
-static enum status make_doors(struct wiring *wiring, struct problem *problem) {
+static enum status open_http(struct wiring *wiring, struct problem *problem) {
   const struct config *config = wiring->params.config;
   const char *hosts[CONFIG_HOSTS];
   for (uint32_t i = 0; i < config->host_count; i++)
     hosts[i] = config->hosts[i];
-  if (ops_create(wiring->service, &wiring->ops))
-    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   struct http_params http = {.ops = wiring->ops,
                              .address = config->address,
                              .port = config->port,
@@ -315,9 +328,11 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
                              .certificate = config->certificate,
                              .key = config->key,
                              .limits = {.rate = config->rate_limit}};
-  enum status status = http_create(&http, &wiring->http, problem);
-  if (status)
-    return status;
+  return http_create(&http, &wiring->http, problem);
+}
+
+static enum status open_socket(struct wiring *wiring, struct problem *problem) {
+  const struct config *config = wiring->params.config;
   struct socket_params socket = {.loop = wiring->loop,
                                  .ops = wiring->ops,
                                  .path = config->socket,
@@ -330,6 +345,27 @@ static enum status make_doors(struct wiring *wiring, struct problem *problem) {
   return socket_create(&socket, &wiring->socket, problem);
 }
 
+/* Again for a while if somebody is there: a daemon that was killed while it started a process
+ * lives on in that one, with all that it listened on, until its exec. */
+static enum status open_at_last(enum status (*open)(struct wiring *, struct problem *),
+                                struct wiring *wiring, struct problem *problem) {
+  const struct timespec nap = {.tv_nsec = DOOR_NAP_NS};
+  uint64_t deadline = clock_now() + DOOR_DYING_NS;
+  enum status status = open(wiring, problem);
+  while (status == STATUS_CONFLICT && clock_now() < deadline) {
+    nanosleep(&nap, NULL);
+    status = open(wiring, problem);
+  }
+  return status;
+}
+
+static enum status make_doors(struct wiring *wiring, struct problem *problem) {
+  if (ops_create(wiring->service, &wiring->ops))
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
+  enum status status = open_at_last(open_http, wiring, problem);
+  return status ? status : open_at_last(open_socket, wiring, problem);
+}
+
 static enum status start(struct wiring *wiring, struct problem *problem) {
   enum status status = keeper_start(wiring->keeper, wiring->service);
   if (!status)
@@ -337,6 +373,7 @@ static enum status start(struct wiring *wiring, struct problem *problem) {
   if (status)
     return problem_set(problem, status, "the service cannot be started");
   wiring->running = true;
+  wiring->stalls = stalls_watch(wiring->loop, wiring->service);
   status = reload_limits(wiring->params.config, wiring->service, problem);
   if (status)
     return status;
@@ -386,8 +423,7 @@ static enum status make(struct wiring *wiring, struct problem *problem) {
 static void undo(struct wiring *wiring) {
   if (!wiring->running)
     return;
-  wiring->stopping = true;
-  set_limit();
+  begin_end(wiring);
   http_stop(wiring->http);
   doors_stopped(wiring);
   loop_run(wiring->loop);
@@ -435,6 +471,7 @@ void wiring_free(struct wiring *wiring) {
   workers_free(wiring->workers);
   inspect_free(wiring->inspect);
   keeper_close(wiring->keeper);
+  stalls_free(wiring->stalls);
   service_free(wiring->service);
   bulletin_free(wiring->bulletin);
   loop_free(wiring->loop);

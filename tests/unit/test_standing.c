@@ -120,6 +120,21 @@ static void a_list_that_is_too_long_is_not_taken_as_whole(void **state) {
 
 #define test(name) cmocka_unit_test_setup(name, setup)
 
+static void what_it_could_free_is_kept_until_it_says_otherwise(void **state) {
+  (void)state;
+  heard("{\"optimization_opportunities\":[7,{\"kind\":\"park\",\"bytes\":0},"
+        "{\"kind\":\"park\",\"device_id\":\"fake:0\",\"model_id\":\"m\",\"bytes\":9,\"why\":"
+        "\"idle\"}]}");
+  assert_int_equal(standing.opportunity_count, 1); /* neither a number nor one of nothing */
+  assert_string_equal(standing.opportunities[0].kind, "park");
+  assert_string_equal(standing.opportunities[0].device, "fake:0");
+  assert_string_equal(standing.opportunities[0].model, "m");
+  assert_string_equal(standing.opportunities[0].why, "idle");
+  assert_int_equal(standing.opportunities[0].bytes, 9);
+  heard("{}");
+  assert_int_equal(standing.opportunity_count, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       test(nothing_is_known_before_the_first_answer),
@@ -129,6 +144,7 @@ int main(void) {
       test(one_that_cannot_be_asked_is_not_waited_for),
       test(models_are_ids_or_objects),
       test(a_list_that_is_too_long_is_not_taken_as_whole),
+      test(what_it_could_free_is_kept_until_it_says_otherwise),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   standing_done(&standing);

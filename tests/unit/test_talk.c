@@ -148,6 +148,32 @@ static int teardown(void **state) {
   return 0;
 }
 
+static unsigned count_of(const char *text, const char *word) {
+  unsigned count = 0;
+  for (; (text = strstr(text, word)); text++)
+    count++;
+  return count;
+}
+
+/* A job may have several under way. */
+static void all_tasks_of_a_subject_are_cancelled(void **state) {
+  struct fixture *fixture = *state;
+  struct mover_task tasks[3] = {0};
+  begin(fixture, true);
+  hello(fixture, "");
+  for (unsigned i = 0; i < 3; i++) {
+    tasks[i] =
+        (struct mover_task){.action = MOVER_CLEAR, .subject = i == 1 ? 8 : 9, .done = task_done};
+    assert_true(talk_submit(fixture->talk, &tasks[i]));
+  }
+  assert_false(talk_cancel(fixture->talk, 7));
+  assert_true(talk_cancel(fixture->talk, 9));
+  assert_int_equal(count_of(fixture->said, "\"action\":\"cancel\""), 2);
+  assert_true(tasks[0].cancelled && !tasks[1].cancelled && tasks[2].cancelled);
+  talk_free(fixture->talk);
+  fixture->talk = NULL;
+}
+
 /* ---- guests ---- */
 
 static void a_guest_is_asked_what_it_can_and_told_the_thresholds(void **state) {
@@ -282,10 +308,26 @@ static void a_silent_one_of_ours_is_ended_and_then_killed(void **state) {
   assert_over(fixture, STATUS_WORKER_TIMEOUT);
 }
 
+static void one_that_was_asked_to_go_is_used_no_more(void **state) {
+  struct fixture *fixture = *state;
+  begin(fixture, false);
+  hello(fixture, "\"memory.clear\"");
+  talk_close(fixture->talk);
+  assert_int_equal(fixture->ends, 1);
+  assert_false(talk_ready(fixture->talk));
+  fixture->task = (struct mover_task){.action = MOVER_CLEAR, .done = task_done};
+  assert_false(talk_submit(fixture->talk, &fixture->task));
+  pass(fixture, 1);
+  assert_int_equal(fixture->kills, 0);
+  pass(fixture, 1);
+  assert_true(fixture->kills);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      test(all_tasks_of_a_subject_are_cancelled),
       test(a_guest_is_asked_what_it_can_and_told_the_thresholds),
       test(a_guest_that_can_little_is_asked_little),
       test(one_of_ours_is_initialized_whatever_it_says),
@@ -296,6 +338,7 @@ int main(void) {
       test(one_that_leaves_fails_what_it_had_begun),
       test(what_it_had_not_begun_is_given_back),
       test(a_silent_one_of_ours_is_ended_and_then_killed),
+      test(one_that_was_asked_to_go_is_used_no_more),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,18 @@ static void a_transfer_names_its_ends_by_segment(void **state) {
               wire_task(&out, 17, &task));
 }
 
+static void a_transfer_may_ask_for_the_fingerprint(void **state) {
+  (void)state;
+  struct mover_task task = task_of(MOVER_TRANSFER, &one, 1);
+  task.verify = false;
+  task.sums = true;
+  struct buf out BUF_CLEANUP;
+  buf_init(&out, WIRE_LINE);
+  wire_task(&out, 17, &task);
+  assert_non_null(
+      strstr(buf_text(&out), "\"size_bytes\":64,\"verify\":false,\"fingerprint\":true}"));
+}
+
 static void a_copy_is_no_transfer(void **state) {
   (void)state;
   struct mover_task task = task_of(MOVER_COPY, &one, 1);
@@ -89,17 +101,17 @@ static void a_load_names_its_files_and_where_each_goes(void **state) {
 
 static void a_defragmentation_lists_its_moves(void **state) {
   (void)state;
-  struct mover_move moves[2] = {{.from = 0, .to = 0, .from_offset = 64, .size = 8},
-                                {.from = 1, .to = 0, .to_offset = 8, .size = 4}};
-  struct mover_task task = task_of(MOVER_DEFRAGMENT, moves, 2);
+  struct mover_move moves[3] = {
+      {.from = 0, .to = 0, .from_offset = 64, .size = 8},
+      {.from = 1, .to = 0, .to_offset = 8, .size = 4},
+      {.from = 1, .to = 0, .from_offset = 96, .to_offset = 16, .size = 2}};
+  struct mover_task task = task_of(MOVER_DEFRAGMENT, moves, 3);
   assert_line("{\"request_id\":\"r-3\",\"action\":\"memory.defragment\",\"data\":{"
               "\"device_id\":\"host:0\",\"moves\":["
-              "{\"source\":{\"segment_id\":\"s-1f0c000000000001\",\"offset_bytes\":64},"
-              "\"target\":{\"segment_id\":\"s-1f0c000000000001\",\"offset_bytes\":0},"
-              "\"size_bytes\":8},"
-              "{\"source\":{\"segment_id\":\"s-1f0c000000000002\",\"offset_bytes\":0},"
-              "\"target\":{\"segment_id\":\"s-1f0c000000000001\",\"offset_bytes\":8},"
-              "\"size_bytes\":4}]},\"deadline_ms\":30000}",
+              "{\"source\":\"s-1f0c000000000001\",\"target\":\"s-1f0c000000000001\","
+              "\"ranges\":[64,0,8]},"
+              "{\"source\":\"s-1f0c000000000002\",\"target\":\"s-1f0c000000000001\","
+              "\"ranges\":[0,8,4,96,16,2]}]},\"deadline_ms\":30000}",
               wire_task(&out, 3, &task));
 }
 
@@ -182,8 +194,10 @@ static void a_result_is_taken_over(void **state) {
   (void)state;
   struct mover_task task = task_of(MOVER_TRANSFER, &one, 1);
   take(&task, "{\"bytes\":64,\"checksum\":\"xxh3-64:00ff00ff00ff00ff\",\"verified\":true,"
-              "\"path\":\"staged\",\"device_us\":5}");
+              "\"fingerprint\":\"xxh3-64:00000000000000fe\",\"path\":\"staged\","
+              "\"device_us\":5}");
   assert_int_equal(task.problem.status, STATUS_OK);
+  assert_true(task.fingerprint_known && task.fingerprint == 0xfe);
   assert_int_equal(task.bytes, 64);
   assert_true(task.checksum_known && task.checksum == 0x00ff00ff00ff00ff);
   assert_true(task.verified && task.path_known && task.path == DEVICE_PATH_STAGED);
@@ -238,6 +252,7 @@ static void a_clear_says_how_much(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_transfer_names_its_ends_by_segment),
+      cmocka_unit_test(a_transfer_may_ask_for_the_fingerprint),
       cmocka_unit_test(a_copy_is_no_transfer),
       cmocka_unit_test(a_fill_has_a_target_and_a_value),
       cmocka_unit_test(a_load_names_its_files_and_where_each_goes),
