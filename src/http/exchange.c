@@ -172,7 +172,8 @@ static bool respond(struct exchange *x, bool refuse) {
   char retry[12];
   struct server_answer answer = {
       .status = call->http_status, .body = call->out.data, .size = call->out.size};
-  add_header(&answer, "Content-Type", "application/json");
+  bool text = call->http_status == 200 && call->row && call->row->type;
+  add_header(&answer, "Content-Type", text ? call->row->type : "application/json");
   add_header(&answer, "X-Correlation-ID", call->caller.correlation);
   if (answer.status == 401)
     add_header(&answer, "WWW-Authenticate", "Bearer");
@@ -290,7 +291,8 @@ static enum status check(struct exchange *x, const struct head *head) {
 static bool refuse_unread(struct exchange *x, const struct head *head) {
   uint64_t announced = head->flaw ? 0 : head_announced(head);
   if (head->flaw)
-    x->is.status = problem_set(&x->problem, STATUS_INVALID_ARGUMENT, "%s", head->flaw);
+    x->is.status = problem_set(
+        &x->problem, head->too_large ? head->too_large : STATUS_INVALID_ARGUMENT, "%s", head->flaw);
   else if (announced > BODY_MAX && announced != UINT64_MAX)
     x->is.status = problem_set(&x->problem, STATUS_BODY_TOO_LARGE,
                                "a body of %llu bytes; at most %llu are read",

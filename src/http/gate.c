@@ -148,7 +148,8 @@ static void accept_all(struct gate *gate) {
 
 static void look(struct gate *gate) {
   uint64_t now_ms = clock_now() / CLOCK_MS;
-  link_tick(gate->with.links, now_ms);
+  if (link_tick(gate->with.links, now_ms) + 1 >= SERVER_EVENTS)
+    server_nudge(gate->with.server);
   drain_look(gate->with.drain, now_ms);
   stream_tend(gate->with.streams, now_ms);
 }

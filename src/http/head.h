@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 /* X(name, header) */
 #define HEAD_TABLE(X)                                                                              \
   X(HOST, "Host")                                                                                  \
@@ -34,6 +36,7 @@ struct head {
   const char *method, *version;
   const char *fields[HEAD_FIELDS]; /* NULL: absent */
   const char *flaw;                /* a sentence; NULL: none */
+  enum status too_large;           /* what is, when that is the flaw */
 };
 
 /* Starts with a zeroed head. Both texts are NUL-terminated and stay where they are. */

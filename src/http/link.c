@@ -102,7 +102,7 @@ static bool has_left(struct link *link) {
   return again;
 }
 
-void link_tick(struct links *links, uint64_t now_ms) {
+unsigned link_tick(struct links *links, uint64_t now_ms) {
   LOCK_SCOPE(&links->lock);
   bool look = now_ms - links->looked_ms >= LOOK_MS;
   if (look)
@@ -117,4 +117,5 @@ void link_tick(struct links *links, uint64_t now_ms) {
     else
       forget(link); /* the server had no memory for it and closed the fd */
   }
+  return links->count;
 }

@@ -55,7 +55,8 @@ void link_close(struct link *link);
 void link_enter(struct link *link, enum link_phase phase);
 /* Its other end says no more, and all that it said was read. */
 bool link_is_at_its_end(const struct link *link);
-/* Shuts down what is over its time, and what can say no more while we wait for a request. */
-void link_tick(struct links *links, uint64_t now_ms);
+/* Shuts down what is over its time, and what can say no more while we wait for a request; how many
+ * there are. */
+unsigned link_tick(struct links *links, uint64_t now_ms);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * server: libmicrohttpd in the shape that was measured (epoll, one thread, no listener of its own,
- * suspend and resume). Three things it does not do are done here.
+ * suspend and resume). What it does not do is done here.
  *
  * It takes the request line and the headers apart in place, in one block of memory, and a NUL in
  * one of them cuts it short for us but not for a proxy before us. So each part must end where the
@@ -8,6 +8,10 @@
  *
  * It closes a connection whose body it did not read, which resets it. So a second descriptor keeps
  * the connection open until the other end has taken the answer (drain.h).
+ *
+ * It takes 128 events at a time, and waits for more before it looks at any of them if it got as
+ * many; where there are no more, it sleeps on requests that are there. So while that many sockets
+ * are open it is nudged again and again by a connection that is closed already.
  *
  * Its limit of connections must never be reached (0.9.75 can stop for good there); link.h has ours.
  */
@@ -78,8 +82,11 @@ static void read_head(const struct server_request *request, struct head *head) {
       MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
   check_place(&reading, head->method + info->header_size, 3);
   head_check(head);
-  if (info->header_size > HEAD_MAX)
+  if (info->header_size > HEAD_MAX) {
     head->flaw = "the request line and headers are over 32 KiB";
+    head->too_large =
+        request->target_size > HEAD_MAX / 2 ? STATUS_URI_TOO_LONG : STATUS_HEADERS_TOO_LARGE;
+  }
 }
 
 /* ---- the library's calls ---- */
@@ -242,6 +249,18 @@ void server_free(struct server *server) {
 
 void server_add(struct server *server, int fd, const struct sockaddr *address, socklen_t size) {
   MHD_add_connection(server->daemon, fd, address, size);
+}
+
+/* Under the lock that link_arrive takes on the library's thread: who watches over threads sees our
+ * locks, not the library's. It takes none here that it holds when it calls us. */
+void server_nudge(struct server *server) {
+  const struct sockaddr nobody = {.sa_family = AF_UNIX};
+  int ends[2];
+  LOCK_SCOPE(&server->links->lock);
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
+    return;
+  close(ends[1]);
+  MHD_add_connection(server->daemon, ends[0], &nobody, sizeof nobody);
 }
 
 /* ---- answers ---- */

@@ -70,6 +70,10 @@ enum status server_create(const struct server_params *params, struct server **ou
                           struct problem *problem);
 /* Ends all requests and connections. What is suspended must be resumed before. NULL is fine. */
 void server_free(struct server *server);
+#define SERVER_EVENTS 128 /* that the library takes at a time */
+/* Makes the library look at all it has; needed while SERVER_EVENTS sockets are open (server.c). Any
+ * thread. */
+void server_nudge(struct server *server);
 /* Takes the fd; the link was opened for it, and is closed with it. Any thread. */
 void server_add(struct server *server, int fd, const struct sockaddr *address, socklen_t size);
 

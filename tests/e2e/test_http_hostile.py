@@ -1,6 +1,9 @@
 """HTTP by hand: what is malformed, too large, too slow or from the wrong place is refused and changes nothing."""
 
+import contextlib
 import gzip
+import os
+import signal
 import socket
 import time
 import unittest
@@ -330,6 +333,18 @@ class SizesAndNumbers(SharedDaemonCase):
 
 
 class SlowAndMany(DaemonCase):
+    def test_any_number_that_ask_at_once_are_answered(self):
+        """Also as many as the library takes at a time: it slept on them, for it waited for more (http/server.c)."""
+        for count in (127, 128, 129, 256):
+            with self.subTest(count), contextlib.ExitStack() as stack:
+                asking = [stack.enter_context(Raw(self.daemon.port)) for _ in range(count)]
+                for _ in range(4):
+                    os.kill(self.daemon.pid, signal.SIGSTOP)
+                    for connection in asking:
+                        connection.send(request_bytes("GET", "/health"))
+                    os.kill(self.daemon.pid, signal.SIGCONT)
+                    self.assertEqual({200}, {connection.answer().status for connection in asking})
+
     def test_slow_senders_are_ended_and_others_are_served(self):
         """One byte every half second keeps no connection for ever, nor does silence."""
         head = f"POST {ALLOCATE} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"

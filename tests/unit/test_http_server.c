@@ -254,7 +254,7 @@ static void headers_have_a_cap(void **state) {
   SAY(door, GET "X: %s\r\n\r\n", filler);
   hear(door, 200);
   SAY(door, GET "X: %s\r\nY: %.800s\r\n\r\n", filler, filler);
-  hear(door, 400);
+  hear(door, 431);
   http_fixture_until_closed(door->client);
 }
 
