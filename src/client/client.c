@@ -25,8 +25,8 @@
 struct client {
   struct share socket;
   struct line *line;
-  struct buf *answer; /* of the request that is under way */
-  bool answered, failed;
+  struct buf *answer; /* of the request that is under way, or the event that is waited for */
+  bool listens, answered, failed;
 };
 
 /* A daemon of this session, where there is one: root finds the system's in /run/memkeep otherwise.
@@ -171,7 +171,7 @@ static bool is_event(const char *text, size_t n) {
 
 static bool on_line(void *arg, char *text, size_t n) {
   struct client *client = arg;
-  if (is_event(text, n))
+  if (is_event(text, n) != client->listens)
     return true;
   buf_add(client->answer, text, n);
   client->answered = true;
@@ -223,14 +223,16 @@ static enum status await(struct client *client, uint64_t deadline, struct proble
   return STATUS_OK;
 }
 
-enum status client_call(struct client *client, const struct client_request *request,
-                        struct buf *answer, struct problem *problem) {
+/* One exchange: with a question, or an event is waited for. */
+static enum status exchange(struct client *client, const struct client_request *request,
+                            uint64_t timeout_ns, struct buf *answer, struct problem *problem) {
   if (client->failed)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "this connection failed before");
-  uint64_t deadline = request->timeout_ns ? clock_now() + request->timeout_ns : 0;
+  uint64_t deadline = timeout_ns ? clock_now() + timeout_ns : 0;
   client->answer = answer;
   client->answered = false;
-  enum status status = send_request(client, request, problem);
+  client->listens = !request;
+  enum status status = request ? send_request(client, request, problem) : STATUS_OK;
   if (status == STATUS_INVALID_ARGUMENT)
     return status;
   if (!status)
@@ -239,6 +241,16 @@ enum status client_call(struct client *client, const struct client_request *requ
     status = problem_set(problem, STATUS_INTERNAL_ERROR, "no memory for the answer");
   client->failed = status != STATUS_OK;
   return status;
+}
+
+enum status client_call(struct client *client, const struct client_request *request,
+                        struct buf *answer, struct problem *problem) {
+  return exchange(client, request, request->timeout_ns, answer, problem);
+}
+
+enum status client_listen(struct client *client, uint64_t timeout_ns, struct buf *event,
+                          struct problem *problem) {
+  return exchange(client, NULL, timeout_ns, event, problem);
 }
 
 bool client_take_share(struct client *client, struct share *out) {

@@ -42,6 +42,10 @@ struct client_request {
  * INVALID_ARGUMENT (the question is too long) the client is of no more use. */
 enum status client_call(struct client *client, const struct client_request *request,
                         struct buf *answer, struct problem *problem);
+/* Appends the next event as it came, one JSON object without newline; what else comes is dropped.
+ * Fails as client_call does. */
+enum status client_listen(struct client *client, uint64_t timeout_ns, struct buf *event,
+                          struct problem *problem);
 /* The next descriptor that came with an answer, the caller's to close; false: no more. */
 bool client_take_share(struct client *client, struct share *out);
 

@@ -5,7 +5,6 @@
 #include "client/handle.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/writer.h"
 
@@ -77,12 +76,11 @@ static void write_id(struct buf *text, uint64_t id, const bool *read_only) {
 
 /* `from` is the answer's attachment, or null where nothing was attached. */
 static void read_place(struct reader_value from, struct hold_place *place) {
-  const char *device = reader_text(reader_get(from, "device_id"), place->device);
-  if (device != place->device)
-    snprintf(place->device, sizeof place->device, "%s", device);
+  const char *device = reader_text(reader_get(from, "device_id"), "");
+  snprintf(place->device, sizeof place->device, "%s", device);
   place->segment = id_parse(ID_SEGMENT, reader_text(reader_get(from, "segment_id"), ""));
   place->offset_bytes = reader_uint(reader_get(from, "offset_bytes"), 0);
-  place->size_bytes = reader_uint(reader_get(from, "size_bytes"), place->size_bytes);
+  place->size_bytes = reader_uint(reader_get(from, "size_bytes"), 0);
   place->kind = share_kind_parse(reader_text(reader_get(from, "handle_type"), ""));
 }
 
@@ -100,9 +98,7 @@ static enum mk_code ask_and_fill(const struct handle_place *where, const struct 
   enum status status = STATUS_CONFLICT;
   for (int i = 0; i < TRIES && status == STATUS_CONFLICT; i++) {
     struct session_answer answer;
-    struct hold_place place = {
-        .id = allocation->id, .size_bytes = allocation->size_bytes, .writable = ask->writable};
-    memcpy(place.device, allocation->device, sizeof place.device);
+    struct hold_place place = {.id = allocation->id, .writable = ask->writable};
     enum mk_code code =
         session_ask(where->session, &ask->question, SESSION_AGAIN, &answer, failure);
     if (code)
@@ -127,7 +123,7 @@ static enum mk_code ask_about(const struct handle_place *where, const char *acti
   struct buf text BUF_CLEANUP;
   buf_init(&text, TEXT_MAX);
   write_id(&text, id, NULL);
-  const struct wire_question question = {.action = action, .data = buf_text(&text)};
+  const struct wire_question question = {.action = action, .data = buf_text(&text), .brief = true};
   enum mk_code code = session_ask(where->session, &question, how, &answer, failure);
   if (!code)
     session_answer_done(&answer);
@@ -138,10 +134,7 @@ static enum mk_code ask_about(const struct handle_place *where, const char *acti
 
 static void read_allocated(struct reader_value data, struct hold_place *place) {
   struct reader_value allocation = reader_get(data, "allocation");
-  const char *device = reader_text(reader_get(allocation, "device_id"), "");
   place->id = id_parse(ID_ALLOCATION, reader_text(reader_get(allocation, "allocation_id"), ""));
-  place->size_bytes = reader_uint(reader_get(allocation, "size_bytes"), 0);
-  snprintf(place->device, sizeof place->device, "%s", device);
   read_place(reader_get(data, "attachment"), place);
 }
 
@@ -154,7 +147,7 @@ static enum mk_code attach_made(const struct handle_place *place, struct mk_allo
   if (allocation->mapping)
     return MK_OK;
   write_id(&text, allocation->id, &read_only);
-  const struct ask ask = {{"memory.attach", buf_text(&text), NULL}, .writable = true};
+  const struct ask ask = {{.action = "memory.attach", .data = buf_text(&text)}, .writable = true};
   return ask_and_fill(place, &ask, read_place, allocation, failure);
 }
 
@@ -171,7 +164,8 @@ enum mk_code handle_allocate(const struct handle_place *place, const struct mk_r
   if (!allocation)
     return failure_no_memory(failure);
   session_make_key(place->session, key);
-  const struct ask ask = {{"memory.allocate", buf_text(&text), key}, .writable = true};
+  const struct ask ask = {{"memory.allocate", buf_text(&text), key, .brief = true},
+                          .writable = true};
   enum mk_code code = ask_and_fill(place, &ask, read_allocated, allocation, failure);
   if (!code)
     code = attach_made(place, allocation, failure);
@@ -192,7 +186,8 @@ enum mk_code handle_attach(const struct handle_place *place, uint64_t id, bool r
   struct failure ignored;
   buf_init(&text, TEXT_MAX);
   write_id(&text, id, &read_only);
-  const struct ask ask = {{"memory.attach", buf_text(&text), NULL}, .writable = !read_only};
+  const struct ask ask = {{.action = "memory.attach", .data = buf_text(&text)},
+                          .writable = !read_only};
   enum status status = hold_begin(place->hold, id, &allocation);
   if (status == STATUS_CONFLICT && (read_only || allocation->writable)) {
     *out = allocation;

@@ -202,6 +202,8 @@ static void encode(const struct wire_question *question, uint64_t id, struct buf
   writer_text(&w, "action", question->action);
   if (question->data)
     writer_raw(&w, "data", question->data, strlen(question->data));
+  if (question->brief)
+    writer_bool(&w, "brief", true);
   if (question->key)
     writer_text(&w, "idempotencyKey", question->key);
   writer_end(&w);

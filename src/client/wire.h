@@ -15,6 +15,7 @@ struct wire_question {
   const char *action;
   const char *data; /* a JSON object on one line; NULL: {} */
   const char *key;  /* idempotency key, NULL: none */
+  bool brief;       /* the answer need not hold more than it takes to use the memory */
 };
 
 struct wire_answer {

@@ -5,7 +5,6 @@
  */
 #include "socket/request.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,7 @@
 struct words {
   struct reader_value request_id, action, data, key, correlation;
   uint64_t deadline_ms, fds;
-  bool detached, envelope;
+  bool brief, detached, envelope;
 };
 
 static const struct reader_field fields[] = {
@@ -33,6 +32,7 @@ static const struct reader_field fields[] = {
     {.name = "idempotencyKey", .type = READER_RAW, .offset = offsetof(struct words, key)},
     {.name = "correlationId", .type = READER_RAW, .offset = offsetof(struct words, correlation)},
     {.name = "fds", .type = READER_UINT, .offset = offsetof(struct words, fds)},
+    {.name = "brief", .type = READER_BOOL, .offset = offsetof(struct words, brief)},
     {.name = "detached", .type = READER_BOOL, .offset = offsetof(struct words, detached)},
     {.name = "envelope", .type = READER_BOOL, .offset = offsetof(struct words, envelope)},
 };
@@ -197,6 +197,7 @@ static enum outcome run(struct request *request, struct reader_value line) {
     status = take_action(request, words.action, &problem);
   if (!status)
     status = take_turn(request, &problem);
+  request->call.brief = words.brief;
   if (!status)
     return ops_run_value(&request->call, words.data) == OPS_LATER ? LATER : follow(request);
   ops_fail(&request->call, &problem);
@@ -234,23 +235,6 @@ static enum outcome take(struct request *request, struct reader_value line) {
   return outcome;
 }
 
-/* The line counts within the connection, not within itself. */
-static enum status parse(uint64_t number, const char *text, size_t n, struct reader_doc **doc,
-                         struct problem *problem) {
-  struct problem flaw;
-  if (!n)
-    return problem_set(problem, STATUS_INVALID_JSON,
-                       "line %" PRIu64 " is not a JSON object: it is empty", number);
-  enum status status = reader_parse(text, n, doc, &flaw);
-  if (!status)
-    return STATUS_OK;
-  if (status != STATUS_INVALID_JSON)
-    return problem_set(problem, status, "line %" PRIu64 ": %s", number, flaw.text);
-  const char *column = strstr(flaw.text, "column ");
-  return problem_set(problem, status, "line %" PRIu64 " is not a JSON object: %s", number,
-                     column ? column : flaw.text);
-}
-
 bool request_run(const struct request_params *params, const char *text, size_t n,
                  struct request **out) {
   struct request *request = make(params);
@@ -260,7 +244,7 @@ bool request_run(const struct request_params *params, const char *text, size_t n
   if (!request)
     return false;
   enum outcome outcome = OVER;
-  if (parse(params->number, text, n, &doc, &problem))
+  if (reader_parse_line(params->number, text, n, &doc, &problem))
     ops_fail(&request->call, &problem);
   else
     outcome = take(request, reader_root(doc));

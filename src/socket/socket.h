@@ -8,7 +8,10 @@
  *   "envelope":true   the answer as HTTP gives it, camelCase in data and answer; request_id is
  *                     echoed only if there was one
  *   "detached":true   asked for the peer's domain and not for its process: what is made outlives
- * it, and is not attached and no other member, but for `event`. A line over 4 MiB is the last that
+ *                     it, and is not attached
+ *   "brief":true      memory.allocate answers with the allocation's id and its attachment only,
+ *                     memory.free with nothing: what a program needs that uses the memory
+ * and no other member, but for `event`. A line over 4 MiB is the last that
  * is read. Of whom shuts down its sending side, all is answered that was read before; then the
  * connection is closed. `ping` answers nothing, at once. Who the peer is, the kernel says.
  *

@@ -87,8 +87,8 @@ static void what_was_said_is_asked_and_nothing_else(void **state) {
   assert_int_equal(mk_allocate(f->client, &request, &made), MK_OK);
   char *line = standin_fixture_heard(f->standin, "memory.allocate", 1);
   assert_non_null(strstr(line, "\"data\":{\"size_bytes\":5,\"device_id\":\"host:0\",\"label\":\"a "
-                               "\\\"b\\\"\",\"share\":\"write\",\"ttl_seconds\":9,"
-                               "\"persistent\":true,\"zero\":true},\"idempotency_key\":\""));
+                               "\\\"b\\\"\",\"share\":\"write\",\"ttl_seconds\":9,\"persistent\":"
+                               "true,\"zero\":true},\"brief\":true,\"idempotency_key\":\""));
   free(line);
 }
 
