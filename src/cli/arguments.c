@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/reader.h"
 #include "base/units.h"
 
@@ -263,7 +264,9 @@ static enum status take_word(const struct verb *verb, const char *word, int plac
                              struct arguments *out, struct problem *problem) {
   if (place >= VERB_WORDS || !verb->words[place])
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s wants no \"%.60s\"", verb->name, word);
-  return add_said(verb, table_field(out->operation, verb->words[place]), word, out, problem);
+  bool model = verb->model && !place && !id_parse(ID_ALLOCATION, word);
+  const char *field = model ? verb->model : verb->words[place];
+  return add_said(verb, table_field(out->operation, field), word, out, problem);
 }
 
 static enum status check_required(const struct verb *verb, const struct arguments *arguments,

@@ -161,6 +161,24 @@ int ask_put(struct ask *ask, const struct ask_question *question, struct ask_ans
   }
 }
 
+int ask_next(struct ask *ask, struct ask_answer *answer) {
+  struct problem problem;
+  bool over = ask->deadline && clock_now() >= ask->deadline;
+  ask_free(answer);
+  *answer = (struct ask_answer){.doc = NULL};
+  buf_init(&answer->text, CLIENT_LINE_MAX);
+  enum status status = over ? STATUS_WORKER_TIMEOUT
+                            : client_listen(ask->client, time_left(ask), &answer->text, &problem);
+  if (status == STATUS_WORKER_TIMEOUT)
+    return EXIT_OK;
+  if (!status)
+    status = reader_parse(answer->text.data, answer->text.size, &answer->doc, &problem);
+  if (status)
+    return complain(&problem, status == STATUS_NOT_FOUND ? EXIT_UNREACHABLE : EXIT_FAILED);
+  answer->data = reader_get(reader_root(answer->doc), "data");
+  return EXIT_OK;
+}
+
 void ask_free(struct ask_answer *answer) {
   if (answer->doc)
     reader_free(answer->doc);

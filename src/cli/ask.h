@@ -34,6 +34,9 @@ struct ask_question {
 /* EXIT_OK: a success. Else what went wrong has been said on stderr, and with --json a refusal is on
  * stdout. The answer is to be freed in any case. */
 int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out);
+/* After a question for events, over the socket: the next one in place of *answer. EXIT_OK without
+ * data: the time that was given is over. */
+int ask_next(struct ask *ask, struct ask_answer *answer);
 void ask_free(struct ask_answer *answer);
 /* The answer as it came, on stdout. */
 void ask_print_raw(struct ask_answer *answer);

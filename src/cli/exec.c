@@ -18,8 +18,8 @@
 #include "cli/ask.h"
 #include "cli/follow.h"
 
-#define FILES_MAX 64 /* descriptors of one answer: contract 5 */
-#define TEXT 4096    /* of a path */
+#define FILES_MAX 250 /* descriptors of one answer: contract 5 */
+#define TEXT 4096     /* of a path */
 #define DATA_MAX ((size_t)64 << 10)
 
 struct exec {

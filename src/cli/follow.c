@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/writer.h"
 #include "cli/paint.h"
+#include "cli/show.h"
 
 #define LOOK_NS (200 * CLOCK_MS)
 #define BAR 30
@@ -133,4 +134,16 @@ int follow_load(struct ask *ask, struct ask_answer *answer) {
   if (!has_status(answer->data, "completed"))
     return EXIT_FAILED;
   return look_at(ask, answer, &model, reader_get(answer->data, "result"));
+}
+
+int follow_events(struct ask *ask, struct ask_answer *answer) {
+  int code;
+  while (!(code = ask_next(ask, answer)) && answer->data.json && !ferror(stdout)) {
+    if (ask->globals->json)
+      ask_print_raw(answer);
+    else
+      show_event(answer->data);
+    fflush(stdout);
+  }
+  return code;
 }

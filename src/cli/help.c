@@ -18,8 +18,8 @@ void help_program(FILE *out) {
         "verbs\n",
         out);
   for (const struct verb *verb = verbs; verb->name; verb++)
-    fprintf(out, "  %-15s %s\n", verb->name, verb->summary);
-  fputs("  exec            any operation by its name, or a program over a model in memory\n"
+    fprintf(out, "  %-16s %s\n", verb->name, verb->summary);
+  fputs("  exec             any operation by its name, or a program over a model in memory\n"
         "\n"
         "flags of all verbs, wherever they stand\n",
         out);
@@ -43,7 +43,7 @@ void help_group(const char *word) {
     if (!any)
       printf("memkeep %s: one of\n\n", word);
     any = true;
-    printf("  %-15s %s\n", verb->name, verb->summary);
+    printf("  %-16s %s\n", verb->name, verb->summary);
   }
   if (!any)
     help_program(stdout);
@@ -82,6 +82,8 @@ static void print_usage(const struct verb *verb, const struct cli_operation *ope
     bool needed = field->required && !verb->bare;
     printf(needed ? " " : " [");
     print_hyphened(field->name);
+    if (verb->model && !i)
+      printf(" | MODEL");
     printf(needed ? "" : "]");
   }
   puts(operation->field_count ? " [--FLAG VALUE…]" : "");

@@ -49,7 +49,7 @@ static void show(const struct globals *globals, const struct run *run, struct as
 static int put(struct ask *ask, const struct run *run, struct ask_answer *answer) {
   const struct verb *verb = run->verb;
   static int (*const follow[])(struct ask *, struct ask_answer *) = {
-      [VERB_TRANSFER] = follow_transfer, [VERB_MODEL] = follow_load};
+      [VERB_TRANSFER] = follow_transfer, [VERB_MODEL] = follow_load, [VERB_EVENTS] = follow_events};
   bool follows = verb->follows && !arguments_said(&run->arguments, "wait");
   int code = ask_put(ask, &run->question, answer);
   if (code)
@@ -83,6 +83,9 @@ static int run_verb(const struct globals *globals, const struct verb *verb) {
     status = pass_timeout(globals, &run.arguments, &problem);
   if (!status)
     status = arguments_end(&run.arguments, verb->defaults, &problem);
+  if (!status && verb->follows == VERB_EVENTS && globals->url)
+    status = problem_set(&problem, STATUS_INVALID_ARGUMENT,
+                         "events are told over the socket; over HTTP any client reads the stream");
   run.question = (struct ask_question){run.arguments.operation->action, run.arguments.data.data,
                                        verb->detached};
   int code = status ? misused(&problem) : ask_daemon(globals, &run);

@@ -201,6 +201,11 @@ void show_defragmented(struct reader_value data) {
       "fragmentationAfter", "largestFreeBytesBefore", "largestFreeBytesAfter");
 }
 
+static const char *target_of(struct reader_value data) {
+  bool model = reader_text(reader_get(data, "targetModelId"), NULL);
+  return model ? "targetModelId" : "targetAllocationId";
+}
+
 void show_transfer(struct reader_value data) {
   if (!reader_get(data, "status").json) {
     paint_all(data); /* a dry run */
@@ -212,7 +217,10 @@ void show_transfer(struct reader_value data) {
     SAY(data, "%: %", "errorCode", "errorMessage");
   else if (reader_text(reader_get(data, "checksum"), NULL))
     SAY(data, "%, %, checksum %, verified: %; the target is %", "mode", "bytesPerSecond",
-        "checksum", "verified", "targetAllocationId");
+        "checksum", "verified", target_of(data));
+  else if (reader_text(reader_get(data, "targetModelId"), NULL))
+    SAY(data, "%, %, verified: %; the target is %", "mode", "bytesPerSecond", "verified",
+        "targetModelId");
   else if (strcmp(reader_text(reader_get(data, "status"), ""), "completed") != 0)
     SAY(data, "look with: memkeep exec memory.get_transfer transfer_id=%", "transferId");
 }
@@ -322,4 +330,16 @@ void show_workers(struct reader_value data) {
 void show_stopping(struct reader_value data) {
   (void)data;
   puts("the daemon stops");
+}
+
+void show_event(struct reader_value event) {
+  char text[TEXT];
+  struct reader_value member;
+  void *iterator = NULL;
+  fputs(paint_text(event, "time", text, sizeof text), stdout);
+  printf("  %-20s", paint_text(event, "type", text, sizeof text));
+  for (const char *key; (key = reader_next(event, &iterator, &member));)
+    if (strcmp(key, "time") != 0 && strcmp(key, "type") != 0 && strcmp(key, "correlationId") != 0)
+      printf("  %s %s", key, paint_text(event, key, text, sizeof text));
+  putchar('\n');
 }

@@ -12,7 +12,7 @@
 #define VERB_WORDS 3
 #define VERB_NAMES 4
 
-enum verb_follow { VERB_ONE_ANSWER, VERB_TRANSFER, VERB_MODEL };
+enum verb_follow { VERB_ONE_ANSWER, VERB_TRANSFER, VERB_MODEL, VERB_EVENTS };
 
 struct verb {
   const char *name; /* one word, or two: "model load" */
@@ -21,6 +21,7 @@ struct verb {
   const char *summary; /* one sentence */
   const char *example;
   const char *words[VERB_WORDS]; /* fields that are said without a flag, in their order */
+  const char *model;             /* the field of a first word that is no allocation's id */
   struct {
     const char *flag, *field;
   } names[VERB_NAMES];         /* flags with a name of their own */

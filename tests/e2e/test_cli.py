@@ -1,5 +1,6 @@
 """The command line, as a person and as a script use it: tables, --json, exit codes."""
 
+import contextlib
 import json
 import os
 import pty
@@ -202,10 +203,43 @@ class Acting(CliWords, DaemonCase):
         self.assertTrue(self.is_gone(allocation))
 
 
+class Following(CliWords, DaemonCase):
+    @contextlib.contextmanager
+    def events(self, *words):
+        words = [program("memkeep"), "--socket", self.daemon.socket_path, "events", "--follow", *words]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            yield process
+            process.kill()
+
+    def test_events_are_told_as_they_happen(self):
+        first = self.allocate(4096)
+        with self.events("--last-event-id", "0", "--types", "allocation.created") as process:
+            self.assertIn(f"allocation.created    allocationId {name_of(first)}  deviceId ", process.stdout.readline())
+            second = self.allocate(8192)
+            self.assertIn(f"{name_of(second)}  deviceId {second['deviceId']}  sizeBytes 8.0 KiB",
+                          process.stdout.readline())
+
+    def test_as_json_they_come_as_over_the_socket(self):
+        made = self.allocate(4096)
+        with self.events("--last-event-id", "0", "--types", "allocation.*", "--json") as process:
+            event = json.loads(process.stdout.readline())
+        self.assertEqual(("allocation.created", name_of(made)), (event["event"], event["data"]["allocationId"]))
+
+    def test_they_end_with_the_time_that_was_given(self):
+        self.assertEqual("", self.memkeep("events", "--follow", "--timeout", "100ms").stdout)
+
+    def test_they_end_with_the_daemon(self):
+        self.allocate(4096)
+        with self.events("--last-event-id", "0", "--types", "allocation.*") as process:
+            process.stdout.readline()
+            self.daemon.stop()
+            self.assertEqual(UNREACHABLE, process.wait(20))
+
+
 class Usage(CliWords, SharedDaemonCase):
     def test_wrong_words_are_2(self):
         for words in ((), ("dance",), ("status", "host:0", "host:1"), ("free",), ("alloc",), ("status", "--no-such"),
-                      ("alloc", "4096", "--purpose"), ("--timeout", "soon", "status")):
+                      ("alloc", "4096", "--purpose"), ("events",), ("--timeout", "soon", "status")):
             with self.subTest(words):
                 self.assertTrue(self.memkeep(*words, code=USAGE).stderr)
 

@@ -319,7 +319,9 @@ static void print_item(const struct verb *verb, const struct cli_field *field) {
 
 static void print_section(const struct verb *verb) {
   const struct cli_operation *operation = table_find(verb->action);
-  printf(".SS %s\n", verb->name);
+  printf(".SS ");
+  print_roff(verb->name);
+  putchar('\n');
   print_roff(verb->summary);
   printf(".\n");
   for (int words = 1; words >= 0; words--)
