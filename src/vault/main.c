@@ -186,10 +186,11 @@ static int ask(const char *folder, enum vaultwire_kind kind) {
   if (!connect_to(folder, &vault))
     return fail("no vault answers in", folder);
   if (!exchange(&vault, VAULTWIRE_HELLO, &answer) || !exchange(&vault, kind, &answer)) {
-    fprintf(stderr,
-            "memkeep-vault: no answer within %d s: a daemon is connected. Ask it instead: "
-            "memkeep status, memkeep shutdown --release-all\n",
-            MAIN_PATIENCE);
+    fprintf(
+        stderr,
+        "memkeep-vault: no answer within %d s: a daemon is connected, or the vault hangs. Ask the "
+        "daemon instead: memkeep status, memkeep shutdown --release-all\n",
+        MAIN_PATIENCE);
     return 1;
   }
   if (kind == VAULTWIRE_RELEASE)
