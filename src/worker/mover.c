@@ -1,12 +1,16 @@
 /*
  * mover: the limit of a copy is the memory's bandwidth, and one core does not reach it (nor, for
  * pages that are touched for the first time, the rate at which the kernel can clear them). So a
- * plain copy hands its chunks to a few threads through one atomic counter: a crew.
+ * plain copy hands its chunks to a few threads through one atomic counter: a crew. Each thread has
+ * its own staging, where no device copies by itself; on cards two only wait, so that one chunk is
+ * under way while the other ends. Sums of chunks are work for a crew too: while one thread's chunk
+ * is on the link, others sum up theirs.
  *
- * A checksum must see its bytes in order. So what is verified goes through three stages, each of
- * which takes one step after the other: the source is summed up, the bytes are written, the target
- * is read again and summed up. A thread carries a step through all of them, so that it stays in
- * that core's cache, and waits before each for the step ahead to have left it: a relay.
+ * The checksum of a whole must see its bytes in order. So what is verified goes through three
+ * stages, each of which takes one step after the other: the source is read and summed up, the bytes
+ * are written, the target is read again and summed up. A thread carries a step through all of them
+ * in its own staging, so that it stays in that core's cache, and waits before each for the step
+ * ahead to have left it: a relay.
  */
 #include "worker/mover.h"
 
@@ -16,13 +20,19 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "worker/load.h"
 #include "worker/sum.h"
 
-#define MOVER_CHUNK (8 * MIB)     /* large beside a thread's start, small beside a second */
-#define MOVER_STAGED MIB          /* a slow link still shows progress each second */
-#define MOVER_STEP (256 * KIB)    /* of a relay: its source stays in the L2 cache */
+#define MOVER_CARD (256 * MIB)    /* large beside a call of the driver, small beside a second */
+#define MOVER_CHUNK (64 * MIB)    /* of host memory: the same for a core, or a link */
+#define MOVER_STAGED (512 * KIB)  /* stays in the L2 cache; a slow link still shows progress */
+#define MOVER_STEP (512 * KIB)    /* of a relay: it and both ends stay in the L2 cache */
+#define MOVER_LOOK_NS 50000       /* about what a stage takes for a step */
 #define MOVER_RUNNERS 3           /* one per stage */
+#define MOVER_WAITERS 2           /* for a card */
 #define MOVER_THREADS 4           /* more gain nothing on the machines measured */
+#define MOVER_STAGERS 8           /* 4 brought 10 GB/s to a card whose link takes 55 */
+#define MOVER_SUMMERS 12          /* a core sums up some 10 GB/s, a link takes 55 */
 #define MOVER_PARALLEL (32 * MIB) /* below, starting threads costs more than it saves */
 #define MOVER_SHARED MIB          /* the same for a relay */
 
@@ -31,22 +41,12 @@ static struct device_place at(struct device_place place, uint64_t offset) {
   return place;
 }
 
-/* CPU address of a place, NULL when it has none. */
-static char *pointer(struct device_place place) {
-  char *start = device_pointer(place.segment);
-  return start ? start + place.offset : NULL;
-}
-
-static bool is_staged(const struct mover_work *work) {
-  return !device_pointer(work->to.segment) ||
-         (work->from.segment && !device_pointer(work->from.segment));
-}
-
 /* ---- crew ---- */
 
 struct crew {
   struct mover_work *work;
   uint64_t chunk;
+  uint64_t *sums; /* by chunk; NULL: not wanted */
   bool staged;
   atomic_uint_fast64_t next;
   atomic_int status;
@@ -59,6 +59,36 @@ static enum status copy_chunk(const struct mover_work *work, uint64_t offset, ui
   struct device_copy copy = {
       .from = at(work->from, offset), .to = at(work->to, offset), .size = size, .staging = staging};
   return device_copy(&copy);
+}
+
+/* Through the staging, step by step. */
+static enum status sum_staged(const struct mover_work *work, uint64_t offset, uint64_t size,
+                              void *staging, struct sum *sum) {
+  enum status status = STATUS_OK;
+  for (uint64_t end = offset + size, n; !status && offset < end; offset += n) {
+    n = units_min(MOVER_STAGED, end - offset);
+    status = device_read(at(work->from, offset), n, staging);
+    if (status)
+      break;
+    sum_add(sum, staging, n);
+    status = device_write(at(work->to, offset), n, staging);
+  }
+  return status;
+}
+
+/* What the device copies by itself is summed up where it lies. */
+static enum status sum_chunk(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
+  const struct mover_work *work = crew->work;
+  struct sum *sum = sum_create();
+  if (!sum)
+    return STATUS_INTERNAL_ERROR;
+  enum status status =
+      staging ? sum_staged(work, offset, size, staging, sum) : copy_chunk(work, offset, size, NULL);
+  if (!status && !staging)
+    sum_add(sum, device_peek(at(work->from, offset), size), size);
+  crew->sums[offset / LOAD_CHUNK] = sum_get(sum);
+  sum_free(sum);
+  return status;
 }
 
 static void report(struct crew *crew, uint64_t size) {
@@ -77,7 +107,7 @@ static bool may_go_on(struct crew *crew) {
 
 static void *work_on(void *arg) {
   struct crew *crew = arg;
-  void *staging = crew->staged ? malloc(crew->chunk) : NULL;
+  void *staging = crew->staged ? malloc(MOVER_STAGED) : NULL;
   if (crew->staged && !staging)
     atomic_store(&crew->status, STATUS_INTERNAL_ERROR);
   while (may_go_on(crew)) {
@@ -85,7 +115,8 @@ static void *work_on(void *arg) {
     if (offset >= crew->work->size)
       break;
     uint64_t size = units_min(crew->chunk, crew->work->size - offset);
-    enum status status = copy_chunk(crew->work, offset, size, staging);
+    enum status status = crew->sums ? sum_chunk(crew, offset, size, staging)
+                                    : copy_chunk(crew->work, offset, size, staging);
     if (status)
       atomic_store(&crew->status, (int)status);
     else
@@ -102,79 +133,117 @@ static unsigned threads_for(unsigned max) {
 }
 
 /* The caller is one of the crew; helpers that cannot be started are done without. */
-static enum status run_crew(struct mover_work *work) {
-  pthread_t helpers[MOVER_THREADS];
-  bool staged = is_staged(work);
-  struct crew crew = {.work = work,
-                      .chunk = staged ? MOVER_STAGED : MOVER_CHUNK,
-                      .staged = staged,
-                      .status = STATUS_OK};
-  unsigned count = 0, wanted = 0;
-  if (!staged && work->size >= MOVER_PARALLEL)
-    wanted = threads_for(MOVER_THREADS) - 1;
-  pthread_mutex_init(&crew.lock, NULL);
-  while (count < wanted && !pthread_create(&helpers[count], NULL, work_on, &crew))
+static enum status run_crew(struct crew *crew, unsigned threads) {
+  pthread_t helpers[MOVER_SUMMERS];
+  unsigned count = 0;
+  bool alone = crew->work->size < units_max(MOVER_PARALLEL, crew->chunk);
+  unsigned wanted = alone ? 0 : threads_for(threads) - 1;
+  pthread_mutex_init(&crew->lock, NULL);
+  while (count < wanted && !pthread_create(&helpers[count], NULL, work_on, crew))
     count++;
-  work_on(&crew);
+  work_on(crew);
   for (unsigned i = 0; i < count; i++)
     pthread_join(helpers[i], NULL);
-  pthread_mutex_destroy(&crew.lock);
-  return (enum status)atomic_load(&crew.status);
+  pthread_mutex_destroy(&crew->lock);
+  return (enum status)atomic_load(&crew->status);
+}
+
+/* How a plain copy is cut. */
+struct cut {
+  uint64_t chunk;
+  unsigned threads;
+};
+
+static struct cut cut_for(const struct mover_work *work, bool staged) {
+  bool linked = device_path(work->from.segment, work->to.segment) == DEVICE_PATH_STAGED;
+  if (staged)
+    return (struct cut){MOVER_STAGED, linked ? MOVER_STAGERS : MOVER_THREADS};
+  if (device_is_host(work->from.segment))
+    return (struct cut){MOVER_CHUNK, MOVER_THREADS};
+  return (struct cut){MOVER_CARD, MOVER_WAITERS};
+}
+
+static enum status run_plain(struct mover_work *work) {
+  bool staged = !device_copies(work->from.segment, work->to.segment);
+  struct cut cut = cut_for(work, staged);
+  struct crew crew = {.work = work, .chunk = cut.chunk, .staged = staged, .status = STATUS_OK};
+  return run_crew(&crew, cut.threads);
+}
+
+static enum status run_sums(struct mover_work *work) {
+  uint64_t chunks = load_chunks(work->size);
+  bool pinned = device_path(work->from.segment, work->to.segment) == DEVICE_PATH_PINNED;
+  struct crew crew = {.work = work,
+                      .chunk = LOAD_CHUNK,
+                      .sums = calloc(chunks, sizeof *crew.sums),
+                      .staged = !pinned || !device_peek(work->from, work->size),
+                      .status = STATUS_OK};
+  enum status status = crew.sums ? run_crew(&crew, MOVER_SUMMERS) : STATUS_INTERNAL_ERROR;
+  if (!status)
+    work->fingerprint = load_fingerprint(crew.sums, chunks);
+  free(crew.sums);
+  return status;
 }
 
 /* ---- relay ---- */
 
-enum { STAGE_SUM, STAGE_WRITE, STAGE_CHECK, STAGES };
+enum { STAGES = 3 };
 
 struct relay {
   struct mover_work *work;
   bool fill;
-  bool sums; /* the source can be summed up where it lies: STAGE_SUM has something to do */
   struct sum *source, *target;
-  void *out, *back; /* staging of STAGE_WRITE and STAGE_CHECK */
   pthread_mutex_t lock;
   pthread_cond_t moved;
-  uint64_t claimed;    /* all before belongs to some thread */
-  uint64_t at[STAGES]; /* how far each stage is */
+  uint64_t claimed;                /* all before belongs to some thread */
+  atomic_uint_fast64_t at[STAGES]; /* how far each stage is; changed under the lock */
   enum status status;
 };
 
-static enum status write_step(struct relay *relay, uint64_t offset, uint64_t size) {
+struct step {
+  uint64_t offset, size;
+  void *staging;
+  const void *bytes; /* of the source: staging, or where they are */
+};
+
+/* Sums up what is there, in place where it can be, else by way of the staging. */
+static enum status look(struct device_place place, struct step *step, struct sum *sum) {
+  enum status status = STATUS_OK;
+  step->bytes = device_peek(place, step->size);
+  if (!step->bytes) {
+    status = device_read(place, step->size, step->staging);
+    step->bytes = step->staging;
+  }
+  if (!status)
+    sum_add(sum, step->bytes, step->size);
+  return status;
+}
+
+static enum status read_source(struct relay *relay, struct step *step) {
+  return relay->fill ? STATUS_OK : look(at(relay->work->from, step->offset), step, relay->source);
+}
+
+static enum status write_target(struct relay *relay, struct step *step) {
   const struct mover_work *work = relay->work;
-  struct device_place to = at(work->to, offset);
+  struct device_place to = at(work->to, step->offset);
   if (relay->fill)
-    return device_fill(to, size, work->value);
-  if (relay->sums)
-    return pointer(to) ? copy_chunk(work, offset, size, NULL)
-                       : device_write(to, size, pointer(at(work->from, offset)));
-  enum status status = device_read(at(work->from, offset), size, relay->out);
-  if (status)
-    return status;
-  sum_add(relay->source, relay->out, size);
-  return device_write(to, size, relay->out);
+    return device_fill(to, step->size, work->value);
+  if (device_copies(work->from.segment, work->to.segment))
+    return copy_chunk(work, step->offset, step->size, NULL);
+  return device_write(to, step->size, step->bytes);
 }
 
-static enum status check_step(struct relay *relay, uint64_t offset, uint64_t size) {
-  struct device_place to = at(relay->work->to, offset);
-  const void *bytes = pointer(to);
-  enum status status = bytes ? STATUS_OK : device_read(to, size, relay->back);
+static enum status read_target(struct relay *relay, struct step *step) {
+  enum status status = look(at(relay->work->to, step->offset), step, relay->target);
   if (status)
     return status;
-  sum_add(relay->target, bytes ? bytes : relay->back, size);
   if (relay->work->progress)
-    relay->work->progress(relay->work->arg, offset + size);
+    relay->work->progress(relay->work->arg, step->offset + step->size);
   return STATUS_OK;
 }
 
-static enum status run_step(struct relay *relay, int stage, uint64_t offset, uint64_t size) {
-  if (stage == STAGE_WRITE)
-    return write_step(relay, offset, size);
-  if (stage == STAGE_CHECK)
-    return check_step(relay, offset, size);
-  if (relay->sums)
-    sum_add(relay->source, pointer(at(relay->work->from, offset)), size);
-  return STATUS_OK;
-}
+static enum status (*const stages[STAGES])(struct relay *relay, struct step *step) = {
+    read_source, write_target, read_target};
 
 /* Under the lock; false: it is over. */
 static bool is_on(struct relay *relay) {
@@ -185,16 +254,27 @@ static bool is_on(struct relay *relay) {
   return !relay->status;
 }
 
+/* The steps ahead leave a stage soon: it is looked at for a while before the thread sleeps, for to
+ * be woken takes as long as a step. */
+static void look_out(const struct relay *relay, int stage, const struct step *step) {
+  uint64_t end = clock_now() + MOVER_LOOK_NS;
+  while (atomic_load(&relay->at[stage]) != step->offset && clock_now() < end)
+    ;
+}
+
 /* Under the lock: waits for the steps ahead to have left the stage, and takes this one through. */
-static bool pass(struct relay *relay, int stage, uint64_t offset, uint64_t size) {
-  while (is_on(relay) && relay->at[stage] != offset)
+static bool pass(struct relay *relay, int stage, struct step *step) {
+  pthread_mutex_unlock(&relay->lock);
+  look_out(relay, stage, step);
+  pthread_mutex_lock(&relay->lock);
+  while (is_on(relay) && relay->at[stage] != step->offset)
     pthread_cond_wait(&relay->moved, &relay->lock);
   if (relay->status)
     return false;
   pthread_mutex_unlock(&relay->lock);
-  enum status status = run_step(relay, stage, offset, size);
+  enum status status = stages[stage](relay, step);
   pthread_mutex_lock(&relay->lock);
-  relay->at[stage] += size;
+  relay->at[stage] += step->size;
   if (status && !relay->status)
     relay->status = status;
   pthread_cond_broadcast(&relay->moved);
@@ -203,15 +283,19 @@ static bool pass(struct relay *relay, int stage, uint64_t offset, uint64_t size)
 
 static void *run_stages(void *arg) {
   struct relay *relay = arg;
+  struct step step = {.staging = malloc(MOVER_STEP)};
   pthread_mutex_lock(&relay->lock);
+  if (!step.staging && !relay->status)
+    relay->status = STATUS_INTERNAL_ERROR;
   while (is_on(relay) && relay->claimed < relay->work->size) {
-    uint64_t offset = relay->claimed;
-    uint64_t size = units_min(MOVER_STEP, relay->work->size - offset);
-    relay->claimed += size;
-    for (int stage = STAGE_SUM; stage < STAGES && pass(relay, stage, offset, size); stage++)
+    step.offset = relay->claimed;
+    step.size = units_min(MOVER_STEP, relay->work->size - step.offset);
+    relay->claimed += step.size;
+    for (int stage = 0; stage < STAGES && pass(relay, stage, &step); stage++)
       ;
   }
   pthread_mutex_unlock(&relay->lock);
+  free(step.staging);
   return NULL;
 }
 
@@ -231,14 +315,8 @@ static void run_all_stages(struct relay *relay) {
 }
 
 static enum status run_relay(struct mover_work *work, bool fill) {
-  struct relay relay = {.work = work,
-                        .fill = fill,
-                        .sums = !fill && device_pointer(work->from.segment),
-                        .source = sum_create(),
-                        .target = sum_create(),
-                        .out = malloc(MOVER_STEP),
-                        .back = malloc(MOVER_STEP)};
-  if (relay.source && relay.target && relay.out && relay.back)
+  struct relay relay = {.work = work, .fill = fill, .source = sum_create(), .target = sum_create()};
+  if (relay.source && relay.target)
     run_all_stages(&relay);
   else
     relay.status = STATUS_INTERNAL_ERROR;
@@ -248,8 +326,6 @@ static enum status run_relay(struct mover_work *work, bool fill) {
     work->checksum_known = true;
     work->verified = work->checksum == target;
   }
-  free(relay.out);
-  free(relay.back);
   sum_free(relay.source);
   sum_free(relay.target);
   return relay.status;
@@ -257,7 +333,12 @@ static enum status run_relay(struct mover_work *work, bool fill) {
 
 enum status mover_copy(struct mover_work *work) {
   uint64_t start = clock_now();
-  enum status status = work->verify ? run_relay(work, false) : run_crew(work);
+  if (device_overlap(work->from, work->to, work->size))
+    return STATUS_INVALID_ARGUMENT;
+  device_reach(work->from.segment, work->to.segment);
+  enum status status = work->sums     ? run_sums(work)
+                       : work->verify ? run_relay(work, false)
+                                      : run_plain(work);
   work->device_us = (clock_now() - start) / 1000;
   return status;
 }

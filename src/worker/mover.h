@@ -17,6 +17,7 @@ struct mover_work {
   struct device_place from, to; /* fill: only to */
   uint64_t size;
   bool verify;
+  bool sums; /* copy: instead, what leaves is summed up as a load does it; nothing is read again */
   uint8_t value; /* fill */
   atomic_bool *cancel;
   void (*progress)(void *arg,
@@ -26,12 +27,13 @@ struct mover_work {
   /* results */
   uint64_t checksum; /* XXH3-64 of the source's bytes, in order, as they were read */
   bool checksum_known;
-  bool verified;      /* the target, read again, has the same checksum */
-  uint64_t device_us; /* time spent in copies, fills and readings */
+  uint64_t fingerprint; /* of `sums`: load.h's, as if the source were a whole file */
+  bool verified;        /* the target, read again, has the same checksum */
+  uint64_t device_us;   /* time spent in copies, fills and readings */
 };
 
-/* CANCELLED between chunks: the target holds part of the bytes. CHECKSUM_MISMATCH is not an error
- * here: see verified. */
+/* INVALID_ARGUMENT: the two ranges overlap. CANCELLED between chunks: the target holds part of the
+ * bytes. CHECKSUM_MISMATCH is not an error here: see verified. */
 enum status mover_copy(struct mover_work *work);
 /* The checksum is read back from the target. */
 enum status mover_fill(struct mover_work *work);

@@ -17,6 +17,7 @@
 
 #include "base/os_memfd.h"
 #include "base/units.h"
+#include "worker/load.h"
 
 #define SEGMENT (48 * MIB)
 #define GUARD 0x5A
@@ -139,6 +140,31 @@ static void a_large_copy_is_shared_by_threads(void **state) {
   piece_close(&to);
 }
 
+/* The same as of a file that is loaded, also where the target is not whole pages. */
+static void sums_of_chunks_are_a_load_s(void **state) {
+  (void)state;
+  static const uint64_t size = 2 * LOAD_CHUNK + 12345;
+  struct piece from, to;
+  struct watch watch;
+  uint64_t sums[3];
+  piece_open(&from, "host:0=1GiB");
+  piece_open(&to, "fake:0=1GiB");
+  struct mover_work work = work_on(&from, &to, size, &watch);
+  work.sums = true;
+  scatter(from.bytes + 33, size);
+  memset(to.bytes, GUARD, size + 200);
+  assert_int_equal(mover_copy(&work), STATUS_OK);
+  assert_memory_equal(to.bytes + 100, from.bytes + 33, size);
+  assert_guarded(&to, size);
+  for (uint64_t i = 0; i < 3; i++)
+    sums[i] =
+        XXH3_64bits(from.bytes + 33 + i * LOAD_CHUNK, units_min(LOAD_CHUNK, size - i * LOAD_CHUNK));
+  assert_true(work.fingerprint == load_fingerprint(sums, 3));
+  assert_false(work.checksum_known || work.verified);
+  piece_close(&from);
+  piece_close(&to);
+}
+
 static void within_one_segment(void **state) {
   (void)state;
   struct piece piece;
@@ -240,6 +266,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(copies_between_all_kinds),
       cmocka_unit_test(a_large_copy_is_shared_by_threads),
+      cmocka_unit_test(sums_of_chunks_are_a_load_s),
       cmocka_unit_test(within_one_segment),
       cmocka_unit_test(a_fill_is_read_back),
       cmocka_unit_test(a_cancel_ends_it_between_chunks),

@@ -1,0 +1,152 @@
+/*
+ * interface_defragment: a device that can do all moves at once does so; else they go one by one.
+ */
+#include "worker/interface_defragment.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "worker/interface_place.h"
+#include "worker/manager.h"
+#include "worker/mover.h"
+
+#define NUMBERS 3 /* of a move: from, to, size */
+
+struct sweep {
+  struct interface_call *call;
+  struct device_move *moves; /* those that can be tried */
+  uint32_t *indices;         /* of each in the request */
+  uint32_t count, asked;
+  uint64_t *segments; /* in use, some twice */
+  uint32_t segment_count;
+  uint64_t done; /* bytes of the moves before */
+};
+
+/* ---- places ---- */
+
+/* NULL: it cannot be had, which is a reason to give up only where the device is lost. */
+static struct device_segment *use(struct sweep *sweep, struct reader_value name) {
+  struct interface_call *call = sweep->call;
+  uint64_t id = id_parse(ID_SEGMENT, reader_text(name, ""));
+  struct device_segment *segment = NULL;
+  if (id && !manager_use(interface_manager(call), id, &segment, &call->problem))
+    sweep->segments[sweep->segment_count++] = id;
+  if (call->problem.status != STATUS_DEVICE_UNAVAILABLE)
+    call->problem.status = STATUS_OK;
+  return segment;
+}
+
+static void take_pair(struct sweep *sweep, struct reader_value pair) {
+  struct reader_value ranges = reader_get(pair, "ranges");
+  struct device_segment *source = use(sweep, reader_get(pair, "source"));
+  struct device_segment *target = use(sweep, reader_get(pair, "target"));
+  for (size_t i = 0; i + NUMBERS <= reader_count(ranges); i += NUMBERS, sweep->asked++) {
+    struct device_move move = {.from = {source, reader_uint(reader_at(ranges, i), UINT64_MAX)},
+                               .to = {target, reader_uint(reader_at(ranges, i + 1), UINT64_MAX)},
+                               .size = reader_uint(reader_at(ranges, i + 2), 0)};
+    sweep->call->bytes_total += move.size;
+    if (!interface_place_holds(&move.from, move.size) ||
+        !interface_place_holds(&move.to, move.size))
+      continue;
+    sweep->indices[sweep->count] = sweep->asked;
+    sweep->moves[sweep->count++] = move;
+  }
+}
+
+static bool take(struct sweep *sweep) {
+  struct reader_value pairs = reader_get(sweep->call->data, "moves");
+  size_t count = 0;
+  for (size_t i = 0; i < reader_count(pairs); i++)
+    count += reader_count(reader_get(reader_at(pairs, i), "ranges")) / NUMBERS;
+  sweep->moves = calloc(count + 1, sizeof *sweep->moves);
+  sweep->indices = calloc(count + 1, sizeof *sweep->indices);
+  sweep->segments = calloc(2 * reader_count(pairs) + 1, sizeof *sweep->segments);
+  if (!sweep->moves || !sweep->indices || !sweep->segments)
+    return false;
+  sweep->call->bytes_total = 0;
+  for (size_t i = 0; i < reader_count(pairs); i++)
+    take_pair(sweep, reader_at(pairs, i));
+  return true;
+}
+
+static void give(struct sweep *sweep) {
+  for (uint32_t i = 0; i < sweep->segment_count; i++)
+    manager_done(interface_manager(sweep->call), sweep->segments[i]);
+  free(sweep->moves);
+  free(sweep->indices);
+  free(sweep->segments);
+}
+
+/* ---- bytes ---- */
+
+static enum status move_all(struct sweep *sweep) {
+  uint64_t start = clock_now();
+  enum status status = device_copy_all(sweep->moves, sweep->count);
+  sweep->call->device_us += (clock_now() - start) / 1000;
+  return status;
+}
+
+static void sweep_progress(void *arg, uint64_t bytes_done) {
+  const struct sweep *sweep = arg;
+  interface_progress(sweep->call, sweep->done + bytes_done);
+}
+
+static enum status move_one(struct sweep *sweep, struct device_move *move) {
+  struct mover_work work = {.from = move->from,
+                            .to = move->to,
+                            .size = move->size,
+                            .verify = true,
+                            .cancel = &sweep->call->cancel,
+                            .progress = sweep_progress,
+                            .arg = sweep};
+  enum status status = mover_copy(&work);
+  move->same = !status && work.verified;
+  sweep->call->device_us += work.device_us;
+  return status;
+}
+
+/* As far as the device lives; what else fails is left out. */
+static enum status move_each(struct sweep *sweep) {
+  enum status status = STATUS_OK;
+  for (uint32_t i = 0; i < sweep->count && status != STATUS_DEVICE_UNAVAILABLE &&
+                       !atomic_load(&sweep->call->cancel);
+       i++) {
+    struct device_move *move = &sweep->moves[i];
+    status = move_one(sweep, move);
+    sweep->done += move->same ? move->size : 0;
+    interface_progress(sweep->call, sweep->done);
+  }
+  return status;
+}
+
+static void write_moved(const struct sweep *sweep, struct writer *w) {
+  uint64_t bytes = 0;
+  writer_array(w, "moved");
+  for (uint32_t i = 0; i < sweep->count; i++) {
+    if (!sweep->moves[i].same)
+      continue;
+    writer_uint(w, NULL, sweep->indices[i]);
+    bytes += sweep->moves[i].size;
+  }
+  writer_end(w);
+  writer_uint(w, "bytes", bytes);
+}
+
+static void move(struct sweep *sweep) {
+  enum status status = move_all(sweep);
+  if (status && status != STATUS_DEVICE_UNAVAILABLE)
+    status = move_each(sweep);
+  if (status == STATUS_DEVICE_UNAVAILABLE)
+    problem_set(&sweep->call->problem, status, "%s", status_text(status));
+}
+
+void interface_defragment_run(struct interface_call *call, struct writer *w) {
+  struct sweep sweep = {.call = call};
+  if (!take(&sweep))
+    problem_set(&call->problem, STATUS_INTERNAL_ERROR, "the worker is out of memory");
+  else if (!call->problem.status && !atomic_load(&call->cancel))
+    move(&sweep);
+  write_moved(&sweep, w);
+  give(&sweep);
+}
