@@ -27,8 +27,9 @@ struct instructor {
   pthread_mutex_t output; /* one line at a time */
   struct interface *interface;
   struct line *line;
-  int flags;   /* of stdin, as they were: a terminal is given back as it was */
-  bool broken; /* nobody reads us any more */
+  uint64_t lines; /* read so far */
+  int flags;      /* of stdin, as they were: a terminal is given back as it was */
+  bool broken;    /* nobody reads us any more */
 };
 
 /* Stdout is nonblocking where it is the same terminal as stdin. */
@@ -135,9 +136,7 @@ static bool on_line(void *arg, char *text, size_t n) {
   struct reader_doc *doc;
   struct problem problem = {0};
   char id[INTERFACE_ID];
-  if (!n)
-    problem_set(&problem, STATUS_INVALID_JSON, "the line is empty");
-  if (!n || reader_parse(text, n, &doc, &problem)) {
+  if (reader_parse_line(++instructor->lines, text, n, &doc, &problem)) {
     instructor_refuse(instructor, "null", &problem);
     return true;
   }

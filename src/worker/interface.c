@@ -184,7 +184,8 @@ static void start(struct interface *interface, struct interface_call *call) {
   if (call->action->pace == INTERFACE_QUICK) {
     answer(call);
   } else {
-    instructor_progress(call->instructor, call->id, 0, call->bytes_total);
+    if (call->action->pace == INTERFACE_MOVES)
+      instructor_progress(call->instructor, call->id, 0, call->bytes_total);
     call->progress_ns = clock_now();
     if (!start_thread(call))
       return;

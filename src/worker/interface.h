@@ -41,7 +41,7 @@ enum status interface_create(struct manager *manager, struct instructor *instruc
 /* Cancels what runs and waits for it. */
 void interface_free(struct interface *interface);
 /* Runs one request; doc is taken. Quick actions are answered before it returns; of the others a
- * first progress event says at once that they were read. */
+ * first progress event says at once that they were read, where bytes move. */
 void interface_run(struct interface *interface, const char *id, struct reader_doc *doc);
 /* What the daemon tells without asking; on the reading thread. */
 void interface_hear(struct interface *interface, const char *event, struct reader_value data);

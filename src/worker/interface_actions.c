@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "worker/interface_defragment.h"
 #include "worker/interface_load.h"
 #include "worker/interface_place.h"
 #include "worker/interface_state.h"
@@ -17,12 +18,17 @@
 
 /* ---- bytes ---- */
 
+static void write_sum(struct writer *w, const char *name, bool known, uint64_t sum) {
+  char text[32];
+  snprintf(text, sizeof text, "xxh3-64:%016llx", (unsigned long long)sum);
+  writer_text(w, name, known ? text : NULL);
+}
+
 static void write_result(struct writer *w, const struct mover_work *work, enum device_path path) {
-  char checksum[32];
-  snprintf(checksum, sizeof checksum, "xxh3-64:%016llx", (unsigned long long)work->checksum);
   writer_text(w, "status", "completed");
   writer_uint(w, "bytes", work->size);
-  writer_text(w, "checksum", work->checksum_known ? checksum : NULL);
+  write_sum(w, "checksum", work->checksum_known, work->checksum);
+  write_sum(w, "fingerprint", work->sums, work->fingerprint);
   if (work->verify)
     writer_bool(w, "verified", work->verified);
   else
@@ -35,7 +41,7 @@ static void fail(struct interface_call *call, enum status status, const char *wh
     problem_set(&call->problem, status, "%s: %s", what, status_text(status));
 }
 
-/* memory.transfer, memory.copy */
+/* memory.transfer, memory.copy. With `fingerprint` nothing is read again. */
 static void transfer(struct interface_call *call, struct writer *w) {
   uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
   struct interface_place_end from = {0}, to = {0};
@@ -45,10 +51,11 @@ static void transfer(struct interface_call *call, struct writer *w) {
   struct mover_work work = {.from = from.place,
                             .to = to.place,
                             .size = size,
-                            .verify = reader_bool(reader_get(call->data, "verify"), true),
+                            .sums = reader_bool(reader_get(call->data, "fingerprint"), false),
                             .cancel = &call->cancel,
                             .progress = interface_progress,
                             .arg = call};
+  work.verify = !work.sums && reader_bool(reader_get(call->data, "verify"), true);
   if (!status)
     status = mover_copy(&work);
   call->device_us = work.device_us;
@@ -78,60 +85,6 @@ static void fill(struct interface_call *call, struct writer *w) {
   else
     write_result(w, &work, DEVICE_PATH_SAME);
   interface_place_give(call, &to);
-}
-
-struct sweep {
-  struct interface_call *call;
-  uint64_t done; /* bytes of the moves before */
-};
-
-static void sweep_progress(void *arg, uint64_t bytes_done) {
-  const struct sweep *sweep = arg;
-  interface_progress(sweep->call, sweep->done + bytes_done);
-}
-
-static bool move_one(struct sweep *sweep, struct reader_value move) {
-  struct interface_call *call = sweep->call;
-  uint64_t size = reader_uint(reader_get(move, "size_bytes"), 0);
-  struct interface_place_end from = {0}, to = {0};
-  enum status status = interface_place_take(call, reader_get(move, "source"), size, &from);
-  if (!status)
-    status = interface_place_take(call, reader_get(move, "target"), size, &to);
-  struct mover_work work = {.from = from.place,
-                            .to = to.place,
-                            .size = size,
-                            .verify = true,
-                            .cancel = &call->cancel,
-                            .progress = sweep_progress,
-                            .arg = sweep};
-  if (!status)
-    status = mover_copy(&work);
-  interface_place_give(call, &from);
-  interface_place_give(call, &to);
-  call->device_us += work.device_us;
-  if (status || !work.verified)
-    return false;
-  sweep->done += size;
-  return true;
-}
-
-/* A move that fails is left out of `moved`: its block simply stays where it is. */
-static void defragment(struct interface_call *call, struct writer *w) {
-  struct reader_value moves = reader_get(call->data, "moves");
-  struct sweep sweep = {.call = call};
-  size_t count = reader_count(moves);
-  call->bytes_total = 0;
-  for (size_t i = 0; i < count; i++)
-    call->bytes_total += reader_uint(reader_get(reader_at(moves, i), "size_bytes"), 0);
-  writer_array(w, "moved");
-  for (size_t i = 0; i < count && !atomic_load(&call->cancel); i++) {
-    if (move_one(&sweep, reader_at(moves, i)))
-      writer_uint(w, NULL, i);
-    call->problem.status = STATUS_OK;
-    interface_progress(call, sweep.done);
-  }
-  writer_end(w);
-  writer_uint(w, "bytes", sweep.done);
 }
 
 /* ---- transfers under way ---- */
@@ -192,7 +145,7 @@ static const struct interface_action actions[] = {
     {"memory.model_status", "memory.get_model_status", INTERFACE_QUICK, interface_state_models},
     {"memory.clear", NULL, INTERFACE_QUICK, interface_state_clear},
     {"memory.cleanup", NULL, INTERFACE_QUICK, interface_state_cleanup},
-    {"memory.defragment", NULL, INTERFACE_MOVES, defragment},
+    {"memory.defragment", NULL, INTERFACE_MOVES, interface_defragment_run},
     {"memory.transfer", NULL, INTERFACE_MOVES, transfer},
     {"memory.get_transfer", NULL, INTERFACE_QUICK, get_transfer},
     {"memory.cancel_transfer", NULL, INTERFACE_QUICK, cancel_transfer},

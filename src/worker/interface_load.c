@@ -108,7 +108,6 @@ static enum status load(struct model *model, const struct share *file, uint64_t 
   struct load_work work = {.file = file,
                            .size = size,
                            .to = to->place,
-                           .memory = manager_memory(interface_manager(model->call), to->segment),
                            .verify = model->verify,
                            .cancel = &model->call->cancel,
                            .progress = on_progress,

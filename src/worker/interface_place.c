@@ -7,10 +7,15 @@
 #include "base/units.h"
 #include "worker/manager.h"
 
+bool interface_place_holds(const struct device_place *place, uint64_t size) {
+  uint64_t last;
+  return place->segment && size && units_add(place->offset, size, &last) &&
+         last <= device_segment_size(place->segment);
+}
+
 enum status interface_place_take(struct interface_call *call, struct reader_value value,
                                  uint64_t size, struct interface_place_end *out) {
   uint64_t id = id_parse(ID_SEGMENT, reader_text(reader_get(value, "segment_id"), ""));
-  uint64_t offset = reader_uint(reader_get(value, "offset_bytes"), 0), last;
   if (!id)
     return problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "a place without a segment_id");
   enum status status =
@@ -18,8 +23,8 @@ enum status interface_place_take(struct interface_call *call, struct reader_valu
   if (status)
     return status;
   out->segment = id;
-  out->place.offset = offset;
-  if (size && units_add(offset, size, &last) && last <= device_segment_size(out->place.segment))
+  out->place.offset = reader_uint(reader_get(value, "offset_bytes"), 0);
+  if (interface_place_holds(&out->place, size))
     return STATUS_OK;
   manager_done(interface_manager(call), id);
   out->segment = 0;

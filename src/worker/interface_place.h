@@ -12,6 +12,9 @@ struct interface_place_end {
   struct device_place place;
 };
 
+/* So many bytes, and at least one, lie there in the segment; false also without one. */
+bool interface_place_holds(const struct device_place *place, uint64_t size);
+
 /* {"segment_id","offset_bytes"}: takes the segment; so many bytes must lie in it. The problem is
  * the call's. */
 enum status interface_place_take(struct interface_call *call, struct reader_value value,

@@ -15,8 +15,7 @@
 #include "base/units.h"
 #include "device/device.h"
 
-/* Part of what a fingerprint is: never another. Large beside a link's latency (8 MiB at 20 GiB/s
- * are 390 us), small beside a second. */
+/* Part of what a fingerprint is: never another. Small beside a second. */
 #define LOAD_CHUNK (8 * MIB)
 
 struct load_progress {
@@ -30,9 +29,6 @@ struct load_work {
   const struct share *file; /* regular, readable; borrowed */
   uint64_t file_offset, size;
   struct device_place to;
-  /* The memfd that `to.segment` was imported from, writable, or NULL. Used only where the segment
-   * has an address: fresh pages of a memfd cost a third less written than mapped. Borrowed. */
-  const struct share *memory;
   bool verify; /* read the target again and compare it with the sums */
   atomic_bool *cancel;
   /* Any of the threads, one at a time; NULL: none. Neither figure of bytes ever falls. */

@@ -21,7 +21,7 @@ struct segment {
   uint64_t id, size;
   char device[SPEC_ID];
   unsigned users;
-  struct share share;            /* until it is mapped; of a memfd until its first use ends */
+  struct share share;            /* until it is imported */
   struct device_segment *memory; /* NULL: not yet */
   struct segment *next;
 };
@@ -166,17 +166,16 @@ enum status manager_add_segment(struct manager *manager, const struct manager_ar
 }
 
 /* A failure is not kept: the next use tries again. */
-static enum status map(const struct manager *manager, struct segment *segment,
-                       struct problem *problem) {
+static enum status import(const struct manager *manager, struct segment *segment,
+                          struct problem *problem) {
   struct device_mover *mover = find_device(manager, segment->device);
   if (!mover)
     return problem_set(problem, STATUS_DEVICE_NOT_FOUND, "no device %s here", segment->device);
   enum status status = device_import(mover, &segment->share, segment->size, &segment->memory);
   if (status)
-    return problem_set(problem, status, "%s: a segment cannot be mapped: %s", segment->device,
+    return problem_set(problem, status, "%s: a segment cannot be used: %s", segment->device,
                        status_text(status));
-  if (segment->share.kind != SHARE_MEMFD || !device_pointer(segment->memory))
-    share_close(&segment->share);
+  share_close(&segment->share);
   return STATUS_OK;
 }
 
@@ -189,7 +188,7 @@ enum status manager_use(struct manager *manager, uint64_t id, struct device_segm
     segment = find(manager, id);
   enum status status = STATUS_OK;
   if (segment && !segment->memory)
-    status = map(manager, segment, problem);
+    status = import(manager, segment, problem);
   if (segment && !status) {
     segment->users++;
     *out = segment->memory;
@@ -205,10 +204,8 @@ enum status manager_use(struct manager *manager, uint64_t id, struct device_segm
 void manager_done(struct manager *manager, uint64_t id) {
   pthread_mutex_lock(&manager->mutex);
   struct segment *segment = find(manager, id);
-  if (segment && !--segment->users) {
-    share_close(&segment->share); /* the mapping holds the memory */
+  if (segment && !--segment->users)
     pthread_cond_broadcast(&manager->changed);
-  }
   pthread_mutex_unlock(&manager->mutex);
 }
 
@@ -236,15 +233,6 @@ enum status manager_drop(struct manager *manager, uint64_t id) {
     return STATUS_NOT_FOUND;
   let_go(segment);
   return STATUS_OK;
-}
-
-const struct share *manager_memory(struct manager *manager, uint64_t id) {
-  pthread_mutex_lock(&manager->mutex);
-  const struct segment *segment = find(manager, id);
-  const struct share *share =
-      segment && segment->memory && segment->share.kind == SHARE_MEMFD ? &segment->share : NULL;
-  pthread_mutex_unlock(&manager->mutex);
-  return share;
 }
 
 /* ---- files ---- */

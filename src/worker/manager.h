@@ -29,21 +29,18 @@ struct manager_arrival {
   uint64_t segment, size;
   char device[SPEC_ID];
 };
-/* Takes the share over; it is mapped when it is used first. CONFLICT: it is here already (then the
- * share is closed too). */
+/* Takes the share over; it is imported when it is used first. CONFLICT: it is here already (then
+ * the share is closed too). */
 enum status manager_add_segment(struct manager *manager, const struct manager_arrival *arrival,
                                 struct share *share);
 /* Uses a segment: waits up to 1 s for it to arrive. INVALID_ARGUMENT: it did not. DEVICE_NOT_FOUND,
- * or what the device says: it cannot be mapped (now). Give it back. */
+ * or what the device says: it cannot be imported (now). Give it back. */
 enum status manager_use(struct manager *manager, uint64_t id, struct device_segment **out,
                         struct problem *problem);
 void manager_done(struct manager *manager, uint64_t id);
-/* Unmaps it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY.
+/* Lets go of it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY.
  * NOT_FOUND: it is not here. */
 enum status manager_drop(struct manager *manager, uint64_t id);
-/* The descriptor of a segment in use, where it is a memfd that is mapped and this is its first use;
- * NULL: else. Valid as long as the use. */
-const struct share *manager_memory(struct manager *manager, uint64_t id);
 
 /* Takes the share over. Kept until it is taken, a minute at most: the request that wanted it may
  * never come. Of more than 2,048 the oldest goes. */
