@@ -51,6 +51,7 @@ class Units(unittest.TestCase):
     def test_the_vault_is_part_of_nothing(self):
         found = settings(VAULT)
         self.assertEqual(["-900"], found["Service", "OOMScoreAdjust"])
+        self.assertEqual(["yes"], found["Unit", "RefuseManualStop"])
         self.assertEqual([], [key for section, key in found if section == "Unit" and
                               key in ("PartOf", "BindsTo", "Requires", "Wants", "Conflicts")])
 
@@ -58,6 +59,7 @@ class Units(unittest.TestCase):
         found = settings(DAEMON)
         self.assertEqual(["memkeep-vault.service"], found["Unit", "Wants"])
         self.assertIn("memkeep-vault.service", found["Unit", "After"][0].split())
+        self.assertIn("--no-vault", found["Service", "ExecStart"][0].split())
         self.assertEqual(["process"], found["Service", "KillMode"])
         self.assertFalse({("Unit", "PartOf"), ("Unit", "BindsTo"), ("Unit", "Requires")} & found.keys())
 
@@ -98,11 +100,12 @@ class Units(unittest.TestCase):
                 (Path(folder) / name).symlink_to(SOURCE / name)
             for command in (["cmake", "-S", folder, "-B", build, "-DCMAKE_INSTALL_PREFIX=/opt/memkeep",
                              "-DCMAKE_INSTALL_BINDIR=bin", "-DCMAKE_INSTALL_DOCDIR=share/doc"],
-                            ["cmake", "--install", build]):
+                            ["cmake", "--install", build], ["cmake", "--install", build, "--prefix", "/usr"]):
                 subprocess.run(command, check=True, capture_output=True, env=os.environ | {"DESTDIR": str(root)})
-            units = root / "opt/memkeep/lib/systemd/system"
-            self.assertEqual([VAULT, DAEMON, "memkeepd.socket"], sorted(os.listdir(units)))
-            self.assertIn("\nExecStart=/opt/memkeep/bin/memkeepd --", (units / DAEMON).read_text())
+            for prefix in ("/opt/memkeep", "/usr"):
+                units = root / prefix[1:] / "lib/systemd/system"
+                self.assertEqual([VAULT, DAEMON, "memkeepd.socket"], sorted(os.listdir(units)))
+                self.assertIn(f"\nExecStart={prefix}/bin/memkeepd --", (units / DAEMON).read_text())
 
 
 if __name__ == "__main__":
