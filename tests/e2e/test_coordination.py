@@ -1,9 +1,15 @@
 """Two layers that know the same: what the daemon tells its workers, and what it believes of what they say."""
 
+import json
+import random
+import sys
+import tempfile
 import time
 import unittest
+from pathlib import Path
 
-from harness import MEMORY, MIB, DaemonCase, wait_until
+from harness import KIB, MEMORY, MIB, DaemonCase, wait_until
+from models import ModelWords, some_tensors, write_safetensors
 from test_socket_worker import Guest
 
 TOLD = ("memory.initialize", "memory.get_status")
@@ -30,6 +36,12 @@ class Coordination(DaemonCase):
         while (line := guest.told.get(timeout=20))[0] != event:
             pass
         return line[1]
+
+    def coordination(self):
+        return self.ok(self.daemon.get(f"{MEMORY}/models/status"))["coordination"]
+
+    def is_synchronized(self):
+        return wait_until(lambda: self.coordination()["isSynchronized"], "both sides to know the same")
 
 
 class WhatWorkersAreTold(Coordination):
@@ -73,12 +85,6 @@ class WhatWorkersAreTold(Coordination):
 
 class WhatTheySayOfThemselves(Coordination):
     """Figures are those of the newest generation, and none is older than 2 s."""
-
-    def coordination(self):
-        return self.ok(self.daemon.get(f"{MEMORY}/models/status"))["coordination"]
-
-    def is_synchronized(self):
-        return wait_until(lambda: self.coordination()["isSynchronized"], "both sides to know the same")
 
     def reporter(self, **answer):
         guest = self.guest(capabilities=["memory.get_status"], answers={"memory.get_status": answer})
@@ -133,6 +139,66 @@ class WhatTheySayOfThemselves(Coordination):
         guest.say({"event": "memory.changed", "data": {"generation": 2}})
         wait_until(lambda: not self.coordination()["conflictCount"], "the conflict to be over")
         self.is_synchronized()
+
+
+# A worker of the daemon's (its word: a file with what it says is loaded). Loads are done as soon as they are asked for.
+WHO_LISTS = """#!{python} -IS
+import json, sys
+def say(line):
+    print(json.dumps(line), flush=True)
+say({{"event": "hello", "data": {{"protocol": 1, "worker": "lister", "version": "0", "models": [],
+     "capabilities": ["memory.get_status", "memory.load_model"]}}}})
+for line in sys.stdin:
+    request = json.loads(line)
+    if "request_id" in request:
+        size = sum(target["size_bytes"] for target in request["data"].get("targets", []))
+        data = {{"memory_usage_bytes": 0, "reclaimable_bytes": 0, "generation": 1, "size_bytes": size}}
+        with open(sys.argv[1]) as said:
+            data["loaded_models"] = json.load(said)
+        say({{"request_id": request["request_id"], "success": True, "data": data}})
+"""
+
+
+class WhatBothSidesHave(ModelWords, Coordination):
+    """A model that only one side has, or has more of than the other, is a conflict."""
+
+    def model(self, **fields):
+        path = self.daemon.folder / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random(3), 3, 100 * KIB))
+        return self.load(path, "host:0", **fields)
+
+    def conflicts(self, count):
+        wait_until(lambda: self.coordination()["conflictCount"] == count, f"{count} conflicts")
+        self.is_synchronized()
+
+    def test_a_size_that_differs_by_more_than_1_mib(self):
+        model = self.model()
+        for generation, (differs, conflicts) in enumerate(((MIB + 1, 1), (MIB, 0)), 1):
+            said = {"model_id": model["modelId"], "size_bytes": model["sizeBytes"] + differs}
+            guest = self.guest(f"guest-{generation}", capabilities=["memory.get_status"], answers={
+                "memory.get_status": {"memory_usage_bytes": 0, "generation": 1, "loaded_models": [said]}})
+            self.conflicts(conflicts)
+            guest.leave()
+            wait_until(lambda: not self.listed(guest.name), "it to be gone")
+
+    def test_one_that_its_worker_does_not_name(self):
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        script, said = folder / "lister", folder / "said.json"
+        script.write_text(WHO_LISTS.format(python=sys.executable))
+        script.chmod(0o755)
+        said.write_text(json.dumps(["other"]))  # it has to do with models
+        self.restart_with("--worker", f"lister={script} {said}")
+        wait_until(lambda: (w := self.listed("lister")) and w["state"] == "ready", "the worker")
+        self.conflicts(1)
+        model = self.model(workerId="lister", verify=False)
+        self.assertEqual("lister", model["workerId"])
+        self.conflicts(2)
+        said.write_text(json.dumps([model["modelId"]]))
+        self.conflicts(0)
+        self.unload(model)
+        self.conflicts(1)  # now it is the one that only the worker has
+        said.write_text("[]")
+        self.conflicts(0)
 
 
 class Giver(Guest):

@@ -116,6 +116,11 @@ class Quotas(DaemonCase):
         self.free(made[0])
         self.allocate(4096)
 
+    def test_what_no_device_could_hold_is_too_large_whatever_the_quota(self):
+        self.quota(maxBytes=10 * MIB)
+        with self.nothing_changes():
+            self.refused_space(self.try_allocate(100 * GIB, "host:0"), "ALLOCATION_TOO_LARGE")
+
     def test_it_counts_transfers_too(self):
         self.quota(maxBytes=10 * MIB)
         allocation = self.allocate(8 * MIB)
@@ -212,6 +217,16 @@ class Pressure(DaemonCase):
         self.assertEqual(self.device()["cachedBytes"], pressure["reclaimableBytes"])
         self.assertGreater(pressure["reclaimableBytes"], 0)
         self.assertEqual(0, pressure["percent"])
+
+    def test_from_moderate_on_no_cache_is_kept(self):
+        for allocation in [self.allocate(512 * 1024) for _ in range(40)]:
+            self.free(allocation)
+        self.allocate(700 * MIB)
+        self.assertEqual("low", self.pressure()["level"])
+        self.assertGreater(self.device()["cachedBytes"], 0)
+        self.allocate(60 * MIB)
+        wait_until(lambda: not self.device()["cachedBytes"], "the cache to be given back")
+        self.assertEqual("moderate", self.pressure()["level"])
 
     def test_lower_thresholds_take_effect_at_once(self):
         self.allocate(500 * MIB)

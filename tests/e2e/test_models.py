@@ -30,6 +30,10 @@ MODEL = {"modelId": shapes.id_of("m"), "name": shapes.text, "path": shapes.maybe
          "progressPercent": shapes.maybe(shapes.percent),
          "error": shapes.maybe({"code": shapes.text, "message": shapes.text})}
 
+RECOMMENDATION = {"id": shapes.text, "severity": shapes.word("info", "warning", "critical"), "title": shapes.text,
+                  "why": shapes.text, "source": shapes.text, "evidence": shapes.anything, "expectedBytes": shapes.count,
+                  "action": {"method": shapes.text, "path": shapes.text, "body": shapes.anything}}
+
 STATUS = {"modelMemory": {"totalBytes": shapes.count, "usedBytes": shapes.count, "availableBytes": shapes.count,
                           "reclaimableBytes": shapes.count, "ramBytes": shapes.count, "count": shapes.count,
                           "fragmentationPercent": shapes.percent, "loadedModels": [MODEL],
@@ -40,7 +44,7 @@ STATUS = {"modelMemory": {"totalBytes": shapes.count, "usedBytes": shapes.count,
                            "conflictCount": shapes.count, "healthStatus": LEVELS,
                            "pendingActions": [{"operation": shapes.text, "modelId": shapes.id_of("m"),
                                                "name": shapes.text}]},
-          "availableOperations": [shapes.text], "pressurePercent": shapes.number, "recommendations": [shapes.text],
+          "availableOperations": [shapes.text], "pressurePercent": shapes.number, "recommendations": [RECOMMENDATION],
           "lastSynchronized": shapes.maybe(shapes.time)}
 
 OPTIMIZED = {"triggered": shapes.flag, "reason": shapes.maybe(shapes.text), "strategy": shapes.text,

@@ -19,7 +19,8 @@ from models import (PLAIN, STRING, UINT32, Attached, ModelWords, Tensor, gguf_pa
                     write_split)
 from restart import RestartCase
 
-ROUNDS = 60
+ROUNDS, MOST_ROUNDS = 60, 240
+CUT = {"load", "resume", "unload to ram"}
 TENSORS = [Tensor("a", "U8", [64], bytes(range(64))), Tensor("b", "F32", [4, 4], bytes(64))]
 DATA = b"".join(tensor.data for tensor in TENSORS)
 
@@ -187,7 +188,7 @@ class Hostile(Nothing, ModelWords, SharedDaemonCase):
         (self.place / "dangling.gguf").symlink_to(self.place / "nowhere")
         (self.place / "loop.gguf").symlink_to(self.place / "loop.gguf")
         self.refused(self.try_load(self.place / "dangling.gguf"), 404, "MODEL_NOT_FOUND")
-        self.assertIn(self.try_load(self.place / "loop.gguf").status, (400, 404))
+        self.assertIn("circle", self.refused(self.try_load(self.place / "loop.gguf"), 404, "MODEL_NOT_FOUND")["message"])
 
     def test_a_folder_of_none_or_two(self):
         self.invalid(self.place)
@@ -340,14 +341,14 @@ class Killed(ModelWords, RestartCase):
 
     def begin(self, name):
         """An operation that takes a tenth of a second; (its job, what it is)."""
-        keep = self.random.random() < 0.3
-        if self.state(name) not in ("ready", "parked") and self.random.random() < 0.7:
+        keep = self.random.random() < 0.15
+        if self.state(name) not in ("ready", "parked") and self.random.random() < 0.4:
             self.load(self.paths[name], "fake:0", name=name, keepRamCopy=keep)
         state = self.state(name)
         if state == "ready":
             to = self.random.choice(("ram", "ram", "disk"))
             return self.ok(self.try_unload(name, to, wait=False), 202)["jobId"], f"unload to {to}"
-        return self.start_load(self.paths[name], "fake:0", name=name, keepRamCopy=keep), f"load of {state}"
+        return self.start_load(self.paths[name], "fake:0", name=name, keepRamCopy=keep), "resume" if state == "parked" else "load"
 
     def away(self, name, is_away):
         """Files that are not there cannot have been read."""
@@ -374,7 +375,7 @@ class Killed(ModelWords, RestartCase):
         name = self.random.choice(sorted(self.paths))
         self.mover()
         job, what = self.begin(name)
-        time.sleep(self.random.random() * 0.12)
+        time.sleep(self.random.random() ** 2 * 0.12)
         if number % 2:
             was = self.job(job)["status"]
             os.kill(self.mover()["pid"], signal.SIGKILL)
@@ -403,15 +404,20 @@ class Killed(ModelWords, RestartCase):
             self.assertEqual(0, self.committed(device))
         return kernel.fd_count(self.vault()), kernel.resident(self.daemon.pid)
 
+    def cut(self):
+        """What was under way when a process died."""
+        return {what for what, state in self.seen if state == "in_progress"}
+
     def test_whole_or_absent(self):
         clean = self.vault_holds()
-        for number in range(ROUNDS):
+        for number in range(MOST_ROUNDS):
+            if number >= ROUNDS and self.cut() >= CUT:
+                break
             with self.subTest(round=number):
                 self.round(number)
         self.assert_whole_or_absent(1)
         wait_until(lambda: self.vault_holds() == clean, "the vault to hold what it held before", 10)
-        cut = {what for what, state in self.seen if state == "in_progress"}
-        self.assertGreaterEqual(cut, {"load of unloaded", "load of parked", "unload to ram"}, self.seen)
+        self.assertGreaterEqual(self.cut(), CUT, self.seen)
 
 
 if __name__ == "__main__":

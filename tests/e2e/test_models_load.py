@@ -7,9 +7,10 @@ import random
 import unittest
 
 import kernel
+from doors import Unix
 from harness import KIB, MIB, SharedDaemonCase
-from models import (GGML, PLAIN, UINT64, ModelWords, Tensor, some_tensors, table_of, write_gguf, write_safetensors,
-                    write_sharded, write_split)
+from models import (GGML, MODELS, PLAIN, UINT64, ModelWords, Tensor, some_tensors, table_of, write_gguf,
+                    write_safetensors, write_sharded, write_sparse, write_split)
 from restart import RestartCase
 from test_attach import ways_to_write
 
@@ -33,6 +34,7 @@ class Formats(ModelWords, SharedDaemonCase):
                                  (model["state"], model["deviceId"], model["format"], model["tensors"],
                                   model["sizeBytes"]))
                 self.assertEqual(sum(len(tensor.data) for tensor in tensors), model["estimate"]["weightsBytes"])
+                self.assertEqual(("measured", 1), (model["estimate"]["source"], model["estimate"]["correction"]))
                 with self.attached(model) as attached:
                     self.assertEqual(files, attached.files())
                     self.assertEqual(table_of(tensors), attached.table())
@@ -53,6 +55,10 @@ class Formats(ModelWords, SharedDaemonCase):
         files = write_sharded(self.place, tensors, 3)
         for path in (self.place, self.place / "model.safetensors.index.json"):
             self.comes_through(path, tensors, files, "safetensors")
+
+    def test_a_hundred_shards(self):
+        tensors = self.tensors(PLAIN, 200, 20 * KIB)
+        self.comes_through(self.place, tensors, write_sharded(self.place, tensors, 100), "safetensors")
 
     def test_a_folder_of_one_file(self):
         tensors = self.tensors(PLAIN, 3)
@@ -220,6 +226,19 @@ class Parked(ModelWords, SharedDaemonCase):
                 self.assertEqual([0, 0], [self.committed(device) for device in NAMES])
 
 
+class CopiesInRam(ModelWords, SharedDaemonCase):
+    devices = ("host:0=128MiB", "host:1=128MiB", "fake:0=256MiB")
+
+    def test_they_go_where_most_is_available(self):
+        self.allocate(16 * MIB, "host:0")
+        for here, there in (("host:1", "host:0"), ("host:0", "host:1")):
+            path = write_sparse(self.folder("copies") / f"{here}.safetensors", 20 * MIB)
+            before = {name: self.committed(name) for name in (here, there)}
+            self.load(path, "fake:0")
+            self.assertGreater(self.committed(here), before[here] + 20 * MIB)
+            self.assertLess(self.committed(there), before[there] + MIB)
+
+
 class OverARestart(ModelWords, RestartCase):
     devices = ("host:0=512MiB", "fake:0=256MiB,rate=256MiB/s")
 
@@ -261,6 +280,22 @@ class OverARestart(ModelWords, RestartCase):
         committed = self.committed("host:0")
         self.load(path, "host:0", name="after")
         self.assertEqual(committed, self.committed("host:0"))
+
+    def test_a_key_finds_what_it_loaded(self):
+        path = self.folder("m") / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random("key"), 3, MIB))
+        body, key = {"path": str(path), "deviceId": "host:0", "pinned": False}, {"Idempotency-Key": "load-1"}
+        first = self.ok(self.daemon.post(f"{MODELS}/load", body, key))["model"]["modelId"]
+        self.assertEqual(first, self.ok(self.daemon.post(f"{MODELS}/load", body, key))["model"]["modelId"])
+        self.refused(self.daemon.post(f"{MODELS}/load", body | {"pinned": True}, key), 409, "CONFLICT")
+        self.crash()
+        path.unlink()  # nothing is read again
+        with Unix(self.daemon.socket_path) as unix:
+            ask = {"path": str(path), "device_id": "host:0", "pinned": False}
+            again = unix.call("memory.load_model", ask, idempotency_key="load-1")
+            self.assertEqual(first, again["data"]["model"]["model_id"])
+            other = unix.call("memory.load_model", ask | {"path": "/elsewhere"}, idempotency_key="load-1")
+            self.assertEqual("CONFLICT", other["error_code"])
 
 
 class WithoutHostMemory(ModelWords, RestartCase):

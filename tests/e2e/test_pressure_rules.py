@@ -1,0 +1,163 @@
+"""Critical pressure with nothing to take back: a hog that never lets go, a worker that lies, a pin. On a card of 64 MiB,
+so nothing here is short of real memory."""
+
+import unittest
+
+from harness import MEMORY, MIB, DaemonCase, wait_until
+from models import MODELS, ModelWords, write_sparse
+from test_coordination import Giver
+
+CARD, HOG = "fake:0", 62 * MIB
+
+
+class PressureCase(ModelWords, DaemonCase):
+    devices = ("host:0=256MiB", "fake:0=64MiB")
+
+    def setUp(self):
+        super().setUp()
+        self.mover()
+
+    def model(self, size, name="model"):
+        return write_sparse(self.folder("models") / f"{name}.safetensors", size)
+
+    def kept_out(self, size=MIB, device=CARD, **fields):
+        """Refused at once, for pressure."""
+        details = self.refused_space(self.try_allocate(size, device, **fields), "INSUFFICIENT_MEMORY")
+        self.assertEqual("pressure", details.get("reason"), details)
+        return details
+
+    def would_fit(self, device=CARD, **fields):
+        return self.ok(self.try_allocate(MIB, device, dryRun=True, **fields))["wouldFit"]
+
+    def is_strained(self, device=CARD):
+        placement = self.ok(self.try_allocate(MIB, device, dryRun=True))["placement"]
+        return any(one["rejected"] == "pressure" for one in placement["candidates"] if one["deviceId"] == device)
+
+
+class Hog(PressureCase):
+    def test_only_what_is_critical_gets_in_and_waiting_does_not_help(self):
+        self.allocate(HOG, CARD)
+        details = self.kept_out()
+        self.assertEqual((MIB, 2 * MIB, []), (details["requestedBytes"], details["availableBytes"],
+                                              details["reclaimable"]))
+        self.kept_out(waitMs=3600000, priority="high")
+        self.kept_out(evict=True)
+        self.allocate(MIB, CARD, priority="critical")
+        self.assertEqual("host:0", self.ok(self.try_allocate(MIB))["allocation"]["deviceId"])
+
+    def test_what_wants_memory_is_no_operation_to_offer(self):
+        wants = {"memory.allocate", "memory.load_model", "memory.transfer"}
+        self.assertLessEqual(wants, self.offered())
+        hog = self.allocate(HOG, CARD)
+        self.assertFalse(wants & self.offered())
+        self.assertIn("memory.clear", self.offered())
+        self.free(hog)
+        wait_until(lambda: wants <= self.offered(), "the pressure to be gone")
+
+    def offered(self):
+        return set(self.ok(self.daemon.get(f"{MODELS}/status"))["availableOperations"])
+
+    def test_what_is_reserved_stays_reserved(self):
+        self.ok(self.daemon.put(f"{MEMORY}/limits/{CARD}", {"reservedBytes": MIB}))
+        self.allocate(HOG, CARD)
+        self.refused_space(self.try_allocate(2 * MIB, CARD, priority="critical"), "INSUFFICIENT_MEMORY")
+        self.allocate(MIB, CARD, priority="critical")
+
+    def test_a_load_waits_until_it_is_over_and_that_takes_ten_seconds(self):
+        hog = self.allocate(HOG, CARD)
+        self.kept_out()
+        job = self.start_load(self.model(MIB), CARD)
+        self.free(hog)
+        self.kept_out()
+        self.assertEqual("critical", self.device(CARD)["pressure"]["level"])
+        self.assertIn(self.job(job)["status"], ("pending", "in_progress"))
+        self.assertEqual("completed", self.job_ends(job)["status"])
+        self.assertEqual("low", self.device(CARD)["pressure"]["level"])
+        self.allocate(MIB, CARD)
+
+    def test_a_load_that_waits_can_be_cancelled(self):
+        self.allocate(HOG, CARD)
+        self.kept_out()
+        job = self.start_load(self.model(MIB), CARD)
+        self.ok(self.daemon.delete(f"{MEMORY}/jobs/{job}"))
+        self.assertEqual("cancelled", self.job_ends(job)["status"])
+
+    def test_no_copies_are_made_in_ram_that_is_short(self):
+        self.allocate(248 * MIB, "host:0")
+        self.kept_out(device="host:0")
+        self.load(self.model(2 * MIB), CARD)
+        self.assertEqual(0, self.host()["models"]["ramBytes"])
+
+
+class Liar(PressureCase):
+    def test_what_a_worker_promised_and_did_not_give_is_no_way_out(self):
+        liar = Giver(self, "liar", gives=False)
+        wait_until(lambda: any(w["workerId"] == "liar" and w["reclaimableBytes"] for w in self.workers()), "its promise")
+        self.allocate(42 * MIB, CARD)
+        liar.optimize()
+        wait_until(lambda: "liar gave 0 of" in self.daemon.log(), "the lie to be noticed")
+        wait_until(self.is_strained, "nobody to be believed any more")
+        self.kept_out()
+
+
+class Pins(PressureCase):
+    def squeeze(self):
+        model = self.load(self.model(30 * MIB), CARD, pinned=True)
+        self.allocate(32 * MIB, CARD)
+        return model
+
+    def test_nothing_goes_against_a_pin(self):
+        model = self.squeeze()
+        self.kept_out()
+        wait_until(self.is_strained, "the strain")
+        self.assertEqual("ready", self.look_model(model)["state"])
+
+    def test_unless_that_is_the_last_resort(self):
+        self.restart_with("--last-resort", "pinned")
+        self.mover()
+        model = self.squeeze()
+        wait_until(lambda: self.look_model(model)["state"] in ("parked", "unloaded"), "the pin to be broken")
+        wait_until(lambda: self.device(CARD)["pressure"]["level"] == "low", "the pressure to be gone")
+
+    def test_the_word_is_checked(self):
+        for flags in (("--last-resort", "everything"),):
+            with self.assertRaises(AssertionError):
+                self.restart_with(*flags)
+
+
+class WhoWouldGo(PressureCase):
+    def test_a_dry_run_of_an_allocation_names_them(self):
+        first, second = (self.load(self.model(20 * MIB, name), CARD, keepRamCopy=False)
+                         for name in ("first", "second"))
+        for evict in (True, False):
+            with self.nothing_changes():
+                data = self.ok(self.try_allocate(30 * MIB, CARD, dryRun=True, evict=evict))
+            bytes_of = -(-first["sizeBytes"] // 4096) * 4096
+            self.assertEqual([{"modelId": first["modelId"], "name": first["name"], "bytes": bytes_of, "to": "ram"}],
+                             data["wouldEvict"])
+            self.assertEqual((evict, CARD if evict else None), (data["wouldFit"], data["placement"]["deviceId"]))
+        self.ok(self.try_allocate(30 * MIB, CARD, evict=True))
+        # The first took longer to load, with a worker that was new, and may be too young yet.
+        self.assertEqual({"parked", "ready"}, {self.look_model(model)["state"] for model in (first, second)})
+
+    def test_a_refusal_and_the_pressure_tell_what_could_go(self):
+        free, _ = (self.load(self.model(20 * MIB, name), CARD, keepRamCopy=False, pinned=name == "pinned")
+                   for name in ("free", "pinned"))
+        bytes_of = -(-free["sizeBytes"] // 4096) * 4096
+        details = self.refused_space(self.try_allocate(30 * MIB, CARD), "INSUFFICIENT_MEMORY")
+        self.assertEqual([{"kind": "model", "modelId": free["modelId"], "bytes": bytes_of}], details["reclaimable"])
+        for high, actions in ((90, []), (20, ["park"])):
+            self.ok(self.daemon.put(f"{MEMORY}/pressure/thresholds", {"moderate": 10, "high": high}))
+            pressure = self.ok(self.daemon.get(f"{MEMORY}/pressure/{CARD}"))
+            self.assertEqual((bytes_of, actions), (pressure["reclaimableBytes"], pressure["recommendedActions"]))
+
+    def test_nobody_for_what_fits_or_never_could(self):
+        model = self.load(self.model(20 * MIB), CARD, pinned=True)
+        for size, fits in ((MIB, True), (50 * MIB, False), (65 * MIB, False)):
+            data = self.ok(self.try_allocate(size, CARD, dryRun=True, evict=True))
+            self.assertEqual((fits, []), (data["wouldFit"], data["wouldEvict"]))
+        self.assertEqual("ready", self.look_model(model)["state"])
+
+
+if __name__ == "__main__":
+    unittest.main()
