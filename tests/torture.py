@@ -280,7 +280,10 @@ class Torture:
         segments = [s for d in devices for s in self.get(f"{MEMORY}/segments/{d['deviceId']}?limit=1000")["segments"]]
         sizes = sorted(s["sizeBytes"] for s in segments)
         held = kernel.memfds(self.vault())
-        ledgers = [inode for inode, (path, _, _) in held.items() if "memkeep-ledger" in os.readlink(path)]
+        try:
+            ledgers = [inode for inode, (path, _, _) in held.items() if "memkeep-ledger" in os.readlink(path)]
+        except FileNotFoundError as gone:
+            return f"the vault closed {gone.filename} while it was looked at"
         kept = sorted(size for inode, (_, size, _) in held.items() if inode not in ledgers)
         allocated = sum(a["sizeBytes"] for a in self.allocations().values())
         for what, books, truth in (

@@ -260,7 +260,7 @@ class Unix:
         """The next line as JSON; None at the end of the connection. Fds that come with it are in `fds`."""
         while b"\n" not in self.buffer:
             try:
-                data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+                data, control, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(253 * 4))
             except ConnectionError:
                 return None
             for level, kind, content in control:

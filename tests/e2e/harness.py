@@ -63,7 +63,23 @@ def clean_environment(**more):
     return kept | more
 
 
-class Daemon:
+class Asked:
+    """What has `http`, asked in short."""
+
+    def get(self, path, headers=None):
+        return self.http.get(path, headers)
+
+    def post(self, path, body=None, headers=None):
+        return self.http.post(path, body, headers)
+
+    def put(self, path, body=None, headers=None):
+        return self.http.put(path, body, headers)
+
+    def delete(self, path, headers=None):
+        return self.http.delete(path, headers)
+
+
+class Daemon(Asked):
     """memkeepd in a temporary folder of its own."""
 
     def __init__(self, *flags, devices=HOSTS, folder=None, environment=None, listen="127.0.0.1:0", start=True):
@@ -173,18 +189,6 @@ class Daemon:
         return kernel.resident(self.pid)
 
     # -- its doors
-
-    def get(self, path, headers=None):
-        return self.http.get(path, headers)
-
-    def post(self, path, body=None, headers=None):
-        return self.http.post(path, body, headers)
-
-    def put(self, path, body=None, headers=None):
-        return self.http.put(path, body, headers)
-
-    def delete(self, path, headers=None):
-        return self.http.delete(path, headers)
 
     def session(self):
         return self.http.session()

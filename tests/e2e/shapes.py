@@ -146,7 +146,8 @@ DEFRAGMENTED = {"jobId": maybe(text), "defragmentedBytes": count, "allocationsMo
 
 TRANSFER = {
     "transferId": id_of("t"), "sourceDeviceId": text, "targetDeviceId": text, "allocationId": maybe(id_of("a")),
-    "targetAllocationId": maybe(id_of("a")), "mode": word("copy", "move"),
+    "targetAllocationId": maybe(id_of("a")), "modelId?": id_of("m"), "targetModelId?": maybe(id_of("m")),
+    "mode": word("copy", "move"),
     "path": maybe(word("same-device", "peer", "pinned", "staged")),
     "status": word("pending", "in_progress", "completed", "failed", "cancelled"), "progressPercent": percent,
     "sizeBytes": count, "transferredBytes": count, "bytesPerSecond": maybe(number),

@@ -233,6 +233,15 @@ class Sharing(AttachCase):
         self.assertNotIn("attachment", data)
         self.free(data["allocation"]["allocation_id"])
 
+    def test_a_brief_request_is_told_what_it_takes_to_use_the_memory(self):
+        client = self.client()
+        data, (fd,) = client.call("memory.allocate", {"size_bytes": 4096, "device_id": "host:0"}, brief=True)
+        self.assertEqual({"allocation", "attachment"}, set(data))
+        self.assertEqual({"allocation_id"}, set(data["allocation"]))
+        self.assertEqual({0}, set(view(data["attachment"], fd)))
+        os.close(fd)
+        self.assertEqual(({}, []), client.call("memory.free", data["allocation"], brief=True))
+
     def test_a_repeated_key_brings_the_fd_again(self):
         client = self.client()
         ask = {"size_bytes": 4096, "device_id": "host:0"}

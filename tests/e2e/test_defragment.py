@@ -97,6 +97,10 @@ class Defragment(DaemonCase):
 
     def test_a_dry_run_moves_nothing_and_foretells_the_real_run(self):
         self.holes()
+        odd = [self.allocate(BLOCK - 100, "host:0") for _ in range(160)]
+        for number, block in enumerate(odd):
+            if number % 8:
+                self.free(block)
         with self.nothing_changes():
             plan = self.defragment("host:0", strategy="thorough", dryRun=True)
         self.assertIsNone(plan["jobId"])

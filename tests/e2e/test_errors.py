@@ -110,6 +110,8 @@ def rows_of_things():
     for method, path in (("DELETE", "status"), ("POST", "allocations"), ("GET", "allocations/allocate"),
                          ("PUT", f"transfer/{NONE_T}"), ("PATCH", "limits/host:0"), ("GET", "operations/fill")):
         yield Row("plain", "METHOD_NOT_ALLOWED", 405, method, f"{MEMORY}/{path}")
+    yield Row("plain", "URI_TOO_LONG", 414, "GET", f"{MEMORY}/" + "x" * 40_000)
+    yield Row("plain", "HEADERS_TOO_LARGE", 431, "GET", f"{MEMORY}/status", None, {"X-Name": "y" * 40_000})
 
 
 def rows_of_callers():

@@ -118,6 +118,8 @@ class Stream(DaemonCase):
             transfer = self.start_transfer(self.allocate(400 * MIB), target="fake:0", verify=False)
             event = events.next()
             self.assertEqual(transfer["transferId"], event.data["jobId"])
+            done = 100 * event.data["bytesDone"] / event.data["bytesTotal"]
+            self.assertAlmostEqual(done, event.data["progressPercent"], delta=0.01)
             self.daemon.delete(f"{MEMORY}/transfer/{transfer['transferId']}")
 
     def test_pressure_that_changes(self):

@@ -86,7 +86,8 @@ class KilledWorker(DaemonCase):
             request = unix.send("memory.transfer", {
                 "source_device_id": "host:0", "target_device_id": "fake:0", "allocation_id": name_of(allocation),
                 "verify": False, "wait": True})
-            wait_until(lambda: self.look(allocation)["status"] == "busy", "the transfer to start")
+            wait_until(lambda: any(one["transferredBytes"] for one in self.ok(
+                self.daemon.get(f"{MEMORY}/transfers"))["transfers"]), "bytes to move")
             self.kill_mover()
             answer = unix.wait(request)
         self.assertEqual("WORKER_UNAVAILABLE", answer.get("error_code") or answer["data"]["error_code"])

@@ -288,6 +288,15 @@ class NthFails(Case):
         pids = {"daemon": self.daemon.pid, "vault": self.daemon.facts["vaultPid"]}
         return self.books(), {name: kernel.fd_count(pid) for name, pid in pids.items()}
 
+    def figures_at_rest(self):
+        """When the vault has all and no end of a connection is on its way any more."""
+        wait_until(lambda: self.ok(self.daemon.get("/health/detailed"))["durable"], "the vault", PATIENCE)
+        seen = None
+        while (now := self.figures()) != seen:
+            seen = now
+            time.sleep(0.05)
+        return seen
+
     def settles(self, condition, what):
         """Like wait_until, but says what it saw last."""
         end = time.monotonic() + PATIENCE
@@ -339,7 +348,7 @@ class NthFails(Case):
         """How things are between two runs of the act."""
         for _ in range(2):
             self.run_once(act, lambda: None)  # what is made once is made
-        return self.figures()
+        return self.figures_at_rest()
 
     def every_nth(self, kind):
         summary, failures = Counter(), 0
@@ -385,7 +394,7 @@ class NthFailsAtStart(Case):
 
     def has_decided(self):
         """Whether it has ended or become ready, while calls fail."""
-        return self.daemon.process.poll() is not None or self.daemon._ready()
+        return self.daemon.process.poll() is not None or (self.daemon.runtime / "memkeepd.json").exists()
 
     def start_with(self, kind, n=NEVER):
         """Whether it became ready."""
@@ -405,6 +414,12 @@ class NthFailsAtStart(Case):
         self.daemon.start()
         return False
 
+    def books_are_as_before(self):
+        """Within a few samples: a figure of the host's that could not be read at the start is read with the next."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self.before == self.books(), "the books", 5)
+        self.assertEqual(self.before, self.books())
+
     def every_nth(self, kind):
         self.start_with(kind)
         calls, outcomes = self.fails.calls, Counter()
@@ -412,7 +427,7 @@ class NthFailsAtStart(Case):
             with self.subTest(kind=kind, n=n):
                 try:
                     outcomes["ready" if self.start_with(kind, n) else "refused"] += 1
-                    self.assertEqual(self.before, self.books())
+                    self.books_are_as_before()
                 except Exception as problem:
                     place = "\n  ".join(self.fails.place())
                     print(f"start: {kind} {n}: {problem!r}; from\n  {place}\n{self.daemon.log()[-800:]}", flush=True)

@@ -234,6 +234,16 @@ class Clear(DaemonCase):
             with self.subTest(body), self.nothing_changes():
                 self.refused_field(self.daemon.post(f"{OPERATIONS}/clear", body), code, field)
 
+    def test_a_kind_of_memory_that_the_device_has_not(self):
+        for operation in ("clear", "defragment"):
+            with self.subTest(operation), self.nothing_changes():
+                path = f"{OPERATIONS}/{operation}"
+                self.refused_field(self.daemon.post(f"{path}/host:0", {"memoryType": "GPU"}), "INVALID_ARGUMENT",
+                                   "memoryType")
+                for word in ("all", "any", "CPU", "ram"):
+                    devices = self.ok(self.daemon.post(f"{path}/host:0", {"memoryType": word}))["devices"]
+                    self.assertEqual(["host:0"], [device["deviceId"] for device in devices])
+
     def test_of_an_unknown_device(self):
         self.refused(self.daemon.post(f"{OPERATIONS}/clear/cuda:0", {}), 404, "DEVICE_NOT_FOUND")
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
@@ -12,6 +13,24 @@ import kernel
 from doors import Http
 from harness import BIN, MEMORY, MIB, Daemon, name_of, run_program, wait_until
 from restart import (ALLOCATION, DEVICE_NAMES, LIMIT, SEGMENT, TEXT, Ledger, RestartCase, held_by_anybody)
+
+
+# A vault that has its lock, listens, and never answers.
+HUNG = f"""#!{sys.executable}
+import fcntl, os, signal, socket, sys
+os.chdir(sys.argv[sys.argv.index("--runtime-dir") + 1])
+lock = open("vault.lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+os.unlink("vault.sock")
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind("vault.sock")
+listener.listen()
+with open("hung.new", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("hung.new", "hung")
+os.close(1)
+signal.pause()
+"""
 
 
 class VaultThatDies(RestartCase):
@@ -25,6 +44,16 @@ class VaultThatDies(RestartCase):
             self.crash()
             self.assertEqual(sums, {a: self.checksum(a) for a in sums})
             self.assert_books_are_the_kernels()
+
+    def test_a_stop_waits_until_the_next_one_has_all(self):
+        allocation = self.allocate(3 * MIB, persistent=True)
+        checksum = self.fill(allocation, 4)["checksum"]
+        for _ in range(5):
+            vault = self.vault()
+            os.kill(vault, signal.SIGKILL)
+            wait_until(lambda: f"the vault (pid {vault}) is gone" in self.daemon.log(), "it to be missed")
+            self.stop()
+            self.assertEqual(checksum, self.checksum(allocation))
 
     def test_a_stop_while_it_is_replaced_is_a_clean_one(self):
         for _ in range(10):
@@ -46,8 +75,8 @@ class VaultThatDies(RestartCase):
         self.crash()
         self.assertEqual(made, {name_of(a) for a in self.allocations()})
 
-    def test_meanwhile_health_says_so(self):
-        """With a program folder of its own, in which there is no vault to start for a while."""
+    def own_programs(self):
+        """The daemon runs from this folder now, in which the vault's program can be moved away."""
         folder = self.daemon.folder / "bin"
         folder.mkdir()
         for name in ("memkeepd", "memkeep-vault", "memkeep-worker"):
@@ -56,6 +85,10 @@ class VaultThatDies(RestartCase):
         self.next_daemon(start=False)
         self.daemon.command[0] = str(folder / "memkeepd")
         self.daemon.start()
+        return folder
+
+    def test_meanwhile_health_says_so(self):
+        folder = self.own_programs()
         self.assertIs(True, self.health()["durable"])
         (folder / "memkeep-vault").rename(folder / "away")
         allocation = self.allocate(3 * MIB)
@@ -70,6 +103,22 @@ class VaultThatDies(RestartCase):
         self.durable_again(None)
         self.crash()
         self.assertEqual(sums, {a: self.checksum(a) for a in sums})
+
+    def test_one_that_hangs_from_its_beginning_is_replaced_too(self):
+        folder = self.own_programs()
+        allocation = self.allocate(3 * MIB)
+        checksum = self.fill(allocation, 8)["checksum"]
+        (folder / "memkeep-vault").rename(folder / "away")
+        (folder / "memkeep-vault").write_text(HUNG)
+        (folder / "memkeep-vault").chmod(0o755)
+        os.kill(self.vault(), signal.SIGKILL)
+        wait_until((self.daemon.runtime / "hung").exists, "the one that hangs to be started")
+        (folder / "away").rename(folder / "memkeep-vault")
+        self.durable_again(None)
+        hung = int((self.daemon.runtime / "hung").read_text())
+        self.assertFalse(kernel.is_alive(hung))
+        self.crash()
+        self.assertEqual(checksum, self.checksum(allocation))
 
     def test_it_and_the_daemon_at_once_is_a_clean_start(self):
         """The daemon is stopped first, or it might start another vault before its own end."""
@@ -106,6 +155,107 @@ class VaultThatDies(RestartCase):
         os.kill(self.vault(), signal.SIGKILL)
         pid = self.durable_again(self.daemon.facts["vaultPid"])
         wait_until(lambda: (self.daemon._ready() or {}).get("vaultPid") == pid, "memkeepd.json to name the new one")
+
+
+class VaultThatHangs(RestartCase):
+    """Stopped by SIGSTOP, so that only the daemon can end it."""
+
+    def hang(self):
+        vault = self.vault()
+        os.kill(vault, signal.SIGSTOP)
+        self.addCleanup(self.end, vault)
+        return vault
+
+    def end(self, vault):
+        if kernel.is_alive(vault):
+            os.kill(vault, signal.SIGKILL)
+
+    def kept(self):
+        """Some memory that outlives a stop: {allocation: checksum}."""
+        made = [self.allocate(size, device, persistent=True) for device in DEVICE_NAMES for size in (100, 3 * MIB)]
+        return {name_of(a): self.fill(a, 7)["checksum"] for a in made}
+
+    def assert_kept(self, sums):
+        self.assertEqual(sums, {a: self.checksum(a) for a in sums})
+        self.assert_books_are_the_kernels()
+
+    def test_it_is_killed_and_replaced_and_then_nothing_is_lost(self):
+        sums = self.kept()
+        before = kernel.memfds(self.daemon.pid).keys()
+        freed = self.allocate(64 * MIB)
+        self.fill(freed, 1)
+        inodes = kernel.memfds(self.daemon.pid).keys() - before
+        vault = self.hang()
+        self.free(freed)
+        new = self.allocate(3 * MIB)
+        sums[name_of(new)] = self.fill(new, 2)["checksum"]
+        wait_until(lambda: not held_by_anybody(inodes), "the pages to be let go")
+        self.durable_again(vault)
+        self.assertFalse(kernel.is_alive(vault))
+        self.assertIn(f"the vault (pid {vault}) does not answer: it is killed", self.daemon.log())
+        self.crash()
+        self.assert_kept(sums)
+
+    def test_also_when_nothing_is_asked_of_it(self):
+        sums = self.kept()
+        for _ in range(2):
+            self.durable_again(self.hang())
+        self.crash()
+        self.assert_kept(sums)
+
+    def test_more_than_its_queue_takes_is_allocated_and_freed(self):
+        segments = 600  # net.unix.max_dgram_qlen is 10, under systemd 512
+        vault = self.hang()
+        made = [self.allocate(MIB) for _ in range(segments)]
+        for allocation in made[::2]:
+            self.free(allocation)
+        self.durable_again(vault)
+        self.crash()
+        self.assertEqual({name_of(a) for a in made[1::2]}, {name_of(a) for a in self.allocations()})
+        self.assert_books_are_the_kernels()
+
+    def test_a_daemon_that_starts_leaves_it_alone_and_says_what_to_do(self):
+        sums = self.kept()
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        vault = self.hang()
+        self.daemon.kill()
+        self.daemon.spawn()
+        self.assertEqual(1, self.daemon.process.wait(20), self.daemon.log())
+        for said in (f"memkeep-vault (pid {vault}) does not answer", "SIGCONT wakes one that is stopped"):
+            self.assertIn(said, self.daemon.log())
+        self.assertTrue(kernel.is_alive(vault))
+        os.kill(vault, signal.SIGCONT)
+        self.daemon.start()
+        self.assertEqual(vault, self.vault())
+        self.assert_kept(sums)
+
+    def test_a_stop_ends_in_time_and_leaves_it_alone(self):
+        """Also when it is to forget what the stop gives back, less or more than its queue takes."""
+        for ends_with_it in (0, 1, 600):
+            with self.subTest(ends_with_it):
+                sums = self.kept()
+                for _ in range(ends_with_it):
+                    self.allocate(MIB)
+                vault = self.hang()
+                self.daemon.stop()
+                self.assertNotIn("killed", self.daemon.log().rpartition("Terminated: stopping")[2])
+                if kernel.is_alive(vault):  # else we were slower than its deadline
+                    os.kill(vault, signal.SIGCONT)
+                self.daemon.start()
+                self.assert_kept(sums)
+
+    def test_a_stop_that_gives_all_back_ends_it(self):
+        for made in (lambda: None, self.kept):
+            with self.subTest(made):
+                made()
+                vault = self.hang()
+                inodes = kernel.memfds(vault).keys()
+                with self.daemon.unix() as unix:
+                    self.assertTrue(unix.call("memory.shutdown", {"release_all": True})["success"])
+                self.assertEqual(0, self.daemon.process.wait(5))
+                wait_until(lambda: not held_by_anybody(inodes), "the pages to be let go")
+                self.assertIsNone(self.vault())
+                self.daemon.start()
 
 
 class Lost(RestartCase):

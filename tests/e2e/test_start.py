@@ -109,12 +109,28 @@ class Words(unittest.TestCase):
         result = run_program("memkeepd", "--help")
         self.assertEqual(0, result.returncode)
         for flag in ("--config", "--listen", "--socket", "--state-dir", "--runtime-dir", "--device", "--no-gpu",
-                     "--worker", "--no-worker", "--log-level", "--check-config", "--version"):
+                     "--worker", "--no-worker", "--no-vault", "--log-level", "--check-config", "--version"):
             self.assertIn(flag, result.stdout)
 
     def test_the_worker_has_a_version_too(self):
         result = run_program("memkeep-worker", "--version")
         self.assertEqual(0, result.returncode, result.stderr)
+
+
+class AfterACrash(StartCase):
+    def test_doors_that_a_dying_process_still_holds(self):
+        """As a process that was just being started when its daemon was killed does, until its exec."""
+        daemon = Daemon(folder=self.folder, start=False)
+        daemon.runtime.mkdir(mode=0o700)
+        with socket.socket(socket.AF_UNIX) as held:
+            held.bind(str(daemon.runtime / "memkeep.sock"))
+            held.listen()
+            held.settimeout(20)
+            self.addCleanup(daemon.spawn().close)
+            held.accept()[0].close()
+        daemon.facts = wait_until(daemon._ready, "memkeepd.json", 20)
+        with daemon.unix() as unix:
+            self.assertTrue(unix.call("memory.get_status")["success"])
 
 
 class Refused(StartCase):
@@ -123,6 +139,9 @@ class Refused(StartCase):
                             (("--log-level", "loud"), "loud"), (("--worker", "nameless"), "worker|nameless")):
             with self.subTest(flags):
                 self.refuses_to_start(2, *flags, told=told)
+
+    def test_a_vault_that_it_may_not_start(self):
+        self.refuses_to_start(1, "--no-vault", told="memkeep-vault does not answer")
 
     def test_devices_that_are_none(self):
         for device in ("host:0=lots", "host=1GiB", "moon:0=1GiB", "host:x=1GiB", "fake:0=1GiB,speed=5", "fake:0",

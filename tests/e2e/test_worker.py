@@ -160,11 +160,11 @@ class Bytes(WorkerCase):
     def test_a_defragmentation_tells_which_blocks_moved(self):
         fd = self.segment(1)
         os.pwrite(fd, b"A" * 4096 + b"B" * 4096, 8192)
-        moves = [{"source": place(1, 8192), "target": place(1, 0), "size_bytes": 4096},
-                 {"source": place(9), "target": place(1, 0), "size_bytes": 4096},
-                 {"source": place(1, 12288), "target": place(1, 4096), "size_bytes": 4096}]
+        moves = [{"source": name_of(1), "target": name_of(1), "ranges": [8192, 0, 4096, MIB, 0, 1, 0, MIB, 1, 0, 0, 0]},
+                 {"source": name_of(9), "target": name_of(1), "ranges": [0, 0, 4096]},
+                 {"source": name_of(1), "target": name_of(1), "ranges": [12288, 4096, 4096, 7]}]
         data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves)
-        self.assertEqual(([0, 2], 8192), (data["moved"], data["bytes"]))
+        self.assertEqual(([0, 5], 8192), (data["moved"], data["bytes"]))
         self.assertEqual(b"A" * 4096 + b"B" * 4096, os.pread(fd, 8192, 0))
 
     def test_ranges_that_leave_their_segment_are_refused(self):
@@ -393,6 +393,15 @@ class Lines(WorkerCase):
                 answer = self.worker.read()
                 self.assertEqual((None, False, "MISSING_PARAMETER"),
                                  (answer["request_id"], answer["success"], answer["error_code"]))
+
+    def test_a_line_that_is_no_object_is_told_by_its_number(self):
+        for number, line in enumerate((b"", b"no", b"[]", b'{"action":}', b'{"a":1,"a":2}'), 1):
+            with self.subTest(line):
+                self.worker.write(line + b"\n")
+                answer = self.worker.read()
+                self.assertEqual((None, False, "INVALID_JSON"),
+                                 (answer["request_id"], answer["success"], answer["error_code"]))
+                self.assertTrue(answer["error"].startswith(f"line {number} is not a JSON object: "), answer["error"])
 
     def test_an_id_is_echoed_as_it_came(self):
         for name in ('a"b', "\u00e9\u4e16", "x" * 64, "back\\slash"):
