@@ -7,8 +7,13 @@
  *   policy.zipf1.0.foreseen    under an order by true popularity, which nobody can know
  *   policy.shift1.0.cost       where popularity is drawn anew every 2,000 requests
  *   policy.zipf1.0.gib_a_request  GiB loaded for a request under FIFO
+ *
+ * With a file's name: COST / FIFO for the trace in it, the models' sizes and then who is asked for.
+ *
+ *   policy.given.cost
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "policy_trace.h"
 
@@ -18,7 +23,8 @@
 static const char *const NAMES[] = {"fifo", "lru", "lfu", "cost"};
 
 static struct trace trace_of(uint64_t seed, unsigned tenths, uint32_t shift) {
-  return (struct trace){UINT64_C(0x9e3779b97f4a7c15) * seed, tenths, shift, false};
+  return (struct trace){
+      .seed = UINT64_C(0x9e3779b97f4a7c15) * seed, .tenths = tenths, .shift = shift};
 }
 
 static void compare(const char *kind, unsigned tenths, uint32_t shift) {
@@ -44,7 +50,34 @@ static void compare(const char *kind, unsigned tenths, uint32_t shift) {
   }
 }
 
-int main(void) {
+static bool read_number(FILE *file, uint64_t *out) {
+  char word[24], *end = word;
+  if (fscanf(file, "%23s", word) == 1)
+    *out = strtoull(word, &end, 10);
+  return end > word && !*end;
+}
+
+static int compare_given(const char *path) {
+  static uint64_t sizes[TRACE_MODELS], asked[TRACE_REQUESTS];
+  struct trace trace = {.sizes = sizes, .asked = asked};
+  FILE *file = fopen(path, "r");
+  bool whole = file;
+  for (unsigned i = 0; whole && i < TRACE_MODELS; i++)
+    whole = read_number(file, &sizes[i]);
+  for (unsigned i = 0; whole && i < TRACE_REQUESTS; i++)
+    whole = read_number(file, &asked[i]) && asked[i] < TRACE_MODELS;
+  if (file)
+    fclose(file);
+  if (!whole)
+    return 1;
+  double fifo = (double)trace_run(&trace, POLICY_FIFO).bytes;
+  printf("policy.given.cost=%.4f\n", (double)trace_run(&trace, POLICY_COST).bytes / fifo);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1)
+    return compare_given(argv[1]);
   static const unsigned TENTHS[] = {8, 10, 12};
   for (unsigned i = 0; i < 3; i++)
     compare("zipf", TENTHS[i], 0);

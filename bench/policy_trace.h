@@ -28,6 +28,10 @@ struct trace {
   unsigned tenths; /* Zipf's exponent in tenths: 8, 10 or 12 */
   uint32_t shift;  /* 0: popularity stays */
   bool foreseen;   /* the credit is the true popularity: what nobody can know */
+  /* Given, and not drawn: of TRACE_MODELS and TRACE_REQUESTS; all reloads at the same rate. NULL.
+   */
+  const uint64_t *sizes;
+  const uint64_t *asked;
 };
 struct trace_result {
   uint64_t reloads, bytes;
@@ -36,7 +40,6 @@ struct trace_result {
 struct trace_device {
   struct trace trace;
   struct policy_model models[TRACE_MODELS];
-  uint64_t sizes[TRACE_MODELS];
   struct policy_clock clock;
   double share[TRACE_MODELS]; /* of the requests, by rank */
   uint32_t of_rank[TRACE_MODELS];
@@ -84,9 +87,10 @@ static void trace_begin(struct trace_device *device, const struct trace *trace) 
   for (uint32_t i = 0; i < TRACE_MODELS; i++) {
     uint64_t octave = GIB << trace_draw(&device->trace) % 4;
     uint64_t size = octave + (uint64_t)((double)octave * trace_chance(&device->trace));
+    size = trace->sizes ? trace->sizes[i] : size;
     device->models[i].user = i;
     device->models[i].bytes = size;
-    device->models[i].disk_seconds = TRACE_LATENCY + (double)size / TRACE_RATE;
+    device->models[i].disk_seconds = (trace->sizes ? 0 : TRACE_LATENCY) + (double)size / TRACE_RATE;
     device->of_rank[i] = i;
     device->share[i] = trace_zipf(i + 1, trace->tenths);
     sum += device->share[i];
@@ -142,7 +146,7 @@ static struct trace_result trace_run(const struct trace *trace, enum policy_stra
   for (uint32_t i = 0; i < TRACE_REQUESTS; i++) {
     if (trace->shift && i && i % trace->shift == 0)
       trace_shuffle(&device);
-    uint32_t asked = trace_next(&device);
+    uint32_t asked = trace->asked ? (uint32_t)trace->asked[i] : trace_next(&device);
     struct policy_model *model = &device.models[asked];
     uint64_t now = (i + 1) * CLOCK_SECOND;
     params.bytes = units_minus(device.used + model->bytes, device.capacity);
