@@ -5,7 +5,6 @@
  *   load.cold        load_run of the same file into a fresh host segment, sums and all
  *   load.warm_peer   one memcpy from the page cache into a fresh memfd
  *   load.warm        load_run of the file as it is in the page cache
- *   load.mapped      the same without the memfd: into the segment's mapping
  *   load.verified    load.warm and every byte read again
  *   load.link_rate   what load_run reaches of a fake link of 256 MiB/s with 50 us (1: all of it)
  *   load.fast_link   of one of 20 GiB/s, GiB/s; load.fast_peer: one thread's reads and writes to it
@@ -189,9 +188,9 @@ static double run_load(const struct share *file, struct target *target, uint64_t
   return rate(size, start);
 }
 
-static double load_host(const struct share *file, bool mapped, bool verify) {
+static double load_host(const struct share *file, bool verify) {
   struct target target = target_open("host:0=2GiB", SIZE);
-  struct load_work how = {.memory = mapped ? NULL : &target.memory, .verify = verify};
+  struct load_work how = {.verify = verify};
   double result = run_load(file, &target, SIZE, &how);
   target_close(&target, SIZE);
   return result;
@@ -210,22 +209,21 @@ static double load_link(const struct share *file, const char *device) {
 int main(int argc, char **argv) {
   static const char slow[] = "fake:0=1GiB,rate=256MiB/s,latency=50us";
   static const char fast[] = "fake:0=1GiB,rate=20GiB/s,latency=50us";
-  double found[9][ROUNDS];
-  static const char *const names[] = {"cold_peer", "cold",      "warm_peer", "warm",     "mapped",
+  double found[8][ROUNDS];
+  static const char *const names[] = {"cold_peer", "cold",      "warm_peer", "warm",
                                       "verified",  "link_rate", "fast_link", "fast_peer"};
   struct share file = file_make(argc > 1 ? argv[1] : "/var/tmp");
   warm_peer(&file); /* lets the machine give this much memory once */
   for (int i = 0; i < ROUNDS; i++) {
     found[0][i] = cold_peer(&file);
     cool(&file);
-    found[1][i] = load_host(&file, false, false);
+    found[1][i] = load_host(&file, false);
     found[2][i] = warm_peer(&file);
-    found[3][i] = load_host(&file, false, false);
-    found[4][i] = load_host(&file, true, false);
-    found[5][i] = load_host(&file, false, true);
-    found[6][i] = load_link(&file, slow) * (double)GIB / (256.0 * (double)MIB);
-    found[7][i] = load_link(&file, fast);
-    found[8][i] = link_peer(&file, fast);
+    found[3][i] = load_host(&file, false);
+    found[4][i] = load_host(&file, true);
+    found[5][i] = load_link(&file, slow) * (double)GIB / (256.0 * (double)MIB);
+    found[6][i] = load_link(&file, fast);
+    found[7][i] = link_peer(&file, fast);
   }
   share_close(&file);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
