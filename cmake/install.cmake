@@ -16,12 +16,22 @@ if(TARGET manuals)
     DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
 
-# The units name the programs where they will be, whatever the prefix.
+# The units name the programs where they will be, whatever the prefix; `cmake --install` may have
+# been given another one, so they are written again then.
 foreach(unit memkeepd.service memkeep-vault.service)
   configure_file(packaging/${unit}.in ${CMAKE_BINARY_DIR}/packaging/${unit} @ONLY)
+  install(CODE "
+    set(CMAKE_INSTALL_FULL_BINDIR \"${CMAKE_INSTALL_BINDIR}\")
+    set(CMAKE_INSTALL_FULL_DOCDIR \"${CMAKE_INSTALL_DOCDIR}\")
+    foreach(dir CMAKE_INSTALL_FULL_BINDIR CMAKE_INSTALL_FULL_DOCDIR)
+      cmake_path(ABSOLUTE_PATH \${dir} BASE_DIRECTORY \"\${CMAKE_INSTALL_PREFIX}\")
+    endforeach()
+    configure_file(\"${CMAKE_SOURCE_DIR}/packaging/${unit}.in\"
+      \"${CMAKE_BINARY_DIR}/packaging/${unit}\" @ONLY)")
   install(FILES ${CMAKE_BINARY_DIR}/packaging/${unit} DESTINATION lib/systemd/system)
 endforeach()
 install(FILES packaging/memkeepd.socket DESTINATION lib/systemd/system)
+install(FILES packaging/prometheus/memkeep.rules.yml DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # The library: memkeep.pc for pkg-config, memkeepConfig.cmake for find_package(memkeep). Both find
 # the prefix from where they lie.

@@ -42,4 +42,5 @@ if(TARGET room_base)
 endif()
 
 room_uses(base PkgConfig::jansson PkgConfig::libuv Threads::Threads)
+room_uses(memory m)
 room_uses(http PkgConfig::libmicrohttpd PkgConfig::nettle)

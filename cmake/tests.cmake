@@ -69,6 +69,29 @@ if(NOT MEMKEEP_SANITIZE)
   endforeach()
 endif()
 
+# FAKE cards (tests/fake_libcuda.h), also as an older driver has its names, and as one that lacks one.
+set(FAKE_CUDA ${CMAKE_BINARY_DIR}/tests/fake_libcuda.so)
+foreach(variant "" _old _broken)
+  set(name fake_libcuda${variant})
+  add_library(${name} MODULE tests/fake_libcuda.c tests/fake_libnvml.c tests/fake_pins.c tests/fake_kernels.c)
+  target_link_libraries(${name} PRIVATE house Threads::Threads)
+  string(TOUPPER "FAKE${variant}" word)
+  target_compile_definitions(${name} PRIVATE ${word})
+  set_target_properties(${name} PROPERTIES
+    PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endforeach()
+
+# What is declared in src/device/cuda/api.h is compared with a toolkit's header, where there is one.
+file(GLOB toolkits /usr/local/cuda*/include)
+find_path(CUDA_HEADER cuda.h PATHS ${toolkits} NO_DEFAULT_PATH)
+if(CUDA_HEADER)
+  target_include_directories(test_cuda_api SYSTEM PRIVATE ${CUDA_HEADER})
+endif()
+
+add_test(NAME device_suite_fake_cuda COMMAND device_suite)
+set_tests_properties(device_suite_fake_cuda PROPERTIES TIMEOUT 120 ENVIRONMENT
+  "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite")
+
 foreach(kind e2e tools)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${kind}/test_*.py)
   foreach(source ${sources})
