@@ -56,7 +56,7 @@ class Hog(ModelWords, DaemonCase):
 
     @contextlib.contextmanager
     def hog(self):
-        hog = subprocess.Popen([sys.executable, "-c", EAT, str(self.size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        hog = subprocess.Popen([sys.executable, "-c", EAT, str(self.to_the_top())], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self.assertEqual(b"full\n", hog.stdout.readline())
             yield hog
@@ -64,6 +64,11 @@ class Hog(ModelWords, DaemonCase):
             hog.stdin.close()
             hog.wait(20)
             hog.stdout.close()
+
+    def to_the_top(self):
+        """What a hog must take now: programs before us may have let go of memory since the thresholds were chosen."""
+        total, available = meminfo()
+        return int((self.base + STEPS * STEP) / 100 * total) - (total - available)
 
     def pressure(self):
         return self.ok(self.daemon.get(f"{MEMORY}/pressure/host:0"))
