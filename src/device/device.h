@@ -32,8 +32,9 @@ struct device_info {
                            without a size */
   uint64_t kept_bytes;  /* of the total, what the driver keeps for itself: neither used nor free */
   uint64_t granularity; /* of segments: page size or 2 MiB */
-  bool whole_host;      /* host without a size: used is the machine's, not the pool's */
-  bool host_memory;     /* its segments are pages of this machine's RAM: a CPU can map them */
+  bool costly;      /* to make, map and give back a segment takes a millisecond: few large ones */
+  bool whole_host;  /* host without a size: used is the machine's, not the pool's */
+  bool host_memory; /* its segments are pages of this machine's RAM: a CPU can map them */
   bool fresh_is_zero;
   uint64_t rate_bytes; /* fake: what it is set to; 0: not known before it is measured */
 };

@@ -119,8 +119,9 @@ static uint64_t growth_size(const struct service *s, const struct space_want *wa
     uint64_t size = slab_dedicated_size(want->size, granularity);
     return size && size <= room ? size : 0;
   }
-  uint64_t size = slab_next_size(state_owner(s, want->owner)->committed[want->device], want->size,
-                                 want->alignment);
+  uint64_t size =
+      slab_next_size(&(struct slab_want){state_owner(s, want->owner)->committed[want->device],
+                                         want->size, want->alignment, device->info->costly});
   uint64_t least = units_up(need_of(want), granularity);
   while (size > room && size / 2 >= least)
     size /= 2;

@@ -360,7 +360,7 @@ class Broken(CardCase):
 
     def scatter(self):
         """Blocks of which every second was freed, with their sums."""
-        blocks = [self.allocate(64 * KIB, "cuda:0") for _ in range(96)]
+        blocks = [self.allocate(512 * KIB, "cuda:0") for _ in range(96)]  # three slabs
         for block in blocks[::2]:
             self.free(block)
         return {block["allocationId"]: self.fill(block, number)["checksum"] for number, block in enumerate(blocks[1::2])}

@@ -26,7 +26,7 @@ _Static_assert(sizeof(struct piece) == 32, "as in batch_kernels.h");
 struct cuda_batch {
   const struct cuda_load *load;
   pthread_mutex_t lock; /* over a list */
-  api_stream stream;
+  api_stream stream;    /* NULL, like the list, before the first */
   api_module module;
   api_function copy, compare;
   struct piece *list;  /* pinned */
@@ -62,13 +62,16 @@ static enum status make_kernels(struct cuda_batch *batch) {
   return status;
 }
 
+/* What is there stays; the rest may be tried again. */
 static enum status make_list(struct cuda_batch *batch) {
   const struct cuda_load *load = batch->load;
   const size_t size = BATCH_PIECES * sizeof(struct piece);
-  void *list = NULL;
-  enum status status = cuda_load_check(
-      load, "make a stream", load->stream_create(&batch->stream, API_STREAM_NON_BLOCKING));
-  if (!status)
+  void *list = batch->list;
+  enum status status = STATUS_OK;
+  if (!batch->stream)
+    status = cuda_load_check(load, "make a stream",
+                             load->stream_create(&batch->stream, API_STREAM_NON_BLOCKING));
+  if (!status && !list)
     status = cuda_load_check(load, "pin memory", load->host_alloc(&list, size, API_HOST_PORTABLE));
   batch->list = list;
   if (!status)
@@ -86,8 +89,6 @@ enum status cuda_batch_create(const struct cuda_load *load, struct cuda_batch **
   batch->load = load;
   pthread_mutex_init(&batch->lock, NULL);
   enum status status = make_kernels(batch);
-  if (!status)
-    status = make_list(batch);
   if (status)
     cuda_batch_free(batch);
   else
@@ -155,10 +156,10 @@ static uint32_t fill_list(struct cuda_batch *batch, struct cursor *cursor) {
 enum status cuda_batch_run(struct cuda_batch *batch, struct cuda_batch_move *moves,
                            uint32_t count) {
   struct cursor cursor = {.moves = moves, .count = count};
-  enum status status = STATUS_OK;
   for (uint32_t i = 0; i < count; i++)
     moves[i].same = true;
   pthread_mutex_lock(&batch->lock);
+  enum status status = batch->on_card ? STATUS_OK : make_list(batch);
   for (uint32_t pieces; !status && (pieces = fill_list(batch, &cursor));) {
     status = run_list(batch, pieces);
     for (uint32_t i = 0; i < pieces; i++)

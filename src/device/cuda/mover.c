@@ -31,6 +31,8 @@ struct mover {
   api_device device;
   api_context context; /* NULL: not yet */
   struct cuda_lane_pool *pool;
+  pthread_t compiler;       /* makes `batch`: a driver takes 30 ms to compile its kernels */
+  bool compiling;           /* it is to be joined before `batch` is looked at */
   struct cuda_batch *batch; /* NULL: not yet, or this driver can none */
   uint64_t granularity;
   uint64_t pinned_most; /* host memory that may be pinned; 0: none, the driver cannot */
@@ -57,8 +59,15 @@ enum status cuda_mover_start(const struct spec *spec, void **out) {
   return STATUS_OK;
 }
 
+static void join_compiler(struct mover *mover) {
+  if (mover->compiling)
+    pthread_join(mover->compiler, NULL);
+  mover->compiling = false;
+}
+
 void cuda_mover_stop(void *arg) {
   struct mover *mover = arg;
+  join_compiler(mover);
   if (mover->context) {
     (void)mover->load.context_set(mover->context);
     cuda_batch_free(mover->batch);
@@ -99,6 +108,14 @@ static void read_pinned(struct mover *mover) {
     mover->pinned_most = memory.total_bytes / MOVER_PINNED;
 }
 
+/* A failure is told to who needs the batch: he tries again. */
+static void *compile(void *arg) {
+  struct mover *mover = arg;
+  if (!mover->load.context_set(mover->context))
+    (void)cuda_batch_create(&mover->load, &mover->batch);
+  return NULL;
+}
+
 /* Under the lock. */
 static enum status make_context(struct mover *mover) {
   int ordinal = cuda_load_ordinal(&mover->spec);
@@ -118,6 +135,7 @@ static enum status make_context(struct mover *mover) {
   read_granularity(mover);
   read_pinned(mover);
   mover->context = context;
+  mover->compiling = !pthread_create(&mover->compiler, NULL, compile, mover);
   return STATUS_OK;
 }
 
@@ -325,6 +343,7 @@ enum status cuda_mover_fill(void *arg, const struct device_range *range, uint8_t
 
 static enum status get_batch(struct mover *mover, struct cuda_batch **out) {
   pthread_mutex_lock(&mover->lock);
+  join_compiler(mover);
   enum status status = mover->batch ? STATUS_OK : cuda_batch_create(&mover->load, &mover->batch);
   *out = mover->batch;
   pthread_mutex_unlock(&mover->lock);

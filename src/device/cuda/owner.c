@@ -177,6 +177,7 @@ enum status cuda_owner_describe(void *arg, struct device_info *info) {
   if (owner->spec.size_bytes)
     info->limit_bytes = units_min(info->limit_bytes, owner->spec.size_bytes);
   info->granularity = owner->granularity;
+  info->costly = true;
   return STATUS_OK;
 }
 
