@@ -9,6 +9,7 @@
  */
 #include "service/model_fill.h"
 
+#include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -49,21 +50,17 @@ static struct space source_of(const struct model_work *work, uint32_t part) {
 
 static void seal(struct model_work *work);
 
-/* Under the lock: the share of the place that is to be sealed now. */
-static struct share share_of(const struct model_work *work) {
-  const struct space *place = &work->places[work->copy][work->part];
-  return state_segment(work->service, place->segment)->share;
+static const struct state_segment *segment_of(const struct model_work *work) {
+  return state_segment(work->service, work->places[work->copy][work->part].segment);
 }
 
 static void let_go(struct mover_drop *drop) {
   struct model_work *work = (struct model_work *)((char *)drop - offsetof(struct model_work, drop));
   struct service *s = work->service;
   lock_take(&s->lock);
-  struct share share = share_of(work);
+  struct share share = segment_of(work)->share;
   lock_give(&s->lock);
-  enum status status = share.kind == SHARE_MEMFD
-                           ? os_memfd_seal(&share, OS_MEMFD_SEAL_WRITE | OS_MEMFD_SEAL_FINAL)
-                           : STATUS_OK;
+  enum status status = os_memfd_seal(&share, OS_MEMFD_SEAL_WRITE | OS_MEMFD_SEAL_FINAL);
   work->part++;
   if (!status) {
     seal(work);
@@ -86,18 +83,34 @@ static void sealed(struct model_work *work) {
   ship(work);
 }
 
-/* One part after another. */
+static void gone(struct mover_drop *drop) { free(drop); }
+
+/* What cannot be sealed need not be waited for. Under the lock. */
+static struct mover_drop *drop_of(struct model_work *work) {
+  const struct state_segment *segment = segment_of(work);
+  bool seals = segment->share.kind == SHARE_MEMFD;
+  struct mover_drop *drop = seals ? &work->drop : malloc(sizeof *drop);
+  if (drop)
+    *drop = (struct mover_drop){.segment = segment->id, .done = seals ? let_go : gone};
+  return drop;
+}
+
+/* One part after another. Without memory to say it in, a worker keeps what it has until the segment
+ * goes back. */
 static void seal(struct model_work *work) {
   struct service *s = work->service;
-  if (work->part == work->weights->part_count) {
-    sealed(work);
-    return;
+  while (work->part < work->weights->part_count) {
+    lock_take(&s->lock);
+    struct mover_drop *drop = drop_of(work);
+    lock_give(&s->lock);
+    bool waits = drop == &work->drop;
+    if (drop)
+      s->mover->drop(s->mover_ctx, drop); /* its end may end the work */
+    if (waits)
+      return;
+    work->part++;
   }
-  lock_take(&s->lock);
-  const struct space *place = &work->places[work->copy][work->part];
-  work->drop = (struct mover_drop){.segment = state_segment(s, place->segment)->id, .done = let_go};
-  lock_give(&s->lock);
-  s->mover->drop(s->mover_ctx, &work->drop);
+  sealed(work);
 }
 
 static void filled(struct model_work *work) {

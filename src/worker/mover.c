@@ -76,16 +76,27 @@ static enum status sum_staged(const struct mover_work *work, uint64_t offset, ui
   return status;
 }
 
-/* What the device copies by itself is summed up where it lies. */
+/* What the device copies by itself is summed up where it lies: after the copy, so that the link
+ * starts at once; the last ones before it, so that nothing is left to do when the link is done. */
+static enum status sum_in_place(const struct mover_work *work, uint64_t offset, uint64_t size,
+                                struct sum *sum) {
+  const void *bytes = device_peek(at(work->from, offset), size);
+  bool last = work->size - offset <= MOVER_SUMMERS * LOAD_CHUNK;
+  if (last)
+    sum_add(sum, bytes, size);
+  enum status status = copy_chunk(work, offset, size, NULL);
+  if (!status && !last)
+    sum_add(sum, bytes, size);
+  return status;
+}
+
 static enum status sum_chunk(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
   const struct mover_work *work = crew->work;
   struct sum *sum = sum_create();
   if (!sum)
     return STATUS_INTERNAL_ERROR;
-  enum status status =
-      staging ? sum_staged(work, offset, size, staging, sum) : copy_chunk(work, offset, size, NULL);
-  if (!status && !staging)
-    sum_add(sum, device_peek(at(work->from, offset), size), size);
+  enum status status = staging ? sum_staged(work, offset, size, staging, sum)
+                               : sum_in_place(work, offset, size, sum);
   crew->sums[offset / LOAD_CHUNK] = sum_get(sum);
   sum_free(sum);
   return status;
