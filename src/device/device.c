@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/os_alone.h"
 #include "base/os_memfd.h"
 #include "base/units.h"
 #include "device/backend.h"
@@ -146,12 +147,22 @@ static enum status create(struct device *device, struct device_call *call) {
   return status;
 }
 
+/* Pages of this machine go back one by one, in one call of the kernel. */
+static void release(struct device *device, struct device_call *call) {
+  bool long_one = call->share.kind == SHARE_MEMFD && call->size >= DEVICE_PIECE;
+  struct os_alone alone;
+  bool is_alone = long_one && os_alone_begin(&alone);
+  device->table.release(device->owner, &call->share, call->size, call->exported);
+  if (is_alone)
+    os_alone_end(&alone);
+}
+
 static enum status run_whole(struct device *device, struct device_call *call) {
   switch (call->action) {
   case DEVICE_CREATE:
     return create(device, call);
   case DEVICE_RELEASE:
-    device->table.release(device->owner, &call->share, call->size, call->exported);
+    release(device, call);
     return STATUS_OK;
   case DEVICE_COMMIT:
     return commit_piece(device, call, call->size);
