@@ -45,6 +45,7 @@ class Metrics(DaemonCase):
         self.assertEqual((0, ""), promtool("check", "metrics", input=self.text()))
 
     def test_a_device_has_the_figures_of_its_status(self):
+        self.mover()
         self.allocate(3 << 20, commit=True)
         values, status = self.values(), self.device("host:0")
         for figure in ("total", "used", "available", "committed", "cached", "allocated", "external", "reserved"):
