@@ -125,7 +125,7 @@ static const struct shape {
     {"ModelError", "code:text message:text"},
     {"ModelAnswer", "model:Model"},
     {"ModelPage", "models:[Model] nextCursor:text?"},
-    {"ModelUnloaded", "model:Model freedBytes:bytes heldBy:[Holder]"},
+    {"ModelUnloaded", "model:Model freedBytes:bytes confirmed:flag heldBy:[Holder]"},
     {"Holder", "pid:count name:text?"},
     {"ModelTrial", "wouldFit:flag wouldEvict:[ModelVictim] estimate:Estimate"},
     {"ModelVictim", "modelId:text name:text? bytes:bytes to:Residency"},

@@ -341,6 +341,21 @@ uint32_t attachment_count(const struct service *s, uint64_t connection, uint64_t
   return count;
 }
 
+uint32_t attachment_pids(const struct service *s, uint64_t allocation, int32_t *pids,
+                         uint32_t max) {
+  uint32_t count = 0;
+  const struct idmap_entry *entry = idmap_next(&s->owner_ids, 0);
+  for (; entry && count < max; entry = idmap_next(&s->owner_ids, entry->id)) {
+    const struct state_owner *owner = state_owner(s, entry->value);
+    uint32_t holder = owner->pid ? owner->holders : 0;
+    while (holder && !find(s, holder, allocation))
+      holder = holder_at(s, holder)->next;
+    if (holder)
+      pids[count++] = owner->pid;
+  }
+  return count;
+}
+
 static bool drop_of(struct service *s, uint32_t holder) {
   uint32_t count = holder ? holder_at(s, holder)->count : 0;
   for (uint32_t i = 0; i < count && i < ATTACHMENT_BATCH; i++)

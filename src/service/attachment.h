@@ -17,6 +17,8 @@ bool attachment_add(struct service *s, const struct caller *caller, uint32_t all
 uint32_t attachment_find(const struct service *s, uint64_t connection, uint64_t allocation);
 /* How many of them there are. */
 uint32_t attachment_count(const struct service *s, uint64_t connection, uint64_t allocation);
+/* The processes that have it attached, also when it is no more; at most `max`. */
+uint32_t attachment_pids(const struct service *s, uint64_t allocation, int32_t *pids, uint32_t max);
 /* Its record goes as well. `correlation`: of the request behind it, NULL: there is none. */
 void attachment_drop(struct service *s, uint32_t index, const char *correlation);
 /* Some of the connection's. True: there are more. */

@@ -93,6 +93,7 @@ struct job_free {
 #define JOB_VICTIMS 64
 struct job_model { /* load and unload */
   uint64_t model, freed_bytes;
+  bool confirmed;        /* the driver's figure fell (host memory: the last descriptor is closed) */
   uint32_t holder_count; /* who still holds bytes that were freed; more are not named */
   struct {
     int32_t pid;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/model_estimate.h"
+#include "service/model_give.h"
 #include "service/model_move.h"
 #include "service/model_record.h"
 #include "service/model_table.h"
@@ -96,7 +97,7 @@ void model_commit(struct model_work *work) {
   if (work->problem.status || commit(work))
     model_work_fail(work);
   else if (work->gives[MODELS_RAM] || work->gives[MODELS_CARD] || work->former)
-    model_work_give(work);
+    model_give(work);
   else
     model_work_end(work);
 }

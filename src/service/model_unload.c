@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "service/model_give.h"
 #include "service/model_record.h"
 
 /* ---- checks ---- */
@@ -78,7 +79,7 @@ static void go(struct task *task) {
   else if (work->takes[MODELS_RAM])
     model_work_make(work);
   else if (work->gives[MODELS_CARD] || work->gives[MODELS_RAM])
-    model_work_give(work);
+    model_give(work);
   else
     model_work_end(work);
 }

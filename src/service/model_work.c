@@ -272,47 +272,6 @@ static void given(void *arg) {
     model_work_end(work);
 }
 
-/* Under the lock. */
-static void give_part(struct model_work *work, uint64_t *at) {
-  struct service *s = work->service;
-  struct record_end end = {.why = EVENTS_ALLOCATION_FREED,
-                           .correlation = job_correlation(work->job),
-                           .then = given,
-                           .arg = work};
-  uint32_t index = idmap_find(&s->alloc_ids, *at);
-  *at = 0;
-  if (!index)
-    return;
-  uint64_t bytes = state_segment(s, state_alloc(s, index)->segment)->size;
-  if (!record_drop(s, index, &end))
-    return;
-  work->going++;
-  work->freed += bytes;
-}
-
-static void give_copy(struct model_work *work, unsigned copy) {
-  struct models_weights *weights = work->weights;
-  weights->has[copy] = false;
-  for (uint32_t i = 0; i < weights->part_count; i++)
-    give_part(work, &weights->parts[i].at[copy]);
-}
-
-void model_work_give(struct model_work *work) {
-  struct service *s = work->service;
-  lock_take(&s->lock);
-  work->going = 1;
-  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
-    if (work->gives[copy])
-      give_copy(work, copy);
-  for (uint32_t i = 0; work->former && i < work->weights->part_count; i++)
-    give_part(work, &work->former[i]);
-  if (!work->weights->has[MODELS_RAM] && !work->weights->has[MODELS_CARD])
-    model_table_drop(s, work->weights);
-  model_record_write(s, idmap_find(&s->models->ids, work->model));
-  lock_give(&s->lock);
-  given(work);
-}
-
 /* Under the lock: the places of copies that will not be. */
 static void give_places(struct model_work *work) {
   struct service *s = work->service;
@@ -403,8 +362,8 @@ static void detach(struct model_work *work) {
   waiting_kick(s);
 }
 
-static void set_freed(struct job_view *view, void *arg) {
-  view->result.model.freed_bytes = *(const uint64_t *)arg;
+static void set_gone(struct job_view *view, void *arg) {
+  view->result.model = *(const struct job_model *)arg;
 }
 
 static void note(struct model_work *work) {
@@ -421,8 +380,9 @@ static void note(struct model_work *work) {
 
 void model_work_end(struct model_work *work) {
   struct service *s = work->service;
+  work->gone.model = work->model;
   if (!work->params.dry_run && !work->transfers)
-    job_update(work->job, set_freed, &work->freed);
+    job_update(work->job, set_gone, &work->gone);
   lock_take(&s->lock);
   if (!work->transfers && !work->drains)
     note(work);

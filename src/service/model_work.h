@@ -8,6 +8,7 @@
 #ifndef SERVICE_MODEL_WORK_H
 #define SERVICE_MODEL_WORK_H
 
+#include "service/confirm.h"
 #include "service/inspector.h"
 #include "service/job_work.h"
 #include "service/models.h"
@@ -68,7 +69,13 @@ struct model_work {
   uint64_t shipped, started_ns, read_ns;
   uint64_t external_before; /* of the home, for model_estimate.c */
   uint32_t going;           /* segments on their way back, and one for the loop over them */
-  uint64_t freed;
+
+  /* what goes: model_give.c */
+  struct confirm confirm;         /* of the card */
+  uint64_t card_bytes;            /* that its driver is to have back */
+  uint64_t attached[JOB_HOLDERS]; /* allocations that went while somebody had them attached */
+  uint32_t attached_count;
+  struct job_model gone; /* the result */
 };
 
 struct model_work_params {
@@ -89,7 +96,6 @@ struct job *model_work_job(const struct model_work *work);
 /* Makes the copies that `takes` names, from the opened files, else from the copy there is; then
  * gives what `gives` names. */
 void model_work_make(struct model_work *work);
-void model_work_give(struct model_work *work);
 /* With the problem in the work: gives back what was taken, and ends. */
 void model_work_fail(struct model_work *work);
 void model_work_end(struct model_work *work);

@@ -1,14 +1,16 @@
 """memkeepd on FAKE cards (tests/fake_libcuda.h): what a daemon does with cards, as far as none is needed for that."""
 
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import unittest
 import uuid
 from pathlib import Path
 
 from harness import BIN, KIB, MIB, Daemon, wait_until
-from models import ModelWords, some_tensors, write_safetensors
+from models import Attached, ModelWords, some_tensors, write_safetensors
 from restart import RestartCase
 
 FAKE = BIN.parent / "tests/fake_libcuda.so"
@@ -260,6 +262,32 @@ class Models(CardCase):
         self.assertEqual("ready", self.look_model(model)["state"])
         self.unload(model)
         wait_until(lambda: self.used() <= CONTEXT, "the card is empty")
+
+    def test_an_unload_is_over_when_the_driver_has_it_back(self):
+        """Whoever holds on is named, if the driver or Memkeep knows him; it is waited for, but not for ever."""
+        path = self.daemon.folder / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random("cuda"), 12, 4 * MIB))
+        gone = self.unload(self.load(path, "cuda:0", keepRamCopy=False))
+        self.assertEqual((True, []), (gone["confirmed"], gone["heldBy"]))
+        self.assertLessEqual(self.used(), CONTEXT)
+        model = self.load(path, "cuda:0", keepRamCopy=False)
+        with contextlib.closing(Attached(self.daemon.socket_path, model["modelId"])):
+            held = self.unload(model, force=True)
+            self.assertEqual((False, [os.getpid()]), (held["confirmed"], [one["pid"] for one in held["heldBy"]]))
+            self.assertTrue(held["heldBy"][0]["name"])
+
+    def test_an_unload_waits_for_whom_nobody_knows(self):
+        path = self.daemon.folder / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random("cuda"), 12, 4 * MIB))
+        model = self.load(path, "cuda:0", keepRamCopy=False)
+        with self.attached(model) as attached:
+            stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=attached.fds)
+        job = self.ok(self.try_unload(model, wait=False), 202)["jobId"]
+        wait_until(lambda: self.device("cuda:0")["committedBytes"] == 0, "the books to know")
+        self.assertIsNone(self.job(job)["completedAt"])
+        stranger.communicate()
+        result = self.job_ends(job)["result"]
+        self.assertEqual((True, []), (result["confirmed"], result["heldBy"]))
 
     def test_the_card_reads_what_is_in_host_memory_by_itself(self):
         path = self.daemon.folder / "m.safetensors"

@@ -376,6 +376,12 @@ static void a_trial_of_what_is_there_says_so(void **state) {
   unlink(path);
 }
 
+static bool is_parked(struct fixture *fixture, void *name) {
+  struct model_view view;
+  struct problem problem;
+  return !model_look(fixture_service(fixture), name, &view, &problem) && view.state == MODEL_PARKED;
+}
+
 static void an_allocation_may_ask_models_to_make_room(void **state) {
   const char *path = model_fixture_file("z", 10 * MIB, 1);
   struct alloc_params params = fixture_params("fake:0", 10 * MIB);
@@ -394,14 +400,8 @@ static void an_allocation_may_ask_models_to_make_room(void **state) {
   assert_int_equal(model_fixture_look(*state, "z").state, MODEL_READY);
   params.priority = VIEW_PRIORITY_HIGH;
   assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &made, &problem), STATUS_OK);
-  assert_int_equal(model_fixture_look(*state, "z").state, MODEL_PARKED);
+  fixture_until(*state, is_parked, "z");
   unlink(path);
-}
-
-static bool is_parked(struct fixture *fixture, void *name) {
-  struct model_view view;
-  struct problem problem;
-  return !model_look(fixture_service(fixture), name, &view, &problem) && view.state == MODEL_PARKED;
 }
 
 static void an_idle_one_goes_when_its_time_is_over(void **state) {

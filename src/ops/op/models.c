@@ -298,6 +298,7 @@ enum { TO_DISK, TO_RAM };
 
 static void write_end(struct writer *w, const struct job_model *result) {
   writer_uint(w, "freedBytes", result->freed_bytes);
+  writer_bool(w, "confirmed", result->confirmed);
   writer_array(w, "heldBy");
   for (uint32_t i = 0; i < result->holder_count; i++) {
     writer_object(w, NULL);
@@ -335,7 +336,7 @@ static void encode_unloaded(struct ops_call *call, const struct job_view *view) 
 }
 
 static enum ops_progress run_unload(struct ops_call *call, void *params) {
-  static const struct job_model nothing = {.freed_bytes = 0};
+  static const struct job_model nothing = {.confirmed = true};
   const struct unload *unload = params;
   struct model_unload want = {.to_ram = unload->to == TO_RAM, .force = unload->force};
   struct model_started started;

@@ -1,0 +1,62 @@
+/*
+ * confirm: readings on the device's own thread, with naps between them on the decision thread's
+ * clock: a driver is asked a dozen times, not a thousand.
+ */
+#include "service/confirm.h"
+
+#include "base/clock.h"
+#include "base/units.h"
+
+#define CONFIRM_NAP_NS CLOCK_MS /* the first; each is twice as long as the one before */
+#define CONFIRM_NAP_MOST_NS (250 * CLOCK_MS)
+
+static void read_figure(struct confirm *confirm, void (*read)(struct device_call *call)) {
+  confirm->call = (struct device_call){.action = DEVICE_BUDGET, .done = read};
+  device_start(confirm->service->devices[confirm->device].device, &confirm->call);
+}
+
+static void read_before(struct device_call *call) {
+  struct confirm *confirm = (struct confirm *)call;
+  confirm->known = !call->status;
+  confirm->before = call->budget.used_bytes;
+  confirm->done(confirm);
+}
+
+void confirm_begin(struct confirm *confirm, struct service *s, uint32_t device,
+                   void (*done)(struct confirm *confirm)) {
+  *confirm = (struct confirm){.service = s, .device = device, .done = done};
+  read_figure(confirm, read_before);
+}
+
+static void read_after(struct device_call *call);
+
+static void read_again(struct task *task) {
+  struct confirm *confirm = (struct confirm *)((char *)task - offsetof(struct confirm, again));
+  read_figure(confirm, read_after);
+}
+
+static void read_after(struct device_call *call) {
+  struct confirm *confirm = (struct confirm *)call;
+  uint64_t least = confirm->bytes - confirm->bytes / 4, now = clock_now();
+  confirm->confirmed =
+      call->status || units_minus(confirm->before, call->budget.used_bytes) >= least;
+  if (confirm->confirmed || now >= confirm->deadline) {
+    confirm->done(confirm);
+    return;
+  }
+  confirm->again = (struct task){.run = read_again};
+  queue_post_at(confirm->service->decision, &confirm->again, now + confirm->nap_ns);
+  confirm->nap_ns = units_min(2 * confirm->nap_ns, CONFIRM_NAP_MOST_NS);
+}
+
+void confirm_wait(struct confirm *confirm, uint64_t bytes, void (*done)(struct confirm *confirm)) {
+  confirm->bytes = bytes;
+  confirm->done = done;
+  confirm->confirmed = true;
+  confirm->nap_ns = CONFIRM_NAP_NS;
+  confirm->deadline = clock_now() + CONFIRM_SECONDS * CLOCK_SECOND;
+  if (confirm->known)
+    read_figure(confirm, read_after);
+  else
+    done(confirm);
+}
