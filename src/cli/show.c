@@ -327,6 +327,35 @@ void show_workers(struct reader_value data) {
     puts("no workers");
 }
 
+void show_advice(struct reader_value data) {
+  static const struct column columns[] = {{"ADVICE", "id"},
+                                          {"SEVERITY", "severity"},
+                                          {">BRINGS", "expectedBytes"},
+                                          {"WHY", "why"},
+                                          {NULL, NULL}};
+  struct reader_value found = reader_get(data, "recommendations");
+  if (!reader_count(found)) {
+    puts("nothing to be done");
+    return;
+  }
+  table(found, columns);
+  puts("memkeep optimize does what takes nothing from anybody; --dry-run says what that is");
+}
+
+void show_applied(struct reader_value data) {
+  static const struct column columns[] = {
+      {"ADVICE", "id"}, {">EXPECTED", "expectedBytes"}, {">FREED", "freedBytes"}, {NULL, NULL}};
+  struct reader_value applied = reader_get(data, "applied");
+  if (still_runs(data))
+    return;
+  if (!reader_count(applied)) {
+    puts("nothing had to be done");
+    return;
+  }
+  table(applied, columns);
+  SAY(data, "% in all", "freedBytes");
+}
+
 void show_stopping(struct reader_value data) {
   (void)data;
   puts("the daemon stops");

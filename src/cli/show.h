@@ -24,6 +24,8 @@ void show_models(struct reader_value data);
 void show_model(struct reader_value data);
 void show_unloaded(struct reader_value data);
 void show_optimized(struct reader_value data);
+void show_advice(struct reader_value data);
+void show_applied(struct reader_value data);
 void show_stopping(struct reader_value data);
 /* A line: when, what, and all else that is said of it. */
 void show_event(struct reader_value event);

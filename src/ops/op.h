@@ -72,6 +72,7 @@ extern const struct ops_row op_devices_list, op_devices_get;
 extern const struct ops_row op_limits_set;
 extern const struct ops_row op_pressure_host, op_pressure_device, op_pressure_thresholds;
 extern const struct ops_row op_map_segments;
+extern const struct ops_row op_optimization_list, op_optimization_apply;
 extern const struct ops_row op_jobs_get, op_jobs_cancel;
 extern const struct ops_row op_workers_list, op_workers_restart;
 extern const struct ops_row op_events_stream;
@@ -87,6 +88,7 @@ void op_copy_write(struct writer *w, const struct job_view *view);
 void op_transfer_write(struct writer *w, const struct job_view *view);
 void op_models_write_job(struct writer *w, const struct job_view *view); /* load, unload */
 void op_models_optimize_write(struct writer *w, const struct job_view *view);
+void op_optimization_write(struct writer *w, const struct job_view *view);
 /* `key` NULL: an array's element. With a key the object is left open, for more members. */
 void op_allocate_write(struct writer *w, const struct view_alloc *allocation, const char *key);
 /* Where what was attached is, and as what. */

@@ -141,6 +141,9 @@ static const struct shape {
     {"Recommendation",
      "id:text severity:Severity title:text why:text source:text evidence:any expectedBytes:bytes "
      "action:RecommendedAction"},
+    {"Recommendations", "recommendations:[Recommendation]"},
+    {"Applied", "jobId:text? applied:[AppliedAdvice] freedBytes:bytes"},
+    {"AppliedAdvice", "id:text deviceId:text expectedBytes:bytes freedBytes:bytes"},
     {"RecommendedAction", "method:text path:text body:any"},
     {"ModelMemory",
      "totalBytes:bytes usedBytes:bytes availableBytes:bytes reclaimableBytes:bytes ramBytes:bytes "

@@ -18,7 +18,7 @@
 
 const char *const job_kinds[] = {"transfer", "copy",     "fill",    "defragment", "clear",
                                  "allocate", "free",     "refresh", "restart",    "load",
-                                 "unload",   "optimize", NULL};
+                                 "unload",   "optimize", "apply",   NULL};
 const char *const job_states[] = {"pending", "in_progress", "completed",
                                   "failed",  "cancelled",   NULL};
 

@@ -32,11 +32,12 @@ enum job_kind {
   JOB_LOAD,
   JOB_UNLOAD, /* also to ram: a park */
   JOB_OPTIMIZE,
-  JOB_KINDS /* their numbers are in ledgers: new ones go above this line only */
+  JOB_APPLY, /* advice */
+  JOB_KINDS  /* their numbers are in ledgers: new ones go above this line only */
 };
 enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED };
 /* "transfer" "copy" "fill" "defragment" "clear" "allocate" "free" "refresh" "restart" "load"
- * "unload" "optimize" */
+ * "unload" "optimize" "apply" */
 extern const char *const job_kinds[];
 /* "pending" "in_progress" "completed" "failed" "cancelled" */
 extern const char *const job_states[];
@@ -123,6 +124,18 @@ struct job_optimize {
   } victims[JOB_VICTIMS];
 };
 
+#define JOB_APPLIED 64
+struct job_applied {
+  int kind; /* enum advice_kind */
+  const char *device_id;
+  uint64_t expected_bytes, freed_bytes;
+};
+struct job_apply {
+  uint64_t freed_bytes;
+  uint32_t count;
+  struct job_applied applied[JOB_APPLIED];
+};
+
 struct job_waiter {
   void (*ready)(struct job_waiter *waiter); /* on whichever thread finished the job; no lock held */
   struct job_waiter *next;
@@ -147,6 +160,7 @@ struct job_view {
     struct job_model model;
     struct job_trial trial;
     struct job_optimize optimize;
+    struct job_apply apply;
   } result;
 };
 

@@ -83,4 +83,21 @@ enum status work_clear_start(struct service *service, const struct caller *calle
                              const struct work_clear *params, struct work_started *out,
                              struct problem *problem);
 
+/* The best of service/advice.h, one after another. Without a target and a least: all that is safe,
+ * once. */
+struct work_optimize {
+  char device[80]; /* "": all */
+  bool has_target;
+  uint64_t target_percent; /* of each device, at which it stops */
+  uint64_t min_bytes;      /* go on until so much came back */
+  bool dry_run;
+};
+struct work_optimized {
+  struct job *job;       /* the caller's reference; NULL for a dry run */
+  struct job_apply plan; /* dry run: what would be done; freed_bytes as they are expected */
+};
+enum status work_optimize_start(struct service *service, const struct caller *caller,
+                                const struct work_optimize *params, struct work_optimized *out,
+                                struct problem *problem);
+
 #endif

@@ -138,7 +138,8 @@ class WhoWouldGo(PressureCase):
             self.assertEqual((evict, CARD if evict else None), (data["wouldFit"], data["placement"]["deviceId"]))
         self.ok(self.try_allocate(30 * MIB, CARD, evict=True))
         # The first took longer to load, with a worker that was new, and may be too young yet.
-        self.assertEqual({"parked", "ready"}, {self.look_model(model)["state"] for model in (first, second)})
+        wait_until(lambda: {"parked", "ready"} == {self.look_model(model)["state"] for model in (first, second)},
+                   "one of them to be parked")
 
     def test_a_refusal_and_the_pressure_tell_what_could_go(self):
         free, _ = (self.load(self.model(20 * MIB, name), CARD, keepRamCopy=False, pinned=name == "pinned")

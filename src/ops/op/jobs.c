@@ -27,7 +27,8 @@ static write_fn *const results[JOB_KINDS] = {
     [JOB_TRANSFER] = op_transfer_write, [JOB_COPY] = op_copy_write,
     [JOB_FILL] = op_copy_write,         [JOB_DEFRAGMENT] = op_defragment_write,
     [JOB_CLEAR] = op_clear_write,       [JOB_LOAD] = op_models_write_job,
-    [JOB_UNLOAD] = op_models_write_job, [JOB_OPTIMIZE] = op_models_optimize_write};
+    [JOB_UNLOAD] = op_models_write_job, [JOB_OPTIMIZE] = op_models_optimize_write,
+    [JOB_APPLY] = op_optimization_write};
 
 static bool is_of_model(const struct job_view *view) {
   return view->kind == JOB_LOAD || view->kind == JOB_UNLOAD;

@@ -140,7 +140,7 @@ static bool write_status(struct ops_call *call, const struct view_host *host, st
   ok = write_coordination(call, host, w) && ok;
   write_operations(host, status.reclaimable_bytes, w);
   writer_hundredths(w, "pressurePercent", host->pressure.percent);
-  op_recommendations_write(call, w, host, status.reclaimable_bytes);
+  op_recommendations_write(call, w);
   writer_time(w, "lastSynchronized", host->synchronized ? host->last_sync : 0);
   return ok;
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #include "base/id.h"
+#include "service/advice.h"
+#include "service/report.h"
 #include "service/worker_optimize.h"
 
 static const char *severity_of(enum pressure_level level) {
@@ -44,37 +46,89 @@ static void end_action(struct writer *w) {
 
 /* ---- the daemon's ---- */
 
-static void body_clear(struct writer *w) { writer_text(w, "scope", "cache"); }
-static void body_optimize(struct writer *w) { (void)w; }
+static void body_clear(struct writer *w, const char *device) {
+  (void)device;
+  writer_text(w, "scope", "cache");
+}
+static void body_idle(struct writer *w, const char *device) {
+  (void)device;
+  writer_text(w, "scope", "idle");
+  writer_uint(w, "idleSeconds", ADVICE_IDLE_SECONDS);
+}
+static void body_defragment(struct writer *w, const char *device) {
+  (void)device;
+  writer_text(w, "strategy", "balanced");
+}
+static void body_device(struct writer *w, const char *device) {
+  writer_text(w, "deviceId", device);
+}
 
-struct own {
-  enum pressure_level from;
+static void evidence_cache(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "cachedBytes", facts->cached_bytes);
+}
+static void evidence_defragment(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "committedBytes", facts->committed_bytes);
+  writer_uint(w, "allocatedBytes", facts->allocated_bytes);
+  writer_uint(w, "releasableSegments", facts->releasable_segments);
+}
+static void evidence_models(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "reclaimableBytes", facts->model_bytes);
+}
+static void evidence_idle(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "idleAllocations", facts->idle_allocations);
+  writer_uint(w, "idleSeconds", ADVICE_IDLE_SECONDS);
+}
+static void evidence_full(struct writer *w, const struct advice_facts *facts) {
+  writer_double(w, "timeToFullSeconds", facts->seconds_to_full);
+}
+
+/* `path`: with its device appended where `of_device`. */
+static const struct {
   const char *id, *title, *why, *path;
-  void (*body)(struct writer *w);
+  bool of_device;
+  void (*body)(struct writer *w, const char *device);
+  void (*evidence)(struct writer *w, const struct advice_facts *facts);
+} words[ADVICE_KINDS] = {
+    [ADVICE_CACHE] = {"drain_caches", "Give cached memory back",
+                      "empty segments are kept for reuse, and so may be workers' caches and spare "
+                      "copies of models",
+                      "/api/memory/operations/clear", true, body_clear, evidence_cache},
+    [ADVICE_DEFRAGMENT] = {"defragment", "Move blocks together",
+                           "blocks are scattered over segments that could be given back",
+                           "/api/memory/operations/defragment", true, body_defragment,
+                           evidence_defragment},
+    [ADVICE_MODELS] = {"park", "Let idle models go",
+                       "models that nobody uses are in memory, and use is over the high threshold",
+                       "/api/memory/models/optimize", false, body_device, evidence_models},
+    [ADVICE_IDLE] = {"clear_idle", "Free what nobody touches",
+                     "allocations that nobody has attached were not touched for an hour",
+                     "/api/memory/operations/clear", true, body_idle, evidence_idle},
+    [ADVICE_FULL_SOON] = {"full_soon", "Make room before the device is full",
+                          "its use rises, and at this rate it is full within an hour",
+                          "/api/memory/operations/optimize", false, body_device, evidence_full},
 };
 
-static const struct own owns[] = {
-    {PRESSURE_MODERATE, "drain_caches", "Give cached memory back",
-     "empty segments are kept for reuse, and use is over the moderate threshold",
-     "/api/memory/operations/clear", body_clear},
-    {PRESSURE_HIGH, "park", "Let idle models go",
-     "models that nobody uses are in memory, and use is over the high threshold",
-     "/api/memory/models/optimize", body_optimize},
-};
+void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *device) {
+  snprintf(out, OP_RECOMMENDATIONS_ID, "%s:%s", words[kind].id, device);
+}
 
-static void write_own(struct writer *w, const struct own *own, const struct view_host *host,
-                      uint64_t bytes) {
-  const struct head head = {own->id, own->title, own->why, "daemon", host->pressure.level};
-  if (host->pressure.level < own->from || !bytes)
-    return;
+static void write_own(struct ops_call *call, struct writer *w, const struct advice *advice) {
+  const char *device = report_device_id(ops_service(call->ops), advice->device);
+  char id[OP_RECOMMENDATIONS_ID], path[128];
+  op_recommendations_id(id, (int)advice->kind, device);
+  snprintf(path, sizeof path, "%s%s%s", words[advice->kind].path,
+           words[advice->kind].of_device ? "/" : "", words[advice->kind].of_device ? device : "");
+  const struct head head = {id, words[advice->kind].title, words[advice->kind].why, "daemon",
+                            advice->facts.level};
   begin(w, &head);
   writer_object(w, "evidence");
-  writer_hundredths(w, "pressurePercent", host->pressure.percent);
-  writer_uint(w, "reclaimableBytes", bytes);
+  writer_text(w, "deviceId", device);
+  writer_hundredths(w, "pressurePercent", advice->facts.percent);
+  words[advice->kind].evidence(w, &advice->facts);
   writer_end(w);
-  writer_uint(w, "expectedBytes", bytes);
-  begin_action(w, own->path);
-  own->body(w);
+  writer_uint(w, "expectedBytes", advice->expected_bytes);
+  begin_action(w, path);
+  words[advice->kind].body(w, device);
   end_action(w);
 }
 
@@ -112,16 +166,22 @@ static void write_offer(struct writer *w, const struct worker_offer *offer,
   end_action(w);
 }
 
-void op_recommendations_write(struct ops_call *call, struct writer *w, const struct view_host *host,
-                              uint64_t reclaimable_bytes) {
+void op_recommendations_write(struct ops_call *call, struct writer *w) {
+  struct service *service = ops_service(call->ops);
   struct worker_offer *offers = calloc(VIEW_OPPORTUNITIES, sizeof *offers);
-  uint32_t count =
-      offers ? worker_optimize_offers(ops_service(call->ops), offers, VIEW_OPPORTUNITIES) : 0;
+  struct advice *advice = calloc(ADVICE_MAX, sizeof *advice);
+  struct view_host *host = calloc(1, sizeof *host);
+  uint32_t offered = offers ? worker_optimize_offers(service, offers, VIEW_OPPORTUNITIES) : 0;
+  uint32_t advised = advice ? advice_make(service, UINT32_MAX, advice, ADVICE_MAX) : 0;
+  if (host)
+    report_host(service, host);
   writer_array(w, "recommendations");
-  write_own(w, &owns[0], host, host->figures.cached_bytes);
-  write_own(w, &owns[1], host, reclaimable_bytes);
-  for (uint32_t i = 0; i < count; i++)
-    write_offer(w, &offers[i], host->pressure.level);
+  for (uint32_t i = 0; i < advised; i++)
+    write_own(call, w, &advice[i]);
+  for (uint32_t i = 0; i < offered; i++)
+    write_offer(w, &offers[i], host ? host->pressure.level : PRESSURE_LOW);
   writer_end(w);
+  free(host);
+  free(advice);
   free(offers);
 }

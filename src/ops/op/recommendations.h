@@ -6,11 +6,12 @@
 #define OPS_OP_RECOMMENDATIONS_H
 
 #include "ops/op.h"
-#include "service/view.h"
 
-/* As an array; the daemon's own, from the figures of the host, then its workers'.
- * reclaimable_bytes: of models. */
-void op_recommendations_write(struct ops_call *call, struct writer *w, const struct view_host *host,
-                              uint64_t reclaimable_bytes);
+#define OP_RECOMMENDATIONS_ID 48
+
+/* As an array; the daemon's own, then its workers'. */
+void op_recommendations_write(struct ops_call *call, struct writer *w);
+/* Of the daemon's own: by enum advice_kind and device. */
+void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *device);
 
 #endif
