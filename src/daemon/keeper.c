@@ -256,12 +256,18 @@ static bool replace(struct keeper *keeper) {
   return !put_ledger(keeper);
 }
 
+/* Under the lock, for who finds the connection lost may be about to close it. */
+static bool is_connected(struct keeper *keeper) {
+  LOCK_SCOPE(&keeper->lock);
+  return keeper->epoch;
+}
+
 /* Until a vault has all. */
 static void work(struct task *task) {
   struct keeper *keeper = (struct keeper *)task;
   if (keeper->stopping)
     return;
-  if ((keeper->epoch || replace(keeper)) && fill(keeper)) {
+  if ((is_connected(keeper) || replace(keeper)) && fill(keeper)) {
     keeper->filled = keeper->epoch;
     keeper->again = KEEPER_SOON_NS;
     return;

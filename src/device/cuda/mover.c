@@ -31,9 +31,9 @@ struct mover {
   api_device device;
   api_context context; /* NULL: not yet */
   struct cuda_lane_pool *pool;
-  pthread_t compiler;       /* makes `batch`: a driver takes 30 ms to compile its kernels */
-  bool compiling;           /* it is to be joined before `batch` is looked at */
   struct cuda_batch *batch; /* NULL: not yet, or this driver can none */
+  bool compiling;           /* a thread makes it: a driver takes 30 ms to compile its kernels */
+  pthread_cond_t compiled;
   uint64_t granularity;
   uint64_t pinned_most; /* host memory that may be pinned; 0: none, the driver cannot */
   atomic_uint_fast64_t pinned;
@@ -55,19 +55,22 @@ enum status cuda_mover_start(const struct spec *spec, void **out) {
     return STATUS_INTERNAL_ERROR;
   mover->spec = *spec;
   pthread_mutex_init(&mover->lock, NULL);
+  pthread_cond_init(&mover->compiled, NULL);
   *out = mover;
   return STATUS_OK;
 }
 
-static void join_compiler(struct mover *mover) {
-  if (mover->compiling)
-    pthread_join(mover->compiler, NULL);
-  mover->compiling = false;
+/* Under the lock. */
+static void wait_for_compiler(struct mover *mover) {
+  while (mover->compiling)
+    pthread_cond_wait(&mover->compiled, &mover->lock);
 }
 
 void cuda_mover_stop(void *arg) {
   struct mover *mover = arg;
-  join_compiler(mover);
+  pthread_mutex_lock(&mover->lock);
+  wait_for_compiler(mover);
+  pthread_mutex_unlock(&mover->lock);
   if (mover->context) {
     (void)mover->load.context_set(mover->context);
     cuda_batch_free(mover->batch);
@@ -76,6 +79,7 @@ void cuda_mover_stop(void *arg) {
     (void)mover->load.context_release(mover->device);
   }
   cuda_load_close(&mover->load);
+  pthread_cond_destroy(&mover->compiled);
   pthread_mutex_destroy(&mover->lock);
   free(mover);
 }
@@ -111,9 +115,23 @@ static void read_pinned(struct mover *mover) {
 /* A failure is told to who needs the batch: he tries again. */
 static void *compile(void *arg) {
   struct mover *mover = arg;
+  struct cuda_batch *batch = NULL;
   if (!mover->load.context_set(mover->context))
-    (void)cuda_batch_create(&mover->load, &mover->batch);
+    (void)cuda_batch_create(&mover->load, &batch);
+  pthread_mutex_lock(&mover->lock);
+  mover->batch = batch;
+  mover->compiling = false;
+  pthread_cond_broadcast(&mover->compiled);
+  pthread_mutex_unlock(&mover->lock);
   return NULL;
+}
+
+/* Under the lock. A process that ends does not wait for it. */
+static void start_compiler(struct mover *mover) {
+  pthread_t thread;
+  mover->compiling = !pthread_create(&thread, NULL, compile, mover);
+  if (mover->compiling)
+    pthread_detach(thread);
 }
 
 /* Under the lock. */
@@ -135,7 +153,7 @@ static enum status make_context(struct mover *mover) {
   read_granularity(mover);
   read_pinned(mover);
   mover->context = context;
-  mover->compiling = !pthread_create(&mover->compiler, NULL, compile, mover);
+  start_compiler(mover);
   return STATUS_OK;
 }
 
@@ -343,7 +361,7 @@ enum status cuda_mover_fill(void *arg, const struct device_range *range, uint8_t
 
 static enum status get_batch(struct mover *mover, struct cuda_batch **out) {
   pthread_mutex_lock(&mover->lock);
-  join_compiler(mover);
+  wait_for_compiler(mover);
   enum status status = mover->batch ? STATUS_OK : cuda_batch_create(&mover->load, &mover->batch);
   *out = mover->batch;
   pthread_mutex_unlock(&mover->lock);
