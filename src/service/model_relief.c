@@ -27,16 +27,28 @@ static const struct caller ourselves = {
 
 /* ---- pressure ---- */
 
-/* Under the lock: a crossing that was not answered yet. */
+/* Under the lock: a model of the device is being loaded or moved. */
+static bool is_worked_on(const struct service *s, uint32_t device) {
+  for (const struct models_weights *w = s->models->weights; w; w = w->next)
+    if (w->home == device && w->work)
+      return true;
+  return false;
+}
+
+/* Under the lock: a crossing that was not answered yet, or only while models were worked on, which
+ * could not go then: what crosses the trigger is a load. */
 static bool crosses(struct service *s, uint32_t device) {
   struct models *models = s->models;
   uint32_t percent = state_percent(s, &s->devices[device]);
   uint32_t trigger = models->relief.trigger;
+  bool worked_on = is_worked_on(s, device);
   if (percent + RELIEF_AGAIN < trigger)
-    models->relieved[device] = false;
-  if (models->relieved[device] || percent < trigger || !models->relief.trigger)
+    models->relieved[device] = models->relieved_early[device] = false;
+  bool again = models->relieved_early[device] && !worked_on;
+  if ((models->relieved[device] && !again) || percent < trigger || !models->relief.trigger)
     return false;
   models->relieved[device] = true;
+  models->relieved_early[device] = worked_on;
   return true;
 }
 

@@ -108,9 +108,10 @@ struct models {
   struct promise_book promises;
   struct policy_clock clocks[VIEW_DEVICES];
   struct service_relief relief;
-  bool relieved[VIEW_DEVICES];    /* since its use was last well below the trigger */
-  bool last_resort[VIEW_DEVICES]; /* the same against pins, since it was last not critical */
-  bool stalls;                    /* all programs wait for memory, and that was answered */
+  bool relieved[VIEW_DEVICES];       /* since its use was last well below the trigger */
+  bool relieved_early[VIEW_DEVICES]; /* while a model of it was worked on */
+  bool last_resort[VIEW_DEVICES];    /* the same against pins, since it was last not critical */
+  bool stalls;                       /* all programs wait for memory, and that was answered */
 };
 
 /* No lock. */

@@ -7,8 +7,8 @@ import random
 import threading
 import unittest
 
-from harness import KIB, MEMORY, wait_until
-from models import Attached, ModelWords, write_models, zipf
+from harness import KIB, MEMORY, MIB, DaemonCase, wait_until
+from models import Attached, ModelWords, write_models, write_sparse, zipf
 from restart import RestartCase
 from test_attach import Refused
 
@@ -95,6 +95,16 @@ class Zipf(ModelWords, RestartCase):
             self.unload(model, force=True)
         for name in ("host:0", "fake:0"):
             self.assertEqual([0, 0], [self.device(name)[key] for key in ("committedBytes", "activeAllocations")])
+
+
+class Slow(ModelWords, DaemonCase):
+    devices = ("host:0=256MiB", "fake:0=64MiB,rate=24MiB/s")
+
+    def test_relief_takes_what_was_being_loaded_when_use_crossed_the_trigger(self):
+        """Its memory is taken first, and filled for seconds: when relief looks nobody can go."""
+        self.mover()
+        model = self.load(write_sparse(self.folder("models") / "m.safetensors", 60 * MIB), "fake:0")
+        wait_until(lambda: self.look_model(model)["state"] == "parked", "it to be parked")
 
 
 if __name__ == "__main__":
