@@ -327,6 +327,43 @@ void show_workers(struct reader_value data) {
     puts("no workers");
 }
 
+/* A part of an answer under its name; nothing where there is none. */
+static void section(const char *name, struct reader_value rows, const struct column *columns) {
+  if (!reader_count(rows))
+    return;
+  printf("%s\n", name);
+  table(rows, columns);
+  putchar('\n');
+}
+
+void show_analytics(struct reader_value data) {
+  static const struct column devices[] = {{"DEVICE", "deviceId"},
+                                          {">PEAK", "peakBytes"},
+                                          {">AVERAGE", "averageBytes"},
+                                          {">95 %", "p95Bytes"},
+                                          {NULL, NULL}};
+  static const struct column operations[] = {{"OPERATION", "name"},    {">COUNT", "count"},
+                                             {">ERRORS", "errors"},    {">MEDIAN ms", "p50Ms"},
+                                             {">95 % ms", "p95Ms"},    {">99 % ms", "p99Ms"},
+                                             {">LONGEST ms", "maxMs"}, {NULL, NULL}};
+  static const struct column transfers[] = {{"FROM", "from"},
+                                            {"TO", "to"},
+                                            {"PATH", "path"},
+                                            {">COUNT", "count"},
+                                            {">FAILED", "failed"},
+                                            {">MOVED", "bytes"},
+                                            {">MEDIAN/s", "p50BytesPerSecond"},
+                                            {">BEST/s", "bestBytesPerSecond"},
+                                            {NULL, NULL}};
+  static const struct column leaks[] = {
+      {"OWNER", "owner"}, {"DEVICE", "deviceId"}, {">PER SECOND", "bytesPerSecond"},
+      {">HAS", "bytes"},  {"SINCE", "since"},     {NULL, NULL}};
+  section("devices", reader_get(data, "devices"), devices);
+  section("operations, since the daemon started", reader_get(data, "operations"), operations);
+  section("transfers", reader_get(data, "transfers"), transfers);
+  section("suspected leaks", reader_get(data, "leaks"), leaks);
+}
+
 void show_advice(struct reader_value data) {
   static const struct column columns[] = {{"ADVICE", "id"},
                                           {"SEVERITY", "severity"},

@@ -4,6 +4,7 @@
  */
 #include "ops/latency.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,4 +114,23 @@ uint64_t latency_up_to(const struct latency_figures *figures, unsigned exponent)
   for (unsigned i = 0; i <= (exponent - LATENCY_FIRST) * LATENCY_PARTS; i++)
     count += figures->buckets[i];
   return count;
+}
+
+/* Four of them to a doubling: bucket 1 + 4n ends at 2^(FIRST + n) * 5/4. */
+static double end_of(unsigned bucket) {
+  if (!bucket)
+    return (double)(UINT64_C(1) << LATENCY_FIRST);
+  unsigned doublings = (bucket - 1) / LATENCY_PARTS, parts = (bucket - 1) % LATENCY_PARTS + 1;
+  return (double)(UINT64_C(1) << (LATENCY_FIRST + doublings)) * (1 + (double)parts / LATENCY_PARTS);
+}
+
+double latency_quantile(const struct latency_figures *figures, double share) {
+  double wanted = share * (double)figures->count;
+  uint64_t passed = 0;
+  for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+    passed += figures->buckets[i];
+    if ((double)passed >= wanted)
+      return fmin(end_of(i), (double)figures->max_ns);
+  }
+  return (double)figures->max_ns;
 }

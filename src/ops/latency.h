@@ -39,6 +39,9 @@ struct latency_figures {
 };
 /* Of the row at this place of ops_rows(); false: nothing was counted, or an earlier row has it. */
 bool latency_read(const struct latency *latency, size_t place, struct latency_figures *out);
+/* So many ns, of which the share 0 … 1 of them took no more: the end of a bucket, or the longest of
+ * all if that is less. */
+double latency_quantile(const struct latency_figures *figures, double share);
 /* How many took at most 2^exponent ns, LATENCY_FIRST … LATENCY_LAST. */
 uint64_t latency_up_to(const struct latency_figures *figures, unsigned exponent);
 

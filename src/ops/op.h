@@ -37,12 +37,22 @@ struct view_device;
   }
 #define OP_WAIT(params_type, text)                                                                 \
   OP_BOOL(params_type, said.wait, "wait", text, "answer when it is done, not with a job")
+#define OP_WINDOW(params_type, member)                                                             \
+  {                                                                                                \
+    .name = "window", .type = READER_TEXT, .offset = offsetof(params_type, member),                \
+    .size = sizeof(((params_type *)0)->member), .otherwise = "1h",                                 \
+    .doc = "how far back: a number with s, m, h or d"                                              \
+  }
 #define OP_COUNT(fields) (sizeof(fields) / sizeof *(fields))
 
 /* any RAM VRAM CPU GPU; for what is done to all devices "all" stands first and "any" means it too.
  * op_memory turns an index of either into an enum placement_memory. */
 extern const char *const op_allocate_memories[], *const op_allocate_memories_all[];
 static inline int op_memory(int word) { return word > 2 ? (word - 2) % 3 : word; }
+
+/* What OP_WINDOW took: 1 s … OP_WINDOW_MAX. */
+#define OP_WINDOW_MAX (UINT64_C(366) * 24 * 3600 * 1000000000)
+enum status op_usage_window(const char *text, uint64_t *ns, struct problem *problem);
 
 /* A cursor that is an id: OP_START, its default, begins at the start; one that names nothing is
  * refused, or a client would read the first page for ever. */
@@ -72,6 +82,7 @@ extern const struct ops_row op_devices_list, op_devices_get;
 extern const struct ops_row op_limits_set;
 extern const struct ops_row op_pressure_host, op_pressure_device, op_pressure_thresholds;
 extern const struct ops_row op_map_segments;
+extern const struct ops_row op_analytics_host;
 extern const struct ops_row op_optimization_list, op_optimization_apply;
 extern const struct ops_row op_jobs_get, op_jobs_cancel;
 extern const struct ops_row op_workers_list, op_workers_restart;

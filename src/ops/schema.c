@@ -141,6 +141,21 @@ static const struct shape {
     {"Recommendation",
      "id:text severity:Severity title:text why:text source:text evidence:any expectedBytes:bytes "
      "action:RecommendedAction"},
+    {"Analytics",
+     "windowStart:time windowEnd:time devices:[DeviceAnalytics] operations:[OperationAnalytics] "
+     "transfers:[TransferAnalytics] leaks:[Leak]"},
+    {"DeviceAnalytics",
+     "deviceId:text peakBytes:bytes? averageBytes:bytes? p95Bytes:bytes? "
+     "fragmentation:[FragmentationPoint] busiestHours:[any] busiestWeekdays:[any] "
+     "pressure:[LevelSeconds]"},
+    {"FragmentationPoint", "time:time percent:percent largestFreeBytes:bytes"},
+    {"LevelSeconds", "level:PressureLevel seconds:count"},
+    {"OperationAnalytics",
+     "name:text count:count errors:count p50Ms:number p95Ms:number p99Ms:number maxMs:number"},
+    {"TransferAnalytics",
+     "from:text to:text path:TransferPath? count:count bytes:bytes p50BytesPerSecond:bytes? "
+     "bestBytesPerSecond:bytes? failed:count"},
+    {"Leak", "owner:text deviceId:text bytesPerSecond:number bytes:bytes since:time"},
     {"Recommendations", "recommendations:[Recommendation]"},
     {"Applied", "jobId:text? applied:[AppliedAdvice] freedBytes:bytes"},
     {"AppliedAdvice", "id:text deviceId:text expectedBytes:bytes freedBytes:bytes"},

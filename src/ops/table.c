@@ -27,7 +27,8 @@ static const struct ops_row *const rows[] = {
     &op_attach_resume,     &op_models_list,         &op_models_get,
     &op_models_load_start, &op_models_unload,       &op_models_park,
     &op_models_change,     &op_models_status,       &op_models_optimize_start,
-    &op_optimization_list, &op_optimization_apply,  &op_metrics,
+    &op_optimization_list, &op_optimization_apply,  &op_analytics_host,
+    &op_metrics,
 };
 #define ROWS (sizeof rows / sizeof(void *))
 

@@ -264,6 +264,15 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
   return STATUS_OK;
 }
 
+void job_visit_transfers(struct service *service,
+                         void (*fn)(const struct job_view *view, void *arg), void *arg) {
+  LOCK_SCOPE(&service->jobs_lock);
+  struct job *job = job_table_next(service, 0);
+  for (; job; job = job_table_next(service, job->view.id))
+    if (job->view.kind == JOB_TRANSFER)
+      fn(&job->view, arg);
+}
+
 uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
                             uint32_t max, uint64_t *next) {
   LOCK_SCOPE(&service->jobs_lock);

@@ -185,6 +185,9 @@ enum status job_find(struct service *service, uint64_t id, bool transfers_only, 
 /* CONFLICT when it is finished or of a kind that cannot be cancelled. The job ends as cancelled
  * once its worker let go; wait for it to see that. */
 enum status job_cancel(struct job *job, const struct caller *caller, struct problem *problem);
+/* Each transfer that is listed, under the lock of the jobs: fn is short. */
+void job_visit_transfers(struct service *service,
+                         void (*fn)(const struct job_view *view, void *arg), void *arg);
 /* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the
  * cursor for more or 0. */
 uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_work.h"
+#include "service/leaks.h"
 #include "service/model_relief.h"
 #include "service/report.h"
 #include "service/space.h"
@@ -232,7 +233,12 @@ static void take_samples(struct service *s) {
   for (uint32_t i = 0; i < s->device_count; i++) {
     struct state_device *device = &s->devices[i];
     device->samples[device->sample_count % STATE_SAMPLES] =
-        (struct state_sample){now, state_used(s, device), device->allocated};
+        (struct state_sample){now,
+                              state_used(s, device),
+                              device->allocated,
+                              device->committed,
+                              state_largest(s, device),
+                              device->pressure.level};
     device->sample_count++;
     device->seconds[device->sample_count % STATE_SAMPLES] = (struct state_second){0};
     uint64_t busy = device_busy_since(device->device);
@@ -256,10 +262,11 @@ static void tick(struct task *task) {
     waiting_kick(s);
   }
   lock_give(&s->lock);
-  if (!stopping)
-    model_relief_look(s);
-  if (!stopping)
-    queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
+  if (stopping)
+    return;
+  model_relief_look(s);
+  leaks_look(s);
+  queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
 }
 
 static void give_up(struct task *task) {

@@ -15,6 +15,7 @@
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
+#include "service/leaks.h"
 #include "service/lease.h"
 #include "service/model_relief.h"
 #include "service/models.h"
@@ -79,6 +80,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = waiting_create(s);
   if (!status)
     status = sampler_create(s);
+  if (!status)
+    status = leaks_create(s);
   if (!status)
     status = worker_relief_create(s, model_relief_begin);
   if (!status)
@@ -275,6 +278,7 @@ void service_free(struct service *s) {
     free(s->devices[i].seconds);
   }
   sampler_free(s);
+  leaks_free(s);
   worker_relief_free(s);
   models_free(s);
   waiting_free(s);

@@ -107,7 +107,8 @@ struct state_domain {
 };
 
 struct state_sample {
-  uint64_t time, used, allocated;
+  uint64_t time, used, allocated, committed, largest_free;
+  enum pressure_level level;
 };
 
 /* Counters of one second, so that any window up to an hour can be summed. */
@@ -189,6 +190,7 @@ struct service {
   uint32_t growing_count;
   uint32_t making;         /* allocations whose answer comes later: making.c */
   struct sampler *sampler; /* sampler.c */
+  struct leaks *leaks;     /* leaks.c */
   struct models *models;   /* models.c */
   struct worker_relief *worker_relief;
   bool ledger_growing, stopping;

@@ -11,8 +11,6 @@
 #include "ops/wait.h"
 #include "service/usage.h"
 
-#define WINDOW_MAX (UINT64_C(366) * 24 * 3600 * CLOCK_SECOND)
-
 struct usage {
   char device[80];
   char window[32];
@@ -128,16 +126,19 @@ static enum ops_progress answer(struct ops_call *call, const struct usage_report
   return reply_end(call, &w);
 }
 
+enum status op_usage_window(const char *text, uint64_t *ns, struct problem *problem) {
+  if (units_parse_duration(text, ns) && *ns >= CLOCK_SECOND && *ns <= OP_WINDOW_MAX)
+    return STATUS_OK;
+  return problem_field(problem, STATUS_INVALID_ARGUMENT, "window",
+                       "window is a time from 1s to 366d, as in 90s, 10m, 1h or 7d");
+}
+
 static enum ops_progress run(struct ops_call *call, void *arg) {
   const struct usage *usage = arg;
   struct usage_params params = {.points = usage->points};
   struct problem problem;
-  if (!units_parse_duration(usage->window, &params.window_ns) || params.window_ns < CLOCK_SECOND ||
-      params.window_ns > WINDOW_MAX) {
-    problem_field(&problem, STATUS_INVALID_ARGUMENT, "window",
-                  "window is a time from 1s to 366d, as in 90s, 10m, 1h or 7d");
+  if (op_usage_window(usage->window, &params.window_ns, &problem))
     return reply_fail(call, &problem);
-  }
   if (!wait_fresh(call, false))
     return OPS_LATER;
   memcpy(params.device, usage->device, sizeof params.device);
@@ -151,12 +152,7 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
 
 static const struct reader_field fields[] = {
     OP_DEVICE(struct usage),
-    {.name = "window",
-     .type = READER_TEXT,
-     .offset = offsetof(struct usage, window),
-     .size = sizeof(((struct usage *)0)->window),
-     .otherwise = "1h",
-     .doc = "how far back: a number with s, m, h or d"},
+    OP_WINDOW(struct usage, window),
     {.name = "points",
      .type = READER_UINT,
      .offset = offsetof(struct usage, points),

@@ -1,0 +1,213 @@
+/*
+ * analytics: one walk over a device's ring of samples, one over the listed transfers. The lock is
+ * held for a copy of the samples, as for usage.
+ */
+#include "service/analytics.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/job.h"
+#include "service/state.h"
+
+struct window {
+  struct state_sample samples[STATE_SAMPLES]; /* oldest first */
+  uint32_t count;
+};
+
+static void cut(struct service *s, uint32_t index, uint64_t start, struct window *window) {
+  LOCK_SCOPE(&s->lock);
+  const struct state_device *device = &s->devices[index];
+  uint64_t have = units_min(device->sample_count, STATE_SAMPLES - 1);
+  window->count = 0;
+  for (uint64_t i = device->sample_count - have; i < device->sample_count; i++)
+    if (device->samples[i % STATE_SAMPLES].time >= start)
+      window->samples[window->count++] = device->samples[i % STATE_SAMPLES];
+}
+
+/* ---- one device ---- */
+
+static int by_value(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void statistics(const struct window *window, struct analytics_device *out) {
+  uint64_t values[STATE_SAMPLES];
+  unsigned __int128 sum = 0;
+  for (uint32_t i = 0; i < window->count; i++) {
+    values[i] = window->samples[i].used;
+    sum += values[i];
+    out->level_seconds[window->samples[i].level]++;
+  }
+  out->known = window->count;
+  if (!window->count)
+    return;
+  qsort(values, window->count, sizeof *values, by_value);
+  out->average_bytes = (uint64_t)(sum / window->count);
+  out->p95_bytes = values[(window->count - 1) * 95 / 100];
+  out->peak_bytes = values[window->count - 1];
+}
+
+/* Evenly spread, the newest sample always among them. */
+static void fragmentation(const struct window *window, struct analytics_device *out) {
+  out->point_count = (uint32_t)units_min(window->count, ANALYTICS_POINTS);
+  for (uint32_t i = 0; i < out->point_count; i++) {
+    uint32_t at = (uint32_t)((uint64_t)(i + 1) * window->count / out->point_count) - 1;
+    const struct state_sample *sample = &window->samples[at];
+    out->points[i] =
+        (struct analytics_point){sample->time, sample->largest_free,
+                                 state_fragmentation(sample->allocated, sample->committed)};
+  }
+}
+
+struct mean {
+  double sum;
+  uint64_t count;
+};
+
+static double mean_of(const struct mean *mean) {
+  return mean->count ? mean->sum / (double)mean->count : -1;
+}
+
+static void add_to(struct mean *mean, double value) {
+  mean->sum += value;
+  mean->count++;
+}
+
+static void busiest(const struct window *window, struct analytics_device *out) {
+  struct mean hours[ANALYTICS_HOURS] = {{0}}, weekdays[ANALYTICS_WEEKDAYS] = {{0}};
+  for (uint32_t i = 0; i < window->count; i++) {
+    time_t seconds = (time_t)(window->samples[i].time / CLOCK_SECOND);
+    struct tm when;
+    if (!gmtime_r(&seconds, &when))
+      continue;
+    add_to(&hours[when.tm_hour], (double)window->samples[i].used);
+    add_to(&weekdays[(when.tm_wday + 6) % ANALYTICS_WEEKDAYS], (double)window->samples[i].used);
+  }
+  for (int i = 0; i < ANALYTICS_HOURS; i++)
+    out->hours[i] = mean_of(&hours[i]);
+  for (int i = 0; i < ANALYTICS_WEEKDAYS; i++)
+    out->weekdays[i] = mean_of(&weekdays[i]);
+}
+
+/* ---- transfers ---- */
+
+struct ended {
+  uint32_t row;
+  double rate;
+};
+struct collecting {
+  uint64_t start;
+  struct analytics_transfer *rows;
+  uint32_t row_count;
+  struct ended *ended; /* those that ended well */
+  uint32_t ended_count, room;
+};
+
+static struct analytics_transfer *row_of(struct collecting *collecting,
+                                         const struct job_transfer *transfer) {
+  const char *path = transfer->path_known ? device_path_name(transfer->path) : NULL;
+  struct analytics_transfer *row = collecting->rows, *end = row + collecting->row_count;
+  while (row < end && (row->path != path || strcmp(row->from, transfer->source_device) != 0 ||
+                       strcmp(row->to, transfer->target_device) != 0))
+    row++;
+  if (row < end)
+    return row;
+  if (collecting->row_count == ANALYTICS_TRANSFERS)
+    return NULL;
+  collecting->row_count++;
+  *row = (struct analytics_transfer){.path = path, .p50 = -1, .best = -1};
+  memcpy(row->from, transfer->source_device, sizeof row->from);
+  memcpy(row->to, transfer->target_device, sizeof row->to);
+  return row;
+}
+
+static void note_rate(struct collecting *collecting, uint32_t row, double rate) {
+  if (collecting->ended_count == collecting->room) {
+    uint32_t room = collecting->room ? 2 * collecting->room : 256;
+    struct ended *more = realloc(collecting->ended, room * sizeof *more);
+    if (!more)
+      return;
+    collecting->ended = more;
+    collecting->room = room;
+  }
+  collecting->ended[collecting->ended_count++] = (struct ended){row, rate};
+}
+
+/* Under the jobs lock. */
+static void collect(const struct job_view *view, void *arg) {
+  struct collecting *collecting = arg;
+  bool over = view->state == JOB_COMPLETED || view->state == JOB_FAILED;
+  struct analytics_transfer *row = over && view->completed_at >= collecting->start
+                                       ? row_of(collecting, &view->result.transfer)
+                                       : NULL;
+  if (!row)
+    return;
+  row->count++;
+  row->failed += view->state == JOB_FAILED;
+  row->bytes += view->bytes_done;
+  uint64_t ns = units_minus(view->completed_at, view->started_at);
+  if (view->state == JOB_COMPLETED && ns)
+    note_rate(collecting, (uint32_t)(row - collecting->rows),
+              (double)view->bytes_done * 1e9 / (double)ns);
+}
+
+static int by_rate(const void *a, const void *b) {
+  const struct ended *x = a, *y = b;
+  if (x->row != y->row)
+    return x->row < y->row ? -1 : 1;
+  return (x->rate > y->rate) - (x->rate < y->rate);
+}
+
+static void rates(struct collecting *collecting) {
+  if (collecting->ended_count)
+    qsort(collecting->ended, collecting->ended_count, sizeof *collecting->ended, by_rate);
+  for (uint32_t i = 0, n; i < collecting->ended_count; i += n) {
+    struct ended *first = &collecting->ended[i];
+    for (n = 1; i + n < collecting->ended_count && first[n].row == first->row; n++)
+      ;
+    collecting->rows[first->row].p50 = first[(n - 1) / 2].rate;
+    collecting->rows[first->row].best = first[n - 1].rate;
+  }
+}
+
+/* ---- all of it ---- */
+
+void analytics_free(struct analytics *analytics) {
+  free(analytics->devices);
+  free(analytics->transfers);
+}
+
+enum status analytics_make(struct service *s, uint64_t window_ns, struct analytics *out,
+                           struct problem *problem) {
+  uint64_t end = clock_real(), start = units_minus(end, window_ns);
+  struct window *window = calloc(1, sizeof *window);
+  struct analytics made = {.window_start = start, .window_end = end};
+  made.devices = calloc(s->device_count, sizeof *made.devices);
+  made.transfers = calloc(ANALYTICS_TRANSFERS, sizeof *made.transfers);
+  if (!window || !made.devices || !made.transfers) {
+    free(window);
+    analytics_free(&made);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
+  for (; made.device_count < s->device_count; made.device_count++) {
+    struct analytics_device *device = &made.devices[made.device_count];
+    device->device_id = s->devices[made.device_count].info->id;
+    cut(s, made.device_count, start, window);
+    statistics(window, device);
+    fragmentation(window, device);
+    busiest(window, device);
+  }
+  free(window);
+  struct collecting collecting = {.start = start, .rows = made.transfers};
+  job_visit_transfers(s, collect, &collecting);
+  rates(&collecting);
+  free(collecting.ended);
+  made.transfer_count = collecting.row_count;
+  *out = made;
+  return STATUS_OK;
+}

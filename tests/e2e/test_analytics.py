@@ -1,0 +1,114 @@
+"""What devices, operations and transfers were like; and who leaks."""
+
+import os
+import threading
+import time
+import unittest
+
+import shapes
+from harness import KIB, MEMORY, MIB, DaemonCase, parse_time, wait_until
+from test_cli import CliWords
+
+BYTES = shapes.maybe(shapes.count)
+ANALYTICS = {
+    "windowStart": shapes.time, "windowEnd": shapes.time,
+    "devices": [{"deviceId": shapes.text, "peakBytes": BYTES, "averageBytes": BYTES, "p95Bytes": BYTES,
+                 "fragmentation": [{"time": shapes.time, "percent": shapes.percent, "largestFreeBytes": shapes.count}],
+                 "busiestHours": [BYTES], "busiestWeekdays": [BYTES],
+                 "pressure": [{"level": shapes.word("low", "moderate", "high", "critical"), "seconds": shapes.count}]}],
+    "operations": [{"name": shapes.text, "count": shapes.count, "errors": shapes.count, "p50Ms": shapes.number,
+                    "p95Ms": shapes.number, "p99Ms": shapes.number, "maxMs": shapes.number}],
+    "transfers": [{"from": shapes.text, "to": shapes.text, "path": shapes.maybe(shapes.text), "count": shapes.count,
+                   "bytes": shapes.count, "p50BytesPerSecond": BYTES, "bestBytesPerSecond": BYTES, "failed": shapes.count}],
+    "leaks": [{"owner": shapes.text, "deviceId": shapes.text, "bytesPerSecond": shapes.number, "bytes": shapes.count,
+               "since": shapes.time}]}
+
+
+class Analytics(CliWords, DaemonCase):
+    devices = ("host:0=512MiB", "fake:0=64MiB")
+
+    def analytics(self, query=""):
+        found = self.ok(self.daemon.get(f"{MEMORY}/analytics{query}"))
+        self.assertEqual([], shapes.differences(found, ANALYTICS))
+        return found
+
+    def host(self):
+        return self.analytics()["devices"][0]
+
+    def test_a_device(self):
+        blocks = [self.allocate(512 * KIB) for _ in range(128)]
+        wait_until(lambda: self.host()["peakBytes"] and self.host()["peakBytes"] >= 64 * MIB, "a sample with all of it")
+        for block in blocks[1::2]:
+            self.free(block)
+        wait_until(lambda: self.host()["fragmentation"][-1]["percent"] > 40, "a sample without half of it")
+        host = self.host()
+        self.assertGreaterEqual(host["peakBytes"], host["p95Bytes"])
+        self.assertGreaterEqual(host["peakBytes"], host["averageBytes"])
+        self.assertEqual((24, 7), (len(host["busiestHours"]), len(host["busiestWeekdays"])))
+        self.assertTrue(any(host["busiestHours"]))
+        self.assertEqual(["low", "moderate", "high", "critical"], [level["level"] for level in host["pressure"]])
+        self.assertGreater(host["pressure"][0]["seconds"], 0)
+
+    def test_operations(self):
+        for _ in range(20):
+            self.allocate(4 * KIB)
+        self.daemon.get(f"{MEMORY}/allocation/a-0000000000000001")
+        found = {one["name"]: one for one in self.analytics()["operations"]}
+        allocate = found["memory.allocate"]
+        self.assertEqual((20, 0), (allocate["count"], allocate["errors"]))
+        self.assertTrue(0 < allocate["p50Ms"] <= allocate["p95Ms"] <= allocate["p99Ms"] <= allocate["maxMs"])
+        self.assertEqual(1, found["memory.get_allocation"]["errors"])
+
+    def test_transfers(self):
+        self.mover()
+        block = self.allocate(8 * MIB)
+        for _ in range(3):
+            self.assertEqual("completed", self.transfer(block, "host:0", "fake:0", mode="copy")["status"])
+        found = self.analytics()["transfers"]
+        self.assertEqual([("host:0", "fake:0", "staged", 3, 24 * MIB, 0)],
+                         [tuple(one[key] for key in ("from", "to", "path", "count", "bytes", "failed")) for one in found])
+        self.assertGreaterEqual(found[0]["bestBytesPerSecond"], found[0]["p50BytesPerSecond"])
+        self.assertGreater(found[0]["p50BytesPerSecond"], 0)
+
+    def test_a_window(self):
+        self.assertEqual("INVALID_ARGUMENT", self.daemon.get(f"{MEMORY}/analytics?window=x").code)
+        self.analytics("?window=5m")
+
+    def test_on_the_command_line(self):
+        self.allocate(4 * KIB)
+        said = self.memkeep("analytics").stdout
+        self.assertIn("host:0", said)
+        self.assertIn("memory.allocate", said)
+
+
+class Leaking(DaemonCase):
+    devices = ("host:0=2GiB",)
+
+    def test_who_only_takes_is_named(self):
+        """A process that takes a MiB four times a second, beside one that keeps what it has."""
+        with self.daemon.unix() as quiet, self.daemon.unix() as leaking:
+            quiet.call("memory.allocate", {"size_bytes": 64 * MIB})
+            over = threading.Event()
+            began = time.time()
+
+            def leak():
+                while not over.wait(0.25):
+                    leaking.call("memory.allocate", {"size_bytes": MIB})
+                    while leaking.fds:
+                        os.close(leaking.fds.pop())
+
+            thread = threading.Thread(target=leak)
+            thread.start()
+            try:
+                leaks = wait_until(lambda: self.ok(self.daemon.get(f"{MEMORY}/analytics"))["leaks"], "a leak", 150)
+            finally:
+                over.set()
+                thread.join()
+        self.assertEqual(["host:0"], [one["deviceId"] for one in leaks])
+        self.assertGreater(leaks[0]["bytesPerSecond"], MIB)
+        self.assertGreater(leaks[0]["bytes"], 64 * MIB)
+        self.assertLess(abs(parse_time(leaks[0]["since"]) - began), 30)
+
+
+if __name__ == "__main__":
+    unittest.main()
