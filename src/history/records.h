@@ -1,0 +1,38 @@
+/*
+ * records: events, times of operations and finished transfers, as rows. On the history's thread.
+ */
+#ifndef HISTORY_RECORDS_H
+#define HISTORY_RECORDS_H
+
+#include "history/history.h"
+#include "history/sql.h"
+
+#define RECORDS_TABLES                                                                             \
+  "CREATE TABLE IF NOT EXISTS event(id INTEGER PRIMARY KEY,time INT,type TEXT,device TEXT,"        \
+  "subject INT,bytes INT,other INT,text TEXT);"                                                    \
+  "CREATE TABLE IF NOT EXISTS transfer(id INTEGER PRIMARY KEY,time INT,source TEXT,target TEXT,"   \
+  "path TEXT,bytes INT,ns INT,failed INT);"                                                        \
+  "CREATE TABLE IF NOT EXISTS operation(tier INT,time INT,action TEXT,errors INT,sum INT,"         \
+  "peak INT,buckets BLOB,PRIMARY KEY(tier,time,action))WITHOUT ROWID;"
+
+#define RECORDS_MINUTE 60 /* s: the tiers of operation */
+#define RECORDS_HOUR 3600
+#define RECORDS_PACKED (HISTORY_BUCKETS * 5)
+
+#define RECORDS_EVENT                                                                              \
+  "INSERT INTO event(time,type,device,subject,bytes,other,text)VALUES(?,?,?,?,?,?,?)"
+#define RECORDS_TRANSFER                                                                           \
+  "INSERT INTO transfer(time,source,target,path,bytes,ns,failed)VALUES(?,?,?,?,?,?,?)"
+
+#define RECORDS_OPERATION "INSERT OR REPLACE INTO operation VALUES(?,?,?,?,?,?,?)"
+
+void records_event(struct sql *sql, const struct history_event *event);
+void records_transfer(struct sql *sql, const struct history_transfer *transfer);
+/* Counts in the row of its minute and in that of its hour. */
+void records_latency(struct sql *sql, const struct history_latency *latency);
+/* Adds what lies in a row. */
+void records_unpack(uint64_t buckets[HISTORY_BUCKETS], const void *bytes, size_t size);
+/* Drops what is too old or too much. In memory less is kept. */
+void records_tend(struct sql *sql, uint64_t now, bool in_memory);
+
+#endif

@@ -1,0 +1,168 @@
+/*
+ * sql: exclusive locking, so that the log beside the file needs no shared memory and a second
+ * daemon is told apart from a broken disk. A commit is not synced, a checkpoint is: a crash of the
+ * machine may cost seconds, never the file.
+ */
+#include "history/sql.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/units.h"
+
+#define SQL_SETTINGS                                                                               \
+  "PRAGMA locking_mode=EXCLUSIVE;PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;"               \
+  "PRAGMA cache_size=-1024;PRAGMA journal_size_limit=4194304;PRAGMA temp_store=MEMORY;"
+#define SQL_MEMORY "PRAGMA journal_mode=MEMORY;PRAGMA max_page_count=2048;"
+
+struct sql {
+  sqlite3 *db;
+  int error;
+  char reason[120];
+};
+
+static void fail(struct sql *sql, int error) {
+  if (sql->error || error == SQLITE_OK)
+    return;
+  sql->error = error;
+  snprintf(sql->reason, sizeof sql->reason, "%s",
+           error == SQLITE_BUSY ? "another daemon has it open" : sqlite3_errstr(error));
+}
+
+struct sql *sql_open(const char *path) {
+  struct sql *sql = calloc(1, sizeof *sql);
+  if (!sql)
+    return NULL;
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+  fail(sql, sqlite3_open_v2(path ? path : ":memory:", &sql->db, flags, NULL));
+  sql_run(sql, path ? SQL_SETTINGS : SQL_MEMORY);
+  return sql;
+}
+
+void sql_close(struct sql *sql) {
+  if (!sql)
+    return;
+  sqlite3_close(sql->db);
+  free(sql);
+}
+
+bool sql_failed(const struct sql *sql) { return sql->error != SQLITE_OK; }
+
+bool sql_is_spoiled(const struct sql *sql) {
+  int error = sql->error & 0xff;
+  return error == SQLITE_CORRUPT || error == SQLITE_NOTADB;
+}
+
+/* ERROR: its tables are others. */
+bool sql_corrupt(const struct sql *sql) {
+  return sql_is_spoiled(sql) || sql->error == SQLITE_ERROR;
+}
+
+const char *sql_reason(const struct sql *sql) { return sql->reason; }
+
+void sql_clear(struct sql *sql) {
+  sql->error = SQLITE_OK;
+  sql->reason[0] = '\0';
+  if (sql->db && !sqlite3_get_autocommit(sql->db))
+    sqlite3_exec(sql->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+void sql_run(struct sql *sql, const char *text) {
+  if (!sql->error)
+    fail(sql, sqlite3_exec(sql->db, text, NULL, NULL, NULL));
+}
+
+uint64_t sql_number(struct sql *sql, const char *text) {
+  struct sql_query query;
+  sql_begin(&query, sql, text);
+  uint64_t number = sql_next(&query) ? sql_get(&query, 0) : 0;
+  sql_end(&query);
+  return number;
+}
+
+void sql_begin(struct sql_query *query, struct sql *sql, const char *text) {
+  sqlite3_stmt *statement = NULL;
+  *query = (struct sql_query){.sql = sql};
+  if (sql->error)
+    return;
+  fail(sql, sqlite3_prepare_v2(sql->db, text, -1, &statement, NULL));
+  query->statement = statement;
+}
+
+static bool is_ready(const struct sql_query *query) {
+  return query->statement && !query->sql->error;
+}
+
+void sql_put(struct sql_query *query, uint64_t value) {
+  int64_t number = (int64_t)units_min(value, INT64_MAX);
+  if (is_ready(query))
+    fail(query->sql, sqlite3_bind_int64(query->statement, ++query->place, number));
+}
+
+void sql_put_text(struct sql_query *query, const char *text) {
+  if (is_ready(query))
+    fail(query->sql, sqlite3_bind_text(query->statement, ++query->place, text, -1, SQLITE_STATIC));
+}
+
+void sql_put_bytes(struct sql_query *query, const void *bytes, size_t size) {
+  if (is_ready(query))
+    fail(query->sql,
+         sqlite3_bind_blob64(query->statement, ++query->place, bytes, size, SQLITE_STATIC));
+}
+
+bool sql_next(struct sql_query *query) {
+  if (!is_ready(query))
+    return false;
+  int result = sqlite3_step(query->statement);
+  if (result == SQLITE_ROW)
+    return true;
+  if (result != SQLITE_DONE)
+    fail(query->sql, result);
+  return false;
+}
+
+uint64_t sql_get(const struct sql_query *query, int column) {
+  int64_t number = sqlite3_column_int64(query->statement, column);
+  return number < 0 ? 0 : (uint64_t)number;
+}
+
+const char *sql_get_text(const struct sql_query *query, int column) {
+  const char *text = (const char *)sqlite3_column_text(query->statement, column);
+  return text ? text : "";
+}
+
+const void *sql_get_bytes(const struct sql_query *query, int column, size_t *size) {
+  const void *bytes = sqlite3_column_blob(query->statement, column);
+  int count = sqlite3_column_bytes(query->statement, column);
+  *size = bytes && count > 0 ? (size_t)count : 0;
+  return bytes;
+}
+
+void sql_do(struct sql_query *query) {
+  while (sql_next(query))
+    ;
+  if (query->statement)
+    sqlite3_reset(query->statement);
+  query->place = 0;
+}
+
+void sql_end(struct sql_query *query) {
+  sqlite3_finalize(query->statement);
+  query->statement = NULL;
+}
+
+void sql_copy(struct sql *from, const char *select, struct sql *to, const char *insert) {
+  struct sql_query source, target;
+  sql_begin(&source, from, select);
+  sql_begin(&target, to, insert);
+  while (is_ready(&target) && sql_next(&source)) {
+    int columns = sqlite3_column_count(source.statement);
+    for (int i = 0; i < columns; i++)
+      fail(to,
+           sqlite3_bind_value(target.statement, i + 1, sqlite3_column_value(source.statement, i)));
+    sql_do(&target);
+  }
+  sql_end(&target);
+  sql_end(&source);
+}
