@@ -41,7 +41,7 @@ struct http {
 static struct http_limits with_defaults(struct http_limits limits) {
   return (struct http_limits){
       .connections = limits.connections ? limits.connections : 4096,
-      .streams = limits.streams ? limits.streams : 64,
+      .streams = limits.streams ? limits.streams : 256,
       .idle_ms = limits.idle_ms ? limits.idle_ms : 60000,
       .receive_ms = limits.receive_ms ? limits.receive_ms : 30000,
       .send_ms = limits.send_ms ? limits.send_ms : 30000,

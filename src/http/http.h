@@ -30,7 +30,7 @@ struct http_token {
 /* 0 in a member: the default. */
 struct http_limits {
   unsigned connections; /* 4096; above: 503 and closed */
-  unsigned streams;     /* 64; above: 429 */
+  unsigned streams;     /* 256; above: 429 */
   uint64_t idle_ms;     /* 60,000: from an answer (or connect) to the next request line */
   uint64_t receive_ms;  /* 30,000: from the request line to the end of the body */
   uint64_t send_ms;     /* 30,000: for an answer to be taken; for a stream, between two reads */
