@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/os_folder.h"
 #include "base/os_runtime.h"
 #include "daemon/config_file.h"
 #include "daemon/config_table.h"
@@ -366,6 +367,8 @@ static enum status complete(struct load *load) {
   struct config *config = load->config;
   if (!config->runtime_dir[0] && os_runtime_dir(config->runtime_dir, sizeof config->runtime_dir))
     return refuse_setting(load, "runtime_dir", "no default could be found, name one");
+  if (!config->state_dir[0] && os_folder_state(config->state_dir, sizeof config->state_dir))
+    config->state_dir[0] = '\0'; /* then there is no history */
   int n = (int)strlen(config->socket);
   if (!n)
     n = snprintf(config->socket, sizeof config->socket, "%s/memkeep.sock", config->runtime_dir);

@@ -251,6 +251,7 @@ static enum status create_service(struct wiring *wiring, struct problem *problem
                                    .thresholds = config->thresholds,
                                    .cache_ttl_ns = config->cache_ttl_ns,
                                    .found = wiring->found,
+                                   .state_dir = config->state_dir,
                                    .model_dirs = (const char *const *)dirs.paths};
   enum status status = service_create(&service, &wiring->service, problem);
   model_dirs_done(&dirs);

@@ -101,7 +101,7 @@ enum ops_progress wait_said(struct ops_call *call, struct job *job, const struct
 }
 
 /* False: the handler runs again when the job is over. */
-static bool goes_on(struct ops_call *call, struct job *job) {
+bool wait_job(struct ops_call *call, struct job *job) {
   call->job = job;
   call->waiter.ready = ready;
   if (job_wait(job, &call->waiter))
@@ -117,7 +117,7 @@ bool wait_fresh(struct ops_call *call, bool refresh) {
     return true;
   call->fresh = true;
   return report_fresh(ops_service(call->ops), refresh, &job) != STATUS_PENDING ||
-         goes_on(call, job);
+         wait_job(call, job);
 }
 
 bool wait_workers(struct ops_call *call) {
@@ -125,5 +125,5 @@ bool wait_workers(struct ops_call *call) {
   if (call->asked)
     return true;
   call->asked = true;
-  return coordination_fresh(ops_service(call->ops), &job) != STATUS_PENDING || goes_on(call, job);
+  return coordination_fresh(ops_service(call->ops), &job) != STATUS_PENDING || wait_job(call, job);
 }

@@ -27,6 +27,8 @@ enum ops_progress wait_said(struct ops_call *call, struct job *job, const struct
 /* False: the driver's figures are being read and the handler runs again when they are; it must
  * return OPS_LATER and not touch the call. */
 bool wait_fresh(struct ops_call *call, bool refresh);
+/* The same for any job; takes the reference. True: it is over already. */
+bool wait_job(struct ops_call *call, struct job *job);
 /* The same for what workers say of themselves. */
 bool wait_workers(struct ops_call *call);
 

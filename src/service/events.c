@@ -22,6 +22,8 @@ struct events {
     void *arg;
   } listeners[EVENTS_LISTENERS];
   unsigned listener_count;
+  void (*keep)(void *arg, const struct events_record *event);
+  void *keep_arg;
 };
 
 static const char *const words[] = {
@@ -67,14 +69,26 @@ static struct events_record *at(const struct events *events, uint64_t id) {
   return pool_at(&events->ring, 1 + (uint32_t)(id % EVENTS_KEPT));
 }
 
-uint64_t events_add(struct events *events, struct events_record *record) {
+static void add(struct events *events, struct events_record *record) {
   record->time = clock_real();
   LOCK_SCOPE(&events->lock);
   record->id = ++events->last;
   *at(events, record->id) = *record;
   for (unsigned i = 0; i < events->listener_count; i++)
     events->listeners[i].wake(events->listeners[i].arg);
+}
+
+uint64_t events_add(struct events *events, struct events_record *record) {
+  add(events, record);
+  if (events->keep)
+    events->keep(events->keep_arg, record);
   return record->id;
+}
+
+void events_record_to(struct events *events,
+                      void (*keep)(void *arg, const struct events_record *event), void *arg) {
+  events->keep = keep;
+  events->keep_arg = arg;
 }
 
 static uint64_t oldest(const struct events *events) {

@@ -75,6 +75,10 @@ uint64_t events_add(struct events *events, struct events_record *record);
 bool events_next(struct events *events, uint64_t after, struct events_record *out, uint64_t *lost);
 bool events_at(struct events *events, uint64_t id, struct events_record *out);
 uint64_t events_last(struct events *events);
+/* Calls keep(arg, event) after each add, before it returns, no lock of the events' held: a push. At
+ * most one, set before there are events. */
+void events_record_to(struct events *events,
+                      void (*keep)(void *arg, const struct events_record *event), void *arg);
 /* Calls wake(arg) after each add, under the events lock (must be short: a post). At most 4
  * listeners. */
 enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg);

@@ -238,6 +238,13 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
     *part = (struct report_part){.name = "vault", .ok = keeper.durable};
     snprintf(part->reason, sizeof part->reason, "%s", keeper.why);
   }
+  if (s->history && count < max) {
+    struct report_part *part = &out[count++];
+    struct history_state history;
+    history_state(s->history, &history);
+    *part = (struct report_part){.name = "history", .ok = history.on_disk};
+    memcpy(part->reason, history.reason, sizeof part->reason);
+  }
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < s->device_count && count < max; i++) {
     struct report_part *part = &out[count++];

@@ -12,6 +12,7 @@
 #include "service/job_work.h"
 #include "service/leaks.h"
 #include "service/model_relief.h"
+#include "service/recorder.h"
 #include "service/report.h"
 #include "service/space.h"
 #include "service/strain.h"
@@ -239,6 +240,7 @@ static void take_samples(struct service *s) {
                               device->committed,
                               state_largest(s, device),
                               device->pressure.level};
+    recorder_sample(s, i, now);
     device->sample_count++;
     device->seconds[device->sample_count % STATE_SAMPLES] = (struct state_second){0};
     uint64_t busy = device_busy_since(device->device);

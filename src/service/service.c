@@ -20,6 +20,7 @@
 #include "service/model_relief.h"
 #include "service/models.h"
 #include "service/record.h"
+#include "service/recorder.h"
 #include "service/restore.h"
 #include "service/sampler.h"
 #include "service/space.h"
@@ -86,6 +87,10 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = worker_relief_create(s, model_relief_begin);
   if (!status)
     status = models_create(s, params->model_dirs);
+  if (!status && params->state_dir && params->state_dir[0])
+    status = history_open(&(struct history_params){.folder = params->state_dir}, &s->history);
+  if (!status && s->history)
+    events_record_to(s->events, recorder_event, s);
   return status;
 }
 
@@ -271,6 +276,7 @@ void service_free(struct service *s) {
   models_stop(s);
   queue_free(s->decision);
   queue_free(s->reaper);
+  history_close(s->history);
   leave_segments(s);
   for (uint32_t i = 0; i < s->device_count; i++) {
     device_close(s->devices[i].device);
@@ -305,6 +311,10 @@ void service_stalled(struct service *s, bool all) { sampler_stalled(s, all); }
 
 struct events *service_events(struct service *s) {
   return s->events;
+}
+
+struct history *service_history(struct service *s) {
+  return s->history;
 }
 
 struct queue *service_decision(struct service *s) {

@@ -17,6 +17,7 @@
 
 struct service;
 struct events;
+struct history;
 struct keeper_table;
 struct inspector_table;
 struct keeper_state;
@@ -38,6 +39,7 @@ struct service_params {
   uint64_t cache_ttl_ns;         /* how old slow facts may get; default 2 min */
   uint32_t max_allocations;      /* all together; default 4 Mi */
   struct restore_found *found;   /* what the vault held; NULL: a new ledger */
+  const char *state_dir;         /* of the history; NULL or "": none is kept */
   const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 
@@ -75,6 +77,8 @@ void service_free(struct service *service);
 void service_stalled(struct service *service, bool all);
 
 struct events *service_events(struct service *service);
+/* NULL: none is kept. */
+struct history *service_history(struct service *service);
 /* The decision thread, for the doors' timers. */
 struct queue *service_decision(struct service *service);
 /* What a request to stop the daemon calls, on any thread: it only posts. Set it before the doors

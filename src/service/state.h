@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "base/queue.h"
 #include "device/device.h"
+#include "history/history.h"
 #include "ledger/ledger.h"
 #include "memory/forecast.h"
 #include "memory/pressure.h"
@@ -163,6 +164,7 @@ struct service {
   struct queue *decision, *reaper;
   struct ledger *ledger;
   struct events *events;
+  struct history *history; /* NULL: none is kept */
   const struct keeper_table *keeper;
   void *keeper_ctx;
   struct lock entering; /* from a new segment's id to its record, so that ids enter in order */

@@ -17,6 +17,7 @@
 #include "base/units.h"
 #include "service/job_work.h"
 #include "service/quota.h"
+#include "service/recorder.h"
 #include "service/waiting.h"
 
 /* ---- the end ---- */
@@ -39,6 +40,7 @@ static void finish(void *arg) {
   lock_give(&s->lock);
   events_set_text(&event, transfer->correlation);
   events_add(s->events, &event);
+  recorder_transfer(s, transfer->job, &event);
   job_finish(transfer->job, problem);
   free(transfer);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/recorder.h"
 #include "service/report.h"
 #include "service/state.h"
 
@@ -152,6 +153,67 @@ static bool some_owners(struct service *s, uint32_t device, uint64_t *after,
   return true;
 }
 
+struct usage_past {
+  struct service *service;
+  uint64_t start, end;
+  uint32_t points;
+  bool wanted[VIEW_DEVICES];
+  struct history_usage devices[];
+};
+
+/* On the history's thread. */
+static void ask_past(struct history *history, void *arg) {
+  struct usage_past *past = arg;
+  for (uint32_t i = 0; i < past->service->device_count; i++) {
+    const struct history_window window = {.device = past->service->devices[i].info->id,
+                                          .from = past->start,
+                                          .to = past->end,
+                                          .points = past->points};
+    if (past->wanted[i])
+      history_usage(history, &window, &past->devices[i]);
+  }
+}
+
+enum status usage_look_back(struct service *s, const struct usage_params *params,
+                            struct usage_past **out, struct job **job) {
+  uint32_t named = UINT32_MAX;
+  struct problem problem;
+  if (!s->history || params->window_ns <= STATE_SAMPLES * CLOCK_SECOND ||
+      (params->device[0] && state_find_device(s, params->device, &named, &problem)))
+    return STATUS_OK;
+  struct usage_past *past = calloc(1, sizeof *past + s->device_count * sizeof *past->devices);
+  if (!past)
+    return STATUS_OK;
+  past->service = s;
+  past->end = clock_real();
+  past->start = units_minus(past->end, params->window_ns);
+  past->points = (uint32_t)params->points;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    past->wanted[i] = named == UINT32_MAX || named == i;
+  *out = past;
+  return recorder_ask(s, ask_past, past, job);
+}
+
+/* What is longer ago than the samples at hand, in place of what they said. */
+static void add_past(const struct usage_past *past, const struct history_usage *found,
+                     struct usage_device *out) {
+  if (!found->seconds)
+    return;
+  double seconds = (double)units_minus(past->end, found->first) / 1e9;
+  out->peak_bytes = units_max(found->peak, out->current_bytes);
+  out->average_bytes = found->average;
+  out->p50_bytes = found->p50;
+  out->p95_bytes = found->p95;
+  out->total_allocations = found->made;
+  out->average_allocation_bytes = found->made ? found->made_bytes / found->made : 0;
+  out->allocations_per_second = seconds > 0 ? (double)found->made / seconds : 0;
+  out->deallocations_per_second = seconds > 0 ? (double)found->freed / seconds : 0;
+  out->sample_count = found->point_count;
+  for (uint32_t i = 0; i < found->point_count; i++)
+    out->samples[i] = (struct usage_sample){units_min(found->points[i].time, past->end),
+                                            found->points[i].used, found->points[i].allocated};
+}
+
 static void usage_of(struct service *s, uint32_t index, const struct usage_params *params,
                      struct window *window, struct usage_device *out) {
   const struct state_device *device = &s->devices[index];
@@ -175,6 +237,8 @@ static void usage_of(struct service *s, uint32_t index, const struct usage_param
   statistics(window, out);
   trend(window, device, out);
   thin(window, params->points, out);
+  if (params->past)
+    add_past(params->past, &params->past->devices[index], out);
 }
 
 enum status usage_make(struct service *s, const struct usage_params *params,

@@ -1,6 +1,6 @@
 /*
  * usage: what happened in the last window, from the daemon's own samples (one a second, kept for
- * one hour per device; the history on disk comes later) and its counters. Nothing is invented:
+ * one hour per device), the history beyond them, and its counters. Nothing is invented:
  * before the first sample there are none.
  */
 #ifndef SERVICE_USAGE_H
@@ -11,6 +11,7 @@
 #include "service/view.h"
 
 struct service;
+struct job;
 
 #define USAGE_SAMPLES 1000
 #define USAGE_SIZES 16     /* histogram: 256 B, 1 KiB, 4 KiB … x4 */
@@ -47,16 +48,23 @@ struct usage_device {
   struct usage_sample samples[USAGE_SAMPLES];
   uint32_t sample_count;
 };
+/* What the history knows of a window that is longer than the samples at hand. */
+struct usage_past;
 struct usage_params {
   char device[80];    /* "": all */
   uint64_t window_ns; /* 1 s … */
   uint64_t points;    /* 1 … USAGE_SAMPLES */
+  const struct usage_past *past;
 };
 struct usage_report {
   uint64_t window_start, window_end;
   struct usage_device *devices; /* malloced: free() */
   uint32_t count;
 };
+/* PENDING: *past is found when *job ends, the caller's to free; then usage_make can use it. OK: what
+ * is at hand will do, or is all there is. */
+enum status usage_look_back(struct service *service, const struct usage_params *params,
+                            struct usage_past **past, struct job **job);
 enum status usage_make(struct service *service, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem);
 /* Where the used bytes of the device at this index go, by all of its samples; made once for each

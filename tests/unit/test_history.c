@@ -101,6 +101,7 @@ static void sample(struct there *there, uint64_t time, uint64_t used, uint32_t l
 
 /* One every second, of so many seconds: what one batch takes. */
 static void fill(struct there *there, uint64_t start, unsigned seconds) {
+  ask(there, 0, 1); /* so that no minute is made in the midst of it */
   for (unsigned i = 0; i < seconds; i++)
     sample(there, start + i * CLOCK_SECOND, (1 + i % 100) * GIB, i % 4);
 }

@@ -15,6 +15,8 @@ struct usage {
   char device[80];
   char window[32];
   uint64_t points;
+  struct usage_past *past;
+  bool looked;
 };
 
 static void set_defaults(void *params) {
@@ -133,8 +135,19 @@ enum status op_usage_window(const char *text, uint64_t *ns, struct problem *prob
                        "window is a time from 1s to 366d, as in 90s, 10m, 1h or 7d");
 }
 
+/* False: the history is being asked, and the handler runs again. */
+static bool look_back(struct ops_call *call, struct usage *usage,
+                      const struct usage_params *params) {
+  struct job *job;
+  if (usage->looked)
+    return true;
+  usage->looked = true;
+  return usage_look_back(ops_service(call->ops), params, &usage->past, &job) != STATUS_PENDING ||
+         wait_job(call, job);
+}
+
 static enum ops_progress run(struct ops_call *call, void *arg) {
-  const struct usage *usage = arg;
+  struct usage *usage = arg;
   struct usage_params params = {.points = usage->points};
   struct problem problem;
   if (op_usage_window(usage->window, &params.window_ns, &problem))
@@ -142,8 +155,14 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
   if (!wait_fresh(call, false))
     return OPS_LATER;
   memcpy(params.device, usage->device, sizeof params.device);
+  if (!look_back(call, usage, &params))
+    return OPS_LATER;
+  params.past = usage->past;
   struct usage_report report;
-  if (usage_make(ops_service(call->ops), &params, &report, &problem))
+  enum status status = usage_make(ops_service(call->ops), &params, &report, &problem);
+  free(usage->past);
+  usage->past = NULL;
+  if (status)
     return reply_fail(call, &problem);
   enum ops_progress progress = answer(call, &report);
   free(report.devices);

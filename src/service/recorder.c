@@ -1,0 +1,117 @@
+/*
+ * recorder: pushes only; the history's thread does the rest. What happens thousands of times a
+ * second (allocations come and go, jobs go on) is in the samples' sums, not kept one by one.
+ */
+#include "service/recorder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "service/job_work.h"
+
+void recorder_sample(struct service *s, uint32_t index, uint64_t now) {
+  if (!s->history)
+    return;
+  const struct state_device *device = &s->devices[index];
+  const struct state_second *second = &device->seconds[device->sample_count % STATE_SAMPLES];
+  struct history_sample sample = {.time = now,
+                                  .used = state_used(s, device),
+                                  .allocated = device->allocated,
+                                  .committed = device->committed,
+                                  .cached = device->cached,
+                                  .external = device->external,
+                                  .reserved = device->reserved,
+                                  .largest = state_largest(s, device),
+                                  .fragmentation =
+                                      state_fragmentation(device->allocated, device->committed),
+                                  .level = device->pressure.level,
+                                  .made = second->made,
+                                  .made_bytes = second->made_bytes,
+                                  .freed = second->freed};
+  snprintf(sample.device, sizeof sample.device, "%s", device->info->id);
+  history_sample(s->history, &sample);
+}
+
+static bool is_kept(enum events_type type) {
+  switch (type) {
+  case EVENTS_ALLOCATION_CREATED:
+  case EVENTS_ALLOCATION_FREED:
+  case EVENTS_ALLOCATION_FILLED:
+  case EVENTS_ALLOCATION_COPIED:
+  case EVENTS_ALLOCATION_ATTACHED:
+  case EVENTS_ALLOCATION_DETACHED:
+  case EVENTS_JOB_PROGRESS:
+    return false;
+  default:
+    return true;
+  }
+}
+
+void recorder_event(void *service, const struct events_record *record) {
+  struct service *s = service;
+  if (!is_kept(record->type))
+    return;
+  struct history_event event = {.time = record->time,
+                                .subject = record->subject,
+                                .bytes = record->bytes,
+                                .other = record->other};
+  snprintf(event.type, sizeof event.type, "%s", events_word(record->type));
+  if (record->device && record->device <= s->device_count)
+    snprintf(event.device, sizeof event.device, "%s", s->devices[record->device - 1].info->id);
+  snprintf(event.text, sizeof event.text, "%s", record->text);
+  history_event(s->history, &event);
+}
+
+void recorder_transfer(struct service *s, struct job *job, const struct events_record *event) {
+  struct job_view view;
+  if (!s->history || event->type == EVENTS_TRANSFER_CANCELLED)
+    return;
+  job_look(job, &view);
+  if (view.kind != JOB_TRANSFER || view.result.transfer.trial)
+    return;
+  uint64_t now = clock_real();
+  struct history_transfer transfer = {.time = now,
+                                      .bytes = event->bytes,
+                                      .ns = view.started_at ? units_minus(now, view.started_at) : 0,
+                                      .failed = event->type == EVENTS_TRANSFER_FAILED};
+  snprintf(transfer.source, sizeof transfer.source, "%s", view.result.transfer.source_device);
+  snprintf(transfer.target, sizeof transfer.target, "%s", view.result.transfer.target_device);
+  if (view.result.transfer.path_known)
+    snprintf(transfer.path, sizeof transfer.path, "%s",
+             device_path_name(view.result.transfer.path));
+  history_transfer(s->history, &transfer);
+}
+
+struct question {
+  struct task task; /* first */
+  struct service *service;
+  struct job *job;
+  void (*ask)(struct history *history, void *arg);
+  void *arg;
+};
+
+static void run(struct task *task) {
+  struct question *question = (struct question *)task;
+  question->ask(question->service->history, question->arg);
+  struct job *job = question->job;
+  free(question);
+  job_finish(job, &(struct problem){.status = STATUS_OK});
+}
+
+enum status recorder_ask(struct service *s, void (*ask)(struct history *history, void *arg),
+                         void *arg, struct job **job) {
+  struct question *question = s->history ? calloc(1, sizeof *question) : NULL;
+  if (!question)
+    return STATUS_OK;
+  *question = (struct question){.task.run = run, .service = s, .ask = ask, .arg = arg};
+  question->job = job_make(s, &(struct job_params){.kind = JOB_REFRESH});
+  if (!question->job) {
+    free(question);
+    return STATUS_OK;
+  }
+  *job = job_keep(question->job);
+  history_post(s->history, &question->task);
+  return STATUS_PENDING;
+}

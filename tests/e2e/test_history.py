@@ -1,0 +1,64 @@
+"""The history: windows longer than the daemon remembers, over restarts, kills, and disks that do not work."""
+
+import unittest
+
+from harness import GIB, MEMORY, Daemon, wait_until
+
+DEVICES = ("fake:0=8GiB",)
+
+
+def part(daemon):
+    parts = daemon.get("/health/detailed").data["parts"]
+    return next(found for found in parts if found["name"] == "history")
+
+
+def usage(daemon, window):
+    return daemon.get(f"{MEMORY}/usage/fake:0?window={window}").data["devices"][0]
+
+
+class History(unittest.TestCase):
+    def daemon(self, **more):
+        daemon = Daemon(devices=DEVICES, **more)
+        self.addCleanup(daemon.close)
+        wait_until(lambda: part(daemon)["reason"] != "not opened yet", "the history is open")
+        return daemon
+
+    def test_a_long_window_outlives_kills(self):
+        daemon = self.daemon()
+        answer = daemon.post(f"{MEMORY}/allocations/allocate/fake:0", {"sizeBytes": GIB})
+        self.assertEqual(answer.status, 200)
+        wait_until(lambda: usage(daemon, "2h")["peakBytes"] >= GIB and usage(daemon, "2h")["samples"], "a sample")
+        wait_until(lambda: usage(daemon, "2h")["totalAllocations"] == 1, "the allocation is counted")
+        daemon.kill()
+        daemon.start()
+        wait_until(lambda: part(daemon)["status"] == "ok", "the file is open")
+        for window in ("2h", "30d", "300d"):
+            self.assertEqual(usage(daemon, window)["totalAllocations"], 1, window)
+
+    def test_what_cannot_be_a_folder_degrades_and_heals(self):
+        daemon = self.daemon()
+        daemon.stop()
+        folder = daemon.state / "history"
+        folder.write_text("in the way")
+        daemon.command[daemon.command.index("--state-dir") + 1] = str(folder)
+        daemon.start()
+        found = wait_until(lambda: (now := part(daemon))["reason"] != "not opened yet" and now, "it was tried")
+        self.assertEqual(found["status"], "degraded")
+        self.assertIn("cannot be made", found["reason"])
+        self.assertEqual(daemon.get("/health").data["status"], "degraded")
+        wait_until(lambda: usage(daemon, "2h")["samples"], "kept in memory meanwhile")
+        folder.unlink()
+        wait_until(lambda: part(daemon)["status"] == "ok", "it heals by itself", 60)
+        self.assertTrue((folder / "history.db").exists())
+
+    def test_a_corrupt_file_refuses_no_start(self):
+        daemon = self.daemon()
+        daemon.stop()
+        (daemon.state / "history.db").write_bytes(b"no database at all" * 1000)
+        daemon.start()
+        found = wait_until(lambda: (now := part(daemon))["status"] == "ok" and now, "a new one is begun")
+        self.assertIn("history.db.corrupt", found["reason"])
+
+
+if __name__ == "__main__":
+    unittest.main()
