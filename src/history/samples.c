@@ -30,7 +30,7 @@ static const struct {
 } tiers[SAMPLES_TIERS] = {
     [SAMPLES_SECOND] = {1, 6 * HOUR, HOUR / 4},
     [SAMPLES_MINUTE] = {60, 32 * DAY, 6 * HOUR},
-    [SAMPLES_HOUR] = {HOUR, 5 * 366 * DAY, 32 * DAY},
+    [SAMPLES_HOUR] = {HOUR, 1830 * DAY, 32 * DAY},
 };
 
 uint64_t samples_step(enum samples_tier tier) { return tiers[tier].step; }

@@ -11,7 +11,7 @@
 /* How the device is now. Under the state lock, once a second, before the second's counters go. */
 void recorder_sample(struct service *s, uint32_t index, uint64_t now);
 /* events_record_to's: what is rare enough to be kept. */
-void recorder_event(void *service, const struct events_record *event);
+void recorder_event(void *service, const struct events_record *record);
 /* A transfer that ended, before job_finish. */
 void recorder_transfer(struct service *s, struct job *job, const struct events_record *event);
 /* Runs ask(history, arg) on the history's thread. PENDING: *job ends when it has run. OK: there is
