@@ -31,7 +31,7 @@ foreach(unit memkeepd.service memkeep-vault.service)
   install(FILES ${CMAKE_BINARY_DIR}/packaging/${unit} DESTINATION lib/systemd/system)
 endforeach()
 install(FILES packaging/memkeepd.socket DESTINATION lib/systemd/system)
-install(FILES packaging/prometheus/memkeep.rules.yml DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES packaging/prometheus/memkeep.rules.yml packaging/grafana/memkeep.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # The library: memkeep.pc for pkg-config, memkeepConfig.cmake for find_package(memkeep). Both find
 # the prefix from where they lie.

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import MEMORY, DaemonCase, wait_until
 
 SOURCE = Path(__file__).resolve().parents[2]
+BOARD = SOURCE / "packaging/grafana/memkeep.json"
 RULES = SOURCE / "packaging/prometheus/memkeep.rules.yml"
 PROMETHEUS = """
 global: {{scrape_interval: 1s}}
@@ -80,6 +81,24 @@ class Metrics(DaemonCase):
         self.assertEqual(0, code, said)
         for name in set(re.findall(r"memkeep_\w+", RULES.read_text())):
             self.assertIn(f"# TYPE {name} ", self.text())
+
+    def test_the_dashboard_asks_for_what_there_is(self):
+        """Each of its queries is one that Prometheus understands, about metrics that the daemon has."""
+        board = json.loads(BOARD.read_text())
+        queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+        queries += [note["expr"] for note in board["annotations"]["list"]]
+        with tempfile.TemporaryDirectory() as folder:
+            rules = Path(folder) / "rules.yml"
+            asked = [query.replace("$device", ".*").replace("$__rate_interval", "1m") for query in queries]
+            rules.write_text(json.dumps({"groups": [{"name": "board", "rules": [
+                {"record": f"board:query{number}", "expr": query} for number, query in enumerate(asked)]}]}))
+            code, said = promtool("check", "rules", rules)
+        self.assertEqual(0, code, said)
+        there = self.text()
+        for name in set(re.findall(r"memkeep_\w+", json.dumps(board))):
+            self.assertIn(f"# TYPE {re.sub('_(bucket|sum|count)$', '', name)} ", there)
+        places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
+        self.assertEqual(len(places), len(set(places)))
 
     def test_a_real_prometheus_reads_it(self):
         with socket.create_server(("127.0.0.1", 0)) as free:
