@@ -10,8 +10,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "service/job.h"
-#include "service/state.h"
+#include "service/recorder.h"
 
 struct window {
   struct state_sample samples[STATE_SAMPLES]; /* oldest first */
@@ -175,6 +174,86 @@ static void rates(struct collecting *collecting) {
   }
 }
 
+/* ---- longer ago ---- */
+
+struct analytics_past {
+  struct service *service;
+  uint64_t start, end;
+  struct history_route routes[ANALYTICS_TRANSFERS];
+  uint32_t route_count;
+  struct history_usage devices[];
+};
+
+/* On the history's thread. */
+static void ask_past(struct history *history, void *arg) {
+  struct analytics_past *past = arg;
+  struct history_window window = {.from = past->start, .to = past->end, .points = ANALYTICS_POINTS};
+  past->route_count = history_transfers(history, &window, past->routes, ANALYTICS_TRANSFERS);
+  for (uint32_t i = 0; i < past->service->device_count; i++) {
+    window.device = past->service->devices[i].info->id;
+    history_usage(history, &window, &past->devices[i]);
+  }
+}
+
+enum status analytics_look_back(struct service *s, uint64_t window_ns, struct analytics_past **out,
+                                struct job **job) {
+  *out = NULL;
+  if (!s->history || window_ns <= STATE_SAMPLES * CLOCK_SECOND)
+    return STATUS_OK;
+  struct analytics_past *past = calloc(1, sizeof *past + s->device_count * sizeof *past->devices);
+  if (!past)
+    return STATUS_OK;
+  past->service = s;
+  past->end = clock_real();
+  past->start = units_minus(past->end, window_ns);
+  *out = past;
+  return recorder_ask(s, ask_past, past, job);
+}
+
+/* In place of what the samples at hand said. */
+static void take_past(const struct history_usage *found, struct analytics_device *out) {
+  if (!found->seconds)
+    return;
+  out->known = true;
+  out->peak_bytes = units_max(found->peak, out->peak_bytes);
+  out->average_bytes = found->average;
+  out->p95_bytes = found->p95;
+  out->point_count = (uint32_t)units_min(found->point_count, ANALYTICS_POINTS);
+  for (uint32_t i = 0; i < out->point_count; i++)
+    out->points[i] = (struct analytics_point){found->points[i].time, found->points[i].largest,
+                                              found->points[i].fragmentation};
+  for (int i = 0; i <= PRESSURE_CRITICAL; i++)
+    out->level_seconds[i] = found->levels[i];
+  for (int i = 0; i < ANALYTICS_HOURS; i++)
+    out->hours[i] = found->hours[i].seconds ? (double)found->hours[i].average : -1;
+  for (int i = 0; i < ANALYTICS_WEEKDAYS; i++)
+    out->weekdays[i] = found->weekdays[i].seconds ? (double)found->weekdays[i].average : -1;
+}
+
+static const char *path_of(const char *word) {
+  for (int path = DEVICE_PATH_SAME; path <= DEVICE_PATH_STAGED; path++)
+    if (strcmp(device_path_name((enum device_path)path), word) == 0)
+      return device_path_name((enum device_path)path);
+  return NULL;
+}
+
+static void take_routes(const struct analytics_past *past, struct analytics *made) {
+  made->transfer_count = past->route_count;
+  for (uint32_t i = 0; i < past->route_count; i++) {
+    const struct history_route *route = &past->routes[i];
+    struct analytics_transfer *row = &made->transfers[i];
+    *row = (struct analytics_transfer){
+        .path = path_of(route->path),
+        .count = route->count,
+        .failed = route->failed,
+        .bytes = route->bytes,
+        .p50 = route->p50_per_second ? (double)route->p50_per_second : -1,
+        .best = route->best_per_second ? (double)route->best_per_second : -1};
+    memcpy(row->from, route->source, sizeof row->from);
+    memcpy(row->to, route->target, sizeof row->to);
+  }
+}
+
 /* ---- all of it ---- */
 
 void analytics_free(struct analytics *analytics) {
@@ -182,8 +261,16 @@ void analytics_free(struct analytics *analytics) {
   free(analytics->transfers);
 }
 
-enum status analytics_make(struct service *s, uint64_t window_ns, struct analytics *out,
-                           struct problem *problem) {
+static void look_at_transfers(struct service *s, struct analytics *made) {
+  struct collecting collecting = {.start = made->window_start, .rows = made->transfers};
+  job_visit_transfers(s, collect, &collecting);
+  rates(&collecting);
+  free(collecting.ended);
+  made->transfer_count = collecting.row_count;
+}
+
+enum status analytics_make(struct service *s, uint64_t window_ns, const struct analytics_past *past,
+                           struct analytics *out, struct problem *problem) {
   uint64_t end = clock_real(), start = units_minus(end, window_ns);
   struct window *window = calloc(1, sizeof *window);
   struct analytics made = {.window_start = start, .window_end = end};
@@ -201,13 +288,14 @@ enum status analytics_make(struct service *s, uint64_t window_ns, struct analyti
     statistics(window, device);
     fragmentation(window, device);
     busiest(window, device);
+    if (past)
+      take_past(&past->devices[made.device_count], device);
   }
   free(window);
-  struct collecting collecting = {.start = start, .rows = made.transfers};
-  job_visit_transfers(s, collect, &collecting);
-  rates(&collecting);
-  free(collecting.ended);
-  made.transfer_count = collecting.row_count;
+  if (past)
+    take_routes(past, &made);
+  else
+    look_at_transfers(s, &made);
   *out = made;
   return STATUS_OK;
 }

@@ -1,13 +1,14 @@
 /*
- * analytics: what the last hour was like, from the samples of each second and the jobs that are
- * listed. Pure sums over what happened; nothing is invented: before the first sample there is none.
+ * analytics: what a window was like. The last hour from the samples of each second and the
+ * transfers that are still listed, longer ones from the history. Sums over what happened; nothing
+ * is invented: before the first sample there is none.
  */
 #ifndef SERVICE_ANALYTICS_H
 #define SERVICE_ANALYTICS_H
 
 #include "base/problem.h"
 #include "memory/pressure.h"
-#include "service/view.h"
+#include "service/job.h"
 
 struct service;
 
@@ -43,8 +44,14 @@ struct analytics {
   struct analytics_transfer *transfers;
   uint32_t device_count, transfer_count;
 };
-/* INTERNAL_ERROR: no memory. */
-enum status analytics_make(struct service *service, uint64_t window_ns, struct analytics *out,
+/* What the history knows of a window that is longer than the samples at hand. PENDING: *past is
+ * found when *job ends, the caller's to free. OK: what is at hand will do, or is all there is. */
+struct analytics_past;
+enum status analytics_look_back(struct service *service, uint64_t window_ns,
+                                struct analytics_past **past, struct job **job);
+/* `past` NULL: there is none. INTERNAL_ERROR: no memory. */
+enum status analytics_make(struct service *service, uint64_t window_ns,
+                           const struct analytics_past *past, struct analytics *out,
                            struct problem *problem);
 void analytics_free(struct analytics *analytics);
 

@@ -1,13 +1,15 @@
 /*
  * analytics: what the devices, the operations and the transfers were like, and who seems to leak.
- * Operations are counted since the daemon started; transfers are those that are still listed.
+ * Operations are counted since the daemon started.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "ops/latency.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "ops/table.h"
+#include "ops/wait.h"
 #include "service/analytics.h"
 #include "service/leaks.h"
 
@@ -17,6 +19,8 @@ static const char *const levels[] = {"low", "moderate", "high", "critical"};
 
 struct params {
   char window[32];
+  bool looked; /* the history was asked */
+  struct analytics_past *past;
 };
 
 static void set_defaults(void *params) { strcpy(((struct params *)params)->window, "1h"); }
@@ -135,14 +139,32 @@ static void write_leaks(struct ops_call *call, struct writer *w) {
   writer_end(w);
 }
 
+/* False: the history is being asked, and the handler runs again. */
+static bool look_back(struct ops_call *call, struct params *params, uint64_t window) {
+  struct job *job;
+  if (params->looked)
+    return true;
+  params->looked = true;
+  return analytics_look_back(ops_service(call->ops), window, &params->past, &job) !=
+             STATUS_PENDING ||
+         wait_job(call, job);
+}
+
 static enum ops_progress run(struct ops_call *call, void *arg) {
-  const struct params *params = arg;
+  struct params *params = arg;
   struct analytics found;
   struct problem problem;
   struct writer w;
   uint64_t window;
-  if (op_usage_window(params->window, &window, &problem) ||
-      analytics_make(ops_service(call->ops), window, &found, &problem))
+  if (op_usage_window(params->window, &window, &problem))
+    return reply_fail(call, &problem);
+  if (!look_back(call, params, window))
+    return OPS_LATER;
+  enum status status =
+      analytics_make(ops_service(call->ops), window, params->past, &found, &problem);
+  free(params->past);
+  params->past = NULL;
+  if (status)
     return reply_fail(call, &problem);
   reply_begin(call, &w);
   writer_time(&w, "windowStart", found.window_start);
