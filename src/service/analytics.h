@@ -44,11 +44,11 @@ struct analytics {
   struct analytics_transfer *transfers;
   uint32_t device_count, transfer_count;
 };
-/* What the history knows of a window that is longer than the samples at hand. PENDING: *past is
+/* What the history knows of a window that is longer than the samples at hand. PENDING: *out is
  * found when *job ends, the caller's to free. OK: what is at hand will do, or is all there is. */
 struct analytics_past;
 enum status analytics_look_back(struct service *service, uint64_t window_ns,
-                                struct analytics_past **past, struct job **job);
+                                struct analytics_past **out, struct job **job);
 /* `past` NULL: there is none. INTERNAL_ERROR: no memory. */
 enum status analytics_make(struct service *service, uint64_t window_ns,
                            const struct analytics_past *past, struct analytics *out,

@@ -61,10 +61,10 @@ struct usage_report {
   struct usage_device *devices; /* malloced: free() */
   uint32_t count;
 };
-/* PENDING: *past is found when *job ends, the caller's to free; then usage_make can use it. OK: what
+/* PENDING: *out is found when *job ends, the caller's to free; then usage_make can use it. OK: what
  * is at hand will do, or is all there is. */
 enum status usage_look_back(struct service *service, const struct usage_params *params,
-                            struct usage_past **past, struct job **job);
+                            struct usage_past **out, struct job **job);
 enum status usage_make(struct service *service, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem);
 /* Where the used bytes of the device at this index go, by all of its samples; made once for each

@@ -69,6 +69,14 @@ class Analytics(CliWords, DaemonCase):
                          [tuple(one[key] for key in ("from", "to", "path", "count", "bytes", "failed")) for one in found])
         self.assertGreaterEqual(found[0]["bestBytesPerSecond"], found[0]["p50BytesPerSecond"])
         self.assertGreater(found[0]["p50BytesPerSecond"], 0)
+        def kept():
+            found = self.analytics("?window=2d")
+            return found["transfers"] and (found["devices"][0]["peakBytes"] or 0) >= 8 * MIB and found
+        kept = wait_until(kept, "the history to know")
+        self.assertEqual([("host:0", "fake:0", "staged", 3, 24 * MIB, 0)],
+                         [tuple(one[key] for key in ("from", "to", "path", "count", "bytes", "failed"))
+                          for one in kept["transfers"]])
+        self.assertTrue(kept["devices"][0]["fragmentation"])
 
     def test_a_window(self):
         self.assertEqual("INVALID_ARGUMENT", self.daemon.get(f"{MEMORY}/analytics?window=x").code)
