@@ -42,7 +42,7 @@ static struct {
   int (*h2d)(device_ptr, const void *, size_t, handle);
   int (*d2h)(void *, device_ptr, size_t, handle);
   int (*d2d)(device_ptr, device_ptr, size_t, handle);
-  int (*peer)(device_ptr, handle, device_ptr, handle, size_t);
+  int (*peer)(device_ptr, handle, device_ptr, handle, size_t, handle);
   int (*peer_access)(handle, unsigned);
   int (*stream)(handle *, unsigned);
   int (*wait)(handle);
@@ -69,7 +69,7 @@ static void load(void) {
                  {"cuMemcpyHtoDAsync_v2", &cuda.h2d},
                  {"cuMemcpyDtoHAsync_v2", &cuda.d2h},
                  {"cuMemcpyDtoDAsync_v2", &cuda.d2d},
-                 {"cuMemcpyPeer", &cuda.peer},
+                 {"cuMemcpyPeerAsync", &cuda.peer},
                  {"cuCtxEnablePeerAccess", &cuda.peer_access},
                  {"cuStreamCreate", &cuda.stream},
                  {"cuStreamSynchronize", &cuda.wait}};
@@ -109,7 +109,7 @@ static int copy(enum way way, const struct card cards[2], char *host, size_t at)
     return cuda.d2h(host + at, card->a + at, PIECE, card->stream);
   if (way == D2D)
     return cuda.d2d(card->b, card->a, CARD_SIZE, card->stream);
-  return cuda.peer(cards[1].a, cards[1].context, card->a, card->context, CARD_SIZE);
+  return cuda.peer(cards[1].a, cards[1].context, card->a, card->context, CARD_SIZE, card->stream);
 }
 
 static void measure(const char *name, enum way way, const struct card cards[2], char *host) {
