@@ -92,7 +92,7 @@ static const char *value_text(const char *name, struct reader_value value, char 
   if (number >= 0 && (fragmentation || ends_with(name, "Percent") || !strcmp(name, "percent")))
     snprintf(out, size, "%.1f %%", number);
   else if (number >= 0 && ends_with(name, "Ms"))
-    snprintf(out, size, "%.1f", number);
+    snprintf(out, size, number < 0.1 ? "%.3f" : "%.1f", number);
   clean(out);
   return out;
 }

@@ -210,8 +210,9 @@ enum status analytics_look_back(struct service *s, uint64_t window_ns, struct an
   return recorder_ask(s, ask_past, past, job);
 }
 
-/* In place of what the samples at hand said. */
-static void take_past(const struct history_usage *found, struct analytics_device *out) {
+/* In place of what the samples at hand said. The last point's time may not be over yet. */
+static void take_past(const struct history_usage *found, uint64_t end,
+                      struct analytics_device *out) {
   if (!found->seconds)
     return;
   out->known = true;
@@ -220,8 +221,9 @@ static void take_past(const struct history_usage *found, struct analytics_device
   out->p95_bytes = found->p95;
   out->point_count = (uint32_t)units_min(found->point_count, ANALYTICS_POINTS);
   for (uint32_t i = 0; i < out->point_count; i++)
-    out->points[i] = (struct analytics_point){found->points[i].time, found->points[i].largest,
-                                              found->points[i].fragmentation};
+    out->points[i] =
+        (struct analytics_point){units_min(found->points[i].time, end), found->points[i].largest,
+                                 found->points[i].fragmentation};
   for (int i = 0; i <= PRESSURE_CRITICAL; i++)
     out->level_seconds[i] = found->levels[i];
   for (int i = 0; i < ANALYTICS_HOURS; i++)
@@ -289,7 +291,7 @@ enum status analytics_make(struct service *s, uint64_t window_ns, const struct a
     fragmentation(window, device);
     busiest(window, device);
     if (past)
-      take_past(&past->devices[made.device_count], device);
+      take_past(&past->devices[made.device_count], past->end, device);
   }
   free(window);
   if (past)

@@ -76,7 +76,9 @@ class Analytics(CliWords, DaemonCase):
         self.assertEqual([("host:0", "fake:0", "staged", 3, 24 * MIB, 0)],
                          [tuple(one[key] for key in ("from", "to", "path", "count", "bytes", "failed"))
                           for one in kept["transfers"]])
-        self.assertTrue(kept["devices"][0]["fragmentation"])
+        points = kept["devices"][0]["fragmentation"]
+        self.assertTrue(points)
+        self.assertLessEqual(points[-1]["time"], kept["windowEnd"])
 
     def test_a_window(self):
         self.assertEqual("INVALID_ARGUMENT", self.daemon.get(f"{MEMORY}/analytics?window=x").code)
