@@ -42,7 +42,8 @@ static struct {
   int (*h2d)(device_ptr, const void *, size_t, handle);
   int (*d2h)(void *, device_ptr, size_t, handle);
   int (*d2d)(device_ptr, device_ptr, size_t, handle);
-  int (*peer)(device_ptr, handle, device_ptr, handle, size_t, handle);
+  int (*peer)(device_ptr, handle, device_ptr, handle, size_t);
+  int (*context_wait)(void);
   int (*peer_access)(handle, unsigned);
   int (*stream)(handle *, unsigned);
   int (*wait)(handle);
@@ -69,7 +70,8 @@ static void load(void) {
                  {"cuMemcpyHtoDAsync_v2", &cuda.h2d},
                  {"cuMemcpyDtoHAsync_v2", &cuda.d2h},
                  {"cuMemcpyDtoDAsync_v2", &cuda.d2d},
-                 {"cuMemcpyPeerAsync", &cuda.peer},
+                 {"cuMemcpyPeer", &cuda.peer},
+                 {"cuCtxSynchronize", &cuda.context_wait},
                  {"cuCtxEnablePeerAccess", &cuda.peer_access},
                  {"cuStreamCreate", &cuda.stream},
                  {"cuStreamSynchronize", &cuda.wait}};
@@ -109,7 +111,7 @@ static int copy(enum way way, const struct card cards[2], char *host, size_t at)
     return cuda.d2h(host + at, card->a + at, PIECE, card->stream);
   if (way == D2D)
     return cuda.d2d(card->b, card->a, CARD_SIZE, card->stream);
-  return cuda.peer(cards[1].a, cards[1].context, card->a, card->context, CARD_SIZE, card->stream);
+  return cuda.peer(cards[1].a, cards[1].context, card->a, card->context, CARD_SIZE);
 }
 
 static void measure(const char *name, enum way way, const struct card cards[2], char *host) {
@@ -121,6 +123,7 @@ static void measure(const char *name, enum way way, const struct card cards[2], 
     for (size_t at = 0; at < size; at += piece)
       check(copy(way, cards, host, at), name);
     check(cuda.wait(cards[0].stream), name);
+    check(cuda.context_wait(), name); /* cuMemcpyPeer is of no stream, and does not wait */
     double rate = (double)size / (double)(clock_now() - start);
     if (rate > best)
       best = rate;

@@ -40,7 +40,7 @@ uint64_t samples_kept_in_memory(enum samples_tier tier) { return tiers[tier].kep
 static void write_row(struct sql *sql, const char *device, enum samples_tier tier,
                       const struct samples_row *row) {
   struct sql_query query;
-  sql_begin(&query, sql, SAMPLES_INSERT);
+  sql_begin(&query, sql, tier == SAMPLES_SECOND ? SAMPLES_INSERT_SECOND : SAMPLES_INSERT);
   sql_put_text(&query, device);
   sql_put(&query, tier);
   sql_put(&query, row->time);

@@ -21,6 +21,11 @@ enum samples_tier { SAMPLES_SECOND, SAMPLES_MINUTE, SAMPLES_HOUR, SAMPLES_TIERS 
 #define SAMPLES_DEVICE "INSERT OR IGNORE INTO device VALUES(?)"
 #define SAMPLES_VALUES "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 #define SAMPLES_INSERT "INSERT OR REPLACE INTO sample " SAMPLES_VALUES
+/* A second that was begun before a restart goes on. */
+#define SAMPLES_INSERT_SECOND                                                                      \
+  "INSERT INTO sample " SAMPLES_VALUES                                                             \
+  "ON CONFLICT DO UPDATE SET peak=max(peak,excluded.peak),made=made+excluded.made,"                \
+  "made_bytes=made_bytes+excluded.made_bytes,freed=freed+excluded.freed"
 #define SAMPLES_INSERT_MISSING "INSERT OR IGNORE INTO sample " SAMPLES_VALUES
 
 enum {

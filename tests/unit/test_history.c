@@ -259,6 +259,18 @@ static void test_what_is_open_elsewhere_is_left_alone_until_it_is_free(void **st
   assert_int_equal(ask(there, 0, clock_real())->usage.seconds, 1);
 }
 
+static void test_a_second_goes_on_after_a_restart(void **state) {
+  struct there *there = *state;
+  uint64_t now = clock_real();
+  sample(there, now, GIB, 0);
+  reopen(there);
+  sample(there, now, 2 * GIB, 0);
+  const struct history_usage *usage = &ask(there, 0, now)->usage;
+  assert_int_equal(usage->seconds, 1);
+  assert_int_equal(usage->made, 4);
+  assert_int_equal(usage->peak, 2 * GIB);
+}
+
 static void test_without_a_folder_it_is_kept_in_memory(void **state) {
   struct there *there = *state;
   struct there second = *there;
@@ -299,6 +311,7 @@ int main(void) {
       TEST(test_a_corrupt_file_is_set_aside),
       TEST(test_a_newer_file_is_set_aside),
       TEST(test_what_is_open_elsewhere_is_left_alone_until_it_is_free),
+      TEST(test_a_second_goes_on_after_a_restart),
       TEST(test_without_a_folder_it_is_kept_in_memory),
       TEST(test_a_push_that_finds_no_room_is_counted),
       cmocka_unit_test(test_nothing_is_found_without_a_history),
