@@ -389,7 +389,8 @@ static const struct config_setting rows[] = {
      .set = set_mode, AT(socket_mode)},
     {"socket.group", CONFIG_TEXT, CONFIG_EVERYWHERE, "GROUP", "whom it belongs to beside the user",
      .set = set_group, AT(socket_group)},
-    {"state_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR", "where the history is kept (/var/lib/memkeep for root, else $XDG_STATE_HOME/memkeep or "
+    {"state_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR",
+     "where the history is kept (/var/lib/memkeep for root, else $XDG_STATE_HOME/memkeep or "
      "~/.local/state/memkeep)",
      TEXT(state_dir)},
     {"runtime_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR",
