@@ -390,9 +390,7 @@ static const struct config_setting rows[] = {
     {"socket.group", CONFIG_TEXT, CONFIG_EVERYWHERE, "GROUP", "whom it belongs to beside the user",
      .set = set_group, AT(socket_group)},
     {"state_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR",
-     "where the history is kept (/var/lib/memkeep for root, else $XDG_STATE_HOME/memkeep or "
-     "~/.local/state/memkeep)",
-     TEXT(state_dir)},
+     "where the history is kept (/var/lib/memkeep, or $XDG_STATE_HOME/memkeep)", TEXT(state_dir)},
     {"runtime_dir", CONFIG_TEXT, CONFIG_EVERYWHERE, "DIR",
      "lock, socket and memkeepd.json ($XDG_RUNTIME_DIR/memkeep, /run/memkeep for root)",
      TEXT(runtime_dir)},

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/units.h"
@@ -80,12 +79,10 @@ static void add_to(struct mean *mean, double value) {
 static void busiest(const struct window *window, struct analytics_device *out) {
   struct mean hours[ANALYTICS_HOURS] = {{0}}, weekdays[ANALYTICS_WEEKDAYS] = {{0}};
   for (uint32_t i = 0; i < window->count; i++) {
-    time_t seconds = (time_t)(window->samples[i].time / CLOCK_SECOND);
-    struct tm when;
-    if (!gmtime_r(&seconds, &when))
-      continue;
-    add_to(&hours[when.tm_hour], (double)window->samples[i].used);
-    add_to(&weekdays[(when.tm_wday + 6) % ANALYTICS_WEEKDAYS], (double)window->samples[i].used);
+    uint64_t hour = window->samples[i].time / CLOCK_SECOND / 3600;
+    uint64_t weekday = (hour / 24 + 3) % ANALYTICS_WEEKDAYS; /* 1970 began on a Thursday */
+    add_to(&hours[hour % ANALYTICS_HOURS], (double)window->samples[i].used);
+    add_to(&weekdays[weekday], (double)window->samples[i].used);
   }
   for (int i = 0; i < ANALYTICS_HOURS; i++)
     out->hours[i] = mean_of(&hours[i]);
