@@ -11,22 +11,22 @@
 #include "base/units.h"
 #include "service/job_work.h"
 
-void recorder_sample(struct service *s, uint32_t index, uint64_t now) {
+void recorder_sample(struct service *s, uint32_t index, const struct state_sample *now) {
   if (!s->history)
     return;
   const struct state_device *device = &s->devices[index];
   const struct state_second *second = &device->seconds[device->sample_count % STATE_SAMPLES];
-  struct history_sample sample = {.time = now,
-                                  .used = state_used(s, device),
-                                  .allocated = device->allocated,
-                                  .committed = device->committed,
+  struct history_sample sample = {.time = now->time,
+                                  .used = now->used,
+                                  .allocated = now->allocated,
+                                  .committed = now->committed,
                                   .cached = device->cached,
                                   .external = device->external,
                                   .reserved = device->reserved,
-                                  .largest = state_largest(s, device),
+                                  .largest = now->largest_free,
                                   .fragmentation =
-                                      state_fragmentation(device->allocated, device->committed),
-                                  .level = device->pressure.level,
+                                      state_fragmentation(now->allocated, now->committed),
+                                  .level = now->level,
                                   .made = second->made,
                                   .made_bytes = second->made_bytes,
                                   .freed = second->freed};

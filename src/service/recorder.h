@@ -9,7 +9,7 @@
 #include "service/state.h"
 
 /* How the device is now. Under the state lock, once a second, before the second's counters go. */
-void recorder_sample(struct service *s, uint32_t index, uint64_t now);
+void recorder_sample(struct service *s, uint32_t index, const struct state_sample *now);
 /* events_record_to's: what is rare enough to be kept. */
 void recorder_event(void *service, const struct events_record *record);
 /* A transfer that ended, before job_finish. */

@@ -233,14 +233,14 @@ static void take_samples(struct service *s) {
   uint64_t now = clock_real();
   for (uint32_t i = 0; i < s->device_count; i++) {
     struct state_device *device = &s->devices[i];
-    device->samples[device->sample_count % STATE_SAMPLES] =
-        (struct state_sample){now,
-                              state_used(s, device),
-                              device->allocated,
-                              device->committed,
-                              state_largest(s, device),
-                              device->pressure.level};
-    recorder_sample(s, i, now);
+    struct state_sample *sample = &device->samples[device->sample_count % STATE_SAMPLES];
+    *sample = (struct state_sample){now,
+                                    state_used(s, device),
+                                    device->allocated,
+                                    device->committed,
+                                    state_largest(s, device),
+                                    device->pressure.level};
+    recorder_sample(s, i, sample);
     device->sample_count++;
     device->seconds[device->sample_count % STATE_SAMPLES] = (struct state_second){0};
     uint64_t busy = device_busy_since(device->device);
