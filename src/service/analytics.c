@@ -10,52 +10,24 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/recorder.h"
-
-struct window {
-  struct state_sample samples[STATE_SAMPLES]; /* oldest first */
-  uint32_t count;
-};
-
-static void cut(struct service *s, uint32_t index, uint64_t start, struct window *window) {
-  LOCK_SCOPE(&s->lock);
-  const struct state_device *device = &s->devices[index];
-  uint64_t have = units_min(device->sample_count, STATE_SAMPLES - 1);
-  window->count = 0;
-  for (uint64_t i = device->sample_count - have; i < device->sample_count; i++)
-    if (device->samples[i % STATE_SAMPLES].time >= start)
-      window->samples[window->count++] = device->samples[i % STATE_SAMPLES];
-}
+#include "service/window.h"
 
 /* ---- one device ---- */
 
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return (x > y) - (x < y);
-}
-
 static void statistics(const struct window *window, struct analytics_device *out) {
-  uint64_t values[STATE_SAMPLES];
-  unsigned __int128 sum = 0;
-  for (uint32_t i = 0; i < window->count; i++) {
-    values[i] = window->samples[i].used;
-    sum += values[i];
+  struct window_figures figures = window_figures(window);
+  for (uint32_t i = 0; i < window->count; i++)
     out->level_seconds[window->samples[i].level]++;
-  }
   out->known = window->count;
-  if (!window->count)
-    return;
-  qsort(values, window->count, sizeof *values, by_value);
-  out->average_bytes = (uint64_t)(sum / window->count);
-  out->p95_bytes = values[(window->count - 1) * 95 / 100];
-  out->peak_bytes = values[window->count - 1];
+  out->average_bytes = figures.average;
+  out->p95_bytes = figures.p95;
+  out->peak_bytes = figures.peak;
 }
 
-/* Evenly spread, the newest sample always among them. */
 static void fragmentation(const struct window *window, struct analytics_device *out) {
   out->point_count = (uint32_t)units_min(window->count, ANALYTICS_POINTS);
   for (uint32_t i = 0; i < out->point_count; i++) {
-    uint32_t at = (uint32_t)((uint64_t)(i + 1) * window->count / out->point_count) - 1;
-    const struct state_sample *sample = &window->samples[at];
+    const struct state_sample *sample = window_point(window, i, out->point_count);
     out->points[i] =
         (struct analytics_point){sample->time, sample->largest_free,
                                  state_fragmentation(sample->allocated, sample->committed)};
@@ -273,6 +245,8 @@ enum status analytics_make(struct service *s, uint64_t window_ns, const struct a
   uint64_t end = clock_real(), start = units_minus(end, window_ns);
   struct window *window = calloc(1, sizeof *window);
   struct analytics made = {.window_start = start, .window_end = end};
+  if (window)
+    window->start = start;
   made.devices = calloc(s->device_count, sizeof *made.devices);
   made.transfers = calloc(ANALYTICS_TRANSFERS, sizeof *made.transfers);
   if (!window || !made.devices || !made.transfers) {
@@ -283,7 +257,9 @@ enum status analytics_make(struct service *s, uint64_t window_ns, const struct a
   for (; made.device_count < s->device_count; made.device_count++) {
     struct analytics_device *device = &made.devices[made.device_count];
     device->device_id = s->devices[made.device_count].info->id;
-    cut(s, made.device_count, start, window);
+    lock_take(&s->lock);
+    window_cut(window, &s->devices[made.device_count]);
+    lock_give(&s->lock);
     statistics(window, device);
     fragmentation(window, device);
     busiest(window, device);

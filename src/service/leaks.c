@@ -83,9 +83,8 @@ static bool some_owners(struct service *s, uint32_t device, uint64_t *after,
 static void count_bytes(struct service *s, uint32_t device, struct row *row) {
   LOCK_SCOPE(&s->lock);
   uint32_t index = idmap_find(&s->owner_ids, row->owner);
-  uint32_t i = index ? state_owner(s, index)->slabs[device] : 0;
-  for (row->bytes = 0; i; i = state_segment(s, i)->slab_next)
-    row->bytes += state_segment(s, i)->allocated;
+  uint64_t count;
+  row->bytes = index ? state_owner_bytes(s, state_owner(s, index), device, &count) : 0;
 }
 
 /* ---- their series ---- */

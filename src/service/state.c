@@ -226,6 +226,17 @@ uint64_t state_available(const struct service *s, const struct state_device *dev
   return units_minus(units_min(within, room), device->reserved);
 }
 
+uint64_t state_owner_bytes(const struct service *s, const struct state_owner *owner,
+                           uint32_t device, uint64_t *count) {
+  uint64_t bytes = 0;
+  *count = 0;
+  for (uint32_t i = owner->slabs[device]; i; i = state_segment(s, i)->slab_next) {
+    bytes += state_segment(s, i)->allocated;
+    *count += state_segment(s, i)->blocks;
+  }
+  return bytes;
+}
+
 uint64_t state_largest(const struct service *s, const struct state_device *device) {
   uint64_t largest = state_available(s, device);
   /* No slab is longer than this, so the walk is only needed when there is less. */

@@ -236,6 +236,9 @@ uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);
 /* What all host devices together may still promise. */
 uint64_t state_host_room(const struct service *s, const struct state_device *device);
+/* What an owner's allocations take of a device, and how many they are. */
+uint64_t state_owner_bytes(const struct service *s, const struct state_owner *owner,
+                           uint32_t device, uint64_t *count);
 /* Most bytes that one request could get now. */
 uint64_t state_largest(const struct service *s, const struct state_device *device);
 uint32_t state_fragmentation(uint64_t allocated, uint64_t committed);

@@ -11,74 +11,37 @@
 #include "base/units.h"
 #include "service/recorder.h"
 #include "service/report.h"
-#include "service/state.h"
+#include "service/window.h"
 
 #define USAGE_LOCKED 64 /* owners looked at per holding of the lock */
 
 const char *const usage_directions[] = {"rising", "falling", "steady", NULL}; /* forecast.h's */
 
-struct window {
-  struct state_sample samples[STATE_SAMPLES]; /* oldest first */
+/* The window, and room for what memory/forecast wants of it. */
+struct trace {
+  struct window window;
   struct forecast_point points[STATE_SAMPLES];
-  uint32_t count;
-  uint64_t made, made_bytes, freed;
-  uint64_t start, end;
 };
 
-/* Copies the window's samples and counters. Under the lock. */
-static void cut(const struct state_device *device, struct window *window) {
-  /* One slot of the ring is the second that is not over yet. */
-  uint64_t have = units_min(device->sample_count, STATE_SAMPLES - 1);
-  for (uint64_t i = device->sample_count - have; i < device->sample_count; i++) {
-    const struct state_sample *sample = &device->samples[i % STATE_SAMPLES];
-    if (sample->time < window->start)
-      continue;
-    window->samples[window->count++] = *sample;
-    const struct state_second *second = &device->seconds[i % STATE_SAMPLES];
-    window->made += second->made;
-    window->made_bytes += second->made_bytes;
-    window->freed += second->freed;
-  }
-  /* That one has no sample, but counts. */
-  const struct state_second *current = &device->seconds[device->sample_count % STATE_SAMPLES];
-  window->made += current->made;
-  window->made_bytes += current->made_bytes;
-  window->freed += current->freed;
-}
-
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return (x > y) - (x < y);
-}
-
 static void statistics(const struct window *window, struct usage_device *out) {
-  uint64_t values[STATE_SAMPLES];
-  unsigned __int128 sum = 0;
-  for (uint32_t i = 0; i < window->count; i++) {
-    values[i] = window->samples[i].used;
-    sum += values[i];
-    out->peak_bytes = units_max(out->peak_bytes, values[i]);
-  }
-  out->peak_bytes = units_max(out->peak_bytes, out->current_bytes);
-  out->average_bytes = out->p50_bytes = out->p95_bytes = out->current_bytes;
-  if (!window->count)
-    return;
-  qsort(values, window->count, sizeof *values, by_value);
-  out->average_bytes = (uint64_t)(sum / window->count);
-  out->p50_bytes = values[(window->count - 1) / 2];
-  out->p95_bytes = values[(window->count - 1) * 95 / 100];
+  struct window_figures figures = window_figures(window);
+  out->peak_bytes = units_max(figures.peak, out->current_bytes);
+  out->average_bytes = window->count ? figures.average : out->current_bytes;
+  out->p50_bytes = window->count ? figures.p50 : out->current_bytes;
+  out->p95_bytes = window->count ? figures.p95 : out->current_bytes;
 }
 
-static struct forecast foretell(struct window *window) {
+static struct forecast foretell(struct trace *trace) {
+  const struct window *window = &trace->window;
   for (uint32_t i = 0; i < window->count; i++)
-    window->points[i] = (struct forecast_point){(double)window->samples[i].time / 1e9,
-                                                (double)window->samples[i].used};
-  return forecast_make(window->points, window->count);
+    trace->points[i] = (struct forecast_point){(double)window->samples[i].time / 1e9,
+                                               (double)window->samples[i].used};
+  return forecast_make(trace->points, window->count);
 }
 
-static void trend(struct window *window, const struct state_device *device,
+static void trend(struct trace *trace, const struct state_device *device,
                   struct usage_device *out) {
-  struct forecast found = foretell(window);
+  struct forecast found = foretell(trace);
   out->direction = found.direction;
   out->bytes_per_second = found.bytes_per_second;
   out->time_to_full_seconds = forecast_when(&found, (double)device->info->total_bytes).expected;
@@ -87,10 +50,8 @@ static void trend(struct window *window, const struct state_device *device,
 static void thin(const struct window *window, uint64_t points, struct usage_device *out) {
   uint32_t count = window->count < points ? window->count : (uint32_t)points;
   for (uint32_t i = 0; i < count; i++) {
-    /* Evenly spread, the newest sample always among them. */
-    uint32_t at = (uint32_t)((uint64_t)(i + 1) * window->count / count) - 1;
-    out->samples[i] = (struct usage_sample){window->samples[at].time, window->samples[at].used,
-                                            window->samples[at].allocated};
+    const struct state_sample *sample = window_point(window, i, count);
+    out->samples[i] = (struct usage_sample){sample->time, sample->used, sample->allocated};
   }
   out->sample_count = count;
 }
@@ -116,11 +77,7 @@ static void histograms(const struct state_device *device, struct usage_device *o
 /* What an owner holds on a device, from its segments. */
 static void owner_row(const struct service *s, const struct state_owner *owner, uint32_t device,
                       struct usage_device *out) {
-  uint64_t bytes = 0, count = 0;
-  for (uint32_t i = owner->slabs[device]; i; i = state_segment(s, i)->slab_next) {
-    bytes += state_segment(s, i)->allocated;
-    count += state_segment(s, i)->blocks;
-  }
+  uint64_t count, bytes = state_owner_bytes(s, owner, device, &count);
   if (!count)
     return;
   uint32_t at = out->owner_count;
@@ -215,12 +172,11 @@ static void add_past(const struct usage_past *past, const struct history_usage *
 }
 
 static void usage_of(struct service *s, uint32_t index, const struct usage_params *params,
-                     struct window *window, struct usage_device *out) {
+                     struct trace *trace, struct usage_device *out) {
   const struct state_device *device = &s->devices[index];
-  window->count = 0;
-  window->made = window->made_bytes = window->freed = 0;
+  struct window *window = &trace->window;
   lock_take(&s->lock);
-  cut(device, window);
+  window_cut(window, device);
   out->device_id = device->info->id;
   out->current_bytes = state_used(s, device);
   out->active_allocations = device->allocations;
@@ -235,7 +191,7 @@ static void usage_of(struct service *s, uint32_t index, const struct usage_param
   out->allocations_per_second = seconds > 0 ? (double)window->made / seconds : 0;
   out->deallocations_per_second = seconds > 0 ? (double)window->freed / seconds : 0;
   statistics(window, out);
-  trend(window, device, out);
+  trend(trace, device, out);
   thin(window, params->points, out);
   if (params->past)
     add_past(params->past, &params->past->devices[index], out);
@@ -246,45 +202,46 @@ enum status usage_make(struct service *s, const struct usage_params *params,
   uint32_t named = UINT32_MAX;
   if (params->device[0] && state_find_device(s, params->device, &named, problem))
     return problem->status;
-  struct window *window = calloc(1, sizeof *window);
+  struct trace *trace = calloc(1, sizeof *trace);
   struct usage_device *devices = calloc(s->device_count, sizeof *devices);
-  if (!window || !devices) {
-    free(window);
+  if (!trace || !devices) {
+    free(trace);
     free(devices);
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   }
+  struct window *window = &trace->window;
   window->end = clock_real();
   window->start = units_minus(window->end, params->window_ns);
   *out = (struct usage_report){
       .window_start = window->start, .window_end = window->end, .devices = devices};
   for (uint32_t i = 0; i < s->device_count; i++)
     if (named == UINT32_MAX || named == i)
-      usage_of(s, i, params, window, &devices[out->count++]);
-  free(window);
+      usage_of(s, i, params, trace, &devices[out->count++]);
+  free(trace);
   return STATUS_OK;
 }
 
 /* What is known already, or else the samples. */
-static bool look_up(struct service *s, uint32_t index, struct window *window,
+static bool look_up(struct service *s, uint32_t index, struct trace *trace,
                     struct forecast *found) {
   LOCK_SCOPE(&s->lock);
   const struct state_device *device = &s->devices[index];
   *found = device->forecast;
   if (device->foretold_at == device->sample_count)
     return true;
-  cut(device, window);
+  window_cut(&trace->window, device);
   return false;
 }
 
 struct forecast usage_forecast(struct service *s, uint32_t index) {
   struct forecast found = {.direction = FORECAST_STEADY};
-  struct window *window = calloc(1, sizeof *window);
-  if (window && !look_up(s, index, window, &found)) {
-    found = foretell(window);
+  struct trace *trace = calloc(1, sizeof *trace);
+  if (trace && !look_up(s, index, trace, &found)) {
+    found = foretell(trace);
     LOCK_SCOPE(&s->lock);
     s->devices[index].forecast = found;
     s->devices[index].foretold_at = s->devices[index].sample_count;
   }
-  free(window);
+  free(trace);
   return found;
 }
