@@ -244,6 +244,7 @@ static bool replace(struct keeper *keeper) {
     return false;
   }
   keeper->pid = keeper->vault.process.pid;
+  keeper->refused = false; /* it is offered all again */
   lock_take(&keeper->lock);
   bool stopping = keeper->stopping; /* then it stays empty, and ends with us */
   if (!stopping)

@@ -120,6 +120,25 @@ class VaultThatDies(RestartCase):
         self.crash()
         self.assertEqual(checksum, self.checksum(allocation))
 
+    def test_one_that_is_full_says_so_and_the_next_has_all(self):
+        """It may have some ten descriptors beside its own."""
+        folder = self.own_programs()
+        vault, program = self.vault(), folder / "memkeep-vault"
+        (folder / "real").mkdir()
+        program.rename(folder / "real/memkeep-vault")
+        program.write_text(f'#!/bin/sh\nulimit -n 140\nexec {folder}/real/memkeep-vault "$@"\n')
+        program.chmod(0o755)
+        os.kill(vault, signal.SIGKILL)
+        vault = self.durable_again(vault)
+        made = {name_of(self.allocate(3 * MIB)) for _ in range(20)}
+        wait_until(lambda: "the vault is full" in [p["reason"] for p in self.health()["parts"]], "it to be full")
+        self.assertIs(False, self.health()["durable"])
+        (folder / "real/memkeep-vault").rename(program)
+        os.kill(vault, signal.SIGKILL)
+        self.durable_again(vault)
+        self.crash()
+        self.assertEqual(made, {name_of(a) for a in self.allocations()})
+
     def test_it_and_the_daemon_at_once_is_a_clean_start(self):
         """The daemon is stopped first, or it might start another vault before its own end."""
         for size in (100, 3 * MIB, 64 * MIB):
