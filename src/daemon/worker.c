@@ -31,6 +31,7 @@ struct worker {
   struct talk *talk;        /* NULL: there is no process */
   struct loop_timer *timer; /* ticks of the talk; the back-off while there is none */
   bool starting, stopping, restart_now;
+  bool anew;    /* the next process takes the place of one that died, or an admin wants it */
   bool resting; /* it is not wanted: it has no process, or one that is leaving */
   bool leaving; /* its process was asked to go, for it was idle */
   char capabilities[TALK_CAPABILITIES]; /* of its last process that said hello */
@@ -102,7 +103,7 @@ static void go_on(struct worker *worker, bool left, bool settled) {
   if (worker->stopping)
     return;
   uint64_t wait_ms = left ? 0 : next_wait(worker, settled);
-  worker->restarts += !left;
+  worker->anew |= !left;
   if (worker->resting)
     loop_timer_stop(worker->timer);
   else if (wait_ms)
@@ -147,6 +148,8 @@ static void start(struct worker *worker) {
     uint64_t wait_ms = next_wait(worker, false);
     loop_timer_start(worker->timer, wait_ms ? wait_ms : WORKER_BACKOFF_MS, 0);
   } else {
+    worker->restarts += worker->anew;
+    worker->anew = false;
     event(worker, EVENTS_WORKER_STARTED);
     loop_timer_start(worker->timer, WORKER_TICK_MS, WORKER_TICK_MS);
   }
@@ -243,7 +246,7 @@ void worker_restart(struct worker *worker) {
     return;
   }
   loop_timer_stop(worker->timer);
-  worker->restarts++;
+  worker->anew = true;
   start(worker);
 }
 

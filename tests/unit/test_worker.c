@@ -282,6 +282,21 @@ static void a_restart_starts_it(void **state) {
   run_until(fixture, is_ready);
 }
 
+/* One that waits for its turn to be started anew is started once, and that counts once. */
+static void a_restart_of_one_that_waits_is_one(void **state) {
+  struct fixture *fixture = *state;
+  make(fixture, PATIENCE);
+  flag(fixture, "sick", true);
+  submit(fixture);
+  run_until(fixture, was_restarted);
+  submit(fixture);
+  run_until(fixture, is_gone);
+  assert_int_equal(view(fixture).restarts, 1);
+  worker_restart(fixture->worker);
+  run_until(fixture, is_ready);
+  assert_int_equal(view(fixture).restarts, 2);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -295,6 +310,7 @@ int main(void) {
       test(one_that_does_not_leave_is_killed),
       test(one_that_dies_comes_back_and_then_rests),
       test(a_restart_starts_it),
+      test(a_restart_of_one_that_waits_is_one),
   };
   signal(SIGPIPE, SIG_IGN); /* as line.h wants it */
   return cmocka_run_group_tests(tests, NULL, NULL);
