@@ -74,9 +74,12 @@ static bool aim(struct model_work *work, enum policy_act act) {
 
 static void go(struct task *task) {
   struct model_work *work = model_work_of_hop(task);
-  if (work->problem.status)
+  if (work->problem.status) {
     model_work_fail(work);
-  else if (work->takes[MODELS_RAM])
+    return;
+  }
+  job_running(work->job);
+  if (work->takes[MODELS_RAM])
     model_work_make(work);
   else if (work->gives[MODELS_CARD] || work->gives[MODELS_RAM])
     model_give(work);

@@ -43,6 +43,7 @@ static enum status unload(void **state, const char *name, bool to_ram, uint64_t 
     return status;
   fixture_end(started.job, &view);
   *freed = view.result.model.freed_bytes;
+  assert_true(view.problem.status || view.started_at);
   return view.problem.status;
 }
 
