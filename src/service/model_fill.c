@@ -4,8 +4,9 @@
  * any more: workers let go, and memory that clients may map is sealed. Only then is the next one
  * made from it, for what is sealed a card may read by itself.
  *
- * What goes to a card is verified by the fingerprint of what leaves host memory, which is to be
- * that of the load: to read a card again takes the link as long as to write it.
+ * What goes to a card, or comes from one, is verified by the fingerprint of the bytes in host
+ * memory, which is to be that of the load: to read a card again takes the link as long as to write
+ * it.
  */
 #include "service/model_fill.h"
 
@@ -133,8 +134,7 @@ static uint64_t fingerprint_of(const struct model_work *work) {
 
 /* Under the lock. */
 static bool is_summed(const struct model_work *work) {
-  return work->params.verify && !work->transfers && work->takes[MODELS_CARD] &&
-         fingerprint_of(work);
+  return work->params.verify && !work->transfers && fingerprint_of(work);
 }
 
 /* The last part has left: a load's checksum is the one over those of its files. */

@@ -66,7 +66,7 @@ struct mover_task {
   const char *device_id; /* MOVER_CLEAR, MOVER_OPTIMIZE: there only; NULL: everywhere. Lives as long
                             as the service */
   bool verify;
-  bool sums;       /* MOVER_TRANSFER: fingerprint, and nothing is read again, instead of verify */
+  bool sums;       /* MOVER_TRANSFER: fingerprint instead of verify; no card is read again */
   uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear. MOVER_OPTIMIZE: enum
                       pressure_level */
   char worker[40]; /* "": whoever can; afterwards who did it, if anybody */
@@ -76,7 +76,7 @@ struct mover_task {
   struct problem problem;
   uint64_t bytes, checksum, device_us; /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
   enum device_path path;
-  uint64_t fingerprint; /* of `sums`: of the bytes that left, as a load sums up a file's */
+  uint64_t fingerprint; /* of `sums`: of the bytes, as a load sums up a file's */
   bool checksum_known, fingerprint_known, verified, path_known;
   struct {
     char id[40];

@@ -41,6 +41,27 @@ static struct device_place at(struct device_place place, uint64_t offset) {
   return place;
 }
 
+/* ---- a step ---- */
+
+struct step {
+  uint64_t offset, size;
+  void *staging;
+  const void *bytes; /* of the source: staging, or where they are */
+};
+
+/* Sums up what is there, in place where it can be, else by way of the staging. */
+static enum status look(struct device_place place, struct step *step, struct sum *sum) {
+  enum status status = STATUS_OK;
+  step->bytes = device_peek(place, step->size);
+  if (!step->bytes) {
+    status = device_read(place, step->size, step->staging);
+    step->bytes = step->staging;
+  }
+  if (!status)
+    sum_add(sum, step->bytes, step->size);
+  return status;
+}
+
 /* ---- crew ---- */
 
 struct crew {
@@ -61,17 +82,24 @@ static enum status copy_chunk(const struct mover_work *work, uint64_t offset, ui
   return device_copy(&copy);
 }
 
-/* Through the staging, step by step. */
+/* What comes to host memory is summed up there; what goes to a card, as it leaves. */
+static enum status sum_step(const struct mover_work *work, struct step *step, struct sum *sum) {
+  bool arrives = device_is_host(work->to.segment);
+  enum status status = arrives ? copy_chunk(work, step->offset, step->size, step->staging)
+                               : look(at(work->from, step->offset), step, sum);
+  if (status)
+    return status;
+  return arrives ? look(at(work->to, step->offset), step, sum)
+                 : device_write(at(work->to, step->offset), step->size, step->bytes);
+}
+
 static enum status sum_staged(const struct mover_work *work, uint64_t offset, uint64_t size,
                               void *staging, struct sum *sum) {
   enum status status = STATUS_OK;
-  for (uint64_t end = offset + size, n; !status && offset < end; offset += n) {
-    n = units_min(MOVER_STAGED, end - offset);
-    status = device_read(at(work->from, offset), n, staging);
-    if (status)
-      break;
-    sum_add(sum, staging, n);
-    status = device_write(at(work->to, offset), n, staging);
+  struct step step = {.offset = offset, .staging = staging};
+  for (uint64_t end = offset + size; !status && step.offset < end; step.offset += step.size) {
+    step.size = units_min(MOVER_STAGED, end - step.offset);
+    status = sum_step(work, &step, sum);
   }
   return status;
 }
@@ -210,25 +238,6 @@ struct relay {
   atomic_uint_fast64_t at[STAGES]; /* how far each stage is; changed under the lock */
   enum status status;
 };
-
-struct step {
-  uint64_t offset, size;
-  void *staging;
-  const void *bytes; /* of the source: staging, or where they are */
-};
-
-/* Sums up what is there, in place where it can be, else by way of the staging. */
-static enum status look(struct device_place place, struct step *step, struct sum *sum) {
-  enum status status = STATUS_OK;
-  step->bytes = device_peek(place, step->size);
-  if (!step->bytes) {
-    status = device_read(place, step->size, step->staging);
-    step->bytes = step->staging;
-  }
-  if (!status)
-    sum_add(sum, step->bytes, step->size);
-  return status;
-}
 
 static enum status read_source(struct relay *relay, struct step *step) {
   return relay->fill ? STATUS_OK : look(at(relay->work->from, step->offset), step, relay->source);

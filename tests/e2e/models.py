@@ -211,10 +211,10 @@ def zipf(random, names, count, exponent=1.0):
 class Attached:
     """A model on a connection of its own; the fds are mapped once they are looked at."""
 
-    def __init__(self, socket_path, name):
+    def __init__(self, socket_path, name, **fields):
         self.client, self.fds = Client(socket_path), []
         try:
-            self.data, self.fds = self.client.call("memory.attach", {"model_id": name, "read_only": True})
+            self.data, self.fds = self.client.call("memory.attach", {"model_id": name, "read_only": True} | fields)
             self.in_fd = self.data.get("tensors_in_fd", False)
             self.tensors = self._table() if self.in_fd else self.data["tensors"]
         except BaseException:
@@ -304,8 +304,8 @@ class ModelWords:
                           f"the end of {name}", seconds)
 
     @contextlib.contextmanager
-    def attached(self, model):
-        attached = Attached(self.daemon.socket_path, key_of(model))
+    def attached(self, model, **fields):
+        attached = Attached(self.daemon.socket_path, key_of(model), **fields)
         try:
             yield attached
             attached.client.call("memory.detach", {"model_id": key_of(model)})

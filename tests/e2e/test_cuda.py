@@ -263,6 +263,35 @@ class Models(CardCase):
         self.unload(model)
         wait_until(lambda: self.used() <= CONTEXT, "the card is empty")
 
+    def test_are_copied_out_where_host_memory_has_no_copy(self):
+        path = self.daemon.folder / "m.safetensors"
+        content = write_safetensors(path, some_tensors(random.Random("cuda"), 12, 12 * MIB))
+        model = self.load(path, "cuda:0", keepRamCopy=False)
+        parked = self.unload(model, "ram")
+        self.assertEqual(("ram", True), (parked["model"]["residency"], parked["confirmed"]))
+        path.rename(path.with_suffix(".away"))
+        with self.attached(model, copy="ram") as attached:
+            self.assertEqual({path.name: content}, attached.files())
+        self.assertEqual("ready", self.load(path)["state"])
+        with self.attached(model) as attached:
+            self.assertEqual({path.name: content}, attached.files())
+
+    def test_that_are_not_what_was_loaded_are_not_parked(self):
+        path = self.daemon.folder / "m.safetensors"
+        write_safetensors(path, some_tensors(random.Random("cuda"), 12, 4 * MIB))
+        model = self.load(path, "cuda:0", keepRamCopy=False)
+        with self.attached(model) as attached:
+            last = sum(attached.data["segments"][0][name] for name in ("offset_bytes", "size_bytes")) - 1
+            with open(f"/proc/self/fd/{attached.fds[0]}", "r+b") as card:
+                card.seek(last)
+                byte = card.read(1)[0]
+                card.seek(last)
+                card.write(bytes([byte ^ 1]))
+        before = self.device("host:0")["committedBytes"]
+        self.refused(self.try_unload(model, "ram"), 500, "INTERNAL_ERROR")
+        self.assertEqual(("ready", "device"), tuple(self.look_model(model)[name] for name in ("state", "residency")))
+        self.assertEqual(before, self.device("host:0")["committedBytes"])
+
     def test_an_unload_is_over_when_the_driver_has_it_back(self):
         """Whoever holds on is named, if the driver or Memkeep knows him; it is waited for, but not for ever."""
         path = self.daemon.folder / "m.safetensors"
