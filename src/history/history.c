@@ -15,6 +15,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/os_folder.h"
+#include "base/units.h"
 #include "history/history_inside.h"
 #include "history/records.h"
 #include "history/samples.h"
@@ -91,15 +92,35 @@ void history_transfer(struct history *history, const struct history_transfer *tr
   push(history, &(struct record){.kind = KIND_TRANSFER, .u.transfer = *transfer});
 }
 
-void history_latency(struct history *history, const struct history_latency *latency) {
+static bool is_of(const struct history_latency *sum, const struct history_latency *latency) {
+  return sum->time / RECORDS_MINUTE / CLOCK_SECOND ==
+             latency->time / RECORDS_MINUTE / CLOCK_SECOND &&
+         strcmp(sum->action, latency->action) == 0;
+}
+
+static void add_to(struct history_latency *sum, const struct history_latency *latency) {
+  sum->errors += latency->errors;
+  sum->sum_ns += latency->sum_ns;
+  sum->max_ns = units_max(sum->max_ns, latency->max_ns);
+  for (unsigned i = 0; i < HISTORY_BUCKETS; i++)
+    sum->buckets[i] += latency->buckets[i];
+}
+
+bool history_latency(struct history *history, const struct history_latency *latency) {
   if (!history)
-    return;
+    return false;
   LOCK_SCOPE(&history->lock);
   struct batch *batch = history->filling;
-  if (batch->latency_count < HISTORY_LATENCIES)
-    batch->latencies[batch->latency_count++] = *latency;
+  uint32_t i = 0;
+  while (i < batch->latency_count && !is_of(&batch->latencies[i], latency))
+    i++;
+  if (i == HISTORY_LATENCIES)
+    return false;
+  if (i < batch->latency_count)
+    add_to(&batch->latencies[i], latency);
   else
-    history->dropped++;
+    batch->latencies[batch->latency_count++] = *latency;
+  return true;
 }
 
 void history_state(struct history *history, struct history_state *out) {

@@ -62,7 +62,9 @@ struct history_latency {
   char action[HISTORY_WORD];
   uint64_t buckets[HISTORY_BUCKETS];
 };
-void history_latency(struct history *history, const struct history_latency *latency);
+/* Added to what this action has in that minute already. False: there is no room, or no history;
+ * nothing is dropped, it is the caller's to push again. */
+bool history_latency(struct history *history, const struct history_latency *latency);
 
 struct history_transfer {
   uint64_t time, bytes, ns;

@@ -292,6 +292,25 @@ static void test_a_push_that_finds_no_room_is_counted(void **state) {
   assert_int_equal(state_of(there).queued, 0);
 }
 
+static void test_times_that_find_no_room_stay_with_the_pusher(void **state) {
+  struct there second = {.folder = ""};
+  struct history_latency latency = {.time = clock_real()};
+  unsigned refused = 0;
+  (void)state;
+  open_history(&second);
+  for (unsigned i = 0; i < 1000; i++) {
+    snprintf(latency.action, sizeof latency.action, "%u", i);
+    refused += !history_latency(second.history, &latency);
+  }
+  assert_true(refused > 0);
+  assert_int_equal(state_of(&second).dropped, 0);
+  snprintf(latency.action, sizeof latency.action, "0");
+  ask(&second, 0, 1);
+  assert_true(history_latency(second.history, &latency));
+  assert_false(history_latency(NULL, &latency));
+  history_close(second.history);
+}
+
 static void test_nothing_is_found_without_a_history(void **state) {
   struct history_usage usage;
   (void)state;
@@ -314,6 +333,7 @@ int main(void) {
       TEST(test_a_second_goes_on_after_a_restart),
       TEST(test_without_a_folder_it_is_kept_in_memory),
       TEST(test_a_push_that_finds_no_room_is_counted),
+      cmocka_unit_test(test_times_that_find_no_room_stay_with_the_pusher),
       cmocka_unit_test(test_nothing_is_found_without_a_history),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
