@@ -1,27 +1,37 @@
 /*
  * latency: a bucket is found from the position of the time's highest bit and the two bits behind
  * it, so its upper end is 2^n, 1.25 * 2^n, 1.5 * 2^n or 1.75 * 2^n ns.
+ *
+ * Counters only rise. What the history got of them is kept beside them; the next part is the
+ * difference. Only the longest time of a part needs a counter of its own, which starts anew.
  */
 #include "ops/latency.h"
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/units.h"
+#include "history/history.h"
 #include "ops/ops.h"
 
+_Static_assert(LATENCY_BUCKETS <= HISTORY_BUCKETS, "the history has room for each bucket");
+
 struct counters {
-  atomic_uint_fast64_t failed, sum_ns, max_ns;
+  atomic_uint_fast64_t failed, sum_ns, max_ns, part_max_ns; /* the last: since the last part */
   atomic_uint_fast64_t buckets[LATENCY_BUCKETS];
 };
 
 struct latency {
   const struct ops_row *const *rows;
   size_t count;
-  uint32_t *slots; /* by row: the first with its action */
+  uint32_t *slots;               /* by row: the first with its action */
+  struct lock lock;              /* of `given` */
+  struct latency_figures *given; /* by row */
   struct counters counters[];
 };
 
@@ -31,11 +41,13 @@ enum status latency_create(struct latency **out) {
   struct latency *latency = calloc(1, sizeof *latency + count * sizeof *latency->counters);
   if (!latency)
     return STATUS_INTERNAL_ERROR;
+  lock_init(&latency->lock, LOCK_RANK_DOOR, "latency");
   latency->rows = rows;
   latency->count = count;
   latency->slots = calloc(count, sizeof *latency->slots);
-  if (!latency->slots) {
-    free(latency);
+  latency->given = calloc(count, sizeof *latency->given);
+  if (!latency->slots || !latency->given) {
+    latency_free(latency);
     return STATUS_INTERNAL_ERROR;
   }
   for (size_t i = 0; i < count; i++) {
@@ -52,6 +64,8 @@ enum status latency_create(struct latency **out) {
 void latency_free(struct latency *latency) {
   if (!latency)
     return;
+  lock_done(&latency->lock);
+  free(latency->given);
   free(latency->slots);
   free(latency);
 }
@@ -87,6 +101,7 @@ void latency_add(struct latency *latency, const struct ops_row *row, uint64_t ns
   increase(&counters->sum_ns, ns);
   increase(&counters->buckets[bucket_of(ns)], 1);
   raise_to(&counters->max_ns, ns);
+  raise_to(&counters->part_max_ns, ns);
 }
 
 void latency_count(const struct ops_call *call) {
@@ -133,4 +148,41 @@ double latency_quantile(const struct latency_figures *figures, double share) {
       return fmin(end_of(i), (double)figures->max_ns);
   }
   return (double)figures->max_ns;
+}
+
+/* ---- parts ---- */
+
+static uint64_t start_of(unsigned bucket) { return bucket ? (uint64_t)end_of(bucket - 1) : 0; }
+
+/* A time may be counted before it is the longest: then it is known by its bucket. */
+static void take_part(const struct latency_figures *now, const struct latency_figures *given,
+                      struct history_latency *part) {
+  unsigned last = 0;
+  part->errors = now->failed - given->failed;
+  part->sum_ns = now->sum_ns - given->sum_ns;
+  for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+    part->buckets[i] = now->buckets[i] - given->buckets[i];
+    if (part->buckets[i])
+      last = i;
+  }
+  part->max_ns = units_max(part->max_ns, start_of(last));
+  snprintf(part->action, sizeof part->action, "%s", now->action);
+}
+
+void latency_give(struct latency *latency, struct history *history) {
+  struct latency_figures now;
+  uint64_t time = clock_real();
+  LOCK_SCOPE(&latency->lock);
+  for (size_t i = 0; i < latency->count; i++) {
+    struct latency_figures *given = &latency->given[i];
+    if (!latency_read(latency, i, &now) || now.count == given->count)
+      continue;
+    atomic_uint_fast64_t *longest = &latency->counters[i].part_max_ns;
+    struct history_latency part = {.time = time, .max_ns = atomic_exchange(longest, 0)};
+    take_part(&now, given, &part);
+    if (history_latency(history, &part))
+      *given = now;
+    else
+      raise_to(longest, part.max_ns);
+  }
 }

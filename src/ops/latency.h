@@ -1,6 +1,7 @@
 /*
  * latency: how long operations take and how many fail, since the daemon started. Counted for each
- * action (both rows of one that may name a device count as one) without a lock; any thread.
+ * action (both rows of one that may name a device count as one) without a lock; any thread. What
+ * was counted is given to the history, each time what came since the last.
  *
  * Buckets are four to a doubling, from 1 us to 137 s: a quantile that is read from them is off by
  * at most a tenth.
@@ -20,6 +21,7 @@
 #define LATENCY_BUCKETS ((LATENCY_LAST - LATENCY_FIRST) * LATENCY_PARTS + 2)
 
 struct latency;
+struct history;
 struct ops_row;
 struct ops_call;
 
@@ -39,6 +41,9 @@ struct latency_figures {
 };
 /* Of the row at this place of ops_rows(); false: nothing was counted, or an earlier row has it. */
 bool latency_read(const struct latency *latency, size_t place, struct latency_figures *out);
+/* What was counted since the last time goes to the history; what that has no room for goes with the
+ * next. NULL is fine: nothing is given. Any thread; never waits. */
+void latency_give(struct latency *latency, struct history *history);
 /* So many ns, of which the share 0 … 1 of them took no more: the end of a bucket, or the longest of
  * all if that is less. */
 double latency_quantile(const struct latency_figures *figures, double share);

@@ -3,13 +3,17 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "history/history.h"
 #include "ops/ops.h"
 
 static struct latency *latency;
@@ -89,11 +93,94 @@ static void both_rows_of_an_action_are_one(void **state) {
   assert_int_equal(1, read);
 }
 
+/* ---- parts ---- */
+
+struct question {
+  struct task task;
+  struct history *history;
+  struct history_operation found[2];
+  uint32_t count;
+  atomic_bool done;
+};
+
+static void answer(struct task *task) {
+  struct question *q = (struct question *)task;
+  const struct history_window window = {.to = clock_real() + CLOCK_SECOND};
+  q->count = history_operations(q->history, &window, q->found, 2);
+  q->done = true;
+}
+
+static void ask(struct question *q, struct history *history) {
+  *q = (struct question){.task.run = answer, .history = history};
+  assert_true(history_post(history, &q->task));
+  while (!q->done)
+    usleep(200);
+}
+
+static void the_history_gets_each_time_once(void **state) {
+  const struct ops_row *row = ops_by_action("memory.get_status");
+  struct history *history;
+  struct question q;
+  (void)state;
+  assert_int_equal(history_open(&(struct history_params){.folder = NULL}, &history), STATUS_OK);
+  latency_give(latency, history);
+  ask(&q, history);
+  assert_int_equal(q.count, 0);
+  latency_add(latency, row, 5000000, true);
+  latency_give(latency, history);
+  latency_give(latency, history);
+  latency_add(latency, row, 3000, false);
+  latency_give(latency, history);
+  ask(&q, history);
+  assert_int_equal(q.count, 1);
+  assert_string_equal(q.found[0].action, "memory.get_status");
+  assert_int_equal(q.found[0].count, 2);
+  assert_int_equal(q.found[0].errors, 1);
+  assert_int_equal(q.found[0].sum_ns, 5003000);
+  assert_int_equal(q.found[0].max_ns, 5000000);
+  history_close(history);
+}
+
+static void what_the_history_does_not_take_is_kept(void **state) {
+  const struct ops_row *row = ops_by_action("memory.get_status");
+  struct history *history;
+  struct question q;
+  (void)state;
+  latency_add(latency, row, 7000, false);
+  latency_give(latency, NULL);
+  latency_add(latency, row, 2000, false);
+  assert_int_equal(history_open(&(struct history_params){.folder = NULL}, &history), STATUS_OK);
+  latency_give(latency, history);
+  ask(&q, history);
+  assert_int_equal(q.found[0].count, 2);
+  assert_int_equal(q.found[0].max_ns, 7000);
+  history_close(history);
+}
+
+static void the_longest_is_of_its_part(void **state) {
+  const struct ops_row *row = ops_by_action("memory.get_status");
+  struct history *history;
+  struct question q;
+  (void)state;
+  latency_add(latency, row, 9000000, false);
+  assert_int_equal(history_open(&(struct history_params){.folder = NULL}, &history), STATUS_OK);
+  latency_give(latency, history);
+  history_close(history);
+  assert_int_equal(history_open(&(struct history_params){.folder = NULL}, &history), STATUS_OK);
+  latency_add(latency, row, 4000, false);
+  latency_give(latency, history);
+  ask(&q, history);
+  assert_int_equal(q.found[0].count, 1);
+  assert_int_equal(q.found[0].max_ns, 4000);
+  history_close(history);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_time_counts_up_to_its_edge_and_beyond, setup, teardown),
-      cmocka_unit_test_setup_teardown(extremes_have_a_bucket, setup, teardown),
-      cmocka_unit_test_setup_teardown(both_rows_of_an_action_are_one, setup, teardown),
+      TEST(a_time_counts_up_to_its_edge_and_beyond), TEST(extremes_have_a_bucket),
+      TEST(both_rows_of_an_action_are_one),          TEST(the_history_gets_each_time_once),
+      TEST(what_the_history_does_not_take_is_kept),  TEST(the_longest_is_of_its_part),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
