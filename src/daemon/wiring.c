@@ -24,6 +24,7 @@
 #include "daemon/model_dirs.h"
 #include "daemon/reload.h"
 #include "daemon/stalls.h"
+#include "daemon/tally.h"
 #include "device/probe.h"
 #include "http/http.h"
 #include "ops/ops.h"
@@ -56,6 +57,7 @@ struct wiring {
   struct http *http;
   struct socket *socket;
   struct stalls *stalls;
+  struct tally *tally;
   bool running, stopping, release_all;
   uint64_t held_bytes;
   uint32_t held_allocations;
@@ -375,6 +377,7 @@ static enum status start(struct wiring *wiring, struct problem *problem) {
     return problem_set(problem, status, "the service cannot be started");
   wiring->running = true;
   wiring->stalls = stalls_watch(wiring->loop, wiring->service);
+  wiring->tally = tally_start(wiring->loop, wiring->ops);
   status = reload_limits(wiring->params.config, wiring->service, problem);
   if (status)
     return status;
@@ -468,6 +471,7 @@ void wiring_free(struct wiring *wiring) {
   http_free(wiring->http);
   if (wiring->loop)
     loop_drop(wiring->loop);
+  tally_free(wiring->tally);
   ops_free(wiring->ops);
   workers_free(wiring->workers);
   inspect_free(wiring->inspect);
