@@ -121,7 +121,8 @@ struct history_operation {
   uint64_t count, errors, sum_ns, max_ns;
   uint64_t buckets[HISTORY_BUCKETS];
 };
-/* By action, of from … to. */
+/* One for each action, by its name. Of from … to by whole minutes, of more than six hours by whole
+ * hours. */
 uint32_t history_operations(struct history *history, const struct history_window *window,
                             struct history_operation *out, uint32_t max);
 

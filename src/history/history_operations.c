@@ -2,6 +2,7 @@
  * history_operations: rows of minutes or of hours, summed up by action.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -25,6 +26,11 @@ static struct history_operation *operation_of(const char *action, struct history
     ++*count;
   }
   return &out[i];
+}
+
+static int by_action(const void *a, const void *b) {
+  return strcmp(((const struct history_operation *)a)->action,
+                ((const struct history_operation *)b)->action);
 }
 
 uint32_t history_operations(struct history *history, const struct history_window *window,
@@ -58,5 +64,7 @@ uint32_t history_operations(struct history *history, const struct history_window
   for (uint32_t i = 0; i < count; i++)
     for (unsigned bucket = 0; bucket < HISTORY_BUCKETS; bucket++)
       out[i].count += out[i].buckets[bucket];
+  if (count)
+    qsort(out, count, sizeof *out, by_action);
   return count;
 }
