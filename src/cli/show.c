@@ -359,7 +359,7 @@ void show_analytics(struct reader_value data) {
       {"OWNER", "owner"}, {"DEVICE", "deviceId"}, {">PER SECOND", "bytesPerSecond"},
       {">HAS", "bytes"},  {"SINCE", "since"},     {NULL, NULL}};
   section("devices", reader_get(data, "devices"), devices);
-  section("operations, since the daemon started", reader_get(data, "operations"), operations);
+  section("operations", reader_get(data, "operations"), operations);
   section("transfers", reader_get(data, "transfers"), transfers);
   section("suspected leaks", reader_get(data, "leaks"), leaks);
 }

@@ -148,6 +148,9 @@ static void rates(struct collecting *collecting) {
 struct analytics_past {
   struct service *service;
   uint64_t start, end;
+  bool longer; /* than the samples at hand: devices and transfers are asked for too */
+  struct history_operation operations[ANALYTICS_OPERATIONS];
+  uint32_t operation_count;
   struct history_route routes[ANALYTICS_TRANSFERS];
   uint32_t route_count;
   struct history_usage devices[];
@@ -157,6 +160,10 @@ struct analytics_past {
 static void ask_past(struct history *history, void *arg) {
   struct analytics_past *past = arg;
   struct history_window window = {.from = past->start, .to = past->end, .points = ANALYTICS_POINTS};
+  past->operation_count =
+      history_operations(history, &window, past->operations, ANALYTICS_OPERATIONS);
+  if (!past->longer)
+    return;
   past->route_count = history_transfers(history, &window, past->routes, ANALYTICS_TRANSFERS);
   for (uint32_t i = 0; i < past->service->device_count; i++) {
     window.device = past->service->devices[i].info->id;
@@ -167,12 +174,13 @@ static void ask_past(struct history *history, void *arg) {
 enum status analytics_look_back(struct service *s, uint64_t window_ns, struct analytics_past **out,
                                 struct job **job) {
   *out = NULL;
-  if (!s->history || window_ns <= STATE_SAMPLES * CLOCK_SECOND)
+  if (!s->history)
     return STATUS_OK;
   struct analytics_past *past = calloc(1, sizeof *past + s->device_count * sizeof *past->devices);
   if (!past)
     return STATUS_OK;
   past->service = s;
+  past->longer = window_ns > STATE_SAMPLES * CLOCK_SECOND;
   past->end = clock_real();
   past->start = units_minus(past->end, window_ns);
   *out = past;
@@ -225,6 +233,12 @@ static void take_routes(const struct analytics_past *past, struct analytics *mad
   }
 }
 
+uint32_t analytics_operations(const struct analytics_past *past,
+                              const struct history_operation **out) {
+  *out = past->operations;
+  return past->operation_count;
+}
+
 /* ---- all of it ---- */
 
 void analytics_free(struct analytics *analytics) {
@@ -243,6 +257,7 @@ static void look_at_transfers(struct service *s, struct analytics *made) {
 enum status analytics_make(struct service *s, uint64_t window_ns, const struct analytics_past *past,
                            struct analytics *out, struct problem *problem) {
   uint64_t end = clock_real(), start = units_minus(end, window_ns);
+  bool longer = past && past->longer;
   struct window *window = calloc(1, sizeof *window);
   struct analytics made = {.window_start = start, .window_end = end};
   if (window)
@@ -263,11 +278,11 @@ enum status analytics_make(struct service *s, uint64_t window_ns, const struct a
     statistics(window, device);
     fragmentation(window, device);
     busiest(window, device);
-    if (past)
+    if (longer)
       take_past(&past->devices[made.device_count], past->end, device);
   }
   free(window);
-  if (past)
+  if (longer)
     take_routes(past, &made);
   else
     look_at_transfers(s, &made);

@@ -1,12 +1,13 @@
 /*
  * analytics: what a window was like. The last hour from the samples of each second and the
- * transfers that are still listed, longer ones from the history. Sums over what happened; nothing
- * is invented: before the first sample there is none.
+ * transfers that are still listed, longer ones and all operations from the history. Sums over what
+ * happened; nothing is invented: before the first sample there is none.
  */
 #ifndef SERVICE_ANALYTICS_H
 #define SERVICE_ANALYTICS_H
 
 #include "base/problem.h"
+#include "history/history.h"
 #include "memory/pressure.h"
 #include "service/job.h"
 
@@ -16,6 +17,7 @@ struct service;
 #define ANALYTICS_HOURS 24
 #define ANALYTICS_WEEKDAYS 7
 #define ANALYTICS_TRANSFERS 256
+#define ANALYTICS_OPERATIONS 128 /* there are fewer actions */
 
 struct analytics_point {
   uint64_t time, largest_free_bytes;
@@ -44,8 +46,8 @@ struct analytics {
   struct analytics_transfer *transfers;
   uint32_t device_count, transfer_count;
 };
-/* What the history knows of a window that is longer than the samples at hand. PENDING: *out is
- * found when *job ends, the caller's to free. OK: what is at hand will do, or is all there is. */
+/* What the history knows of a window. PENDING: *out is found when *job ends, the caller's to free.
+ * OK: there is no history. */
 struct analytics_past;
 enum status analytics_look_back(struct service *service, uint64_t window_ns,
                                 struct analytics_past **out, struct job **job);
@@ -54,5 +56,8 @@ enum status analytics_make(struct service *service, uint64_t window_ns,
                            const struct analytics_past *past, struct analytics *out,
                            struct problem *problem);
 void analytics_free(struct analytics *analytics);
+/* How long operations took in that window, by whole minutes (beyond six hours: by whole hours). */
+uint32_t analytics_operations(const struct analytics_past *past,
+                              const struct history_operation **out);
 
 #endif

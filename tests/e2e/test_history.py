@@ -16,6 +16,10 @@ def usage(daemon, window):
     return daemon.get(f"{MEMORY}/usage/fake:0?window={window}").data["devices"][0]
 
 
+def operations(daemon, window):
+    return {one["name"]: one for one in daemon.get(f"{MEMORY}/analytics?window={window}").data["operations"]}
+
+
 class History(unittest.TestCase):
     def daemon(self, **more):
         daemon = Daemon(devices=DEVICES, **more)
@@ -33,6 +37,20 @@ class History(unittest.TestCase):
         wait_until(lambda: part(daemon)["status"] == "ok", "the file is open")
         for window in ("2h", "30d", "300d"):
             self.assertEqual(usage(daemon, window)["totalAllocations"], 1, window)
+
+    def test_how_long_operations_took_outlives_a_stop(self):
+        daemon = self.daemon()
+        for _ in range(20):
+            daemon.post(f"{MEMORY}/allocations/allocate/fake:0", {"sizeBytes": 4096})
+        self.assertEqual(operations(daemon, "10m")["memory.allocate"]["count"], 20)
+        daemon.post(f"{MEMORY}/allocations/allocate/fake:0", {"sizeBytes": 4096})
+        daemon.stop()
+        daemon.start()
+        wait_until(lambda: part(daemon)["status"] == "ok", "the file is open")
+        for window in ("10m", "2h", "30d"):
+            allocate = operations(daemon, window)["memory.allocate"]
+            self.assertEqual((allocate["count"], allocate["errors"]), (21, 0), window)
+            self.assertTrue(0 < allocate["p50Ms"] <= allocate["p99Ms"] <= allocate["maxMs"], window)
 
     def test_what_cannot_be_a_folder_degrades_and_heals(self):
         daemon = self.daemon()

@@ -1,6 +1,7 @@
 /*
  * analytics: what the devices, the operations and the transfers were like, and who seems to leak.
- * Operations are counted since the daemon started.
+ * The history is given what it lacks of operations before it is asked; where there is none, they
+ * are counted since the daemon started.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "ops/wait.h"
 #include "service/analytics.h"
 #include "service/leaks.h"
+#include "service/service.h"
 
 #define LEAKS_TOLD 64
 
@@ -97,14 +99,36 @@ static void write_operation(struct writer *w, const struct latency_figures *figu
   writer_end(w);
 }
 
-static void write_operations(struct ops_call *call, struct writer *w) {
+static void write_all_since_start(struct ops_call *call, struct writer *w) {
   struct latency_figures figures;
   size_t count;
   table_rows(&count);
-  writer_array(w, "operations");
   for (size_t i = 0; i < count; i++)
     if (latency_read(ops_latency(call->ops), i, &figures))
       write_operation(w, &figures);
+}
+
+static void write_all_of_window(const struct analytics_past *past, struct writer *w) {
+  const struct history_operation *found;
+  uint32_t count = analytics_operations(past, &found);
+  for (uint32_t i = 0; i < count; i++) {
+    struct latency_figures figures = {.action = found[i].action,
+                                      .count = found[i].count,
+                                      .failed = found[i].errors,
+                                      .sum_ns = found[i].sum_ns,
+                                      .max_ns = found[i].max_ns};
+    memcpy(figures.buckets, found[i].buckets, sizeof figures.buckets);
+    write_operation(w, &figures);
+  }
+}
+
+static void write_operations(struct ops_call *call, const struct analytics_past *past,
+                             struct writer *w) {
+  writer_array(w, "operations");
+  if (past)
+    write_all_of_window(past, w);
+  else
+    write_all_since_start(call, w);
   writer_end(w);
 }
 
@@ -139,12 +163,18 @@ static void write_leaks(struct ops_call *call, struct writer *w) {
   writer_end(w);
 }
 
+static void let_go(struct params *params) {
+  free(params->past);
+  params->past = NULL;
+}
+
 /* False: the history is being asked, and the handler runs again. */
 static bool look_back(struct ops_call *call, struct params *params, uint64_t window) {
   struct job *job;
   if (params->looked)
     return true;
   params->looked = true;
+  latency_give(ops_latency(call->ops), service_history(ops_service(call->ops)));
   return analytics_look_back(ops_service(call->ops), window, &params->past, &job) !=
              STATUS_PENDING ||
          wait_job(call, job);
@@ -162,10 +192,10 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
     return OPS_LATER;
   enum status status =
       analytics_make(ops_service(call->ops), window, params->past, &found, &problem);
-  free(params->past);
-  params->past = NULL;
-  if (status)
+  if (status) {
+    let_go(params);
     return reply_fail(call, &problem);
+  }
   reply_begin(call, &w);
   writer_time(&w, "windowStart", found.window_start);
   writer_time(&w, "windowEnd", found.window_end);
@@ -173,13 +203,14 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
   for (uint32_t i = 0; i < found.device_count; i++)
     write_device(&w, &found.devices[i]);
   writer_end(&w);
-  write_operations(call, &w);
+  write_operations(call, params->past, &w);
   writer_array(&w, "transfers");
   for (uint32_t i = 0; i < found.transfer_count; i++)
     write_transfer(&w, &found.transfers[i]);
   writer_end(&w);
   write_leaks(call, &w);
   analytics_free(&found);
+  let_go(params);
   return reply_end(call, &w);
 }
 
