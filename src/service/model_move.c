@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "service/model_record.h"
 #include "service/model_table.h"
+#include "service/recorder.h"
 #include "service/transfer.h"
 #include "service/waiting.h"
 #include "service/work_impact.h"
@@ -233,6 +234,8 @@ static void tell_transfer(struct service *s, const struct model_work *work, enum
   event.bytes = view.result.transfer.size_bytes;
   events_set_text(&event, job_correlation(work->job));
   events_add(s->events, &event);
+  if (type != EVENTS_TRANSFER_STARTED)
+    recorder_transfer(s, work->job, &event);
 }
 
 /* What comes and what goes. False: no memory. */

@@ -81,6 +81,15 @@ class Transfer(CliWords, TransferWords, DaemonCase):
         for device in ("host:0", "host:1", "fake:0"):
             self.assertEqual(0, self.committed(device))
 
+    def test_the_history_keeps_it(self):
+        self.loaded()
+        self.transferred("m", "fake:0", "fake:1", mode="move")
+        self.transferred("m", "fake:1", "host:1")
+        kept = self.ok(self.daemon.get(f"{MEMORY}/analytics?window=2d"))["transfers"]
+        self.assertEqual([("fake:0", "fake:1", 1, self.size, 0), ("fake:1", "host:1", 1, self.size, 0)],
+                         [tuple(one[key] for key in ("from", "to", "count", "bytes", "failed")) for one in kept])
+        self.assertTrue(all(one["bestBytesPerSecond"] > 0 for one in kept))
+
     def test_its_worker_hears_of_it(self):
         guest = Guest(self.daemon.socket_path, capabilities=[])
         self.addCleanup(guest.leave)
