@@ -1,7 +1,7 @@
 /*
- * advice: the facts of a device are gathered from what the other operations would do (a dry run of
- * a defragmentation, the models that may go), so that what is promised is what will be done. Then a
- * table of rules judges them.
+ * advice: the facts of a device are gathered from figures that are at hand, and judged by a table
+ * of rules. They are asked for often, so nothing is planned for them: what moving blocks together
+ * gives is judged by the figures of slabs (gain.h).
  */
 #include "service/advice.h"
 
@@ -10,10 +10,10 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/gain.h"
 #include "service/report.h"
 #include "service/state.h"
 #include "service/usage.h"
-#include "service/work.h"
 
 #define ADVICE_LEAST (64 * MIB) /* contract 8: below, advice is noise */
 #define ADVICE_PART 8           /* of the committed bytes, that a defragmentation must give */
@@ -114,23 +114,6 @@ static struct idle find_idle(struct service *s) {
   return idle;
 }
 
-/* What a defragmentation would give, where the room between blocks is enough for it to be advised.
- */
-static void find_releasable(struct service *s, const char *device, struct advice_facts *facts) {
-  static const struct caller all = {.role = CALLER_ADMIN};
-  struct work_defragment params = {.strategy = DEFRAG_BALANCED, .dry_run = true};
-  struct work_started *started = calloc(1, sizeof *started);
-  struct problem problem;
-  uint64_t room = units_minus(facts->committed_bytes, facts->allocated_bytes);
-  strncpy(params.device, device, sizeof params.device - 1);
-  if (started && room >= ADVICE_LEAST && room >= facts->committed_bytes / ADVICE_PART &&
-      !work_defragment_start(s, &all, &params, started, &problem)) {
-    facts->releasable_bytes = started->plan.total.released_bytes;
-    facts->releasable_segments = started->plan.total.segments_released;
-  }
-  free(started);
-}
-
 /* False: it is not there any more. */
 static bool gather(struct service *s, uint32_t index, const struct idle *idle,
                    struct advice_facts *out) {
@@ -140,7 +123,8 @@ static bool gather(struct service *s, uint32_t index, const struct idle *idle,
   struct forecast forecast = usage_forecast(s, index);
   if (report_pressure(s, name, &pressure, &problem))
     return false;
-  lock_take(&s->lock);
+  struct slack gain = gain_look(s, index);
+  LOCK_SCOPE(&s->lock);
   const struct state_device *device = &s->devices[index];
   *out = (struct advice_facts){
       .level = pressure.pressure.level,
@@ -148,12 +132,12 @@ static bool gather(struct service *s, uint32_t index, const struct idle *idle,
       .committed_bytes = device->committed,
       .allocated_bytes = device->allocated,
       .cached_bytes = pressure.cached_bytes,
+      .releasable_bytes = gain.bytes,
+      .releasable_segments = gain.slabs,
       .model_bytes = pressure.park_bytes + pressure.unload_bytes,
       .idle_bytes = idle->bytes[index],
       .idle_allocations = idle->counts[index],
       .seconds_to_full = forecast_when(&forecast, (double)device->info->total_bytes).expected};
-  lock_give(&s->lock);
-  find_releasable(s, name, out);
   return true;
 }
 

@@ -43,7 +43,7 @@ struct advice {
  */
 uint32_t advice_judge(const struct advice_facts *facts, struct advice out[ADVICE_KINDS]);
 /* Of all devices (UINT32_MAX) or one, by rising kind, the most bytes first; at most `max`. Walks
- * allocations, and plans a defragmentation where one might pay: not for every request. */
+ * allocations: not for every request. */
 uint32_t advice_make(struct service *service, uint32_t device, struct advice *out, uint32_t max);
 /* Whether an optimisation does it unasked: it takes nothing that anybody may still want as it is.
  */

@@ -43,10 +43,13 @@ static struct ledger_record record_of(const struct service *s, const struct spac
 static void count(struct service *s, uint32_t index, bool enters) {
   const struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);
-  struct state_device *device = &s->devices[state_segment(s, alloc->segment)->device];
+  struct state_segment *segment = state_segment(s, alloc->segment);
+  struct state_device *device = &s->devices[segment->device];
   struct state_owner *owner = state_owner(s, alloc->owner);
   uint64_t one = enters ? 1 : UINT64_MAX, bytes = enters ? facts->size_bytes : -facts->size_bytes;
   owner->allocations += (uint32_t)one;
+  if (facts->flags & STATE_PINNED)
+    segment->pinned += (uint32_t)one;
   if (facts->flags & STATE_HIDDEN)
     return;
   owner->bytes += bytes;

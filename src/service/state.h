@@ -68,6 +68,7 @@ struct state_segment {
   uint32_t alloc;    /* dedicated: the allocation */
   uint32_t slot, device, owner, domain;
   uint32_t blocks;
+  uint32_t pinned;                   /* how many of them */
   uint32_t held;                     /* its attachments: attachment.c; 0: none */
   uint64_t kept;                     /* the keeper's epoch at which it was put */
   uint32_t next, previous;           /* of the device, by rising id */

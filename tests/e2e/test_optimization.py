@@ -37,10 +37,10 @@ class Optimization(CliWords, ModelWords, DaemonCase):
             self.free(block)
         self.assertGreaterEqual(self.device("host:0")["cachedBytes"], 64 * MIB)
 
-    def scatter(self):
-        blocks = [self.allocate(512 * KIB) for _ in range(400)]
+    def scatter(self, **fields):
+        blocks = [self.allocate(512 * KIB, **fields) for _ in range(400)]
         for block in blocks[::2]:
-            self.free(block)
+            self.free(block, force=True)
         return blocks[1::2]
 
     def test_nothing_to_say(self):
@@ -62,6 +62,11 @@ class Optimization(CliWords, ModelWords, DaemonCase):
         advice = self.advice()["defragment:host:0"]
         self.assertGreaterEqual(advice["expectedBytes"], 64 * MIB)
         self.assertEqual(advice["expectedBytes"], self.send(advice)["releasedBytes"])
+        self.assertNotIn("defragment:host:0", self.advice())
+
+    def test_scattered_blocks_that_may_not_move(self):
+        self.scatter(pinned=True)
+        self.assertGreaterEqual(self.device("host:0")["fragmentationPercent"], 40)
         self.assertNotIn("defragment:host:0", self.advice())
 
     def test_models_that_nobody_uses(self):
