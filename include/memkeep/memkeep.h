@@ -155,8 +155,8 @@ MK_API enum mk_code mk_attach(mk_client *client, const char *id, uint32_t flags,
  * MK_CONFLICT. NULL is fine. */
 MK_API enum mk_code mk_detach(mk_allocation *allocation);
 /* Frees the memory and gives the handle back; one that is freed already is fine. On failure the
- * handle is as before: MK_ALLOCATION_BUSY when others have it attached, MK_CONFLICT when it is
- * persistent or pinned (mk_call "memory.free" with "force":true, then mk_detach). NULL is fine. */
+ * handle is as before: MK_ALLOCATION_BUSY when others have it attached, or it is persistent or
+ * pinned (mk_call "memory.free" with "force":true, then mk_detach). NULL is fine. */
 MK_API enum mk_code mk_free(mk_allocation *allocation);
 
 /* What a handle knows; borrowed. All of them are constant while the handle lives. */
