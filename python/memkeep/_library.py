@@ -1,0 +1,110 @@
+"""libmemkeep as ctypes sees it: found once, when the first client connects, and never unloaded.
+
+MEMKEEP_LIB names it, the file or its folder; else it is the one of the source tree (build/lib) that this package lies in
+or was installed from, else the system's."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+from . import errors
+
+_NAME = "libmemkeep.so.0"
+
+PERSISTENT, PINNED, ZERO, COMMIT, EVICT, READ_ONLY = 1, 2, 4, 8, 16, 32
+
+_TEXT, _HANDLE = ctypes.c_char_p, ctypes.c_void_p
+
+
+class Options(ctypes.Structure):
+    """struct mk_options"""
+    _fields_ = [("socket", _TEXT), ("reconnect_ms", ctypes.c_uint32), ("flags", ctypes.c_uint32),
+                ("reserved", ctypes.c_uint64 * 4)]
+
+
+class Request(ctypes.Structure):
+    """struct mk_request"""
+    _fields_ = [("size", ctypes.c_uint64),
+                *((name, _TEXT) for name in ("device", "memory", "label", "purpose", "priority", "share", "strategy")),
+                ("alignment", ctypes.c_uint64), ("ttl_seconds", ctypes.c_uint64), ("wait_ms", ctypes.c_uint64),
+                ("flags", ctypes.c_uint32), ("reserved_too", ctypes.c_uint32), ("reserved", ctypes.c_uint64 * 4)]
+
+
+_FUNCTIONS = {
+    "mk_error_text": (_TEXT, []),
+    "mk_connect": (ctypes.c_int, [ctypes.POINTER(Options), ctypes.POINTER(_HANDLE)]),
+    "mk_close": (None, [_HANDLE]),
+    "mk_allocate": (ctypes.c_int, [_HANDLE, ctypes.POINTER(Request), ctypes.POINTER(_HANDLE)]),
+    "mk_attach": (ctypes.c_int, [_HANDLE, _TEXT, ctypes.c_uint32, ctypes.POINTER(_HANDLE)]),
+    "mk_detach": (ctypes.c_int, [_HANDLE]),
+    "mk_free": (ctypes.c_int, [_HANDLE]),
+    "mk_id": (_TEXT, [_HANDLE]),
+    "mk_device": (_TEXT, [_HANDLE]),
+    "mk_size": (ctypes.c_uint64, [_HANDLE]),
+    "mk_pointer": (ctypes.c_void_p, [_HANDLE]),
+    "mk_fd": (ctypes.c_int, [_HANDLE]),
+    "mk_offset": (ctypes.c_uint64, [_HANDLE]),
+    "mk_handle": (_TEXT, [_HANDLE]),
+    "mk_call": (ctypes.c_int, [_HANDLE, _TEXT, _TEXT, ctypes.POINTER(_HANDLE)]),
+}
+
+_loaded: Optional[Any] = None
+
+
+def _candidates() -> Iterator[str]:
+    said = os.environ.get("MEMKEEP_LIB")
+    if said:
+        yield os.path.join(said, _NAME) if os.path.isdir(said) else said
+        return
+    tree = Path(__file__).resolve().parents[2]
+    if (tree / "CMakeLists.txt").exists():
+        yield str(tree / "build/lib" / _NAME)
+    try:
+        from ._tree import LIBRARY  # type: ignore[import-not-found]  # written by setup.py
+        yield os.path.join(LIBRARY, _NAME)
+    except ImportError:
+        pass
+    yield _NAME
+
+
+def _open() -> Any:
+    problems = []
+    for path in _candidates():
+        try:
+            return ctypes.CDLL(path)
+        except OSError as problem:
+            problems.append(str(problem))
+    raise ImportError("libmemkeep is not there; MEMKEEP_LIB may name it: " + "; ".join(problems))
+
+
+def library() -> Any:
+    """The library, its functions declared; ImportError when it cannot be found."""
+    global _loaded
+    if _loaded is None:
+        found = _open()
+        for name, (result, parameters) in _FUNCTIONS.items():
+            function = getattr(found, name)
+            function.restype, function.argtypes = result, parameters
+        _loaded = found
+    return _loaded
+
+
+def check(code: int) -> None:
+    """Raises what a function of the library answered, unless that is success. On the thread that called it."""
+    if code:
+        raise errors.of_number(code, library().mk_error_text().decode(errors="replace"))
+
+
+def take_text(pointer: Any) -> str:
+    """What the library malloced, as text; freed."""
+    try:
+        return ctypes.string_at(pointer).decode()
+    finally:
+        _free(pointer)
+
+
+_free = ctypes.CDLL(None).free
+_free.restype, _free.argtypes = None, [ctypes.c_void_p]

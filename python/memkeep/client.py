@@ -1,0 +1,140 @@
+"""A connection to memkeepd, and what can be asked over it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import weakref
+from typing import Any, Dict, Optional
+
+from . import _library, errors
+from .allocation import Allocation
+
+_FLAGS = {"persistent": _library.PERSISTENT, "pinned": _library.PINNED, "zero": _library.ZERO,
+          "commit": _library.COMMIT, "evict": _library.EVICT}
+_WORDS = {"memory_type": "memory", "label": "label", "purpose": "purpose", "priority": "priority", "share": "share",
+          "strategy": "strategy"}
+_NUMBERS = {"alignment_bytes": "alignment", "ttl_seconds": "ttl_seconds", "wait_ms": "wait_ms"}
+
+
+class Connection:
+    """libmemkeep's client; it ends when the last who refers to it does: allocations do, and Client."""
+
+    def __init__(self, socket: Optional[str], reconnect_ms: int) -> None:
+        library, out = _library.library(), ctypes.c_void_p()
+        path = os.fsencode(socket) if socket is not None else None
+        options = _library.Options(socket=path, reconnect_ms=reconnect_ms)
+        _library.check(library.mk_connect(ctypes.byref(options), ctypes.byref(out)))
+        self.handle, self.pid, self.socket = out.value, os.getpid(), socket
+        self._end = weakref.finalize(self, library.mk_close, out.value)
+        self._end.atexit = False
+
+    def check_process(self) -> None:
+        if os.getpid() != self.pid:
+            raise errors.Conflict(f"this client belongs to process {self.pid}, and this one was forked off it: "
+                                  "connect here, and attach what both are to use by its id")
+
+    def call(self, action: str, fields: Dict[str, Any]) -> Dict[str, Any]:
+        self.check_process()
+        library, out = _library.library(), ctypes.c_void_p()
+        _library.check(library.mk_call(self.handle, action.encode(), json.dumps(fields).encode(), ctypes.byref(out)))
+        return json.loads(_library.take_text(out))
+
+
+class Client:
+    """Made by connect(). Any thread may use it; threads do not wait for each other's answers. After a restart of the
+    daemon the next call connects again by itself, and says what this process still holds."""
+
+    def __init__(self, socket: Optional[str] = None, *, reconnect_ms: int = 0) -> None:
+        self._connection: Optional[Connection] = Connection(socket, reconnect_ms)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing can be asked any more. Allocations that are still used keep the connection until they end."""
+        self._connection = None
+
+    @property
+    def closed(self) -> bool:
+        return self._connection is None
+
+    def _get(self) -> Connection:
+        connection = self._connection
+        if connection is None:
+            raise ValueError("the client is closed")
+        connection.check_process()
+        return connection
+
+    # -- memory
+
+    def allocate(self, size: int, *, device: Optional[str] = None, **fields: Any) -> Allocation:
+        """Memory of that many bytes, on `device` or on the best one.
+
+        Fields are those of docs/api.md in snake_case: memory_type ("RAM", "VRAM"), label, purpose, priority, share,
+        strategy, alignment_bytes, ttl_seconds, wait_ms, persistent, pinned, zero, commit, evict."""
+        connection = self._get()
+        request = _request(size, device, fields)
+        out = ctypes.c_void_p()
+        _library.check(_library.library().mk_allocate(connection.handle, ctypes.byref(request), ctypes.byref(out)))
+        ours = not (request.flags & _library.PERSISTENT or request.ttl_seconds)
+        return Allocation(connection, out.value or 0, ours, True)
+
+    def attach(self, id: str, *, read_only: bool = False) -> Allocation:
+        """Memory that some process allocated, by its id ("a-…"). While it is attached it is neither moved nor freed, but
+        by force. What this client has attached already, or allocated, has one mapping: it is writable if that is."""
+        connection, out = self._get(), ctypes.c_void_p()
+        flags = _library.READ_ONLY if read_only else 0
+        code = _library.library().mk_attach(connection.handle, str(id).encode(), flags, ctypes.byref(out))
+        _library.check(code)
+        return Allocation(connection, out.value or 0, False, not read_only)
+
+    # -- everything else
+
+    def call(self, action: str, **fields: Any) -> Dict[str, Any]:
+        """Any operation of docs/api.md by its action name ("memory.get_usage"); the answer's data, names in snake_case.
+        What cannot be known is None."""
+        return self._get().call(action, fields)
+
+    def status(self, device: Optional[str] = None) -> Dict[str, Any]:
+        """Of the whole host, or of one device."""
+        return self.call("memory.get_status", **({"device_id": device} if device else {}))
+
+    def __repr__(self) -> str:
+        return f"<memkeep.Client{', closed' if self.closed else ''}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Client belongs to its process: connect in each")
+
+
+def _request(size: int, device: Optional[str], fields: Dict[str, Any]) -> _library.Request:
+    request = _library.Request(size=_number("size", size), device=device.encode() if device else None)
+    for name, value in fields.items():
+        if name in _FLAGS:
+            request.flags |= _FLAGS[name] if value else 0
+        elif name in _WORDS:
+            setattr(request, _WORDS[name], None if value is None else str(value).encode())
+        elif name in _NUMBERS:
+            setattr(request, _NUMBERS[name], 0 if value is None else _number(name, value))
+        else:
+            known = ", ".join(sorted([*_FLAGS, *_WORDS, *_NUMBERS]))
+            raise errors.InvalidArgument(f"an allocation has no field {name!r}; there are {known}")
+    return request
+
+
+def _number(name: str, value: Any) -> int:
+    number = value.__index__()
+    if not 0 <= number < 1 << 64:
+        raise errors.InvalidArgument(f"{name} is {number}, which is not 0 … 2^64 - 1")
+    return number
+
+
+def connect(socket: Optional[str] = None, *, reconnect_ms: int = 0) -> Client:
+    """A client of the daemon at that Unix socket; without one, at MEMKEEP_SOCKET, else this session's daemon, else the
+    system's. DaemonNotFound at once if nobody listens. `reconnect_ms`: how long a call waits for a daemon that went away
+    (0: 10 s)."""
+    return Client(socket, reconnect_ms=reconnect_ms)
