@@ -108,6 +108,22 @@ foreach(kind e2e tools)
   endforeach()
 endforeach()
 
+# python/memkeep, by Debian's interpreter: that one has numpy and torch. Its process cannot load a library that wants a
+# sanitizer's runtime.
+find_program(PYTHON3_DEBIAN python3 PATHS /usr/bin NO_DEFAULT_PATH)
+if(NOT MEMKEEP_SANITIZE AND PYTHON3_DEBIAN)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/python/test_*.py)
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    string(REPLACE test_ python_ name ${name})
+    add_test(NAME ${name} COMMAND ${PYTHON3_DEBIAN} ${source} -v)
+    set(path ${CMAKE_SOURCE_DIR}/python:${CMAKE_SOURCE_DIR}/tests/e2e)
+    set(environment MEMKEEP_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY} MEMKEEP_LIB=${LIBRARY_DIR} PYTHONPATH=${path}
+      PYTHONDONTWRITEBYTECODE=1)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}")
+  endforeach()
+endif()
+
 # Benchmarks: built by `make bench` only.
 add_custom_target(benches)
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/bench_*.c)

@@ -1,0 +1,76 @@
+"""What the tests of python/memkeep share: a client of a daemon, and programs that use the package in a process of their
+own. They run with Debian's python3, its numpy and its torch; the library is that of the build under test."""
+
+import subprocess
+import sys
+
+import memkeep
+from harness import BIN, HOSTS, SOURCE, SharedDaemonCase, clean_environment
+
+LIB = BIN.parent / "lib"
+
+
+def environment(**more):
+    """For a program that imports what tests import."""
+    path = ":".join(map(str, (SOURCE / "python", SOURCE / "tests/python", SOURCE / "tests/e2e")))
+    return clean_environment(MEMKEEP_LIB=str(LIB), PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1",
+                             MEMKEEP_BIN=str(BIN), **more)
+
+
+def run_python(source, *words, seconds=60):
+    """The program's stdout; it must end with 0 and without a word on stderr."""
+    done = subprocess.run([sys.executable, "-c", source, *map(str, words)], capture_output=True, text=True,
+                          timeout=seconds, env=environment())
+    if done.returncode or done.stderr:
+        raise AssertionError(f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+class Talking:
+    """A Python program whose lines are read one by one, and who waits for lines of ours."""
+
+    def __init__(self, source, *words):
+        self.process = subprocess.Popen([sys.executable, "-c", source, *map(str, words)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=environment())
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"it ended with {self.process.wait()}")
+        return line.strip()
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        """Ends its input, then it."""
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+        code = self.process.wait(60)
+        self.process.stdout.close()
+        return code
+
+    def kill(self):
+        self.process.kill()
+        self.end()
+
+
+class ClientCase(SharedDaemonCase):
+    """`client` is connected, and at the end of each test the daemon has no allocation left."""
+
+    devices = HOSTS
+
+    def setUp(self):
+        super().setUp()
+        self.client = memkeep.connect(self.daemon.socket_path)
+        self.addCleanup(self.client.close)
+
+    def take(self, size, device="host:0", **fields):
+        """An allocation of this test."""
+        return self.client.allocate(size, device=device, **fields)
+
+    def talk(self, source, *words):
+        program = Talking(source, self.daemon.socket_path, *words)
+        self.addCleanup(program.kill)
+        return program
