@@ -47,28 +47,26 @@ static int complain(const struct problem *problem, int code) {
   return code;
 }
 
-static int open_url(struct ask *ask) {
-  struct problem problem;
-  enum status status = url_open(ask->globals->url, ask->globals->token_file, &ask->url, &problem);
+static int open_url(struct ask *ask, struct problem *problem) {
+  enum status status = url_open(ask->globals->url, ask->globals->token_file, &ask->url, problem);
   if (!status)
     return EXIT_OK;
-  return complain(&problem, status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_FAILED);
+  return status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
-static int connect_now(struct ask *ask) {
+static int connect_now(struct ask *ask, struct problem *problem) {
   char path[TEXT];
-  struct problem problem;
   if (ask->globals->url)
-    return open_url(ask);
+    return open_url(ask, problem);
   const char *said = ask->globals->socket;
   if (!said && client_default_path(path, sizeof path)) {
-    problem_set(&problem, STATUS_INVALID_ARGUMENT, "the default socket's path is too long");
-    return complain(&problem, EXIT_USAGE);
+    problem_set(problem, STATUS_INVALID_ARGUMENT, "the default socket's path is too long");
+    return EXIT_USAGE;
   }
-  enum status status = client_connect(said ? said : path, &ask->client, &problem);
+  enum status status = client_connect(said ? said : path, &ask->client, problem);
   if (!status)
     return EXIT_OK;
-  return complain(&problem, status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_UNREACHABLE);
+  return status == STATUS_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_UNREACHABLE;
 }
 
 /* ---- refusals ---- */
@@ -81,32 +79,30 @@ static void say_details(struct reader_value details) {
     fprintf(stderr, "  %s: %s\n", key, paint_text(details, key, text, sizeof text));
 }
 
-static int say_refusal(struct reader_value error) {
+static void say_refusal(struct reader_value error) {
   const char *code = reader_text(reader_get(error, "code"), "INTERNAL_ERROR");
   const char *message = reader_text(reader_get(error, "message"), "the daemon gave no reason");
-  bool usage = reader_uint(reader_get(error, "statusCode"), 0) == 400;
   fprintf(stderr, "memkeep: %s: %s\n", code, message);
   say_details(reader_get(error, "details"));
   for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
     if (strcmp(advices[i].code, code) == 0)
       fprintf(stderr, "  %s\n", advices[i].advice);
-  return usage ? EXIT_USAGE : EXIT_FAILED;
 }
 
-static int judge(struct ask *ask, struct ask_answer *answer) {
-  struct problem problem;
-  if (reader_parse(answer->text.data, answer->text.size, &answer->doc, &problem)) {
-    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon's answer cannot be understood");
-    return complain(&problem, EXIT_FAILED);
+static int judge(struct ask_answer *answer, struct problem *problem) {
+  if (reader_parse(answer->text.data, answer->text.size, &answer->doc, problem)) {
+    problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon's answer cannot be understood");
+    return EXIT_FAILED;
   }
-  struct reader_value root = reader_root(answer->doc);
+  struct reader_value root = reader_root(answer->doc), error = reader_get(root, "error");
   if (reader_bool(reader_get(root, "success"), false)) {
     answer->data = reader_get(root, "data");
     return EXIT_OK;
   }
-  if (ask->globals->json)
-    ask_print_raw(answer);
-  return say_refusal(reader_get(root, "error"));
+  problem_set(problem, STATUS_CONFLICT, "%s",
+              reader_text(reader_get(error, "message"), "the daemon gave no reason"));
+  answer->error = error;
+  return reader_uint(reader_get(error, "statusCode"), 0) == 400 ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /* ---- questions ---- */
@@ -141,24 +137,36 @@ static enum status exchange(struct ask *ask, const struct ask_question *question
   return client_call(ask->client, &request, &out->text, problem);
 }
 
-int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out) {
-  struct problem problem;
+int ask_try(struct ask *ask, const struct ask_question *question, struct ask_answer *out,
+            struct problem *problem) {
   *out = (struct ask_answer){.doc = NULL};
   buf_init(&out->text, CLIENT_LINE_MAX);
-  int code = ask->client || ask->url ? EXIT_OK : connect_now(ask);
+  int code = ask->client || ask->url ? EXIT_OK : connect_now(ask, problem);
   if (code)
     return code;
-  enum status status = exchange(ask, question, out, &problem);
+  enum status status = exchange(ask, question, out, problem);
   if (!status)
-    return judge(ask, out);
+    return judge(out, problem);
   switch (status) {
   case STATUS_INVALID_ARGUMENT:
-    return complain(&problem, EXIT_USAGE);
+    return EXIT_USAGE;
   case STATUS_NOT_FOUND:
-    return complain(&problem, EXIT_UNREACHABLE);
+    return EXIT_UNREACHABLE;
   default:
-    return complain(&problem, EXIT_FAILED);
+    return EXIT_FAILED;
   }
+}
+
+int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out) {
+  struct problem problem;
+  int code = ask_try(ask, question, out, &problem);
+  if (code && !out->error.json)
+    return complain(&problem, code);
+  if (code && ask->globals->json)
+    ask_print_raw(out);
+  if (code)
+    say_refusal(out->error);
+  return code;
 }
 
 int ask_next(struct ask *ask, struct ask_answer *answer) {

@@ -20,7 +20,8 @@ struct ask {
 struct ask_answer {
   struct buf text; /* the envelope, as it came */
   struct reader_doc *doc;
-  struct reader_value data; /* of a success */
+  struct reader_value data;  /* of a success */
+  struct reader_value error; /* of a refusal */
 };
 
 void ask_init(struct ask *ask, const struct globals *globals);
@@ -31,8 +32,12 @@ struct ask_question {
   bool detached;
 };
 
-/* EXIT_OK: a success. Else what went wrong has been said on stderr, and with --json a refusal is on
- * stdout. The answer is to be freed in any case. */
+/* EXIT_OK: a success. Else *problem says what went wrong; if it was refused, out->error has more.
+ * The answer is to be freed in any case. */
+int ask_try(struct ask *ask, const struct ask_question *question, struct ask_answer *out,
+            struct problem *problem);
+/* The same, aloud: what went wrong has been said on stderr, and with --json a refusal is on
+ * stdout. */
 int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out);
 /* After a question for events, over the socket: the next one in place of *answer. EXIT_OK without
  * data: the time that was given is over. */
