@@ -6,9 +6,10 @@ import ctypes
 import json
 import os
 import weakref
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
-from . import _library, errors
+from . import _library, errors, models
+from ._wire import Wire
 from .allocation import Allocation
 
 _FLAGS = {"persistent": _library.PERSISTENT, "pinned": _library.PINNED, "zero": _library.ZERO,
@@ -29,14 +30,21 @@ class Connection:
         self.handle, self.pid, self.socket = out.value, os.getpid(), socket
         self._end = weakref.finalize(self, library.mk_close, out.value)
         self._end.atexit = False
+        self.holds: "weakref.WeakSet[models.Hold]" = weakref.WeakSet()
 
     def check_process(self) -> None:
         if os.getpid() != self.pid:
             raise errors.Conflict(f"this client belongs to process {self.pid}, and this one was forked off it: "
                                   "connect here, and attach what both are to use by its id")
 
+    def renew(self) -> None:
+        """Models that are attached are so also after a restart: before libmemkeep says what else this process holds."""
+        for hold in list(self.holds):
+            hold.renew()
+
     def call(self, action: str, fields: Dict[str, Any]) -> Dict[str, Any]:
         self.check_process()
+        self.renew()
         library, out = _library.library(), ctypes.c_void_p()
         _library.check(library.mk_call(self.handle, action.encode(), json.dumps(fields).encode(), ctypes.byref(out)))
         return json.loads(_library.take_text(out))
@@ -68,6 +76,7 @@ class Client:
         if connection is None:
             raise ValueError("the client is closed")
         connection.check_process()
+        connection.renew()
         return connection
 
     # -- memory
@@ -93,7 +102,37 @@ class Client:
         _library.check(code)
         return Allocation(connection, out.value or 0, False, not read_only)
 
+    # -- models
+
+    def load_model(self, path: models.PathLike, **fields: Any) -> Dict[str, Any]:
+        """Loads a model (safetensors, a folder or an index of them, GGUF) once, whoever asks; waits for it; what the daemon
+        says of it. Fields are those of docs/api.md: name, device_id, priority, pinned, …"""
+        return models.load(self, path, fields)
+
+    def attach_model(self, name: str) -> models.Model:
+        """A model in host memory, by its name or id. One that has left it for its files comes back from there; ModelBusy
+        for one that is on a card only."""
+        connection = self._get()
+        model = models.attach(self, name, connection.socket)
+        connection.holds.add(model.hold)
+        return model
+
+    def open_model(self, name_or_path: models.PathLike, **fields: Any) -> models.Model:
+        """Attaches a model by its name, or by its file or folder, which is loaded into host memory if it is not there."""
+        if not models.is_path(name_or_path):
+            return self.attach_model(str(name_or_path))
+        fields.setdefault("device_id", models.best_host(self))
+        return self.attach_model(self.load_model(name_or_path, **fields)["model_id"])
+
     # -- everything else
+
+    def ask(self, action: str, fields: Dict[str, Any], fds: Sequence[int]) -> Dict[str, Any]:
+        """A call that carries descriptors, on a connection of its own."""
+        wire = Wire(self._get().socket)
+        try:
+            return wire.ask(action, fields, fds)[0]
+        finally:
+            wire.close()
 
     def call(self, action: str, **fields: Any) -> Dict[str, Any]:
         """Any operation of docs/api.md by its action name ("memory.get_usage"); the answer's data, names in snake_case.
