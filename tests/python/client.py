@@ -1,11 +1,13 @@
 """What the tests of python/memkeep share: a client of a daemon, and programs that use the package in a process of their
 own. They run with Debian's python3, its numpy and its torch; the library is that of the build under test."""
 
+import random
 import subprocess
 import sys
 
 import memkeep
-from harness import BIN, HOSTS, SOURCE, SharedDaemonCase, clean_environment
+from harness import BIN, KIB, SOURCE, DaemonCase, SharedDaemonCase, clean_environment, wait_until
+from models import ModelWords, some_tensors, write_safetensors
 
 LIB = BIN.parent / "lib"
 
@@ -56,10 +58,8 @@ class Talking:
         self.end()
 
 
-class ClientCase(SharedDaemonCase):
-    """`client` is connected, and at the end of each test the daemon has no allocation left."""
-
-    devices = HOSTS
+class ClientWords:
+    """`client` is connected to `daemon`; mixed into one of harness.py's cases."""
 
     def setUp(self):
         super().setUp()
@@ -74,3 +74,23 @@ class ClientCase(SharedDaemonCase):
         program = Talking(source, self.daemon.socket_path, *words)
         self.addCleanup(program.kill)
         return program
+
+
+class ClientCase(ClientWords, SharedDaemonCase):
+    pass
+
+
+class ModelCase(ClientWords, ModelWords, DaemonCase):
+    """A daemon for each test, for models stay listed."""
+
+    def write(self, name="m.safetensors", count=5, most=200 * KIB):
+        """A file of random tensors: (path, tensors, content)."""
+        path = self.folder("models") / name
+        tensors = some_tensors(random.Random(name), count, most)
+        return path, tensors, write_safetensors(path, tensors)
+
+    def is_busy(self, name):
+        return self.look_model(name)["busy"]
+
+    def is_let_go(self, name):
+        wait_until(lambda: not self.is_busy(name), f"{name} to be detached")
