@@ -46,7 +46,6 @@ static bool passes(const struct walk *walk, const struct state_alloc *alloc) {
   const struct service *s = walk->service;
   const struct alloc_filter *filter = walk->filter;
   const struct state_owner *owner = state_owner(s, alloc->owner);
-  char owner_id[ID_SIZE];
   if (state_record(s, alloc)->flags & STATE_HIDDEN)
     return false;
   if (walk->device != UINT32_MAX && state_segment(s, alloc->segment)->device != walk->device)
@@ -57,10 +56,7 @@ static bool passes(const struct walk *walk, const struct state_alloc *alloc) {
     return false;
   if (walk->model && (owner->kind != VIEW_OWNER_MODEL || owner->pid_start != walk->model))
     return false;
-  if (!filter->owner[0])
-    return true;
-  return !strcmp(filter->owner, owner->name) ||
-         !strcmp(filter->owner, id_format('o', owner->id, owner_id));
+  return !filter->owner[0] || state_owner_is(owner, filter->owner);
 }
 
 static uint64_t key_of(const struct walk *walk, const struct state_alloc *alloc) {

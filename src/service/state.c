@@ -76,6 +76,11 @@ uint32_t state_domain_of(struct service *s, const struct caller *caller) {
   return s->domain_count++;
 }
 
+bool state_owner_is(const struct state_owner *owner, const char *id_or_name) {
+  char id[ID_SIZE];
+  return !strcmp(id_or_name, owner->name) || !strcmp(id_or_name, id_format('o', owner->id, id));
+}
+
 static bool owner_is(const struct state_owner *owner, uint32_t domain, int32_t pid,
                      uint64_t start) {
   return owner->domain == domain && owner->pid == pid && owner->pid_start == start && !owner->dead;

@@ -232,6 +232,8 @@ uint32_t state_owner_of(struct service *s, const struct caller *caller, int32_t 
 uint32_t state_owner_adopt(struct service *s, uint32_t slot, const char *domain_name);
 /* Its record and its entries in the tables go; nothing of it may be left. */
 void state_owner_forget(struct service *s, uint32_t index);
+/* Whether it has that id or that name. */
+bool state_owner_is(const struct state_owner *owner, const char *id_or_name);
 /* Figures (contract 2, the table by backend). */
 uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);

@@ -72,9 +72,16 @@ enum status work_defragment_start(struct service *service, const struct caller *
                                   const struct work_defragment *params, struct work_started *out,
                                   struct problem *problem);
 
-enum work_scope { WORK_CLEAR_CACHE, WORK_CLEAR_IDLE, WORK_CLEAR_ALL };
+enum work_scope {
+  WORK_CLEAR_CACHE,
+  WORK_CLEAR_IDLE,
+  WORK_CLEAR_ALL,
+  WORK_CLEAR_LOST /* allocations whose bytes are gone for good, also protected ones */
+};
 struct work_clear {
   char device[80]; /* "": all */
+  char owner[80];  /* "": all; else allocations of the owner with this id or name, and no more of
+                      what others have than empty segments */
   int scope, memory;
   uint64_t idle_seconds;
   bool force;

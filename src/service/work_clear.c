@@ -1,7 +1,8 @@
 /*
  * work_clear: gives back what is not needed: empty segments, copies in RAM of models that stay on
  * their cards, and workers' caches (cache), what nobody uses any more (idle), or everything that is
- * not protected (all). The job ends when the drivers have the bytes back.
+ * not protected (all). What is lost, or one owner's, goes without the copies and workers' caches.
+ * The job ends when the drivers have the bytes back.
  *
  * Runs on the decision thread, one copy in RAM after the other; the state lock is held for 256
  * allocations at a time.
@@ -43,7 +44,8 @@ struct clearing {
 
 static const uint8_t worker_scopes[] = {[WORK_CLEAR_CACHE] = MOVER_CLEAR_CACHE,
                                         [WORK_CLEAR_IDLE] = MOVER_CLEAR_IDLE,
-                                        [WORK_CLEAR_ALL] = MOVER_CLEAR_ALL};
+                                        [WORK_CLEAR_ALL] = MOVER_CLEAR_ALL,
+                                        [WORK_CLEAR_LOST] = MOVER_CLEAR_CACHE};
 
 static void set_result(struct job_view *view, void *arg) {
   view->result.clear = *(struct job_clear *)arg;
@@ -101,17 +103,23 @@ static bool may_clear(const struct service *s, const struct clearing *clearing, 
   return clearing->caller.role == CALLER_ADMIN || domain == clearing->caller.domain;
 }
 
+static bool is_meant(const struct service *s, const struct clearing *clearing, uint32_t owner) {
+  const char *name = clearing->params.owner;
+  return may_clear(s, clearing, owner) && (!name[0] || state_owner_is(state_owner(s, owner), name));
+}
+
 static bool goes(const struct service *s, const struct clearing *clearing,
                  const struct state_alloc *alloc) {
   uint8_t flags = state_record(s, alloc)->flags;
-  if (!clearing->of_device[state_segment(s, alloc->segment)->device])
-    return false;
-  if (!may_clear(s, clearing, alloc->owner))
+  const struct state_segment *segment = state_segment(s, alloc->segment);
+  if (!clearing->of_device[segment->device] || !is_meant(s, clearing, alloc->owner))
     return false;
   if (alloc->busy || alloc->moving)
     return false;
   if (flags & STATE_MODEL)
     return false;
+  if (clearing->params.scope == WORK_CLEAR_LOST)
+    return segment->share.kind == SHARE_NONE && (!alloc->attachments || clearing->params.force);
   bool protected = alloc->attachments || (flags & (STATE_PINNED | STATE_PERSISTENT));
   if (protected && !clearing->params.force)
     return false;
@@ -216,13 +224,19 @@ static bool begin_copy(struct clearing *clearing) {
 
 /* ---- the work ---- */
 
+/* Copies in RAM and workers' caches are let be. */
+static bool is_narrow(const struct work_clear *params) {
+  return params->scope == WORK_CLEAR_LOST || params->owner[0];
+}
+
 /* Again after each copy in RAM. */
 static void step(struct task *task) {
   struct clearing *clearing = (struct clearing *)task;
   struct service *s = clearing->service;
+  bool narrow = is_narrow(&clearing->params);
   uint64_t after = 0;
   lock_take(&s->lock);
-  bool begun = begin_copy(clearing);
+  bool begun = !narrow && begin_copy(clearing);
   lock_give(&s->lock);
   if (begun) {
     clearing->copy.waiter.ready = copy_gone;
@@ -234,8 +248,8 @@ static void step(struct task *task) {
     while (drop_some(clearing, &after))
       ;
   drop_caches(clearing);
-  s->mover->submit(s->mover_ctx,
-                   &clearing->task); /* ends in workers_done, its part of `unfinished` */
+  if (!narrow) /* ends in workers_done, its part of `unfinished` */
+    s->mover->submit(s->mover_ctx, &clearing->task);
   one_done(clearing);
 }
 
@@ -270,7 +284,8 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
   *clearing = (struct clearing){.service = s,
                                 .params = *params,
                                 .caller = *caller,
-                                .unfinished = 2}; /* the step itself and the workers */
+                                .unfinished = is_narrow(params) ? 1 : 2}; /* the step itself, and
+                                                                              the workers */
   clearing->step.run = step;
   /* What workers do not merely keep for reuse is everybody's: only an admin clears that. */
   clearing->task =

@@ -311,6 +311,16 @@ class Lost(RestartCase):
         self.free(kept)
         self.assert_empty()
 
+    def test_it_is_cleared_protected_or_not(self):
+        lost = [self.allocate(3 * MIB, persistent=True), self.allocate(3 * MIB, pinned=True), self.allocate(4096)]
+        kept = self.allocate(3 * MIB)
+        checksum = self.fill(kept, 1)["checksum"]
+        self.lose(*lost)
+        cleared = self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "lost"}))
+        self.assertEqual((3, 0), (cleared["clearedAllocations"], cleared["clearedBytes"]))
+        self.assertEqual([name_of(kept)], [name_of(a) for a in self.allocations()])
+        self.assertEqual(checksum, self.checksum(kept))
+
     def test_all_that_was_in_a_lost_slab(self):
         blocks = [self.allocate(4096) for _ in range(5)]
         self.lose(*blocks)

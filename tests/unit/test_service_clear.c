@@ -2,6 +2,9 @@
 #include "service_fixture.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "base/id.h"
 
 static const char *const devices[] = {"host:0=64MiB", "host:1=64MiB", NULL};
 
@@ -73,6 +76,17 @@ static void clear_of_idle_ones_looks_at_the_clock(void **state) {
   assert_false(fixture_is_there(*state, idle.id));
 }
 
+static void clear_of_one_owner_spares_the_others(void **state) {
+  struct view_alloc alloc = fixture_make(*state, "host:0", 4096);
+  struct work_clear params = {.scope = WORK_CLEAR_ALL, .owner = "nobody"};
+  assert_int_equal(clear(*state, &params).cleared_allocations, 0);
+  id_format('o', alloc.owner.id, params.owner);
+  assert_int_equal(clear(*state, &params).cleared_allocations, 1);
+  fixture_make(*state, "host:0", 4096);
+  memcpy(params.owner, alloc.owner.name, sizeof alloc.owner.name);
+  assert_int_equal(clear(*state, &params).cleared_allocations, 1);
+}
+
 static void pressure_rises_falls_and_is_told(void **state) {
   struct service *s = fixture_service(*state);
   uint64_t before = events_last(service_events(s)), lost;
@@ -95,9 +109,8 @@ static void pressure_rises_falls_and_is_told(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(clear_of_the_cache_spares_allocations),
-      TEST(clear_of_all_spares_what_is_protected),
-      TEST(clear_of_idle_ones_looks_at_the_clock),
+      TEST(clear_of_the_cache_spares_allocations), TEST(clear_of_all_spares_what_is_protected),
+      TEST(clear_of_idle_ones_looks_at_the_clock), TEST(clear_of_one_owner_spares_the_others),
       TEST(pressure_rises_falls_and_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

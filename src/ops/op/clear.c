@@ -62,7 +62,7 @@ static void set_defaults(void *params) {
   clear->said = (struct wait_said){true, WAIT_DEFAULT};
 }
 
-static const char *const scopes[] = {"cache", "idle", "all", NULL};
+static const char *const scopes[] = {"cache", "idle", "all", "lost", NULL};
 
 static const struct reader_field fields[] = {
     {.name = "deviceId",
@@ -76,8 +76,13 @@ static const struct reader_field fields[] = {
      .offset = offsetof(struct clear, params.scope),
      .words = scopes,
      .otherwise = "cache",
-     .doc = "empty segments, models' spare copies in RAM, workers' caches; also what is idle; or "
-            "all that nobody holds"},
+     .doc = "empty segments, models' spare copies in RAM, workers' caches; also what is idle; "
+            "all that nobody holds; or what is lost for good, also when it is protected"},
+    {.name = "owner",
+     .type = READER_TEXT,
+     .offset = offsetof(struct clear, params.owner),
+     .size = sizeof(((struct clear *)0)->params.owner),
+     .doc = "only allocations of this owner, by id or name, and empty segments"},
     {.name = "idleSeconds",
      .type = READER_UINT,
      .offset = offsetof(struct clear, params.idle_seconds),
