@@ -64,7 +64,7 @@ struct history {
   bool is_file, spoiled; /* spoiled: the file is to be set aside */
   uint64_t retry_at;     /* clock_now() */
   uint64_t minute;       /* in which it was tended last */
-  uint64_t seeded[2];    /* ids that the memory has from the file: of events, of transfers */
+  struct records_seeds seeds;
 };
 
 /* ---- in ---- */
@@ -165,6 +165,7 @@ static void set_aside(struct history *history, const char *word, char reason[160
   snprintf(reason, 160,
            "the file was %s: it is set aside as " HISTORY_FILE ".%s, a new one is begun", word,
            word);
+  history->seeds = (struct records_seeds){0};
 }
 
 static struct sql *open_tables(const char *path) {
@@ -198,22 +199,11 @@ static struct sql *open_file(const struct history *history, const char **word, c
 
 /* The rows that the file lacks; false: it does not take them. */
 static bool give_rows(struct history *history, struct sql *file) {
-  static const char *const tables[] = {"event", "transfer"};
-  static const char *const inserts[] = {RECORDS_EVENT, RECORDS_TRANSFER};
-  static const char *const columns[] = {"time,type,device,subject,bytes,other,text",
-                                        "time,source,target,path,bytes,ns,failed"};
-  char select[160];
   if (!history->sql)
     return true;
   sql_run(file, "BEGIN");
-  sql_copy(history->sql, "SELECT * FROM device", file, SAMPLES_DEVICE);
-  sql_copy(history->sql, "SELECT * FROM sample", file, SAMPLES_INSERT_MISSING);
-  sql_copy(history->sql, "SELECT * FROM operation", file, RECORDS_OPERATION);
-  for (unsigned i = 0; i < 2; i++) {
-    snprintf(select, sizeof select, "SELECT %s FROM %s WHERE id>%llu", columns[i], tables[i],
-             (unsigned long long)history->seeded[i]);
-    sql_copy(history->sql, select, file, inserts[i]);
-  }
+  samples_give(history->sql, file, clock_real() / CLOCK_SECOND);
+  records_give(history->sql, &history->seeds, file);
   sql_run(file, "COMMIT");
   sql_clear(history->sql);
   return !sql_failed(file);
@@ -257,28 +247,18 @@ static void try_file(struct history *history) {
 
 /* Into memory, with what of the file's last hours can be read and has room. */
 static void leave_file(struct history *history) {
-  char select[160], reason[160];
+  char reason[160];
   struct sql *file = history->sql, *memory = open_tables(NULL);
   snprintf(reason, sizeof reason, HISTORY_FILE ": %s", file ? sql_reason(file) : "not opened");
   history->spoiled = file && sql_is_spoiled(file);
   history->retry_at = clock_now() + history->retry_ns;
   if (!memory)
     return;
-  uint64_t now = clock_real() / CLOCK_SECOND;
+  history->seeds = (struct records_seeds){0};
   if (file && !history->spoiled) {
     sql_clear(file);
-    sql_copy(file, "SELECT * FROM device", memory, SAMPLES_DEVICE);
-    for (int tier = 0; tier < SAMPLES_TIERS; tier++) {
-      snprintf(select, sizeof select,
-               "SELECT * FROM sample WHERE device IN (SELECT id FROM device)"
-               " AND tier=%d AND time>%llu",
-               tier, (unsigned long long)(now - samples_kept_in_memory((enum samples_tier)tier)));
-      sql_copy(file, select, memory, SAMPLES_INSERT);
-    }
-    sql_copy(file, "SELECT * FROM operation WHERE tier=60", memory, RECORDS_OPERATION);
-    history->seeded[0] = sql_number(file, "SELECT max(id) FROM event");
-    history->seeded[1] = sql_number(file, "SELECT max(id) FROM transfer");
-    sql_clear(memory);
+    history->seeds = records_seed(file, memory, clock_real() / CLOCK_SECOND);
+    samples_seed(file, memory, clock_real() / CLOCK_SECOND);
   }
   use(history, memory, false);
   if (file)

@@ -4,23 +4,31 @@
  */
 #include "history/records.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/units.h"
 
 #define RECORDS_PAIR 5
+#define RECORDS_EVENT "time,type,device,subject,bytes,other,text"
+#define RECORDS_TRANSFER "time,source,target,path,bytes,ns,failed"
+#define RECORDS_INSERT_EVENT "INSERT INTO event(" RECORDS_EVENT ")VALUES(?,?,?,?,?,?,?)"
+#define RECORDS_INSERT_TRANSFER "INSERT INTO transfer(" RECORDS_TRANSFER ")VALUES(?,?,?,?,?,?,?)"
+#define RECORDS_INSERT_OPERATION "INSERT OR REPLACE INTO operation VALUES(?,?,?,?,?,?,?)"
 
 /* So much of each is kept. */
 static const struct {
   uint64_t rows, minutes, hours; /* rows: of events and of transfers; the others in s */
 } kept[] = {{50000, 86400, UINT64_C(400) * 86400}, {2000, 3600, 86400}};
 
+#define RECORDS_SEEDED "2000"  /* rows of a file that a memory begins with */
 #define RECORDS_HOURS "100000" /* rows of hours of operations */
 
 void records_event(struct sql *sql, const struct history_event *event) {
   struct sql_query query;
-  sql_begin(&query, sql, RECORDS_EVENT);
+  sql_begin(&query, sql, RECORDS_INSERT_EVENT);
   sql_put(&query, event->time);
   sql_put_text(&query, event->type);
   sql_put_text(&query, event->device);
@@ -34,7 +42,7 @@ void records_event(struct sql *sql, const struct history_event *event) {
 
 void records_transfer(struct sql *sql, const struct history_transfer *transfer) {
   struct sql_query query;
-  sql_begin(&query, sql, RECORDS_TRANSFER);
+  sql_begin(&query, sql, RECORDS_INSERT_TRANSFER);
   sql_put(&query, transfer->time);
   sql_put_text(&query, transfer->source);
   sql_put_text(&query, transfer->target);
@@ -95,7 +103,7 @@ static void count_in(struct sql *sql, uint64_t tier, const struct history_latenc
   uint64_t seconds = latency->time / CLOCK_SECOND;
   sum.time = seconds - seconds % tier;
   add_row(sql, tier, &sum);
-  sql_begin(&query, sql, RECORDS_OPERATION);
+  sql_begin(&query, sql, RECORDS_INSERT_OPERATION);
   sql_put(&query, tier);
   sql_put(&query, sum.time);
   sql_put_text(&query, sum.action);
@@ -110,6 +118,68 @@ static void count_in(struct sql *sql, uint64_t tier, const struct history_latenc
 void records_latency(struct sql *sql, const struct history_latency *latency) {
   count_in(sql, RECORDS_MINUTE, latency);
   count_in(sql, RECORDS_HOUR, latency);
+}
+
+static void read_latency(const struct sql_query *query, struct history_latency *out) {
+  size_t size;
+  *out = (struct history_latency){.time = sql_get(query, 1) * CLOCK_SECOND,
+                                  .errors = sql_get(query, 3),
+                                  .sum_ns = sql_get(query, 4),
+                                  .max_ns = sql_get(query, 5)};
+  snprintf(out->action, sizeof out->action, "%s", sql_get_text(query, 2));
+  const void *bytes = sql_get_bytes(query, 6, &size);
+  records_unpack(out->buckets, bytes, size);
+}
+
+/* What has both is the sum. */
+static void add_operations(struct sql *memory, struct sql *file) {
+  struct sql_query query;
+  struct history_latency latency;
+  sql_begin(&query, memory, "SELECT * FROM operation");
+  while (sql_next(&query)) {
+    read_latency(&query, &latency);
+    count_in(file, sql_get(&query, 0), &latency);
+  }
+  sql_end(&query);
+}
+
+static bool seed_operations(struct sql *file, struct sql *memory, uint64_t now) {
+  char select[128];
+  snprintf(select, sizeof select,
+           "SELECT * FROM operation WHERE tier=60 AND time>%" PRIu64
+           " OR tier=3600 AND time>%" PRIu64,
+           units_minus(now, kept[true].minutes), units_minus(now, kept[true].hours));
+  sql_copy(file, select, memory, RECORDS_INSERT_OPERATION);
+  if (!sql_failed(file) && !sql_failed(memory))
+    return true;
+  sql_clear(memory);
+  sql_run(memory, "DELETE FROM operation");
+  return false;
+}
+
+struct records_seeds records_seed(struct sql *file, struct sql *memory, uint64_t now) {
+  struct records_seeds seeds = {.operations = seed_operations(file, memory, now)};
+  sql_copy(file, "SELECT * FROM event WHERE id>(SELECT max(id) FROM event)-" RECORDS_SEEDED, memory,
+           "INSERT INTO event VALUES(?,?,?,?,?,?,?,?)");
+  sql_copy(file, "SELECT * FROM transfer WHERE id>(SELECT max(id) FROM transfer)-" RECORDS_SEEDED,
+           memory, "INSERT INTO transfer VALUES(?,?,?,?,?,?,?,?)");
+  seeds.event = sql_number(memory, "SELECT max(id) FROM event");
+  seeds.transfer = sql_number(memory, "SELECT max(id) FROM transfer");
+  return seeds;
+}
+
+void records_give(struct sql *memory, const struct records_seeds *seeds, struct sql *file) {
+  char select[128];
+  if (seeds->operations)
+    sql_copy(memory, "SELECT * FROM operation", file, RECORDS_INSERT_OPERATION);
+  else
+    add_operations(memory, file);
+  snprintf(select, sizeof select, "SELECT " RECORDS_EVENT " FROM event WHERE id>%" PRIu64,
+           seeds->event);
+  sql_copy(memory, select, file, RECORDS_INSERT_EVENT);
+  snprintf(select, sizeof select, "SELECT " RECORDS_TRANSFER " FROM transfer WHERE id>%" PRIu64,
+           seeds->transfer);
+  sql_copy(memory, select, file, RECORDS_INSERT_TRANSFER);
 }
 
 static void drop(struct sql *sql, const char *text, uint64_t limit) {

@@ -19,19 +19,22 @@
 #define RECORDS_HOUR 3600
 #define RECORDS_PACKED (HISTORY_BUCKETS * 5)
 
-#define RECORDS_EVENT                                                                              \
-  "INSERT INTO event(time,type,device,subject,bytes,other,text)VALUES(?,?,?,?,?,?,?)"
-#define RECORDS_TRANSFER                                                                           \
-  "INSERT INTO transfer(time,source,target,path,bytes,ns,failed)VALUES(?,?,?,?,?,?,?)"
-
-#define RECORDS_OPERATION "INSERT OR REPLACE INTO operation VALUES(?,?,?,?,?,?,?)"
-
 void records_event(struct sql *sql, const struct history_event *event);
 void records_transfer(struct sql *sql, const struct history_transfer *transfer);
 /* Counts in the row of its minute and in that of its hour. */
 void records_latency(struct sql *sql, const struct history_latency *latency);
 /* Adds what lies in a row. */
 void records_unpack(uint64_t buckets[HISTORY_BUCKETS], const void *bytes, size_t size);
+/* What a memory has from a file: ids go on from those of the file, sums of minutes and hours hold
+ * the file's. */
+struct records_seeds {
+  uint64_t event, transfer;
+  bool operations;
+};
+/* To a memory that has none: the newest of a file, as much as is kept there. */
+struct records_seeds records_seed(struct sql *file, struct sql *memory, uint64_t now);
+/* To a file, what the memory had not from it; all zero: everything. */
+void records_give(struct sql *memory, const struct records_seeds *seeds, struct sql *file);
 /* Drops what is too old or too much. In memory less is kept. */
 void records_tend(struct sql *sql, uint64_t now, bool in_memory);
 

@@ -4,6 +4,8 @@
  */
 #include "history/samples.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,17 @@
 
 #define HOUR UINT64_C(3600) /* s */
 #define DAY (24 * HOUR)
+#define SAMPLES_DEVICE "INSERT OR IGNORE INTO device VALUES(?)"
+#define SAMPLES_VALUES "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
+/* Unless the row that is there is of as many seconds. */
+#define SAMPLES_INSERT                                                                             \
+  "INSERT OR REPLACE INTO sample SELECT " SAMPLES_VALUES " WHERE NOT EXISTS(SELECT 1 FROM sample " \
+  "WHERE device=?1 AND tier=?2 AND time=?3 AND seconds>=?4)"
+/* A second that was begun before a restart goes on. */
+#define SAMPLES_INSERT_SECOND                                                                      \
+  "INSERT INTO sample VALUES(" SAMPLES_VALUES ")"                                                  \
+  "ON CONFLICT DO UPDATE SET peak=max(peak,excluded.peak),made=made+excluded.made,"                \
+  "made_bytes=made_bytes+excluded.made_bytes,freed=freed+excluded.freed"
 #define SAMPLES_SELECT                                                                             \
   "SELECT * FROM sample WHERE device=? AND tier=? AND time>=? AND time<? ORDER BY time"
 
@@ -34,8 +47,6 @@ static const struct {
 };
 
 uint64_t samples_step(enum samples_tier tier) { return tiers[tier].step; }
-
-uint64_t samples_kept_in_memory(enum samples_tier tier) { return tiers[tier].kept_in_memory; }
 
 static void write_row(struct sql *sql, const char *device, enum samples_tier tier,
                       const struct samples_row *row) {
@@ -127,6 +138,7 @@ static uint64_t end_of(struct sql *sql, const char *device, enum samples_tier ti
 
 struct roll {
   struct sql *sql;
+  uint64_t since; /* s: what is made of rows from there on is made again; UINT64_MAX: nothing */
   const char *device;
   enum samples_tier tier; /* that is made */
   struct samples_total total;
@@ -171,9 +183,10 @@ static void walk_rows(struct sql *sql, const struct samples_walk *walk) {
 
 static void roll_up(struct roll *roll, uint64_t now) {
   for (roll->tier = SAMPLES_MINUTE; roll->tier < SAMPLES_TIERS; roll->tier++) {
+    uint64_t step = tiers[roll->tier].step, end = end_of(roll->sql, roll->device, roll->tier);
     const struct samples_walk below = {.device = roll->device,
-                                       .from = end_of(roll->sql, roll->device, roll->tier),
-                                       .to = now - now % tiers[roll->tier].step,
+                                       .from = units_min(end, roll->since - roll->since % step),
+                                       .to = now - now % step,
                                        .tier = roll->tier - 1,
                                        .fn = roll_in,
                                        .arg = roll};
@@ -195,12 +208,13 @@ static void prune(struct sql *sql, uint64_t now, bool in_memory) {
   sql_end(&query);
 }
 
-void samples_tend(struct sql *sql, uint64_t now, bool in_memory) {
+static void roll_all(struct sql *sql, uint64_t since, uint64_t now) {
   struct roll *roll = calloc(1, sizeof *roll);
   if (!roll)
     return;
   struct sql_query query;
   roll->sql = sql;
+  roll->since = since;
   sql_begin(&query, sql, "SELECT id FROM device");
   while (sql_next(&query)) {
     roll->device = sql_get_text(&query, 0);
@@ -208,14 +222,59 @@ void samples_tend(struct sql *sql, uint64_t now, bool in_memory) {
   }
   sql_end(&query);
   free(roll);
+}
+
+void samples_tend(struct sql *sql, uint64_t now, bool in_memory) {
+  roll_all(sql, UINT64_MAX, now);
   prune(sql, now, in_memory);
 }
 
-void samples_walk(struct sql *sql, const struct samples_walk *walk) {
+void samples_seed(struct sql *file, struct sql *memory, uint64_t now) {
+  char select[128];
+  sql_copy(file, "SELECT * FROM device", memory, SAMPLES_DEVICE);
+  for (int tier = 0; tier < SAMPLES_TIERS; tier++) {
+    snprintf(select, sizeof select,
+             "SELECT * FROM sample WHERE device IN (SELECT id FROM device)"
+             " AND tier=%d AND time>%" PRIu64,
+             tier, units_minus(now, tiers[tier].kept_in_memory));
+    sql_copy(file, select, memory, SAMPLES_INSERT);
+  }
+  if (!sql_failed(memory))
+    return;
+  sql_clear(memory); /* what comes needs room: weeks ago can wait */
+  sql_run(memory, "DELETE FROM sample WHERE tier=2");
+}
+
+/* The file's own rows are made before others lie behind them. */
+void samples_give(struct sql *memory, struct sql *file, uint64_t now) {
+  uint64_t first = sql_number(memory, "SELECT min(time) FROM sample WHERE tier<2");
+  roll_all(file, UINT64_MAX, now);
+  sql_copy(memory, "SELECT * FROM device", file, SAMPLES_DEVICE);
+  sql_copy(memory, "SELECT * FROM sample", file, SAMPLES_INSERT);
+  if (first)
+    roll_all(file, first, now);
+}
+
+/* The tier, and the finer ones where it ends. */
+static void walk_down(struct sql *sql, const struct samples_walk *walk) {
   struct samples_walk part = *walk;
   for (int tier = (int)walk->tier; tier >= SAMPLES_SECOND; tier--) {
     part.tier = (enum samples_tier)tier;
     walk_rows(sql, &part);
     part.from = units_max(part.from, end_of(sql, walk->device, part.tier));
   }
+}
+
+void samples_walk(struct sql *sql, const struct samples_walk *walk) {
+  struct samples_walk part = *walk;
+  for (int tier = SAMPLES_SECOND; tier < (int)walk->tier; tier++) {
+    uint64_t step = tiers[tier + 1].step;
+    part.tier = (enum samples_tier)tier;
+    part.to = units_min((part.from + step - 1) / step * step, walk->to);
+    walk_down(sql, &part);
+    part.from = part.to;
+  }
+  part.tier = walk->tier;
+  part.to = walk->to;
+  walk_down(sql, &part);
 }

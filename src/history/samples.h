@@ -18,15 +18,6 @@ enum samples_tier { SAMPLES_SECOND, SAMPLES_MINUTE, SAMPLES_HOUR, SAMPLES_TIERS 
   "allocated INT,committed INT,cached INT,external INT,reserved INT,fragmentation INT,peak INT,"   \
   "largest INT,low INT,moderate INT,high INT,critical INT,made INT,made_bytes INT,freed INT,"      \
   "spread BLOB,PRIMARY KEY(device,tier,time))WITHOUT ROWID;"
-#define SAMPLES_DEVICE "INSERT OR IGNORE INTO device VALUES(?)"
-#define SAMPLES_VALUES "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-#define SAMPLES_INSERT "INSERT OR REPLACE INTO sample " SAMPLES_VALUES
-/* A second that was begun before a restart goes on. */
-#define SAMPLES_INSERT_SECOND                                                                      \
-  "INSERT INTO sample " SAMPLES_VALUES                                                             \
-  "ON CONFLICT DO UPDATE SET peak=max(peak,excluded.peak),made=made+excluded.made,"                \
-  "made_bytes=made_bytes+excluded.made_bytes,freed=freed+excluded.freed"
-#define SAMPLES_INSERT_MISSING "INSERT OR IGNORE INTO sample " SAMPLES_VALUES
 
 enum {
   SAMPLES_USED,
@@ -64,12 +55,16 @@ void samples_add(struct sql *sql, const struct history_sample *sample);
 /* Makes the minutes and hours of all devices that are over at this time (s), and drops what is too
  * old. In memory less is kept. */
 void samples_tend(struct sql *sql, uint64_t now, bool in_memory);
-/* Both in s. */
-uint64_t samples_step(enum samples_tier tier);
-uint64_t samples_kept_in_memory(enum samples_tier tier);
+uint64_t samples_step(enum samples_tier tier); /* in s */
 
-/* Calls fn with each row of from … to (s), by rising time: rows of the tier, then of the finer ones
- * what they have after it. */
+/* To a memory that has none: the newest of a file, as much as is kept there. */
+void samples_seed(struct sql *file, struct sql *memory, uint64_t now);
+/* To a file, what the memory has more of. Where their rows meet, minutes and hours are made anew
+ * from what both have. */
+void samples_give(struct sql *memory, struct sql *file, uint64_t now);
+
+/* Calls fn with each row of from … to (s), by rising time: rows of the tier, before the first whole
+ * one of them and after the last those of the finer ones. */
 struct samples_walk {
   const char *device;
   uint64_t from, to;
