@@ -20,13 +20,14 @@ from .errors import (
     InsufficientMemory, InternalError, InvalidArgument, MemkeepError, ModelBusy, ModelFormatInvalid,
     ModelNotFound, NotFound, QuotaExceeded, RateLimited, TransferNotFound, Unauthorized, WorkerNotFound,
     WorkerTimeout, WorkerUnavailable)
+from .events import Event
 from .models import Model, Tensor
 
 __version__ = "0.1.0"
 __all__ = [
     "Allocation", "AllocationBusy", "AllocationLost", "AllocationNotFound", "AllocationTooLarge", "Cancelled",
     "ChecksumMismatch", "Client", "Conflict", "DaemonNotFound", "DaemonRestarted", "DeviceNotFound",
-    "DeviceUnavailable", "Forbidden", "InsufficientMemory", "InternalError", "InvalidArgument", "MemkeepError",
+    "DeviceUnavailable", "Event", "Forbidden", "InsufficientMemory", "InternalError", "InvalidArgument", "MemkeepError",
     "Model", "ModelBusy", "ModelFormatInvalid", "ModelNotFound", "NotFound", "QuotaExceeded", "RateLimited",
     "Tensor", "TransferNotFound", "Unauthorized", "WorkerNotFound", "WorkerTimeout", "WorkerUnavailable", "connect",
     "errors"]

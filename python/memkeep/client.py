@@ -8,7 +8,7 @@ import os
 import weakref
 from typing import Any, Dict, Optional, Sequence
 
-from . import _library, errors, models
+from . import _library, errors, events, models
 from ._wire import Wire
 from .allocation import Allocation
 
@@ -128,7 +128,7 @@ class Client:
 
     def ask(self, action: str, fields: Dict[str, Any], fds: Sequence[int]) -> Dict[str, Any]:
         """A call that carries descriptors, on a connection of its own."""
-        wire = Wire(self._get().socket)
+        wire = Wire(self.socket)
         try:
             return wire.ask(action, fields, fds)[0]
         finally:
@@ -142,6 +142,15 @@ class Client:
     def status(self, device: Optional[str] = None) -> Dict[str, Any]:
         """Of the whole host, or of one device."""
         return self.call("memory.get_status", **({"device_id": device} if device else {}))
+
+    def events(self, types: Optional[str] = None) -> events.Events:
+        """What happens from now on; types as "allocation.created,pressure.*", None for all."""
+        return events.Events(self.socket, types)
+
+    @property
+    def socket(self) -> Optional[str]:
+        """As said to connect()."""
+        return self._get().socket
 
     def __repr__(self) -> str:
         return f"<memkeep.Client{', closed' if self.closed else ''}>"
