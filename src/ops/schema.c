@@ -63,7 +63,8 @@ static const struct shape {
     {"LifetimeBin", "upToSeconds:number? count:count"},
     {"PurposeShare", "purpose:Purpose bytes:bytes count:count"},
     {"OwnerShare", "owner:text bytes:bytes count:count"},
-    {"Trend", "direction:TrendDirection bytesPerSecond:number? timeToFullSeconds:number?"},
+    {"Trend", "direction:TrendDirection bytesPerSecond:number? timeToFullSeconds:number? "
+              "timeToFullEarliestSeconds:number? timeToFullLatestSeconds:number?"},
     {"Sample", "time:time usedBytes:bytes? allocatedBytes:bytes"},
     {"Owner", "kind:OwnerKind id:text pid:count? name:text?"},
     {"Allocation",
@@ -181,7 +182,8 @@ static const struct shape {
     {"Quota", "domain:text maxBytes:bytes? maxAllocations:count?"},
     {"Pressure", "level:PressureLevel percent:percent availableBytes:bytes totalBytes:bytes "
                  "thresholds:Thresholds reclaimableBytes:bytes recommendedActions:[text] "
-                 "timeToCriticalSeconds:number? psi:Psi?"},
+                 "timeToCriticalSeconds:number? timeToCriticalEarliestSeconds:number? "
+                 "timeToCriticalLatestSeconds:number? psi:Psi?"},
     {"Thresholds", "moderate:percent high:percent critical:percent"},
     {"Psi", "some10:percent full10:percent"},
     {"Segments", "segments:[Segment] fragmentation:FragmentationReport nextCursor:text?"},

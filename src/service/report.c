@@ -177,9 +177,9 @@ static void pressure_figures(const struct service *s, uint32_t index,
                              const struct forecast *forecast, struct report_pressure *out) {
   const struct state_device *device = &s->devices[index];
   double critical = (double)device->info->total_bytes * s->thresholds.critical / 10000;
-  double seconds = forecast_when(forecast, critical).expected;
-  if (seconds >= 0 && (out->seconds_to_critical < 0 || seconds < out->seconds_to_critical))
-    out->seconds_to_critical = seconds;
+  struct forecast_time when = forecast_when(forecast, critical);
+  if (when.expected >= 0 && (out->critical.expected < 0 || when.expected < out->critical.expected))
+    out->critical = when;
   out->available_bytes += state_available(s, device);
   out->total_bytes += device->info->total_bytes;
   out->cached_bytes += device->cached;
@@ -193,7 +193,7 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
   if (name[0] && state_find_device(s, name, &index, problem))
     return problem->status;
   struct os_proc_pressure psi;
-  *out = (struct report_pressure){.seconds_to_critical = -1};
+  *out = (struct report_pressure){.critical = {-1, -1, -1}};
   out->psi_known = os_proc_pressure(&psi) == STATUS_OK;
   if (out->psi_known) {
     out->psi_some10 = psi.some_avg10;

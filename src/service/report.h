@@ -5,6 +5,7 @@
 #ifndef SERVICE_REPORT_H
 #define SERVICE_REPORT_H
 
+#include "memory/forecast.h"
 #include "service/job.h"
 
 /* Makes sure that the driver's figures are at most 100 ms old (and slow facts re-read with
@@ -64,7 +65,7 @@ struct report_pressure {
   struct pressure_thresholds thresholds;
   bool psi_known;
   uint32_t psi_some10, psi_full10; /* hundredths */
-  double seconds_to_critical;      /* < 0: null */
+  struct forecast_time critical;   /* of the device that is there first */
 };
 /* name "": the host. */
 enum status report_pressure(struct service *service, const char *name, struct report_pressure *out,

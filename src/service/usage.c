@@ -44,7 +44,7 @@ static void trend(struct trace *trace, const struct state_device *device,
   struct forecast found = foretell(trace);
   out->direction = found.direction;
   out->bytes_per_second = found.bytes_per_second;
-  out->time_to_full_seconds = forecast_when(&found, (double)device->info->total_bytes).expected;
+  out->full = forecast_when(&found, (double)device->info->total_bytes);
 }
 
 static void thin(const struct window *window, uint64_t points, struct usage_device *out) {

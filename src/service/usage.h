@@ -44,7 +44,8 @@ struct usage_device {
   } owners[USAGE_OWNERS]; /* the largest, alive now */
   uint32_t owner_count;
   enum forecast_direction direction;
-  double bytes_per_second, time_to_full_seconds; /* < 0: null */
+  double bytes_per_second;
+  struct forecast_time full;
   struct usage_sample samples[USAGE_SAMPLES];
   uint32_t sample_count;
 };

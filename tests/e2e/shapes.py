@@ -170,6 +170,7 @@ WORKER = {"workerId": text, "pid": maybe(count), "state": word("starting", "read
 PRESSURE = {"level": LEVEL, "percent": percent, "availableBytes": count, "totalBytes": count,
             "thresholds": {"moderate": percent, "high": percent, "critical": percent}, "reclaimableBytes": count,
             "recommendedActions": [text], "timeToCriticalSeconds": maybe(number),
+            "timeToCriticalEarliestSeconds": maybe(number), "timeToCriticalLatestSeconds": maybe(number),
             "psi": maybe({"some10": maybe(percent), "full10": maybe(percent)})}
 
 USAGE = {"windowStart": time, "windowEnd": time, "devices": [{
@@ -181,7 +182,8 @@ USAGE = {"windowStart": time, "windowEnd": time, "devices": [{
     "byPurpose": [{"purpose": PURPOSE, "bytes": count, "count": count}],
     "byOwner": [{"owner": text, "bytes": count, "count": count}],
     "trend": {"direction": word("rising", "falling", "steady"), "bytesPerSecond": maybe(number),
-              "timeToFullSeconds": maybe(number)},
+              "timeToFullSeconds": maybe(number), "timeToFullEarliestSeconds": maybe(number),
+              "timeToFullLatestSeconds": maybe(number)},
     "samples": [{"time": time, "usedBytes": maybe(count), "allocatedBytes": count}]}]}
 
 SEGMENTS = {"segments": [{

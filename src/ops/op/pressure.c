@@ -44,6 +44,13 @@ static void write_psi(struct writer *w, const struct report_pressure *report) {
   writer_end(w);
 }
 
+static void write_seconds(struct writer *w, const char *key, double seconds) {
+  if (seconds < 0)
+    writer_null(w, key);
+  else
+    writer_double(w, key, seconds);
+}
+
 static enum ops_progress run(struct ops_call *call, void *params) {
   struct report_pressure report;
   struct problem problem;
@@ -64,10 +71,9 @@ static enum ops_progress run(struct ops_call *call, void *params) {
   writer_uint(&w, "reclaimableBytes",
               report.cached_bytes + report.park_bytes + report.unload_bytes);
   write_actions(&w, &report);
-  if (report.seconds_to_critical < 0)
-    writer_null(&w, "timeToCriticalSeconds");
-  else
-    writer_double(&w, "timeToCriticalSeconds", report.seconds_to_critical);
+  write_seconds(&w, "timeToCriticalSeconds", report.critical.expected);
+  write_seconds(&w, "timeToCriticalEarliestSeconds", report.critical.earliest);
+  write_seconds(&w, "timeToCriticalLatestSeconds", report.critical.latest);
   write_psi(&w, &report);
   return reply_end(call, &w);
 }

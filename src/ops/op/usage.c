@@ -110,7 +110,9 @@ static void write_device(struct writer *w, const struct usage_device *d) {
   writer_object(w, "trend");
   writer_text(w, "direction", usage_directions[d->direction]);
   writer_double(w, "bytesPerSecond", d->bytes_per_second);
-  double_or_null(w, "timeToFullSeconds", d->time_to_full_seconds);
+  double_or_null(w, "timeToFullSeconds", d->full.expected);
+  double_or_null(w, "timeToFullEarliestSeconds", d->full.earliest);
+  double_or_null(w, "timeToFullLatestSeconds", d->full.latest);
   writer_end(w);
   write_samples(w, d);
   writer_end(w);
