@@ -336,6 +336,56 @@ static void section(const char *name, struct reader_value rows, const struct col
   putchar('\n');
 }
 
+/* "41m", "-": how long until then. */
+static const char *span_text(struct reader_value seconds, char *out, size_t size) {
+  static const struct {
+    double seconds;
+    const char *unit;
+  } units[] = {{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}};
+  double value = reader_double(seconds, -1);
+  size_t i = 0;
+  while (i + 1 < sizeof units / sizeof *units && value < 2 * units[i].seconds)
+    i++;
+  if (value < 0)
+    snprintf(out, size, "-");
+  else
+    snprintf(out, size, "%.0f%s", value / units[i].seconds, units[i].unit);
+  return out;
+}
+
+static void full_cell(struct paint_table *out, struct reader_value trend) {
+  char expected[TEXT], earliest[TEXT], latest[TEXT], text[3 * TEXT + 8];
+  span_text(reader_get(trend, "timeToFullSeconds"), expected, sizeof expected);
+  span_text(reader_get(trend, "timeToFullEarliestSeconds"), earliest, sizeof earliest);
+  span_text(reader_get(trend, "timeToFullLatestSeconds"), latest, sizeof latest);
+  snprintf(text, sizeof text, "%s (%s to %s)", expected, earliest, latest);
+  paint_cell(out, strcmp(expected, "-") == 0 ? expected : text);
+}
+
+void show_usage(struct reader_value data) {
+  static const char *const headers[] = {"DEVICE", ">NOW",        ">PEAK",   ">AVERAGE", ">95 %",
+                                        "TREND",  ">PER SECOND", "FULL IN", NULL};
+  struct reader_value devices = reader_get(data, "devices");
+  struct paint_table out;
+  paint_begin(&out, headers);
+  for (size_t i = 0; i < reader_count(devices); i++) {
+    struct reader_value device = reader_at(devices, i), trend = reader_get(device, "trend");
+    paint_member(&out, device, "deviceId");
+    paint_member(&out, device, "currentBytes");
+    paint_member(&out, device, "peakBytes");
+    paint_member(&out, device, "averageBytes");
+    paint_member(&out, device, "p95Bytes");
+    paint_member(&out, trend, "direction");
+    paint_member(&out, trend, "bytesPerSecond");
+    full_cell(&out, trend);
+  }
+  paint_end(&out);
+  if (reader_count(devices) != 1)
+    return;
+  putchar('\n');
+  paint_all(reader_at(devices, 0));
+}
+
 void show_analytics(struct reader_value data) {
   static const struct column devices[] = {{"DEVICE", "deviceId"},
                                           {">PEAK", "peakBytes"},

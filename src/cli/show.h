@@ -24,6 +24,7 @@ void show_models(struct reader_value data);
 void show_model(struct reader_value data);
 void show_unloaded(struct reader_value data);
 void show_optimized(struct reader_value data);
+void show_usage(struct reader_value data);
 void show_analytics(struct reader_value data);
 void show_advice(struct reader_value data);
 void show_applied(struct reader_value data);
