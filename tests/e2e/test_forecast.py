@@ -2,7 +2,7 @@
 
 import unittest
 
-from harness import KIB, MEMORY, DaemonCase, wait_until
+from harness import KIB, MEMORY, DaemonCase, run_program, wait_until
 
 
 class Forecast(DaemonCase):
@@ -22,8 +22,13 @@ class Forecast(DaemonCase):
         self.assertGreater(trend["bytesPerSecond"], 0)
         until_full, until_critical = trend["timeToFullSeconds"], self.pressure()["timeToCriticalSeconds"]
         self.assertTrue(0 < until_critical < until_full, (until_critical, until_full))
+        self.assertLessEqual(trend["timeToFullEarliestSeconds"], until_full)
+        self.assertGreaterEqual(trend["timeToFullLatestSeconds"] or until_full, until_full)
+        shown = run_program("memkeep", "--socket", self.daemon.socket_path, "usage", "host:0")
+        self.assertRegex(shown.stdout, r"rising .* \d+[smhd] \(\d+[smhd] to (\d+[smhd]|-)\)\n")
         still = self.trend("host:1")
-        self.assertEqual(("steady", None), (still["direction"], still["timeToFullSeconds"]))
+        self.assertEqual(("steady", None, None, None), (still["direction"], still["timeToFullSeconds"], still["timeToFullEarliestSeconds"],
+                                                        still["timeToFullLatestSeconds"]))
         self.assertIsNone(self.pressure("host:1")["timeToCriticalSeconds"])
         whole = self.ok(self.daemon.get(f"{MEMORY}/pressure"))["timeToCriticalSeconds"]
         self.assertAlmostEqual(until_critical, whole, delta=until_critical / 2)
