@@ -405,9 +405,13 @@ void show_analytics(struct reader_value data) {
                                             {">MEDIAN/s", "p50BytesPerSecond"},
                                             {">BEST/s", "bestBytesPerSecond"},
                                             {NULL, NULL}};
-  static const struct column leaks[] = {
-      {"OWNER", "owner"}, {"DEVICE", "deviceId"}, {">PER SECOND", "bytesPerSecond"},
-      {">HAS", "bytes"},  {"SINCE", "since"},     {NULL, NULL}};
+  static const struct column leaks[] = {{"OWNER", "owner"},
+                                        {">PID", "pid"},
+                                        {"DEVICE", "deviceId"},
+                                        {">PER SECOND", "bytesPerSecond"},
+                                        {">HAS", "bytes"},
+                                        {"SINCE", "since"},
+                                        {NULL, NULL}};
   section("devices", reader_get(data, "devices"), devices);
   section("operations", reader_get(data, "operations"), operations);
   section("transfers", reader_get(data, "transfers"), transfers);

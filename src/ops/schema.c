@@ -156,7 +156,8 @@ static const struct shape {
     {"TransferAnalytics",
      "from:text to:text path:TransferPath? count:count bytes:bytes p50BytesPerSecond:bytes? "
      "bestBytesPerSecond:bytes? failed:count"},
-    {"Leak", "owner:text deviceId:text bytesPerSecond:number bytes:bytes since:time"},
+    {"Leak", "owner:text ownerId:text pid:count? deviceId:text bytesPerSecond:number bytes:bytes "
+             "since:time"},
     {"Recommendations", "recommendations:[Recommendation]"},
     {"Applied", "jobId:text? applied:[AppliedAdvice] freedBytes:bytes"},
     {"AppliedAdvice", "id:text deviceId:text expectedBytes:bytes freedBytes:bytes"},

@@ -17,7 +17,8 @@
 
 struct watched {
   uint64_t owner, bytes; /* owner: its id, 0: none */
-  char name[64];
+  int32_t pid;
+  char name[40];
   struct leak_series series;
 };
 
@@ -44,7 +45,8 @@ void leaks_free(struct service *s) {
 
 struct row {
   uint64_t owner, committed, bytes;
-  char name[64];
+  int32_t pid;
+  char name[40];
 };
 struct largest {
   struct row rows[LEAKS_WATCHED]; /* the most committed first */
@@ -61,7 +63,7 @@ static void enter(struct largest *largest, const struct state_owner *owner, uint
     at--;
   for (; at && largest->rows[at - 1].committed < committed; at--)
     largest->rows[at] = largest->rows[at - 1];
-  largest->rows[at] = (struct row){.owner = owner->id, .committed = committed};
+  largest->rows[at] = (struct row){.owner = owner->id, .committed = committed, .pid = owner->pid};
   memcpy(largest->rows[at].name, owner->name, sizeof owner->name);
 }
 
@@ -118,6 +120,7 @@ static void note(struct service *s, uint32_t device, const struct row *row) {
   else if (!(found = find(all, 0)))
     return;
   next.bytes = row->bytes;
+  next.pid = row->pid;
   memcpy(next.name, row->name, sizeof next.name);
   leak_add(&next.series, (double)clock_now() / 1e9, (double)row->bytes);
   LOCK_SCOPE(&s->lock);
@@ -164,7 +167,9 @@ uint32_t leaks_find(struct service *s, struct leak *out, uint32_t max) {
       if (!one->owner || !one->series.rising)
         continue;
       struct leak *leak = &out[count++];
-      *leak = (struct leak){.device_id = s->devices[d].info->id,
+      *leak = (struct leak){.owner_id = one->owner,
+                            .pid = one->pid,
+                            .device_id = s->devices[d].info->id,
                             .bytes_per_second = one->series.bytes_per_second,
                             .bytes = one->bytes,
                             .since = real - units_minus(now, (uint64_t)(one->series.since * 1e9))};

@@ -14,7 +14,9 @@ struct service;
 #define LEAKS_WATCHED 64
 
 struct leak {
-  char owner[64];
+  char owner[40];
+  uint64_t owner_id;
+  int32_t pid;           /* 0: it is no process */
   const char *device_id; /* the service's */
   double bytes_per_second;
   uint64_t bytes; /* what it has there now */

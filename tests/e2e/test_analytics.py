@@ -20,7 +20,7 @@ ANALYTICS = {
                     "p95Ms": shapes.number, "p99Ms": shapes.number, "maxMs": shapes.number}],
     "transfers": [{"from": shapes.text, "to": shapes.text, "path": shapes.maybe(shapes.text), "count": shapes.count,
                    "bytes": shapes.count, "p50BytesPerSecond": BYTES, "bestBytesPerSecond": BYTES, "failed": shapes.count}],
-    "leaks": [{"owner": shapes.text, "deviceId": shapes.text, "bytesPerSecond": shapes.number, "bytes": shapes.count,
+    "leaks": [{"owner": shapes.text, "ownerId": shapes.id_of("o"), "pid": shapes.maybe(shapes.count), "deviceId": shapes.text, "bytesPerSecond": shapes.number, "bytes": shapes.count,
                "since": shapes.time}]}
 
 
@@ -114,7 +114,7 @@ class Leaking(DaemonCase):
             finally:
                 over.set()
                 thread.join()
-        self.assertEqual(["host:0"], [one["deviceId"] for one in leaks])
+        self.assertEqual([("host:0", os.getpid())], [(one["deviceId"], one["pid"]) for one in leaks])
         self.assertGreater(leaks[0]["bytesPerSecond"], MIB)
         self.assertGreater(leaks[0]["bytes"], 64 * MIB)
         self.assertLess(abs(parse_time(leaks[0]["since"]) - began), 30)
