@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/units.h"
 
@@ -22,12 +23,21 @@ struct sql {
   char reason[120];
 };
 
+/* The kernel's word, where it was the kernel's no; "" else. */
+static const char *cause(const struct sql *sql, int error) {
+  bool asked = (error & 0xff) == SQLITE_IOERR || (error & 0xff) == SQLITE_CANTOPEN;
+  int number = asked ? sqlite3_system_errno(sql->db) : 0;
+  return number ? strerrordesc_np(number) : "";
+}
+
 static void fail(struct sql *sql, int error) {
   if (sql->error || error == SQLITE_OK)
     return;
+  const char *word = cause(sql, error);
   sql->error = error;
-  snprintf(sql->reason, sizeof sql->reason, "%s",
-           error == SQLITE_BUSY ? "another daemon has it open" : sqlite3_errstr(error));
+  snprintf(sql->reason, sizeof sql->reason, "%s%s%s",
+           error == SQLITE_BUSY ? "another daemon has it open" : sqlite3_errstr(error),
+           *word ? ": " : "", word);
 }
 
 struct sql *sql_open(const char *path) {
@@ -36,6 +46,8 @@ struct sql *sql_open(const char *path) {
     return NULL;
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   fail(sql, sqlite3_open_v2(path ? path : ":memory:", &sql->db, flags, NULL));
+  if (!sql->error && sqlite3_db_readonly(sql->db, "main") == 1)
+    fail(sql, SQLITE_READONLY);
   sql_run(sql, path ? SQL_SETTINGS : SQL_MEMORY);
   return sql;
 }
