@@ -71,7 +71,7 @@ class Worker:
         return {"loaded_models": {name: {"size_bytes": len(self.models[name])} for name in names}}
 
     def model_status(self, _):
-        return {"models": list(self.models), "device_bytes": 0, "ram_bytes": self.model_bytes()}
+        return {"models": list(self.models), "bytes": {"device": 0, "ram": self.model_bytes(), "disk": 0}}
 
     def optimize(self, data):
         before = self.bytes()

@@ -19,8 +19,10 @@ ALL = SMALL + LARGE + CACHE
 class Alone(unittest.TestCase):
     """With our hands on its stdin and stdout."""
 
+    example, actions = EXAMPLE, ACTIONS
+
     def setUp(self):
-        self.process = subprocess.Popen([sys.executable, str(EXAMPLE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, str(self.example)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env=clean_environment(MEMKEEP_FD="3"))
         self.addCleanup(self.process.communicate)
         self.addCleanup(self.process.kill)
@@ -55,7 +57,7 @@ class Alone(unittest.TestCase):
     def test_it_says_hello_and_ends_with_its_input(self):
         self.assertEqual("hello", self.hello["event"])
         self.assertEqual(1, self.hello["data"]["protocol"])
-        self.assertEqual(ACTIONS, set(self.hello["data"]["capabilities"]))
+        self.assertEqual(self.actions, set(self.hello["data"]["capabilities"]))
         self.assertEqual(["small", "large"], self.hello["data"]["models"])
         self.process.stdin.close()
         self.assertEqual(0, self.process.wait(20))
@@ -71,11 +73,11 @@ class Alone(unittest.TestCase):
                          (check["pressure_category"], check["recommended_actions"]))
         self.assertEqual({"model_id", "bytes", "reclaimable_bytes", "busy", "pinned", "idle_seconds", "reload_seconds"},
                          check["models"][0].keys())
-        self.assertEqual({"small": {"size_bytes": SMALL}},
-                         self.ok("memory.get_model_info", model_id="small")["loaded_models"])
-        self.assertEqual(SMALL + LARGE, self.ok("memory.model_status")["ram_bytes"])
+        models = self.ok("memory.get_model_info", model_id="small")["loaded_models"]
+        self.assertEqual({"small": SMALL}, {name: model["size_bytes"] for name, model in models.items()})
+        self.assertEqual(SMALL + LARGE, self.ok("memory.model_status")["bytes"]["ram"])
         self.assertEqual("MODEL_NOT_FOUND", self.ask("memory.get_model_info", model_id="none")["error_code"])
-        self.assertEqual("MODEL_NOT_FOUND", self.ask("memory.unload_model")["error_code"])
+        self.assertEqual("MODEL_NOT_FOUND", self.ask("memory.unload_model", model_id="none")["error_code"])
         self.assertEqual("NOT_FOUND", self.ask("memory.dance")["error_code"])
         self.holds(ALL, "small", "large")
 
@@ -121,8 +123,10 @@ class Alone(unittest.TestCase):
 
 
 class Listed(DaemonCase):
+    example, actions = EXAMPLE, ACTIONS
+
     def start(self):
-        worker = subprocess.Popen([sys.executable, str(EXAMPLE)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        worker = subprocess.Popen([sys.executable, str(self.example)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                   env=clean_environment(MEMKEEP_SOCKET=self.daemon.socket_path))
         self.addCleanup(worker.wait)
         self.addCleanup(worker.kill)
@@ -141,12 +145,12 @@ class Listed(DaemonCase):
     def test_over_the_socket(self):
         name = self.start()
         worker = self.look(name, ALL)
-        self.assertEqual(("socket", "ready", ACTIONS),
+        self.assertEqual(("socket", "ready", self.actions),
                          (worker["transport"], worker["state"], set(worker["capabilities"])))
         self.is_cleared(name)
 
     def test_started_by_the_daemon(self):
-        self.restart_with("--worker", f"mine={sys.executable} {EXAMPLE}")
+        self.restart_with("--worker", f"mine={sys.executable} {self.example}")
         worker = self.look("mine", ALL)
         self.assertEqual(("stdio", "ready"), (worker["transport"], worker["state"]))
         self.is_cleared("mine")

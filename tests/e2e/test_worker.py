@@ -18,12 +18,14 @@ FAKE = "fake:0=1GiB,rate=20MiB/s"
 class Worker:
     """One process, as the daemon would start it."""
 
+    command = (program("memkeep-worker"),)
+
     def __init__(self, *devices, log=subprocess.DEVNULL):
         self.packets, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fd = theirs.fileno()
         place = 'exec "$@"' if fd == 3 else f'exec "$@" 3<&{fd} {fd}<&-'
         self.process = subprocess.Popen(
-            ["bash", "-c", place, "bash", program("memkeep-worker")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            ["bash", "-c", place, "bash", *self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=log, pass_fds=(fd,), env=clean_environment(MEMKEEP_FD="3"))
         theirs.close()
         self.patience = threading.Timer(60, self.process.kill)
@@ -99,10 +101,10 @@ def place(number, offset=0):
 
 
 class WorkerCase(unittest.TestCase):
-    devices = ("host:0=1GiB", "host:1=1GiB", FAKE)
+    kind, devices = Worker, ("host:0=1GiB", "host:1=1GiB", FAKE)
 
     def setUp(self):
-        self.worker = Worker(*self.devices)
+        self.worker = self.kind(*self.devices)
         self.addCleanup(self.worker.close)
 
     def segment(self, *words, **more):
