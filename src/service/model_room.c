@@ -138,6 +138,16 @@ uint64_t model_room_reclaimable(const struct service *s, uint32_t device,
   return bytes;
 }
 
+uint64_t model_room_spare(const struct service *s, uint32_t device) {
+  uint64_t bytes = 0;
+  for (const struct models_weights *w = s->models->weights; w; w = w->next) {
+    struct policy_model model;
+    picture_of(s, w, device, &model);
+    bytes += model.spare && !model.busy ? model.bytes : 0;
+  }
+  return bytes;
+}
+
 /* ---- a load that does not fit ---- */
 
 static struct policy_params params_of(const struct model_work *work, uint32_t device,

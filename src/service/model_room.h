@@ -24,6 +24,9 @@ uint64_t model_room_bytes(const struct service *s, const struct models_weights *
  * first of them are named in `space`, unless it is NULL. Under the lock. */
 uint64_t model_room_reclaimable(const struct service *s, uint32_t device,
                                 struct problem_space *space);
+/* Of a host device: copies, which nobody reads, of models that stay on their cards. Under the lock.
+ */
+uint64_t model_room_spare(const struct service *s, uint32_t device);
 /* RAM that parked models may take beside what they have. Under the lock. */
 uint64_t model_room_ram(const struct service *s);
 
