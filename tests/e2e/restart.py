@@ -4,12 +4,15 @@ and damaged.
 
 import contextlib
 import os
+import struct
+import time
 
 import kernel
 from harness import MEMORY, Daemon, DaemonCase, wait_until
 from test_vault import DROP, HELLO, LIST, PUT, Peer, message
 
 RECORD = 128  # bytes; the first is the ledger's header
+LAST_ACCESS = 112  # in a record
 LIVE = 1
 SEGMENT, ALLOCATION, OWNER, LIMIT, TEXT = 1, 2, 3, 7, 8  # kinds of records
 DEVICES = ("host:0=2GiB", "host:1=1GiB", "fake:0=1GiB")
@@ -98,6 +101,13 @@ class Ledger:
         """Offsets of the live records of a kind."""
         data = self.read()
         return [at for at in range(RECORD, len(data), RECORD) if data[at] == LIVE and data[at + 1] == kind]
+
+
+    def age(self, seconds):
+        """All allocations were touched so long ago, and not since; also while a daemon runs."""
+        then = struct.pack("<Q", time.time_ns() - seconds * 10**9)
+        for at in self.records(ALLOCATION):
+            self.write(at + LAST_ACCESS, then)
 
 
 class RestartCase(DaemonCase):

@@ -316,10 +316,14 @@ class Lost(RestartCase):
         kept = self.allocate(3 * MIB)
         checksum = self.fill(kept, 1)["checksum"]
         self.lose(*lost)
-        cleared = self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "lost"}))
+        found = self.ok(self.daemon.get(f"{MEMORY}/optimization"))["recommendations"]
+        advice = next(one for one in found if one["id"] == "clear_lost:host:0")
+        self.assertEqual((3, 6 * MIB + 4096), (advice["evidence"]["lostAllocations"], advice["evidence"]["lostBytes"]))
+        cleared = self.ok(self.daemon.post(advice["action"]["path"], advice["action"]["body"]))
         self.assertEqual((3, 0), (cleared["clearedAllocations"], cleared["clearedBytes"]))
         self.assertEqual([name_of(kept)], [name_of(a) for a in self.allocations()])
         self.assertEqual(checksum, self.checksum(kept))
+        self.assertEqual([], self.ok(self.daemon.get(f"{MEMORY}/optimization"))["recommendations"])
 
     def test_all_that_was_in_a_lost_slab(self):
         blocks = [self.allocate(4096) for _ in range(5)]

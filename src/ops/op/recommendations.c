@@ -46,25 +46,44 @@ static void end_action(struct writer *w) {
 
 /* ---- the daemon's ---- */
 
-static void body_clear(struct writer *w, const char *device) {
-  (void)device;
+static void body_clear(struct writer *w, const struct advice *advice) {
+  (void)advice;
   writer_text(w, "scope", "cache");
 }
-static void body_idle(struct writer *w, const char *device) {
-  (void)device;
+static void body_lost(struct writer *w, const struct advice *advice) {
+  (void)advice;
+  writer_text(w, "scope", "lost");
+}
+static void body_idle(struct writer *w, const struct advice *advice) {
+  (void)advice;
   writer_text(w, "scope", "idle");
   writer_uint(w, "idleSeconds", ADVICE_IDLE_SECONDS);
 }
-static void body_defragment(struct writer *w, const char *device) {
-  (void)device;
+static void body_leak(struct writer *w, const struct advice *advice) {
+  writer_text(w, "scope", "idle");
+  writer_uint(w, "idleSeconds", ADVICE_LEAK_SECONDS);
+  writer_id(w, "owner", 'o', advice->facts.leak.owner_id);
+}
+static void body_quota(struct writer *w, const struct advice *advice) {
+  body_idle(w, advice);
+  writer_text(w, "owner", advice->facts.quota.domain);
+}
+static void body_defragment(struct writer *w, const struct advice *advice) {
+  (void)advice;
   writer_text(w, "strategy", "balanced");
 }
-static void body_device(struct writer *w, const char *device) {
-  writer_text(w, "deviceId", device);
+static void body_nothing(struct writer *w, const struct advice *advice) {
+  (void)w;
+  (void)advice;
+}
+static void body_limit(struct writer *w, const struct advice *advice) {
+  (void)advice;
+  writer_uint(w, "targetPercent", 100);
 }
 
 static void evidence_cache(struct writer *w, const struct advice_facts *facts) {
   writer_uint(w, "cachedBytes", facts->cached_bytes);
+  writer_uint(w, "spareCopyBytes", facts->spare_bytes);
 }
 static void evidence_defragment(struct writer *w, const struct advice_facts *facts) {
   writer_uint(w, "committedBytes", facts->committed_bytes);
@@ -74,61 +93,119 @@ static void evidence_defragment(struct writer *w, const struct advice_facts *fac
 static void evidence_models(struct writer *w, const struct advice_facts *facts) {
   writer_uint(w, "reclaimableBytes", facts->model_bytes);
 }
-static void evidence_idle(struct writer *w, const struct advice_facts *facts) {
-  writer_uint(w, "idleAllocations", facts->idle_allocations);
+static void evidence_lost(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "lostAllocations", facts->lost.allocations);
+  writer_uint(w, "lostBytes", facts->lost.bytes);
+}
+static void evidence_leak(struct writer *w, const struct advice_facts *facts) {
+  writer_text(w, "owner", facts->leak.owner);
+  if (facts->leak.pid)
+    writer_int(w, "pid", facts->leak.pid);
+  else
+    writer_null(w, "pid");
+  writer_double(w, "bytesPerSecond", facts->leak.bytes_per_second);
+  writer_uint(w, "bytes", facts->leak.bytes);
+  writer_time(w, "since", facts->leak.since);
+  writer_uint(w, "idleAllocations", facts->leaked.allocations);
+  writer_uint(w, "idleSeconds", ADVICE_LEAK_SECONDS);
+}
+static void write_max(struct writer *w, const char *key, uint64_t max) {
+  if (max == UINT64_MAX)
+    writer_null(w, key);
+  else
+    writer_uint(w, key, max);
+}
+static void evidence_quota(struct writer *w, const struct advice_facts *facts) {
+  const struct advice_quota *quota = &facts->quota;
+  writer_text(w, "domain", quota->domain);
+  writer_uint(w, "bytes", quota->bytes);
+  write_max(w, "maxBytes", quota->max_bytes);
+  writer_uint(w, "allocations", quota->allocations);
+  write_max(w, "maxAllocations", quota->max_allocations);
+  writer_uint(w, "idleAllocations", quota->idle.allocations);
   writer_uint(w, "idleSeconds", ADVICE_IDLE_SECONDS);
+}
+static void evidence_idle(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "idleAllocations", facts->idle.allocations);
+  writer_uint(w, "idleSeconds", ADVICE_IDLE_SECONDS);
+}
+static void evidence_limit(struct writer *w, const struct advice_facts *facts) {
+  writer_uint(w, "committedBytes", facts->committed_bytes);
+  writer_uint(w, "maxBytes", facts->limit_bytes);
 }
 static void evidence_full(struct writer *w, const struct advice_facts *facts) {
   writer_double(w, "timeToFullSeconds", facts->seconds_to_full);
 }
 
-/* `path`: with its device appended where `of_device`. */
+/* Where the action says its device. */
+enum place { IN_PATH, IN_BODY, NOWHERE };
+
 static const struct {
   const char *id, *title, *why, *path;
-  bool of_device;
-  void (*body)(struct writer *w, const char *device);
+  enum place place;
+  void (*body)(struct writer *w, const struct advice *advice);
   void (*evidence)(struct writer *w, const struct advice_facts *facts);
 } words[ADVICE_KINDS] = {
     [ADVICE_CACHE] = {"drain_caches", "Give cached memory back",
                       "empty segments are kept for reuse, and so may be workers' caches and spare "
                       "copies of models",
-                      "/api/memory/operations/clear", true, body_clear, evidence_cache},
+                      "/api/memory/operations/clear", IN_PATH, body_clear, evidence_cache},
     [ADVICE_DEFRAGMENT] = {"defragment", "Move blocks together",
                            "blocks are scattered over segments that could be given back",
-                           "/api/memory/operations/defragment", true, body_defragment,
+                           "/api/memory/operations/defragment", IN_PATH, body_defragment,
                            evidence_defragment},
     [ADVICE_MODELS] = {"park", "Let idle models go",
                        "models that nobody uses are in memory, and use is over the high threshold",
-                       "/api/memory/models/optimize", false, body_device, evidence_models},
+                       "/api/memory/models/optimize", IN_BODY, body_nothing, evidence_models},
+    [ADVICE_LOST] = {"clear_lost", "Forget what is lost",
+                     "the bytes of these allocations are gone for good, but they are listed and "
+                     "count against quotas",
+                     "/api/memory/operations/clear", IN_PATH, body_lost, evidence_lost},
+    [ADVICE_LEAK] = {"leak", "Free what a leaking owner leaves behind",
+                     "what this owner has only rises, and part of it nobody has attached or "
+                     "touched for five minutes",
+                     "/api/memory/operations/clear", IN_PATH, body_leak, evidence_leak},
+    [ADVICE_QUOTA] = {"quota", "Make room in a quota",
+                      "a quota is nearly full, and part of what counts against it nobody has "
+                      "attached or touched for an hour",
+                      "/api/memory/operations/clear", NOWHERE, body_quota, evidence_quota},
     [ADVICE_IDLE] = {"clear_idle", "Free what nobody touches",
                      "allocations that nobody has attached were not touched for an hour",
-                     "/api/memory/operations/clear", true, body_idle, evidence_idle},
+                     "/api/memory/operations/clear", IN_PATH, body_idle, evidence_idle},
+    [ADVICE_LIMIT] = {"over_limit", "Come below the limit",
+                      "more is promised than the limit allows, so nothing new is given out",
+                      "/api/memory/operations/optimize", IN_BODY, body_limit, evidence_limit},
     [ADVICE_FULL_SOON] = {"full_soon", "Make room before the device is full",
                           "its use rises, and at this rate it is full within an hour",
-                          "/api/memory/operations/optimize", false, body_device, evidence_full},
+                          "/api/memory/operations/optimize", IN_BODY, body_nothing, evidence_full},
 };
 
-void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *device) {
-  snprintf(out, OP_RECOMMENDATIONS_ID, "%s:%s", words[kind].id, device);
+void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *subject) {
+  snprintf(out, OP_RECOMMENDATIONS_ID, "%s:%s", words[kind].id, subject);
 }
 
 static void write_own(struct ops_call *call, struct writer *w, const struct advice *advice) {
   const char *device = report_device_id(ops_service(call->ops), advice->device);
+  enum place place = words[advice->kind].place;
   char id[OP_RECOMMENDATIONS_ID], path[128];
-  op_recommendations_id(id, (int)advice->kind, device);
-  snprintf(path, sizeof path, "%s%s%s", words[advice->kind].path,
-           words[advice->kind].of_device ? "/" : "", words[advice->kind].of_device ? device : "");
+  op_recommendations_id(id, (int)advice->kind, device ? device : advice->facts.quota.domain);
+  snprintf(path, sizeof path, "%s%s%s", words[advice->kind].path, place == IN_PATH ? "/" : "",
+           place == IN_PATH ? device : "");
   const struct head head = {id, words[advice->kind].title, words[advice->kind].why, "daemon",
-                            advice->facts.level};
+                            advice->urgency};
   begin(w, &head);
   writer_object(w, "evidence");
-  writer_text(w, "deviceId", device);
-  writer_hundredths(w, "pressurePercent", advice->facts.percent);
+  if (device) {
+    writer_text(w, "deviceId", device);
+    writer_hundredths(w, "pressurePercent", advice->facts.percent);
+  }
   words[advice->kind].evidence(w, &advice->facts);
   writer_end(w);
   writer_uint(w, "expectedBytes", advice->expected_bytes);
   begin_action(w, path);
-  words[advice->kind].body(w, device);
+  if (place == IN_BODY)
+    writer_text(w, "deviceId", device);
+  words[advice->kind].body(w, advice);
   end_action(w);
 }
 

@@ -11,7 +11,7 @@
 
 /* As an array; the daemon's own, then its workers'. */
 void op_recommendations_write(struct ops_call *call, struct writer *w);
-/* Of the daemon's own: by enum advice_kind and device. */
-void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *device);
+/* Of the daemon's own: by enum advice_kind and device, or whose quota it is about. */
+void op_recommendations_id(char out[OP_RECOMMENDATIONS_ID], int kind, const char *subject);
 
 #endif
