@@ -7,6 +7,7 @@ import unittest
 
 import shapes
 from harness import KIB, MEMORY, MIB, DaemonCase, parse_time, wait_until
+from restart import Ledger, vault_pid
 from test_cli import CliWords
 
 BYTES = shapes.maybe(shapes.count)
@@ -94,16 +95,28 @@ class Analytics(CliWords, DaemonCase):
 class Leaking(DaemonCase):
     devices = ("host:0=2GiB",)
 
+    def free_what_is_idle(self, owner):
+        """As the advice about the leak says."""
+        Ledger(vault_pid(self.daemon.runtime)).age(301)
+        found = self.ok(self.daemon.get(f"{MEMORY}/optimization"))["recommendations"]
+        advice = next(one for one in found if one["id"] == "leak:host:0")
+        self.assertEqual(("warning", os.getpid()), (advice["severity"], advice["evidence"]["pid"]))
+        self.assertGreater(advice["evidence"]["bytesPerSecond"], MIB)
+        self.assertEqual(owner, advice["action"]["body"]["owner"])
+        cleared = self.ok(self.daemon.post(advice["action"]["path"], advice["action"]["body"]))
+        self.assertGreaterEqual(cleared["clearedAllocations"], advice["evidence"]["idleAllocations"])
+
     def test_who_only_takes_is_named(self):
         """A process that takes a MiB four times a second, beside one that keeps what it has."""
         with self.daemon.unix() as quiet, self.daemon.unix() as leaking:
-            quiet.call("memory.allocate", {"size_bytes": 64 * MIB})
+            kept = quiet.call("memory.allocate", {"size_bytes": 64 * MIB})["data"]
             over = threading.Event()
             began = time.time()
 
             def leak():
                 while not over.wait(0.25):
-                    leaking.call("memory.allocate", {"size_bytes": MIB})
+                    made = leaking.call("memory.allocate", {"size_bytes": MIB})["data"]
+                    leaking.call("memory.detach", {"allocation_id": made["allocation"]["allocation_id"]})
                     while leaking.fds:
                         os.close(leaking.fds.pop())
 
@@ -111,6 +124,8 @@ class Leaking(DaemonCase):
             thread.start()
             try:
                 leaks = wait_until(lambda: self.ok(self.daemon.get(f"{MEMORY}/analytics"))["leaks"], "a leak", 150)
+                self.free_what_is_idle(leaks[0]["ownerId"])
+                self.assertEqual(1, self.look(kept["allocation"]["allocation_id"])["attachments"])
             finally:
                 over.set()
                 thread.join()
