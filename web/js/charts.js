@@ -1,0 +1,130 @@
+// What happened: use and fragmentation of a device over a window, to zoom by drawing across it (uPlot).
+import { get, name } from "./api.js";
+import { busy, byId, colour, make, mark, options, rem, say } from "./dom.js";
+import { onDevices } from "./devices.js";
+import { bytes, duration, percent } from "./format.js";
+import { keepFresh } from "./refresh.js";
+
+const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"], ["30d", "30 d"]];
+const POINTS = 500;
+
+let again;
+let chosen = "1h";
+let charts = [];
+let zoomed = false;
+
+const seconds = (time) => Date.parse(time) / 1000;
+
+const axis = (more) => ({
+  stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 },
+  font: `${0.8 * rem()}px system-ui`, ...more,
+});
+
+/** Powers of two between grid lines, so that they read as GiB. */
+const BINARY = Array.from({ length: 60 }, (_, i) => 2 ** i);
+
+const curve = (label, variable, value, filled) => ({
+  label, stroke: colour(variable), width: 2, value: (_, v) => value(v),
+  fill: filled ? colour(`${variable}-soft`) : undefined, points: { show: false },
+});
+
+// The two charts: where, how high in rem, its curves, how a value is said, and the data of an answer.
+const CHARTS = [
+  {
+    id: "history-chart", rems: 16, say: bytes, steps: BINARY,
+    curves: () => [curve("used", "--used", bytes, true), curve("allocated", "--p-kv_cache", bytes)],
+    data: ({ usage }) => [usage.samples.map((s) => seconds(s.time)), usage.samples.map((s) => s.usedBytes),
+      usage.samples.map((s) => s.allocatedBytes)],
+  },
+  {
+    id: "fragmentation-chart", rems: 9, say: percent, range: [0, 100],
+    curves: () => [curve("fragmentation", "--moderate", percent)],
+    data: ({ analytics }) => [analytics.fragmentation.map((s) => seconds(s.time)),
+      analytics.fragmentation.map((s) => s.percent)],
+  },
+];
+
+function onScale(chart) {
+  const [times] = chart.data;
+  const { min, max } = chart.scales.x;
+  zoomed = times.length > 1 && (min > times[0] || max < times.at(-1));
+  byId("history-zoom").hidden = !charts.some((one) => one.zoomed) && !zoomed;
+  chart.zoomed = zoomed;
+}
+
+function build(what, data) {
+  const at = byId(what.id);
+  const chart = new uPlot({
+    width: Math.max(at.clientWidth, 200), height: what.rems * rem(),
+    cursor: { sync: { key: "history" }, drag: { x: true, y: false } },
+    scales: { y: { range: (_, low, high) => what.range ?? [0, Math.max(high, 1) * 1.08] } },
+    series: [{}, ...what.curves()],
+    axes: [axis({ size: 3.2 * rem(), values: [[86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+      [3600, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+      [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+      [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1]] }),
+    axis({ size: 5.2 * rem(), values: (_, values) => values.map(what.say), ...(what.steps ? { incrs: what.steps } : {}) })],
+    hooks: { setScale: [(u, key) => key === "x" && onScale(u)] },
+  }, data, at);
+  chart.zoomed = false;
+  return chart;
+}
+
+function drop() {
+  charts.forEach((chart) => chart.destroy());
+  charts = [];
+  byId("history-zoom").hidden = true;
+}
+
+function sayFigures({ usage, analytics }) {
+  const busiest = analytics.busiestHours.reduce((best, value, hour) =>
+    value !== null && (best === null || value > analytics.busiestHours[best]) ? hour : best, null);
+  const pressed = analytics.pressure.filter((p) => p.level !== "low" && p.seconds > 0)
+    .map((p) => `${p.level} for ${duration(p.seconds)}`);
+  say(byId("history-figures"), [`peak ${bytes(usage.peakBytes)}`, `average ${bytes(usage.averageBytes)}`,
+    `95 % of the time below ${bytes(usage.p95Bytes)}`, busiest === null ? "" : `busiest at ${busiest} h UTC`,
+    pressed.length ? `pressure ${pressed.join(", ")}` : "no pressure"].filter(Boolean).join(" · "));
+}
+
+async function load() {
+  const device = byId("history-device").value;
+  if (!device || (charts.some((chart) => chart.zoomed) && charts.length)) return;
+  const window = chosen;
+  const [usage, analytics] = await Promise.all([get(`usage/${name(device)}`, { window, points: POINTS }),
+    get("analytics", { window })]);
+  if (window !== chosen || device !== byId("history-device").value) return;
+  const found = { usage: usage.devices?.[0] ?? usage, analytics: analytics.devices.find((d) => d.deviceId === device) };
+  CHARTS.forEach((what, i) => {
+    if (charts[i]) charts[i].setData(what.data(found));
+    else charts[i] = build(what, what.data(found));
+  });
+  sayFigures(found);
+}
+
+function choose(window) {
+  chosen = window;
+  for (const button of byId("history-window").children) mark(button, "aria-pressed", String(button.value === window));
+  restart();
+}
+
+/** Draws anew: another device, window or theme. */
+export function restart() {
+  drop();
+  again();
+}
+
+export function start() {
+  byId("history-window").append(...WINDOWS.map(([value, text]) =>
+    make("button", { type: "button", value, "aria-pressed": String(value === chosen), onclick: () => choose(value) }, text)));
+  onDevices((devices) => {
+    const first = !byId("history-device").value;
+    options(byId("history-device"), devices.map((d) => [d.deviceId, d.deviceId]));
+    if (first) again();
+  });
+  again = keepFresh(load, { every: 5000, least: 200 });
+  byId("history-device").addEventListener("change", restart);
+  busy(byId("history-zoom"), () => restart());
+  new ResizeObserver(() => charts.forEach((chart, i) =>
+    chart.setSize({ width: Math.max(byId(CHARTS[i].id).clientWidth, 200), height: CHARTS[i].rems * rem() })))
+    .observe(byId("history-chart"));
+}
