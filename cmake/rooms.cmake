@@ -45,3 +45,22 @@ room_uses(base PkgConfig::jansson PkgConfig::libuv Threads::Threads)
 room_uses(memory m)
 room_uses(history PkgConfig::sqlite3)
 room_uses(http PkgConfig::libmicrohttpd PkgConfig::nettle)
+
+# The dashboard is part of room http: web/ and uPlot, which npm brings as web/package-lock.json names it.
+if(TARGET room_http)
+  set(web ${CMAKE_SOURCE_DIR}/web)
+  file(GLOB_RECURSE pages CONFIGURE_DEPENDS ${web}/*.html ${web}/*.css ${web}/*.js ${web}/*.svg)
+  list(FILTER pages EXCLUDE REGEX node_modules)
+  add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/gen/uplot/LICENSE
+    COMMAND npm ci --ignore-scripts --no-audit --no-fund --silent --prefix ${web}
+    COMMAND ${CMAKE_COMMAND} -E copy_directory ${web}/node_modules/uplot ${CMAKE_BINARY_DIR}/gen/uplot
+    COMMAND ${CMAKE_COMMAND} -E touch ${CMAKE_BINARY_DIR}/gen/uplot/LICENSE
+    DEPENDS ${web}/package-lock.json
+    VERBATIM)
+  add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/gen/page_files.c
+    COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/embed.py ${web} ${CMAKE_BINARY_DIR}/gen/uplot
+      > ${CMAKE_BINARY_DIR}/gen/page_files.c
+    DEPENDS ${pages} ${CMAKE_SOURCE_DIR}/tools/embed.py ${CMAKE_BINARY_DIR}/gen/uplot/LICENSE
+    VERBATIM)
+  target_sources(room_http PRIVATE ${CMAKE_BINARY_DIR}/gen/page_files.c)
+endif()

@@ -36,9 +36,10 @@ struct exchange {
     enum status status; /* of problem */
     uint64_t received;
     struct stream *stream;
-    const char *last_event_id;
+    const struct page *page;
+    const char *last_event_id, *seen;
     char allow[80];
-    bool page, run;
+    bool run;
     bool lent, parked, finished, abandoned; /* under the lock */
   } is;
   struct ops_call call; /* its params are not zeroed here, so it stands last */
@@ -197,7 +198,7 @@ static bool fail(struct exchange *x) {
 static bool show_page(struct exchange *x) {
   struct server_answer answer = {.status = 200};
   add_header(&answer, "X-Correlation-ID", x->call.caller.correlation);
-  page_fill(&answer);
+  page_fill(x->is.page, x->is.seen, &answer);
   return server_answer(&x->request, &answer);
 }
 
@@ -219,14 +220,13 @@ static bool open_stream(struct exchange *x) {
 
 /* ---- what can be said against a request ---- */
 
-static bool is_root(const struct path *path) { return path->count == 1 && !*path->segments[0]; }
-
 static void find(struct exchange *x, const char *method, struct ops_match *out) {
   const char *asked = strcmp(method, "HEAD") == 0 ? "GET" : method;
   ops_match(asked, x->path.segments, x->path.count, out);
-  if (!is_root(&x->path))
+  const struct page *page = page_find(&x->path);
+  if (!page)
     return;
-  x->is.page = strcmp(asked, "GET") == 0;
+  x->is.page = strcmp(asked, "GET") == 0 ? page : NULL;
   out->status = x->is.page ? STATUS_OK : STATUS_METHOD_NOT_ALLOWED;
   snprintf(out->allow, sizeof out->allow, "GET");
 }
@@ -354,6 +354,7 @@ static void on_head(struct server_request *request, struct head *head) {
   call->done = on_done;
   take_correlation(&call->caller, head->fields[HEAD_CORRELATION]);
   x->is.last_event_id = head->fields[HEAD_LAST_EVENT];
+  x->is.seen = head->fields[HEAD_IF_NONE_MATCH];
   if (refuse_unread(x, head) || x->is.status)
     return;
   if (x->path.pair_count) {

@@ -23,7 +23,8 @@
   X(AUTHORIZATION, "Authorization")                                                                \
   X(CORRELATION, "X-Correlation-ID")                                                               \
   X(KEY, "Idempotency-Key")                                                                        \
-  X(LAST_EVENT, "Last-Event-ID")
+  X(LAST_EVENT, "Last-Event-ID")                                                                   \
+  X(IF_NONE_MATCH, "If-None-Match")
 
 enum head_field {
 #define X(name, header) HEAD_##name,
