@@ -11,7 +11,7 @@ run: setup            ## install what is missing, build, start the daemon; Ctrl-
 	@$(MAKE) --no-print-directory build
 	@scripts/run
 
-test: setup tests/peers/node_modules  ## install what is missing, build, run the whole suite
+test: setup tests/peers/node_modules tests/web/node_modules  ## install what is missing, build, run the whole suite
 	@$(MAKE) --no-print-directory build
 	ctest --preset release
 
@@ -54,8 +54,8 @@ help:                 ## this list
 setup:
 	@scripts/setup
 
-tests/peers/node_modules: tests/peers/package-lock.json
-	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/peers
+tests/%/node_modules: tests/%/package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/$*
 	@touch $@
 
 build/build.ninja: CMakePresets.json

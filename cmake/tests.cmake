@@ -1,5 +1,5 @@
-# Every test file is one ctest: tests/unit/test_x.c, tests/device_suite.c, tests/e2e/test_x.py and
-# tests/tools/test_x.py. An e2e file with `_serial` in its name runs alone. What several C tests
+# Every test file is one ctest: tests/unit/test_x.c, tests/device_suite.c, tests/e2e/test_x.py,
+# tests/tools/test_x.py and tests/web/test_x.mjs. An e2e file with `_serial` in its name runs alone. What several C tests
 # share is in tests/unit/x_fixture.c.
 
 # What unit tests link of a program: all but its main.c, and only where they include it.
@@ -123,6 +123,16 @@ if(NOT MEMKEEP_SANITIZE AND PYTHON3_DEBIAN)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}")
   endforeach()
 endif()
+
+# The dashboard, in a real browser.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/web/test_*.mjs)
+foreach(source ${sources})
+  get_filename_component(name ${source} NAME_WE)
+  string(REPLACE test_ web_ name ${name})
+  add_test(NAME ${name} COMMAND node --test ${source})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT
+    "MEMKEEP_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};MEMKEEP_BUILD=${CMAKE_BINARY_DIR}")
+endforeach()
 
 # Benchmarks: built by `make bench` only.
 add_custom_target(benches)
