@@ -21,7 +21,11 @@ export const onDevices = (listener) => listeners.push(listener);
 function forecast(device) {
   const trend = trends.get(device.deviceId);
   if (!trend?.direction) return "";
-  if (trend.timeToFullSeconds !== null) return `full in ${duration(trend.timeToFullSeconds)}`;
+  const { timeToFullSeconds: full, timeToFullEarliestSeconds: earliest, timeToFullLatestSeconds: latest } = trend;
+  if (full !== null) {
+    const band = earliest === null ? "" : ` (${duration(earliest)} ${latest === null ? "or more" : `to ${duration(latest)}`})`;
+    return `full in ${duration(full)}${band}`;
+  }
   return trend.direction === "rising" ? "rising" : trend.direction === "falling" ? "falling" : "steady";
 }
 
