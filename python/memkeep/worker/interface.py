@@ -7,6 +7,7 @@ waits there says so every half second, so that it is not taken for dead, but one
 from __future__ import annotations
 
 import collections
+import functools
 import sys
 import threading
 import time
@@ -168,7 +169,6 @@ class Interface:
                     self._wake.clear()
             if isinstance(what, Call):
                 self._run(what)
-                self._running = None
             elif what is not None:
                 self._guard(what)
                 self.worker.tell_changes()
@@ -183,20 +183,28 @@ class Interface:
                         what.tell()
 
     def _run(self, call: Call) -> None:
+        say = self._judge(call)
+        with self._changed:  # from here on it is not under way
+            if self._running is call:
+                self._running = None
+        say()
+        self.worker.tell_changes()
+
+    def _judge(self, call: Call) -> Callable[[], None]:
+        """Runs it; what is to be said then."""
         row, began = self.table[call.action], time.monotonic_ns()
         try:
             if call.cancelled.is_set():
                 raise errors.Cancelled("it was cancelled")
             data = getattr(self.worker, row.function.__name__)(call)
-            if row.slow:
-                data = {**data, "elapsed_us": (time.monotonic_ns() - began) // 1000}
-            call.answer(data)
         except errors.MemkeepError as problem:
-            call.refuse(problem.code, str(problem))
+            return functools.partial(call.refuse, problem.code, str(problem))
         except Exception as problem:  # pylint: disable=broad-except
             traceback.print_exc()
-            call.refuse("INTERNAL_ERROR", f"{type(problem).__name__}: {problem}")
-        self.worker.tell_changes()
+            return functools.partial(call.refuse, "INTERNAL_ERROR", f"{type(problem).__name__}: {problem}")
+        if row.slow:
+            data = {**data, "elapsed_us": (time.monotonic_ns() - began) // 1000}
+        return functools.partial(call.answer, data)
 
     def _guard(self, act: Callable[[], object]) -> None:
         try:
