@@ -67,7 +67,7 @@ class Wire:
         """The data of the answer, and the descriptors that came with it, which are the caller's to close."""
         with self._lock:
             self._count += 1
-            request = {"request_id": f"r-{self._count}", "action": action, "data": data}
+            request: Dict[str, Any] = {"request_id": f"r-{self._count}", "action": action, "data": data}
             if fds:
                 request["fds"] = len(fds)
             try:
