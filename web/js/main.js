@@ -15,6 +15,7 @@ import * as work from "./work.js";
 import * as workers from "./workers.js";
 
 let asking = false;
+let live = false; // the stream is read
 let restart;
 
 function sayLink(state, text) {
@@ -53,8 +54,20 @@ function onEvent(event) {
 }
 
 function onLive() {
+  live = true;
   sayLink("good", "live");
   refresh.all();
+}
+
+function onLost(problem) {
+  live = false;
+  onProblem(problem);
+}
+
+/** A request that went wrong is said until one goes well again. */
+function onTold(problem) {
+  if (problem) onProblem(problem);
+  else if (live) sayLink("good", "live");
 }
 
 function toggleTheme() {
@@ -70,5 +83,5 @@ mark(byId("theme-button"), "aria-pressed", String(document.documentElement.datas
 byId("theme-button").addEventListener("click", toggleTheme);
 busy(byId("token-button"), () => askToken("The daemon asks for a token where its configuration has some."));
 for (const part of [devices, advice, models, map, charts, allocations, work, workers, events]) part.start();
-restart = follow(onEvent, onLive, onProblem);
-refresh.begin(onProblem);
+restart = follow(onEvent, onLive, onLost);
+refresh.begin(onTold);

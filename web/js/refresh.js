@@ -2,7 +2,7 @@
 // One request of a kind at a time, however many events there are.
 
 const parts = [];
-let onProblem = () => {};
+let tell = () => {};
 
 /** load: async; every: ms; after: beginnings of event types; least: ms from one start to the next. Returns again(). */
 export function keepFresh(load, { every, after = [], least = 500 }) {
@@ -11,8 +11,9 @@ export function keepFresh(load, { every, after = [], least = 500 }) {
   return () => want(part);
 }
 
-export function begin(tellProblem) {
-  onProblem = tellProblem;
+/** onTold(problem), or onTold(null) for what was loaded. */
+export function begin(onTold) {
+  tell = onTold;
   document.addEventListener("visibilitychange", () => document.hidden || all());
   all();
 }
@@ -42,8 +43,9 @@ async function run(part) {
   part.began = performance.now();
   try {
     await part.load();
+    tell(null);
   } catch (problem) {
-    onProblem(problem);
+    tell(problem);
   }
   part.running = false;
   plan(part);
