@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from . import _library
 
-CPU = 1  # kDLCPU
+CPU, CUDA = 1, 2  # kDLCPU, kDLCUDA
 _UINT, _NAME = 1, b"dltensor"
 
 
@@ -56,11 +56,11 @@ def _disarm() -> None:
         managed.deleter = ctypes.cast(_library.library().mk_error_text, ctypes.c_void_p).value
 
 
-def export(array: Any, size: int) -> Any:
-    """A capsule of `size` bytes at the ctypes array, which it holds."""
+def export(holds: Any, address: int, size: int, device: Tuple[int, int]) -> Any:
+    """A capsule of `size` bytes at that address of a device; `holds` is kept until its consumer lets go."""
     shape, strides = (ctypes.c_int64 * 1)(size), (ctypes.c_int64 * 1)(1)
-    tensor = _Tensor(ctypes.addressof(array), CPU, 0, 1, _UINT, 8, 1, shape, strides, 0)
+    tensor = _Tensor(address, *device, 1, _UINT, 8, 1, shape, strides, 0)
     managed = _Managed(tensor, None, ctypes.cast(_delete, ctypes.c_void_p).value)
-    address = ctypes.addressof(managed)
-    _lent[address] = (managed, array, shape, strides)
-    return _new(address, _NAME, ctypes.cast(_capsule_ends, ctypes.c_void_p))
+    where = ctypes.addressof(managed)
+    _lent[where] = (managed, holds, shape, strides)
+    return _new(where, _NAME, ctypes.cast(_capsule_ends, ctypes.c_void_p))

@@ -12,25 +12,35 @@ import weakref
 from typing import Any, Callable, Optional
 
 
-class Ground:
-    """Not thread-safe: its owner sees to that."""
+class _Token:
+    """In the array's place where there is no address."""
 
-    def __init__(self, address: int, size: int, release: Callable[[], None], writable: bool = True) -> None:
+
+class Ground:
+    """Not thread-safe: its owner sees to that. Without an address there is no view, and what is lent stands for memory
+    that only a device reaches."""
+
+    def __init__(self, address: Optional[int], size: int, release: Callable[[], None], writable: bool = True) -> None:
         self._address, self._size, self._release, self.writable = address, size, release, writable
         self._view: Optional[memoryview] = None
         self._lay()
 
     def _lay(self) -> None:
-        self._array: Any = (ctypes.c_ubyte * self._size).from_address(self._address)
+        address = self._address
+        self._array: Any = (ctypes.c_ubyte * self._size).from_address(address) if address else _Token()
         self._watch()
 
     def _watch(self) -> None:
         self._end = weakref.finalize(self._array, self._release)
         self._end.atexit = False
 
+    @property
+    def is_here(self) -> bool:
+        return bool(self._address)
+
     def lend(self) -> Any:
         """A new reference for who wants a buffer to hold: the array, or a view on it where it is not writable."""
-        return self._array if self.writable else memoryview(self._array).cast("B").toreadonly()
+        return self._array if self.writable or not self._address else memoryview(self._array).cast("B").toreadonly()
 
     def view(self) -> memoryview:
         """One and the same until it is released."""

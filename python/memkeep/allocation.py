@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple, Union
 
-from . import _dlpack, _library, errors
+from . import _cuda, _dlpack, _library, errors
 from ._ground import Ground
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Allocation:
     when nobody refers to it any more.
 
     Arrays, tensors and slices over the memory keep it: it is given back when the last of them has gone, and free() and
-    close(), which cannot wait, raise BufferError as long as there are any. The memory of a device that this process has
-    not mapped has no buffer; `fd` and `handle_type` are for its own interface.
+    close(), which cannot wait, raise BufferError as long as there are any. Memory of a CUDA card has no buffer: it is
+    mapped here when it is first lent by __dlpack__ or __cuda_array_interface__. `fd` and `handle_type` are for interfaces
+    of your own.
 
     Any thread may use one. In a forked child everything but its facts raises Conflict."""
 
@@ -52,19 +53,15 @@ class Allocation:
         library = _library.library()
         self._lease = _Lease(connection, handle, ours)
         self._lock = threading.Lock()
-        self._ground: Optional[Ground] = None
-        self._closed = False
+        self._segment: Optional[_cuda.Segment] = None
+        self._closed = self._lent = False
         self.id: str = library.mk_id(handle).decode()
         self.device: str = library.mk_device(handle).decode()
         self.size: int = library.mk_size(handle)
         self.handle_type: str = library.mk_handle(handle).decode()
         self.readonly: bool = not writable
         address = library.mk_pointer(handle)
-        if address:
-            self._ground = Ground(address, self.size, self._lease.end, writable)
-        else:
-            self._end = weakref.finalize(self, self._lease.end)
-            self._end.atexit = False
+        self._ground: Optional[Ground] = Ground(address, self.size, self._lease.end, writable)
 
     # -- its life
 
@@ -78,11 +75,9 @@ class Allocation:
             if self._closed:
                 return
             self._closed = True
-            if self._ground:
+            if self._ground and not self._lent:
                 self._ground.let_go()
-                self._ground = None
-            else:
-                self._end()
+                self._ground = self._segment = None
 
     def free(self, force: bool = False) -> None:
         """Frees the memory, whoever made it. BufferError while something here points into it; AllocationBusy while others
@@ -109,17 +104,17 @@ class Allocation:
         with self._lock:
             if self._closed:
                 return
-            if self._ground:
-                self._ground.take_back()
+            ground = self._get_ground()
+            if self._lent:
+                raise BufferError("the memory was lent by __cuda_array_interface__, whose takers hold this object and cannot "
+                                  "be seen: it is given back when nothing refers to it")
+            ground.take_back()
             try:
                 how()
             except BaseException:
-                if self._ground:
-                    self._ground.lay_again()
+                ground.lay_again()
                 raise
-            self._closed, self._ground = True, None
-            if hasattr(self, "_end"):
-                self._end.detach()
+            self._closed, self._ground, self._segment = True, None, None
 
     def _check(self) -> None:
         self._lease.connection.check_process()
@@ -132,14 +127,30 @@ class Allocation:
         self._check()
         ground = self._ground
         if ground is None:
-            raise BufferError(f"{self.id} is memory of {self.device}, which is not mapped in this process")
+            raise ValueError(f"allocation {self.id} is closed")
         return ground
+
+    def _get_host(self) -> Ground:
+        """Under the lock."""
+        ground = self._get_ground()
+        if not ground.is_here:
+            raise BufferError(f"{self.id} is memory of {self.device}, which is no place of this process's")
+        return ground
+
+    def _get_segment(self) -> "_cuda.Segment":
+        """Under the lock."""
+        self._get_ground()
+        if self._segment is None:
+            if self.handle_type != "cuda-vmm":
+                raise BufferError(f"{self.id} is not memory of a CUDA card, but {self.handle_type} of {self.device}")
+            self._segment = _cuda.map_segment(self._lease.connection, self.id, self.fd)
+        return self._segment
 
     @property
     def buffer(self) -> memoryview:
         """The bytes, in place. Released by free() and close() and at the end of a `with`."""
         with self._lock:
-            return self._get_ground().view()
+            return self._get_host().view()
 
     def __buffer__(self, flags: int) -> memoryview:  # Python 3.12: memoryview(allocation)
         return memoryview(self.buffer)
@@ -153,26 +164,40 @@ class Allocation:
         kind = numpy.dtype(dtype)
         count = (self.size - offset) // kind.itemsize if shape is None else int(numpy.prod(shape))
         with self._lock:
-            flat = numpy.frombuffer(self._get_ground().lend(), kind, count, offset)
+            flat = numpy.frombuffer(self._get_host().lend(), kind, count, offset)
         return flat if shape is None else flat.reshape(shape)
 
     @property
     def __array_interface__(self) -> dict:
         with self._lock:
-            return {"version": 3, "typestr": "|u1", "shape": (self.size,), "data": self._get_ground().lend()}
+            return {"version": 3, "typestr": "|u1", "shape": (self.size,), "data": self._get_host().lend()}
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        """Of memory of a CUDA card, for CuPy, Numba and PyTorch's as_tensor. They hold this object: let it go with them."""
+        with self._lock:
+            address = self._get_segment().start + self.offset
+            self._lent = True
+        return {"version": 3, "typestr": "|u1", "shape": (self.size,), "strides": None, "data": (address, self.readonly),
+                "stream": None}
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """Bytes, for the from_dlpack of numpy, PyTorch and others."""
+        """Bytes, for the from_dlpack of numpy, PyTorch and others; of host memory and of CUDA cards."""
         with self._lock:
             ground = self._get_ground()
             if not ground.writable:
                 raise BufferError("DLPack cannot say that memory is read-only; use numpy() or buffer")
-            return _dlpack.export(ground.lend(), self.size)
+            lent = ground.lend()
+            if ground.is_here:
+                return _dlpack.export(lent, ctypes.addressof(lent), self.size, (_dlpack.CPU, 0))
+            segment = self._get_segment()
+            return _dlpack.export((lent, segment), segment.start + self.offset, self.size, (_dlpack.CUDA, segment.number))
 
     def __dlpack_device__(self) -> Tuple[int, int]:
         with self._lock:
-            self._get_ground()
-        return _dlpack.CPU, 0
+            if self._get_ground().is_here:
+                return _dlpack.CPU, 0
+            return _dlpack.CUDA, self._get_segment().number
 
     # -- its facts
 

@@ -10,6 +10,7 @@ import memkeep
 import numpy
 from client import ClientCase, run_python
 from harness import KIB, MIB, wait_until
+from memkeep import _cuda
 from test_cuda import CardCase
 
 HOLDER = """
@@ -222,22 +223,86 @@ threading.Thread(target=client.call, args=("memory.get_status",), daemon=True).s
 
 
 class Cards(CardCase):
-    """FAKE ones: a segment of theirs is nothing that can be mapped."""
+    """FAKE ones, whose memory is at real addresses once it is mapped."""
+
+    def setUp(self):
+        super().setUp()
+        os.environ.update({name: value for name, value in self.daemon.environment.items()
+                           if name.startswith("FAKE_CUDA") or name == "MEMKEEP_LIBCUDA"})
+        self.client = memkeep.connect(self.daemon.socket_path)
+        self.addCleanup(self.client.close)
+
+    def read(self, memory, size):
+        return ctypes.string_at(memory.__cuda_array_interface__["data"][0], size)
 
     def test_their_memory_has_no_buffer(self):
-        with memkeep.connect(self.daemon.socket_path) as client, client.allocate(1 * MIB, device="cuda:0") as memory:
+        with self.client.allocate(1 * MIB, device="cuda:0") as memory:
             self.assertEqual(("cuda:0", "cuda-vmm"), (memory.device, memory.handle_type))
-            for use in (lambda: memory.buffer, memory.numpy, memory.__dlpack__, memory.__dlpack_device__,
-                        lambda: memory.__array_interface__):
+            for use in (lambda: memory.buffer, memory.numpy, lambda: memory.__array_interface__):
                 self.assertRaises(BufferError, use)
             self.assertLessEqual(0, memory.fd)
         self.assertTrue(self.is_gone(memory.id))
-        with memkeep.connect(self.daemon.socket_path) as client:
-            name = client.allocate(1 * MIB, device="cuda:0").id
-            self.assertTrue(self.is_gone(name))
-            memory = client.allocate(1 * MIB, device="cuda:0")
-            memory.free()
-            self.assertTrue(self.is_gone(memory.id))
+        self.assertTrue(self.is_gone(self.client.allocate(1 * MIB, device="cuda:0").id))
+        memory = self.client.allocate(1 * MIB, device="cuda:0")
+        memory.free()
+        self.assertTrue(self.is_gone(memory.id))
+        with self.client.allocate(4096, device="host:0") as memory:
+            self.assertRaises(BufferError, lambda: memory.__cuda_array_interface__)
+            self.assertRaises(AttributeError, getattr, memory, "nothing")
+
+    def test_it_is_lent_at_its_address(self):
+        first, second = (self.client.allocate(size, device="cuda:1") for size in (1000, 5 * MIB))
+        for value, memory in enumerate((first, second), 65):
+            lent = memory.__cuda_array_interface__
+            self.assertEqual(("|u1", (memory.size,), False), (lent["typestr"], lent["shape"], lent["data"][1]))
+            self.assertEqual((2, 1), memory.__dlpack_device__())
+            self.fill(memory.id, value)
+            self.assertEqual(bytes([value]) * 1000, self.read(memory, 1000))
+        ctypes.memset(first.__cuda_array_interface__["data"][0], 90, 10)
+        with memkeep.connect(self.daemon.socket_path) as other, other.attach(first.id) as same:
+            self.assertEqual(b"Z" * 10 + b"A", self.read(same, 11))
+
+    def test_one_mapping_for_many_of_a_segment(self):
+        held = [self.client.allocate(4096, device="cuda:0") for _ in range(10)]
+        places = {memory.id: memory.__cuda_array_interface__["data"][0] for memory in held}
+        self.assertEqual(10, len(set(places.values())))
+        self.assertEqual(1, len({place - memory.offset for memory, place in zip(held, places.values())}))
+
+    def test_who_took_the_interface_keeps_it(self):
+        with self.client.allocate(4096, device="cuda:0") as memory:
+            self.fill(memory.id, 7)
+            place = memory.__cuda_array_interface__["data"][0]
+            self.assertRaises(BufferError, memory.free)
+        self.assertRaises(ValueError, lambda: memory.__cuda_array_interface__)
+        self.assertEqual(b"\7", ctypes.string_at(place, 1))
+        name = memory.id
+        self.assertFalse(self.is_gone(name))
+        del memory
+        self.assertTrue(self.is_gone(name))
+
+    def test_so_does_a_capsule(self):
+        with self.client.allocate(4096, device="cuda:0") as memory:
+            capsule = memory.__dlpack__()
+            self.assertRaises(BufferError, memory.free)
+            self.assertIn("dltensor", repr(capsule))
+        self.assertFalse(self.is_gone(memory.id))
+        del capsule
+        self.assertTrue(self.is_gone(memory.id))
+
+    def test_the_context_of_before_is_current_afterwards(self):
+        driver = _cuda._drivers.setdefault(os.getpid(), _cuda._Driver())
+        _, context = driver.card(self.device("cuda:1")["uuid"])
+        current = ctypes.c_void_p()
+        with driver.inside(context):
+            self.client.allocate(4096, device="cuda:0").__dlpack_device__()
+            driver.call("cuCtxGetCurrent", ctypes.byref(current))
+            self.assertEqual(context.value, current.value)
+        driver.call("cuCtxGetCurrent", ctypes.byref(current))
+        self.assertIsNone(current.value)
+
+    def test_a_card_that_is_not_visible_here(self):
+        driver = _cuda._drivers.setdefault(os.getpid(), _cuda._Driver())
+        self.assertRaises(BufferError, driver.card, "GPU-00000000-0000-0000-0000-000000000000")
 
 
 class Forks(ClientCase):
