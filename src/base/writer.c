@@ -247,6 +247,13 @@ void writer_raw(struct writer *w, const char *key, const char *json, size_t n) {
     finish(w, mempcpy(at, json, n));
 }
 
+void writer_uint_or_null(struct writer *w, const char *key, uint64_t value) {
+  if (value)
+    writer_uint(w, key, value);
+  else
+    writer_null(w, key);
+}
+
 void writer_bool(struct writer *w, const char *key, bool value) {
   writer_raw(w, key, value ? "true" : "false", value ? 4 : 5);
 }
@@ -276,6 +283,16 @@ void writer_text(struct writer *w, const char *key, const char *text) {
 
 void writer_text_or_null(struct writer *w, const char *key, const char *text) {
   writer_text(w, key, text && *text ? text : NULL);
+}
+
+void writer_words(struct writer *w, const char *key, const char *list) {
+  writer_array(w, key);
+  for (const char *at = list; *at;) {
+    size_t n = strcspn(at, ",");
+    writer_text_n(w, NULL, at, n);
+    at += n + (at[n] == ',');
+  }
+  writer_end(w);
 }
 
 /* value / power, a power of ten, without zeros at the end. */

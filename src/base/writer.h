@@ -39,6 +39,8 @@ void writer_array(struct writer *w, const char *key);
 void writer_end(struct writer *w);
 void writer_uint(struct writer *w, const char *key, uint64_t value);
 void writer_int(struct writer *w, const char *key, int64_t value);
+/* 0 is null. */
+void writer_uint_or_null(struct writer *w, const char *key, uint64_t value);
 void writer_bool(struct writer *w, const char *key, bool value);
 void writer_null(struct writer *w, const char *key);
 /* NULL text is null. */
@@ -46,6 +48,8 @@ void writer_text(struct writer *w, const char *key, const char *text);
 void writer_text_n(struct writer *w, const char *key, const char *text, size_t n);
 /* Like writer_text, but the empty string is null too. */
 void writer_text_or_null(struct writer *w, const char *key, const char *text);
+/* An array of the words of a list like "one,two"; of none for "". */
+void writer_words(struct writer *w, const char *key, const char *list);
 /* 4567 -> 45.67, 4500 -> 45, 4550 -> 45.5: at most two decimals. */
 void writer_hundredths(struct writer *w, const char *key, uint64_t hundredths);
 /* Nanoseconds as milliseconds: 208831 -> 0.208831, 1500000 -> 1.5. */

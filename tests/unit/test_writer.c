@@ -331,6 +331,20 @@ static void random_documents_are_json(void **state) {
   }
 }
 
+static void words_and_numbers_that_may_be_missing(void **state) {
+  struct sheet *sheet = *state;
+  struct writer *w = &sheet->w;
+  writer_init(w, &sheet->buf, WRITER_CAMEL);
+  writer_object(w, NULL);
+  writer_words(w, "none", "");
+  writer_words(w, "two", "one,more");
+  writer_uint_or_null(w, "some", 7);
+  writer_uint_or_null(w, "unknown", 0);
+  writer_end(w);
+  assert_string_equal(buf_text(&sheet->buf),
+                      "{\"none\":[],\"two\":[\"one\",\"more\"],\"some\":7,\"unknown\":null}");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_sheet, close_sheet)
 
 int main(void) {
@@ -353,6 +367,7 @@ int main(void) {
       TEST(what_is_too_deep_fails_the_buffer),
       TEST(over_the_cap_every_call_is_harmless),
       TEST(random_doubles_read_back_the_same),
+      TEST(words_and_numbers_that_may_be_missing),
       TEST(random_documents_are_json),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
