@@ -118,16 +118,6 @@ static void write_field(const struct problem *problem, struct writer *w) {
   writer_text_n(w, "field", snake, n);
 }
 
-static void write_list(const char *key, const char *list, struct writer *w) {
-  writer_array(w, key);
-  for (const char *at = list; *at;) {
-    size_t n = strcspn(at, ",");
-    writer_text_n(w, NULL, at, n);
-    at += n + (at[n] == ',');
-  }
-  writer_end(w);
-}
-
 static void write_space(const struct problem_space *space, struct writer *w) {
   writer_uint(w, "requestedBytes", space->requested_bytes);
   writer_uint(w, "availableBytes", space->available_bytes);
@@ -169,7 +159,7 @@ static void write_details(const struct problem *problem, struct writer *w) {
   bool missing =
       problem->status == STATUS_DEVICE_NOT_FOUND || problem->status == STATUS_WORKER_NOT_FOUND;
   if (missing || *problem->allowed)
-    write_list(missing ? "available" : "allowed", problem->allowed, w);
+    writer_words(w, missing ? "available" : "allowed", problem->allowed);
   if (problem->has_space)
     write_space(&problem->space, w);
   writer_end(w);

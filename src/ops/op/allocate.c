@@ -35,10 +35,7 @@ void op_allocate_write(struct writer *w, const struct view_alloc *a, const char 
   writer_object(w, "owner");
   writer_text(w, "kind", view_owner_kinds[a->owner.kind]);
   writer_id(w, "id", 'o', a->owner.id);
-  if (a->owner.pid)
-    writer_int(w, "pid", a->owner.pid);
-  else
-    writer_null(w, "pid");
+  writer_uint_or_null(w, "pid", (uint64_t)a->owner.pid);
   writer_text_or_null(w, "name", a->owner.name);
   writer_end(w);
   writer_id(w, "modelId", 'm', a->model_id);

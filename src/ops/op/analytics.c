@@ -155,10 +155,7 @@ static void write_leaks(struct ops_call *call, struct writer *w) {
     writer_object(w, NULL);
     writer_text(w, "owner", leaks[i].owner);
     writer_id(w, "ownerId", 'o', leaks[i].owner_id);
-    if (leaks[i].pid)
-      writer_int(w, "pid", leaks[i].pid);
-    else
-      writer_null(w, "pid");
+    writer_uint_or_null(w, "pid", (uint64_t)leaks[i].pid);
     writer_text(w, "deviceId", leaks[i].device_id);
     write_known(w, "bytesPerSecond", leaks[i].bytes_per_second);
     writer_uint(w, "bytes", leaks[i].bytes);

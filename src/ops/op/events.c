@@ -175,10 +175,7 @@ void op_events_write_lost(uint64_t lost, struct writer *w) {
   writer_time(w, "time", clock_real());
   writer_text(w, "type", "events.lost");
   writer_null(w, "correlationId");
-  if (lost)
-    writer_uint(w, "lostEvents", lost);
-  else
-    writer_null(w, "lostEvents");
+  writer_uint_or_null(w, "lostEvents", lost);
   writer_end(w);
 }
 

@@ -99,10 +99,7 @@ static void evidence_lost(struct writer *w, const struct advice_facts *facts) {
 }
 static void evidence_leak(struct writer *w, const struct advice_facts *facts) {
   writer_text(w, "owner", facts->leak.owner);
-  if (facts->leak.pid)
-    writer_int(w, "pid", facts->leak.pid);
-  else
-    writer_null(w, "pid");
+  writer_uint_or_null(w, "pid", (uint64_t)facts->leak.pid);
   writer_double(w, "bytesPerSecond", facts->leak.bytes_per_second);
   writer_uint(w, "bytes", facts->leak.bytes);
   writer_time(w, "since", facts->leak.since);

@@ -17,16 +17,6 @@ struct worker {
   char id[80];
 };
 
-static void write_words(struct writer *w, const char *key, const char *list) {
-  writer_array(w, key);
-  for (const char *at = list; *at;) {
-    size_t n = strcspn(at, ",");
-    writer_text_n(w, NULL, at, n);
-    at += n + (at[n] == ',');
-  }
-  writer_end(w);
-}
-
 /* Who loaded which of the models that are somewhere in memory. */
 struct loaded {
   struct {
@@ -109,13 +99,10 @@ static void write_worker(struct writer *w, const struct view_worker *worker,
                          const struct loaded *loaded) {
   writer_object(w, NULL);
   writer_text(w, "workerId", worker->id);
-  if (worker->pid)
-    writer_int(w, "pid", worker->pid);
-  else
-    writer_null(w, "pid");
+  writer_uint_or_null(w, "pid", (uint64_t)worker->pid);
   writer_text(w, "state", view_worker_states[worker->state]);
   writer_text_or_null(w, "command", worker->command);
-  write_words(w, "capabilities", worker->capabilities);
+  writer_words(w, "capabilities", worker->capabilities);
   write_models(w, loaded, worker->id);
   writer_uint(w, "restarts", worker->restarts);
   writer_time(w, "lastContact", worker->last_contact);
