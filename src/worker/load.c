@@ -195,11 +195,14 @@ static unsigned open_lanes(struct crew *crew, struct lane lanes[LANES]) {
 }
 
 static void close_lanes(struct load_work *work, struct lane lanes[], unsigned count) {
+  uint64_t read_ns = 0, device_ns = 0;
   for (unsigned i = 0; i < count; i++) {
-    work->read_us += lanes[i].read_ns / 1000;
-    work->device_us += lanes[i].device_ns / 1000;
+    read_ns += lanes[i].read_ns;
+    device_ns += lanes[i].device_ns;
     free(lanes[i].slot);
   }
+  work->read_us = count ? read_ns / count / 1000 : 0;
+  work->device_us = count ? device_ns / count / 1000 : 0;
 }
 
 static void run_all_phases(struct crew *crew) {

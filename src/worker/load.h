@@ -39,8 +39,8 @@ struct load_work {
   /* results */
   uint64_t fingerprint;             /* XXH3-64 of chunk_sums; of a load that is OK only */
   uint64_t bytes_done;              /* after CANCELLED: the target's first bytes_done are loaded */
-  uint64_t read_us, device_us;      /* spent in reads of the file, in writes of the segment; sums
-                                       over the threads */
+  uint64_t read_us, device_us;      /* of the time it took, in reads of the file, in writes and
+                                       readings of the segment: the mean of the threads */
   struct os_file_identity identity; /* of the file before the first read */
   bool identity_changed; /* ... and it was another after the last: what came is of no use */
   bool verified;         /* the target, read again, has the same sums */
