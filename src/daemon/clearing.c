@@ -56,6 +56,8 @@ struct mover_task *clearing_part(struct clearing *clearing, const char *worker) 
   *part = (struct part){.task = {.action = MOVER_CLEAR,
                                  .device_id = clearing->asked->device_id,
                                  .value = clearing->asked->value,
+                                 .layers = clearing->asked->layers,
+                                 .began_ns = clearing->asked->began_ns,
                                  .done = cleared},
                         .clearing = clearing};
   snprintf(part->worker, sizeof part->worker, "%s", worker);

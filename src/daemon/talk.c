@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/announce.h"
+#include "daemon/minute.h"
 #include "daemon/requests.h"
+#include "service/layers.h"
 
 #define TALK_HELLO_NS (30 * CLOCK_SECOND)
 #define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order, or the request, to go to the end */
@@ -21,12 +23,6 @@
 #define TALK_BAD_LINES 10 /* a minute: then it is ended */
 #define TALK_STATUS_NS                                                                             \
   CLOCK_SECOND /* how old an answer is served: half of what contract 8 allows */
-#define TALK_MINUTE_NS (60 * CLOCK_SECOND)
-
-struct minute {
-  uint64_t since_ns;
-  unsigned count;
-};
 
 struct talk {
   struct talk_params params;
@@ -98,6 +94,7 @@ bool talk_submit(struct talk *talk, struct mover_task *task) {
   buf_init(&line, WIRE_LINE);
   wire_task(&line, request->number, task);
   request->task = task;
+  task->sent_ns = clock_now();
   if (!send_request(talk, request, &line))
     return false;
   if (talk->requests.tasks == 1)
@@ -150,19 +147,11 @@ void talk_tell(struct talk *talk, const struct buf *line) {
 
 /* ---- what it says ---- */
 
-/* Which one this is since a minute that began with the first. */
-static unsigned count(struct minute *minute) {
-  uint64_t now = clock_now();
-  if (!minute->count || now - minute->since_ns > TALK_MINUTE_NS)
-    *minute = (struct minute){.since_ns = now};
-  return ++minute->count;
-}
-
 static void bad_line(struct talk *talk, const char *why) {
   if (talk->ending_ns)
     return;
   log_warning("daemon", "worker %s: %s", talk->params.name, why);
-  if (count(&talk->bad_lines) >= TALK_BAD_LINES)
+  if (minute_count(&talk->bad_lines) >= TALK_BAD_LINES)
     talk_end(talk);
 }
 
@@ -175,7 +164,7 @@ static void lost_line(struct talk *talk, const struct problem *problem) {
 
 /* Dropped and logged; but a worker must not be able to fill the log. */
 static void foreign_answer(struct talk *talk, const char *id) {
-  if (count(&talk->foreign) <= TALK_BAD_LINES)
+  if (minute_count(&talk->foreign) <= TALK_BAD_LINES)
     log_warning("daemon", "worker %s: an answer to %.40s, for which nobody waits",
                 talk->params.name, id);
 }
@@ -260,6 +249,13 @@ static void heard_failure(struct talk *talk, struct request *request, struct rea
               reader_text(reader_get(root, "error"), "the worker gave no reason"));
 }
 
+static void heard_result(const struct talk *talk, struct mover_task *task,
+                         struct reader_value data) {
+  wire_result(task, data);
+  if (!task->problem.status)
+    layers_answered(task, talk->contact_ns);
+}
+
 static void heard_answer(struct talk *talk, struct request *request, struct reader_value root) {
   struct reader_value data = reader_get(root, "data");
   if (request->status && reader_bool(reader_get(root, "success"), false))
@@ -267,7 +263,7 @@ static void heard_answer(struct talk *talk, struct request *request, struct read
   if (request->kind == REQUESTS_TASK) {
     request->task->problem.status = STATUS_OK;
     if (reader_bool(reader_get(root, "success"), false))
-      wire_result(request->task, data);
+      heard_result(talk, request->task, data);
     else
       heard_failure(talk, request, root);
   }

@@ -344,7 +344,8 @@ void wire_result(struct mover_task *task, struct reader_value data) {
   const char *checksum = reader_text(reader_get(data, "checksum"), "");
   const char *fingerprint = reader_text(reader_get(data, "fingerprint"), "");
   task->bytes = reader_uint(reader_get(data, counts[task->action]), 0);
-  task->device_us = reader_uint(reader_get(data, "device_us"), 0);
+  task->elapsed_us = reader_uint(reader_get(data, "elapsed_us"), UINT64_MAX);
+  task->device_us = reader_uint(reader_get(data, "device_us"), UINT64_MAX);
   task->verified = reader_bool(reader_get(data, "verified"), false);
   task->checksum_known = checksum_of(checksum, &task->checksum);
   task->fingerprint_known = checksum_of(fingerprint, &task->fingerprint);

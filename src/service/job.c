@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_table.h"
+#include "service/layers.h"
 #include "service/waiting.h"
 
 #define JOB_TOLD_NS (200 * CLOCK_MS) /* between two events of its progress */
@@ -41,6 +42,7 @@ struct job *job_make(struct service *service, const struct job_params *params) {
   job->view.id = params->id;
   job->view.kind = params->kind;
   job->view.created_at = clock_real();
+  job->began_ns = clock_now();
   job->view.bytes_total = params->bytes_total;
   job->cancellable = params->cancellable;
   job->record = params->record;
@@ -77,11 +79,19 @@ void job_running(struct job *job) {
   note_running(job);
 }
 
+/* Of its first task; its later ones begin when they are handed over. */
+static uint64_t take_beginning(struct job *job) {
+  LOCK_SCOPE(&job->service->jobs_lock);
+  uint64_t began_ns = job->began_ns;
+  job->began_ns = 0;
+  return began_ns;
+}
+
 void job_submit(struct job *job, struct mover_task *task) {
   struct service *s = job->service;
   job_keep(job);
   job_running(job);
-  s->mover->submit(s->mover_ctx, task);
+  layers_submit(s, task, take_beginning(job));
   if (job_cancelled(job))
     s->mover->cancel(s->mover_ctx, job->view.id);
   job_give(job);

@@ -19,6 +19,7 @@ struct job {
   struct job_waiter *waiters;
   bool finished, cancellable, cancel_asked;
   int64_t finished_ns; /* on clock_now(); below 0: before the machine started */
+  uint64_t began_ns;   /* 0: its first task was handed over */
   uint64_t running_ns, told_ns;
   uint32_t index; /* its place in the table */
   struct job *key_next;

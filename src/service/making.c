@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_work.h"
+#include "service/layers.h"
 #include "service/model_optimize.h"
 #include "service/quota.h"
 #include "service/strain.h"
@@ -164,7 +165,7 @@ static void step_zero(struct making *making) {
                                         .done = zeroed};
   memcpy(making->zeroing.correlation, making->caller.correlation,
          sizeof making->zeroing.correlation);
-  s->mover->submit(s->mover_ctx, &making->zeroing);
+  layers_submit(s, &making->zeroing, 0);
 }
 
 static void pages_ready(struct device_call *call) {

@@ -24,6 +24,7 @@ enum mover_action {
   MOVER_LOOK,       /* every worker: how it is, where that was not said just now; list knows then */
   MOVER_LOAD,       /* move i: all of file `from` to a segment, with progress over all of them */
 };
+#define MOVER_ACTIONS (MOVER_LOAD + 1)
 
 enum mover_clear { MOVER_CLEAR_CACHE, MOVER_CLEAR_IDLE, MOVER_CLEAR_ALL };
 
@@ -74,7 +75,9 @@ struct mover_task {
 
   /* results */
   struct problem problem;
-  uint64_t bytes, checksum, device_us; /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
+  uint64_t bytes, checksum;       /* MOVER_LOAD: XXH3-64 over the files' XXH3-64 in order */
+  uint64_t elapsed_us, device_us; /* the worker's word on its own time, and on the device's in it;
+                                     UINT64_MAX: it said nothing */
   enum device_path path;
   uint64_t fingerprint; /* of `sums`: of the bytes, as a load sums up a file's */
   bool checksum_known, fingerprint_known, verified, path_known;
@@ -88,10 +91,15 @@ struct mover_task {
                    uint64_t bytes_done); /* may be NULL; loop thread, no lock held */
   void (*done)(struct mover_task *task); /* exactly once; loop thread, no lock held */
 
+  /* service/layers' */
+  struct layers *layers;
+  uint64_t began_ns;
+
   /* the implementation's */
   struct task task;
   struct mover_task *next;
   uint64_t request;
+  uint64_t sent_ns;                 /* clock_now() when its line left */
   uint64_t files_talk, files_first; /* to which worker process the files go, and under which ids */
   uint32_t files_sent;
   bool cancelled;

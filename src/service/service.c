@@ -15,6 +15,7 @@
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
+#include "service/layers.h"
 #include "service/leaks.h"
 #include "service/lease.h"
 #include "service/model_relief.h"
@@ -83,6 +84,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = sampler_create(s);
   if (!status)
     status = leaks_create(s);
+  if (!status)
+    status = layers_create(s);
   if (!status)
     status = worker_relief_create(s, model_relief_begin);
   if (!status)
@@ -285,6 +288,7 @@ void service_free(struct service *s) {
   }
   sampler_free(s);
   leaks_free(s);
+  layers_free(s);
   worker_relief_free(s);
   models_free(s);
   waiting_free(s);

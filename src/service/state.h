@@ -194,6 +194,7 @@ struct service {
   uint32_t making;         /* allocations whose answer comes later: making.c */
   struct sampler *sampler; /* sampler.c */
   struct leaks *leaks;     /* leaks.c */
+  struct layers *layers;   /* layers.c */
   struct models *models;   /* models.c */
   struct worker_relief *worker_relief;
   bool ledger_growing, stopping;

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "service/choice.h"
 #include "service/job_work.h"
+#include "service/layers.h"
 #include "service/model_room.h"
 #include "service/model_unload.h"
 #include "service/record.h"
@@ -39,6 +40,7 @@ struct clearing {
     bool failed; /* no other is tried */
   } copy;
   uint32_t unfinished; /* releases and the workers' answer; under the state lock */
+  uint64_t began_ns;
   struct problem problem;
 };
 
@@ -249,7 +251,7 @@ static void step(struct task *task) {
       ;
   drop_caches(clearing);
   if (!narrow) /* ends in workers_done, its part of `unfinished` */
-    s->mover->submit(s->mover_ctx, &clearing->task);
+    layers_submit(s, &clearing->task, clearing->began_ns);
   one_done(clearing);
 }
 
@@ -284,6 +286,7 @@ enum status work_clear_start(struct service *s, const struct caller *caller,
   *clearing = (struct clearing){.service = s,
                                 .params = *params,
                                 .caller = *caller,
+                                .began_ns = clock_now(),
                                 .unfinished = is_narrow(params) ? 1 : 2}; /* the step itself, and
                                                                               the workers */
   clearing->step.run = step;

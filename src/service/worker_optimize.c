@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "service/job_work.h"
+#include "service/layers.h"
 #include "service/models.h"
 #include "service/sampler.h"
 #include "service/waiting.h"
@@ -173,7 +174,7 @@ struct job *worker_optimize_ask(struct service *s, const struct caller *caller,
   struct job *job = asking ? job_keep(asking->job) : NULL;
   lock_give(&s->lock);
   if (asking)
-    s->mover->submit(s->mover_ctx, &asking->task);
+    layers_submit(s, &asking->task, asking->started_ns);
   return job;
 }
 
@@ -220,7 +221,7 @@ enum status worker_optimize_start(struct service *s, const struct caller *caller
     return problem_set(problem, STATUS_RATE_LIMITED,
                        "too many jobs are under way, or the daemon stops");
   job_running(asking->job);
-  s->mover->submit(s->mover_ctx, &asking->task);
+  layers_submit(s, &asking->task, asking->started_ns);
   return STATUS_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "service/layers.h"
 #include "service/models.h"
 #include "service/sampler.h"
 #include "service/worker_optimize.h"
@@ -159,7 +160,7 @@ static bool ask_next(struct relieving *r) {
   r->phase = PHASE_WAIT;
   r->until = clock_now() + WORKER_RELIEF_DEADLINE_MS * CLOCK_MS + WORKER_RELIEF_LATE_NS;
   queue_post_at(s->decision, &r->hop, r->until);
-  s->mover->submit(s->mover_ctx, &question->task);
+  layers_submit(s, &question->task, 0);
   return true;
 }
 

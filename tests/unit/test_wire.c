@@ -195,12 +195,13 @@ static void a_result_is_taken_over(void **state) {
   struct mover_task task = task_of(MOVER_TRANSFER, &one, 1);
   take(&task, "{\"bytes\":64,\"checksum\":\"xxh3-64:00ff00ff00ff00ff\",\"verified\":true,"
               "\"fingerprint\":\"xxh3-64:00000000000000fe\",\"path\":\"staged\","
-              "\"device_us\":5}");
+              "\"elapsed_us\":7,\"device_us\":5}");
   assert_int_equal(task.problem.status, STATUS_OK);
   assert_true(task.fingerprint_known && task.fingerprint == 0xfe);
   assert_int_equal(task.bytes, 64);
   assert_true(task.checksum_known && task.checksum == 0x00ff00ff00ff00ff);
   assert_true(task.verified && task.path_known && task.path == DEVICE_PATH_STAGED);
+  assert_int_equal(task.elapsed_us, 7);
   assert_int_equal(task.device_us, 5);
 }
 
@@ -210,6 +211,7 @@ static void what_is_not_said_is_not_known(void **state) {
   take(&task, "{\"bytes\":64,\"checksum\":null,\"verified\":null,\"path\":\"by air\"}");
   assert_int_equal(task.problem.status, STATUS_OK);
   assert_false(task.checksum_known || task.verified || task.path_known);
+  assert_true(task.elapsed_us == UINT64_MAX && task.device_us == UINT64_MAX);
 }
 
 static void a_part_is_no_success(void **state) {
