@@ -396,6 +396,13 @@ void show_analytics(struct reader_value data) {
                                              {">ERRORS", "errors"},    {">MEDIAN ms", "p50Ms"},
                                              {">95 % ms", "p95Ms"},    {">99 % ms", "p99Ms"},
                                              {">LONGEST ms", "maxMs"}, {NULL, NULL}};
+  static const struct column layers[] = {{"DONE BY WORKERS", "operation"},
+                                         {">COUNT", "count"},
+                                         {">DAEMON ms", "decisionMs"},
+                                         {">WIRE ms", "wireMs"},
+                                         {">WORKER ms", "workerMs"},
+                                         {">DEVICE ms", "deviceMs"},
+                                         {NULL, NULL}};
   static const struct column transfers[] = {{"FROM", "from"},
                                             {"TO", "to"},
                                             {"PATH", "path"},
@@ -414,6 +421,7 @@ void show_analytics(struct reader_value data) {
                                         {NULL, NULL}};
   section("devices", reader_get(data, "devices"), devices);
   section("operations", reader_get(data, "operations"), operations);
+  section("time by layer", reader_get(data, "layers"), layers);
   section("transfers", reader_get(data, "transfers"), transfers);
   section("suspected leaks", reader_get(data, "leaks"), leaks);
 }

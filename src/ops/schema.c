@@ -144,7 +144,9 @@ static const struct shape {
      "action:RecommendedAction"},
     {"Analytics",
      "windowStart:time windowEnd:time devices:[DeviceAnalytics] operations:[OperationAnalytics] "
-     "transfers:[TransferAnalytics] leaks:[Leak]"},
+     "layers:[Layers] transfers:[TransferAnalytics] leaks:[Leak]"},
+    {"Layers", "operation:text count:count decisionMs:number wireMs:number? workerMs:number? "
+               "deviceMs:number?"},
     {"DeviceAnalytics",
      "deviceId:text peakBytes:bytes? averageBytes:bytes? p95Bytes:bytes? "
      "fragmentation:[FragmentationPoint] busiestHours:[any] busiestWeekdays:[any] "

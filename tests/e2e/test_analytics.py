@@ -9,6 +9,7 @@ import shapes
 from harness import KIB, MEMORY, MIB, DaemonCase, parse_time, wait_until
 from restart import Ledger, vault_pid
 from test_cli import CliWords
+from test_socket_worker import Guest
 
 BYTES = shapes.maybe(shapes.count)
 ANALYTICS = {
@@ -19,6 +20,9 @@ ANALYTICS = {
                  "pressure": [{"level": shapes.word("low", "moderate", "high", "critical"), "seconds": shapes.count}]}],
     "operations": [{"name": shapes.text, "count": shapes.count, "errors": shapes.count, "p50Ms": shapes.number,
                     "p95Ms": shapes.number, "p99Ms": shapes.number, "maxMs": shapes.number}],
+    "layers": [{"operation": shapes.text, "count": shapes.count, "decisionMs": shapes.number,
+                "wireMs": shapes.maybe(shapes.number), "workerMs": shapes.maybe(shapes.number),
+                "deviceMs": shapes.maybe(shapes.number)}],
     "transfers": [{"from": shapes.text, "to": shapes.text, "path": shapes.maybe(shapes.text), "count": shapes.count,
                    "bytes": shapes.count, "p50BytesPerSecond": BYTES, "bestBytesPerSecond": BYTES, "failed": shapes.count}],
     "leaks": [{"owner": shapes.text, "ownerId": shapes.id_of("o"), "pid": shapes.maybe(shapes.count), "deviceId": shapes.text, "bytesPerSecond": shapes.number, "bytes": shapes.count,
@@ -59,6 +63,32 @@ class Analytics(CliWords, DaemonCase):
         self.assertEqual((20, 0), (allocate["count"], allocate["errors"]))
         self.assertTrue(0 < allocate["p50Ms"] <= allocate["p95Ms"] <= allocate["p99Ms"] <= allocate["maxMs"])
         self.assertEqual(1, found["memory.get_allocation"]["errors"])
+
+    def layers(self, query=""):
+        return {one["operation"]: one for one in self.analytics(query)["layers"]}
+
+    def test_layers(self):
+        self.mover()
+        block = self.allocate(8 * MIB)
+        began = time.monotonic()
+        for _ in range(3):
+            self.transfer(block, "host:0", "fake:0", mode="copy")
+        took = (time.monotonic() - began) * 1e3
+        found = self.layers()["memory.transfer"]
+        self.assertEqual(3, found["count"])
+        parts = [found[key] for key in ("decisionMs", "wireMs", "workerMs", "deviceMs")]
+        self.assertTrue(all(part > 0 for part in parts), found)
+        self.assertLessEqual(3 * sum(parts), took)
+        self.assertEqual({"memory.transfer"}, self.layers().keys())
+
+    def test_layers_of_a_worker_that_does_not_say_its_times(self):
+        self.restart_with("--no-worker")
+        with Guest(self.daemon.socket_path, "quiet", ["memory.clear"]):
+            wait_until(self.workers, "a guest")
+            self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {}))
+            found = self.layers()["memory.clear"]
+        self.assertEqual((1, None, None, None), (found["count"], found["wireMs"], found["workerMs"], found["deviceMs"]))
+        self.assertGreater(found["decisionMs"], 0)
 
     def test_transfers(self):
         self.mover()

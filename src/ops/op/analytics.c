@@ -12,6 +12,7 @@
 #include "ops/table.h"
 #include "ops/wait.h"
 #include "service/analytics.h"
+#include "service/layers.h"
 #include "service/leaks.h"
 #include "service/service.h"
 
@@ -132,6 +133,42 @@ static void write_operations(struct ops_call *call, const struct analytics_past 
   writer_end(w);
 }
 
+/* ---- layers ---- */
+
+static void write_mean(struct writer *w, const char *key, uint64_t sum_ns, uint64_t count) {
+  if (count)
+    writer_double(w, key, (double)sum_ns / 1e6 / (double)count);
+  else
+    writer_null(w, key);
+}
+
+static void write_layers(struct ops_call *call, uint64_t window, struct writer *w) {
+  static const char *const names[MOVER_ACTIONS] = {[MOVER_TRANSFER] = "memory.transfer",
+                                                   [MOVER_COPY] = "memory.copy",
+                                                   [MOVER_FILL] = "memory.fill",
+                                                   [MOVER_DEFRAGMENT] = "memory.defragment",
+                                                   [MOVER_CLEAR] = "memory.clear",
+                                                   [MOVER_LOAD] = "memory.load_model",
+                                                   [MOVER_OPTIMIZE] = "memory.model_optimize"};
+  struct layers_row rows[MOVER_ACTIONS];
+  layers_read(ops_service(call->ops), window, rows);
+  writer_array(w, "layers");
+  for (int action = 0; action < MOVER_ACTIONS; action++) {
+    const struct layers_row *row = &rows[action];
+    if (!row->count || !names[action])
+      continue;
+    writer_object(w, NULL);
+    writer_text(w, "operation", names[action]);
+    writer_uint(w, "count", row->count);
+    write_mean(w, "decisionMs", row->decision_ns, row->count);
+    write_mean(w, "wireMs", row->wire_ns, row->told);
+    write_mean(w, "workerMs", row->worker_ns, row->told);
+    write_mean(w, "deviceMs", row->device_ns, row->told);
+    writer_end(w);
+  }
+  writer_end(w);
+}
+
 /* ---- transfers, leaks ---- */
 
 static void write_transfer(struct writer *w, const struct analytics_transfer *t) {
@@ -206,6 +243,7 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
     write_device(&w, &found.devices[i]);
   writer_end(&w);
   write_operations(call, params->past, &w);
+  write_layers(call, window, &w);
   writer_array(&w, "transfers");
   for (uint32_t i = 0; i < found.transfer_count; i++)
     write_transfer(&w, &found.transfers[i]);
