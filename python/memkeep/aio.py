@@ -150,6 +150,9 @@ class Client:
     async def allocate(self, size: int, *, device: Optional[str] = None, **fields: Any) -> Allocation:
         return Allocation(await _wait(lambda: self.client.allocate(size, device=device, **fields)))
 
+    async def plan(self, size: int, *, device: Optional[str] = None, **fields: Any) -> Dict[str, Any]:
+        return await _wait(lambda: self.client.plan(size, device=device, **fields))
+
     async def attach(self, id: str, *, read_only: bool = False) -> Allocation:
         return Allocation(await _wait(lambda: self.client.attach(id, read_only=read_only)))
 

@@ -85,13 +85,31 @@ class Client:
         """Memory of that many bytes, on `device` or on the best one.
 
         Fields are those of docs/api.md in snake_case: memory_type ("RAM", "VRAM"), label, purpose, priority, share,
-        strategy, alignment_bytes, ttl_seconds, wait_ms, persistent, pinned, zero, commit, evict."""
+        strategy, alignment_bytes, ttl_seconds, wait_ms, persistent, pinned, zero, commit, evict, owner_pid."""
         connection = self._get()
+        if fields.get("owner_pid") is not None:
+            return self._allocate_for(size, device, fields)
+        fields.pop("owner_pid", None)
         request = _request(size, device, fields)
         out = ctypes.c_void_p()
         _library.check(_library.library().mk_allocate(connection.handle, ctypes.byref(request), ctypes.byref(out)))
         ours = not (request.flags & _library.PERSISTENT or request.ttl_seconds)
         return Allocation(connection, out.value or 0, ours, True)
+
+    def _allocate_for(self, size: int, device: Optional[str], fields: Dict[str, Any]) -> Allocation:
+        """For another process, which libmemkeep cannot ask for."""
+        wire = Wire(self.socket)
+        try:
+            made, fds = wire.ask("memory.allocate", _fields(size, device, fields))
+            for fd in fds:
+                os.close(fd)
+            return self.attach(made["allocation"]["allocation_id"])
+        finally:
+            wire.close()
+
+    def plan(self, size: int, *, device: Optional[str] = None, **fields: Any) -> Dict[str, Any]:
+        """What allocate would do now, and nothing is done: would_fit, placement, would_evict."""
+        return self.ask("memory.allocate", {**_fields(size, device, fields), "dry_run": True}, ())
 
     def attach(self, id: str, *, read_only: bool = False) -> Allocation:
         """Memory that some process allocated, by its id ("a-…"). While it is attached it is neither moved nor freed, but
@@ -159,6 +177,11 @@ class Client:
         raise TypeError("a Client belongs to its process: connect in each")
 
 
+def _fields(size: int, device: Optional[str], fields: Dict[str, Any]) -> Dict[str, Any]:
+    said = {name: value for name, value in fields.items() if value is not None}
+    return {"size_bytes": _number("size", size), **({"device_id": device} if device else {}), **said}
+
+
 def _request(size: int, device: Optional[str], fields: Dict[str, Any]) -> _library.Request:
     request = _library.Request(size=_number("size", size), device=device.encode() if device else None)
     for name, value in fields.items():
@@ -169,7 +192,7 @@ def _request(size: int, device: Optional[str], fields: Dict[str, Any]) -> _libra
         elif name in _NUMBERS:
             setattr(request, _NUMBERS[name], 0 if value is None else _number(name, value))
         else:
-            known = ", ".join(sorted([*_FLAGS, *_WORDS, *_NUMBERS]))
+            known = ", ".join(sorted([*_FLAGS, *_WORDS, *_NUMBERS, "owner_pid"]))
             raise errors.InvalidArgument(f"an allocation has no field {name!r}; there are {known}")
     return request
 

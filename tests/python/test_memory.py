@@ -9,7 +9,7 @@ import unittest
 import memkeep
 import numpy
 from client import ClientCase, run_python
-from harness import KIB, MIB, wait_until
+from harness import GIB, KIB, MIB, wait_until
 from memkeep import _cuda
 from test_cuda import CardCase
 
@@ -189,6 +189,25 @@ class Lives(ClientCase):
         self.assertFalse(self.is_gone(name))
         holder.process.send_signal(signal.SIGKILL)
         wait_until(lambda: self.is_gone(name), "the memory to come back")
+
+    def test_it_may_be_another_processs(self):
+        holder = self.talk(HOLDER)
+        holder.read()
+        memory = self.take(4096, zero=True, owner_pid=holder.process.pid, label="theirs")
+        self.assertEqual((holder.process.pid, "theirs"), (self.look(memory.id)["owner"]["pid"], memory.info()["label"]))
+        memory.buffer[0] = 1
+        name = memory.id
+        memory.close()
+        self.assertFalse(self.is_gone(name))
+        holder.kill()
+        wait_until(lambda: self.is_gone(name), "it to go with its owner")
+        self.assertRaises(memkeep.InvalidArgument, self.take, 4096, owner_pid=holder.process.pid)
+
+    def test_a_plan_changes_nothing(self):
+        with self.take(1 * GIB), self.nothing_changes():
+            self.assertTrue(self.client.plan(4096, device="host:0", label="no")["would_fit"])
+            self.assertFalse(self.client.plan(2 * GIB, device="host:0")["would_fit"])
+            self.assertRaises(memkeep.InvalidArgument, self.client.plan, 4096, colour="red")
 
     def test_it_outlives_the_daemon(self):
         daemon = type(self.daemon)()
