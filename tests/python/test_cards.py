@@ -6,7 +6,6 @@ import unittest
 import zlib
 from pathlib import Path
 
-import memkeep
 from client import ClientWords
 from harness import MIB, Daemon, DaemonCase
 from memkeep import _cuda

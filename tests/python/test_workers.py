@@ -152,6 +152,24 @@ class Models(unittest.TestCase):
         self.assertRaises(memkeep.Conflict, self.worker.hold, Held("stuck", 5))
         self.assertRaises(memkeep.ModelNotFound, self.worker.release, "none")
 
+    def test_what_is_not_here_is_made_by_who_uses_it(self):
+        with self.assertRaises(memkeep.ModelNotFound):
+            with self.worker.using("new"):
+                pass
+        for _ in range(2):
+            with self.worker.using("new", lambda: Held("new", 5, "what")) as what:
+                self.assertEqual(("what", 65, True), (what, self.worker.memory_bytes(None),
+                                                      self.worker.manager.get("new").busy))
+
+    def test_two_who_make_it_have_one(self):
+        def make():
+            self.worker.hold(Held("new", 5, "first"))
+            return Held("new", 5, "second")
+        with self.worker.using("new", make) as what:
+            self.assertEqual("first", what)
+            self.assertRaises(memkeep.ModelBusy, self.worker.release, "new")
+        self.assertFalse(self.worker.manager.get("new").busy)
+
     def test_only_of_one_device(self):
         self.worker.hold(Held("d", 40, device_id="cuda:0", on_device=True))
         self.assertEqual((40, ["d"]), self.worker.give(1000, device_id="cuda:0"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import threading
 import time
-from typing import Any, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .. import client as clients
 from .. import errors
@@ -98,9 +99,30 @@ class Worker:
         self.changed()
         return held
 
-    def using(self, model_id: str) -> ContextManager[Any]:
-        """`with worker.using("m") as what`: it is busy, so it does not go. ModelNotFound."""
-        return self.manager.using(model_id)
+    @contextlib.contextmanager
+    def using(self, model_id: str, otherwise: Optional[Callable[[], Held]] = None) -> Iterator[Any]:
+        """`with worker.using("m") as what`: it is busy, so it does not go. One that is not here is made by `otherwise`, else
+        it is a ModelNotFound."""
+        held = self.manager.begin(model_id)
+        if held is None:
+            if otherwise is None:
+                raise errors.ModelNotFound(f"no model {model_id}")
+            held = self._add_used(otherwise())
+        try:
+            yield held.what
+        finally:
+            self.manager.end(held)
+
+    def _add_used(self, held: Held) -> Held:
+        held.users, held.uses = 1, 1
+        while True:
+            try:
+                self.hold(held)
+                return held
+            except errors.Conflict:  # another thread was faster: ours is dropped
+                there = self.manager.begin(held.model_id)
+                if there is not None:
+                    return there
 
     def changed(self) -> None:
         """Memory is not what was last said. Within an action the daemon is told after its answer."""

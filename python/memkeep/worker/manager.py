@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from .. import errors
 
@@ -45,7 +44,7 @@ class Manager:
     # -- models
 
     def add(self, held: Held) -> None:
-        """Conflict: there is one of that id."""
+        """It may be used already. Conflict: there is one of that id."""
         with self._lock:
             if held.model_id in self._held:
                 raise errors.Conflict(f"model {held.model_id} is here already")
@@ -72,16 +71,17 @@ class Manager:
             raise errors.ModelNotFound(f"no model {model_id}")
         return self._held[model_id]
 
-    @contextlib.contextmanager
-    def using(self, model_id: str) -> Iterator[Any]:
+    def begin(self, model_id: str) -> Optional[Held]:
+        """It is used by one more, until end(); None: it is not here."""
         with self._lock:
-            held = self._find(model_id)
-            held.users, held.uses, held.used = held.users + 1, held.uses + 1, time.monotonic()
-        try:
-            yield held.what
-        finally:
-            with self._lock:
-                held.users, held.used = held.users - 1, time.monotonic()
+            held = self._held.get(model_id)
+            if held is not None:
+                held.users, held.uses, held.used = held.users + 1, held.uses + 1, time.monotonic()
+            return held
+
+    def end(self, held: Held) -> None:
+        with self._lock:
+            held.users, held.used = held.users - 1, time.monotonic()
 
     def list(self, device_id: Optional[str] = None) -> List[Held]:
         """In the order in which they came; of one device only, if one is said."""
