@@ -18,12 +18,14 @@
 #define KEY_WIDTH 26
 
 static const struct {
-  const char *word, *colour;
-} colours[] = {
-    {"healthy", "32"},  {"completed", "32"}, {"ready", "32"},    {"ok", "32"},
-    {"warning", "33"},  {"moderate", "33"},  {"high", "33"},     {"degraded", "33"},
-    {"starting", "33"}, {"cancelled", "33"}, {"orphaned", "33"}, {"critical", "31"},
-    {"error", "31"},    {"failed", "31"},    {"lost", "31"},
+  const char *word;
+  enum paint_mood mood;
+} moods[] = {
+    {"healthy", PAINT_GOOD},      {"completed", PAINT_GOOD},   {"ready", PAINT_GOOD},
+    {"ok", PAINT_GOOD},           {"warning", PAINT_WARNING},  {"moderate", PAINT_WARNING},
+    {"high", PAINT_WARNING},      {"degraded", PAINT_WARNING}, {"starting", PAINT_WARNING},
+    {"cancelled", PAINT_WARNING}, {"orphaned", PAINT_WARNING}, {"critical", PAINT_BAD},
+    {"error", PAINT_BAD},         {"failed", PAINT_BAD},       {"lost", PAINT_BAD},
 };
 
 bool paint_lively(int fd) {
@@ -31,11 +33,11 @@ bool paint_lively(int fd) {
   return isatty(fd) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
-static const char *colour_of(const char *text) {
-  for (size_t i = 0; i < sizeof colours / sizeof *colours; i++)
-    if (strcmp(colours[i].word, text) == 0)
-      return colours[i].colour;
-  return NULL;
+enum paint_mood paint_mood(const char *word) {
+  for (size_t i = 0; i < sizeof moods / sizeof *moods; i++)
+    if (strcmp(moods[i].word, word) == 0)
+      return moods[i].mood;
+  return PAINT_NEUTRAL;
 }
 
 /* ---- values ---- */
@@ -134,7 +136,9 @@ static void spaces(size_t n) {
 }
 
 static void print_cell(const char *text, size_t width, bool right, bool lively) {
-  const char *colour = lively ? colour_of(text) : NULL;
+  static const char *const colours[] = {
+      [PAINT_GOOD] = "32", [PAINT_WARNING] = "33", [PAINT_BAD] = "31"};
+  const char *colour = lively ? colours[paint_mood(text)] : NULL;
   size_t own = width_of(text), fill = width > own ? width - own : 0;
   if (right)
     spaces(fill);

@@ -31,6 +31,10 @@ const char *paint_text(struct reader_value object, const char *name, char *out, 
 /* Everything in an object, a line each, what is inside of it indented; "done" if that is nothing.
  */
 void paint_all(struct reader_value object);
+
+enum paint_mood { PAINT_NEUTRAL, PAINT_GOOD, PAINT_WARNING, PAINT_BAD };
+/* Of a word of the contract: "healthy", "failed", … */
+enum paint_mood paint_mood(const char *word);
 /* Whether colours and bars are wanted on a descriptor: a terminal, and no NO_COLOR. */
 bool paint_lively(int fd);
 
