@@ -6,7 +6,7 @@ find_package(Threads REQUIRED)
 find_program(PYTHON3 python3 REQUIRED)
 
 set(missing)
-foreach(lib libmicrohttpd jansson libuv libconfig nettle libcurl libxxhash sqlite3 cmocka)
+foreach(lib libmicrohttpd jansson libuv libconfig nettle libcurl libxxhash sqlite3 ncursesw cmocka)
   pkg_check_modules(${lib} QUIET IMPORTED_TARGET ${lib})
   if(NOT ${lib}_FOUND)
     list(APPEND missing ${lib})

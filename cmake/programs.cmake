@@ -18,7 +18,7 @@ endfunction()
 add_program(memkeepd daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
 add_program(memkeep-worker worker room_model room_device room_base)
 add_program(memkeep-vault vault room_base)
-add_program(memkeep cli room_client room_base PkgConfig::libcurl)
+add_program(memkeep cli room_client room_base PkgConfig::libcurl PkgConfig::ncursesw)
 
 # The CLI is made from the table of operations: `gen cli` and `gen routes` print what src/cli includes
 # as "gen/cli_table.h" and "gen/cli_routes.h". The generator runs at build time, so that the CLI

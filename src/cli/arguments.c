@@ -284,7 +284,7 @@ enum status arguments_read(const struct verb *verb, const char *const *words, in
   enum status status = STATUS_OK;
   bool only_words = false;
   int place = 0;
-  begin(out, table_find(count ? verb->action : verbs_bare(verb)));
+  begin(out, count ? verbs_operation(verb) : verbs_bare(verb));
   for (int i = 0; i < count && !status; i++) {
     if (!only_words && strcmp(words[i], "--") == 0)
       only_words = true;

@@ -90,7 +90,7 @@ static void print_usage(const struct verb *verb, const struct cli_operation *ope
 }
 
 void help_verb(const struct verb *verb) {
-  const struct cli_operation *operation = table_find(verb->action);
+  const struct cli_operation *operation = verbs_operation(verb);
   printf("memkeep %s: %s\n\n", verb->name, verb->summary);
   print_usage(verb, operation);
   if (verb->words[0])

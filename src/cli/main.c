@@ -12,6 +12,7 @@
 #include "cli/globals.h"
 #include "cli/help.h"
 #include "cli/paint.h"
+#include "cli/top.h"
 #include "cli/verbs.h"
 
 /* What one run asks. */
@@ -73,6 +74,21 @@ static int ask_daemon(const struct globals *globals, const struct run *run) {
   return code;
 }
 
+/* What is no question, but a program of its own. */
+static int run_program(const struct globals *globals, struct run *run) {
+  static int (*const programs[])(const struct globals *,
+                                 struct reader_value) = {[VERB_TOP] = top_run};
+  struct reader_doc *doc;
+  struct problem problem;
+  struct buf *said = &run->arguments.data;
+  enum status status = reader_parse(said->data, said->size, &doc, &problem);
+  int code = status ? misused(&problem) : programs[run->verb->program](globals, reader_root(doc));
+  if (!status)
+    reader_free(doc);
+  buf_done(said);
+  return code;
+}
+
 static int run_verb(const struct globals *globals, const struct verb *verb) {
   struct problem problem;
   struct run run = {.verb = verb};
@@ -83,6 +99,8 @@ static int run_verb(const struct globals *globals, const struct verb *verb) {
     status = pass_timeout(globals, &run.arguments, &problem);
   if (!status)
     status = arguments_end(&run.arguments, verb->defaults, &problem);
+  if (!status && verb->program)
+    return run_program(globals, &run);
   if (!status && verb->follows == VERB_EVENTS && globals->url)
     status = problem_set(&problem, STATUS_INVALID_ARGUMENT,
                          "events are told over the socket; over HTTP any client reads the stream");

@@ -14,6 +14,10 @@ static const char *const to_ram[] = {"to", "ram", NULL};
 static const char *const pinned[] = {"pinned", "true", NULL};
 static const char *const unpinned[] = {"pinned", "false", NULL};
 
+static const struct cli_field top_fields[] = {
+    {"interval_ms", "uint", false, "1s", "how often it looks"}};
+static const struct cli_operation top = {.fields = top_fields, .field_count = 1};
+
 const struct verb verbs[] = {
     {.name = "status",
      .action = "memory.get_status",
@@ -30,6 +34,12 @@ const struct verb verbs[] = {
      .defaults = whole_pages,
      .pages = true,
      .show = show_allocations},
+    {.name = "top",
+     .program = VERB_TOP,
+     .own = &top,
+     .summary = "devices, allocations, models and transfers, live; frees, unloads and cancels",
+     .example = "memkeep top --interval 2s",
+     .names = {{"interval", "interval_ms"}}},
     {.name = "alloc",
      .action = "memory.allocate",
      .summary = "allocate; it stays until it is freed or cleared, or the daemon stops",
@@ -235,6 +245,14 @@ const struct verb *verbs_find(const char *const *words, int count) {
       return verb;
   }
   return NULL;
+}
+
+const struct cli_operation *verbs_operation(const struct verb *verb) {
+  return verb->own ? verb->own : table_find(verb->action);
+}
+
+const struct cli_operation *verbs_bare(const struct verb *verb) {
+  return verb->bare ? table_find(verb->bare) : verbs_operation(verb);
 }
 
 int verbs_size(const struct verb *verb) { return strchr(verb->name, ' ') ? 2 : 1; }

@@ -8,15 +8,20 @@
 #include <stddef.h>
 
 #include "base/reader.h"
+#include "cli/table.h"
 
 #define VERB_WORDS 3
 #define VERB_NAMES 4
 
+/* What a verb runs. */
+enum verb_program { VERB_QUESTION, VERB_TOP };
 enum verb_follow { VERB_ONE_ANSWER, VERB_TRANSFER, VERB_MODEL, VERB_EVENTS };
 
 struct verb {
   const char *name; /* one word, or two: "model load" */
-  const char *action;
+  enum verb_program program;
+  const struct cli_operation *own; /* of a program: what may be said to it; else NULL */
+  const char *action;              /* of a question */
   const char *bare;    /* the action when nothing at all is said behind the verb; NULL: the same */
   const char *summary; /* one sentence */
   const char *example;
@@ -45,9 +50,9 @@ const char *verbs_member(const struct verb *verb, const char *group);
 bool verbs_is_word(const struct verb *verb, const char *field);
 /* The name of a field's flag, in snake_case and without its hyphens. */
 const char *verbs_flag(const struct verb *verb, const char *field);
-/* The action when nothing is said. */
-static inline const char *verbs_bare(const struct verb *verb) {
-  return verb->bare ? verb->bare : verb->action;
-}
+/* Whose fields are its flags. */
+const struct cli_operation *verbs_operation(const struct verb *verb);
+/* The same when nothing is said. */
+const struct cli_operation *verbs_bare(const struct verb *verb);
 
 #endif

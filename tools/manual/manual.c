@@ -107,7 +107,7 @@ static void print_words(const struct verb *verb, const struct cli_field *field) 
 }
 
 static void print_verb(const struct verb *verb) {
-  const struct cli_operation *operation = table_find(verb->action);
+  const struct cli_operation *operation = verbs_operation(verb);
   for (size_t i = 0; i < operation->field_count; i++)
     print_words(verb, &operation->fields[i]);
   printf("  \"%s\":*) flags=\"", verb->name);
@@ -242,7 +242,7 @@ static void print_fish_member(const struct verb *verb, int n) {
 }
 
 static void print_fish_verb(const struct verb *verb) {
-  const struct cli_operation *operation = table_find(verb->action);
+  const struct cli_operation *operation = verbs_operation(verb);
   int n;
   if (is_group(verb, &n))
     print_fish_member(verb, n);
@@ -318,7 +318,7 @@ static void print_item(const struct verb *verb, const struct cli_field *field) {
 }
 
 static void print_section(const struct verb *verb) {
-  const struct cli_operation *operation = table_find(verb->action);
+  const struct cli_operation *operation = verbs_operation(verb);
   printf(".SS ");
   print_roff(verb->name);
   putchar('\n');
