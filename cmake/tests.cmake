@@ -21,9 +21,12 @@ endfunction()
 add_parts(daemon ${ROOMS_OF_DAEMON} PkgConfig::libconfig)
 add_parts(worker room_model room_device room_base)
 add_parts(vault room_base)
+add_parts(cli room_client room_base PkgConfig::libcurl PkgConfig::ncursesw)
+target_include_directories(parts_cli PUBLIC ${CMAKE_BINARY_DIR})
+add_dependencies(parts_cli memkeep) # it makes cli_table.h
 
 function(link_parts name source)
-  foreach(folder daemon worker vault)
+  foreach(folder daemon worker vault cli)
     file(STRINGS ${source} used REGEX "^#include \"${folder}/")
     if(used AND TARGET parts_${folder})
       target_link_libraries(${name} PRIVATE parts_${folder})
