@@ -54,8 +54,9 @@ function update(card, device) {
   const [header, big, bar, split, facts] = card.children;
   say(header.children[0], device.deviceId);
   mark(header.children[0], "title", [device.uuid, device.pciAddress, device.driver].filter(Boolean).join("\n"));
-  say(header.children[1], device.health === "healthy" ? device.pressure.level : device.health);
-  header.children[1].className = `level ${device.health === "healthy" ? device.pressure.level : "critical"}`;
+  const lost = device.health === "error";
+  say(header.children[1], lost ? "does not answer" : device.pressure.level);
+  header.children[1].className = `level ${lost ? "critical" : device.pressure.level}`;
   say(big, `${bytes(device.usedBytes)} of ${bytes(device.totalBytes)}`);
   fillBar(bar, device);
   list(split, SPLIT.map(([kind, of]) => [kind, bytes(of(device))]).concat([["free", bytes(device.availableBytes)]]), {
