@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple
 from . import errors
 
 if TYPE_CHECKING:
-    from .client import Connection
+    from .client import Client, Connection
 
 _HANDLE_FD, _DEVICE, _READ_WRITE = 1, 1, 3  # CU_MEM_HANDLE_TYPE_POSIX_…, CU_MEM_LOCATION_TYPE_…, CU_MEM_ACCESS_FLAGS_…
+_GRANULE = 2 << 20  # of all cards so far, and the daemon's
 _POINTER, _HANDLE, _CONTEXT = ctypes.c_uint64, ctypes.c_ulonglong, ctypes.c_void_p
 
 
@@ -80,15 +81,19 @@ class _Driver:
         return self._contexts[uuid]
 
     def _number(self, uuid: str) -> int:
-        wanted, count = uuid.lower().replace("gpu-", "").replace("-", ""), ctypes.c_int()
+        wanted, count = _digits(uuid), ctypes.c_int()
         self.call("cuDeviceGetCount", ctypes.byref(count))
         for number in range(count.value):
-            device, found = ctypes.c_int(), ctypes.create_string_buffer(16)
-            self.call("cuDeviceGet", ctypes.byref(device), number)
-            self.call("cuDeviceGetUuid_v2", found, device)
-            if found.raw.hex() == wanted:
+            if self.uuid(number) == wanted:
                 return number
         raise BufferError(f"card {uuid} is not visible to this process")
+
+    def uuid(self, number: int) -> str:
+        """32 hexadecimal digits of the card that has this number in this process."""
+        device, found = ctypes.c_int(), ctypes.create_string_buffer(16)
+        self.call("cuDeviceGet", ctypes.byref(device), number)
+        self.call("cuDeviceGetUuid_v2", found, device)
+        return found.raw.hex()
 
     @contextlib.contextmanager
     def inside(self, context: Any) -> Iterator[None]:
@@ -134,9 +139,33 @@ def _unmap(driver: _Driver, context: Any, start: int, size: int) -> None:
         driver.call("cuMemAddressFree", start, size)
 
 
+def _digits(uuid: str) -> str:
+    return uuid.lower().replace("gpu-", "").replace("-", "")
+
+
 _lock = threading.Lock()
 _drivers: Dict[int, _Driver] = {}  # by process: a forked child has no use for its parent's
 _segments: "weakref.WeakValueDictionary[str, Segment]" = weakref.WeakValueDictionary()
+
+
+def driver() -> _Driver:
+    """This process's. BufferError: there is none."""
+    return _drivers.get(os.getpid()) or _drivers.setdefault(os.getpid(), _Driver())
+
+
+def device_of(client: "Client", number: int) -> str:
+    """The daemon's word for the card that has this number in this process."""
+    wanted = driver().uuid(number)
+    for device in client.status()["devices"]:
+        if device["backend"] == "cuda" and _digits(device["uuid"]) == wanted:
+            return device["device_id"]
+    raise errors.DeviceNotFound(f"the daemon has no card with the UUID {wanted}")
+
+
+def map_model(uuid: str, fd: int, size: int) -> Segment:
+    """A segment of a model's, which has nothing else in it; of `size` bytes, which the card counts in whole granules."""
+    with _lock:
+        return Segment(driver(), uuid, fd, -(-size // _GRANULE) * _GRANULE)
 
 
 def map_segment(connection: "Connection", allocation_id: str, fd: int) -> Segment:
@@ -147,9 +176,8 @@ def map_segment(connection: "Connection", allocation_id: str, fd: int) -> Segmen
     with _lock:
         segment = _segments.get(name)
         if segment is None:
-            driver = _drivers.get(os.getpid()) or _drivers.setdefault(os.getpid(), _Driver())
             uuid = connection.call("memory.get_status", {"device_id": device})["uuid"]
-            segment = _segments[name] = Segment(driver, uuid, fd, _size_of(connection, device, name))
+            segment = _segments[name] = Segment(driver(), uuid, fd, _size_of(connection, device, name))
         return segment
 
 

@@ -159,11 +159,11 @@ class Client:
     async def load_model(self, path: models.PathLike, **fields: Any) -> Dict[str, Any]:
         return await _wait(lambda: self.client.load_model(path, **fields))
 
-    async def attach_model(self, name: str) -> models.Model:
-        return await _wait(lambda: self.client.attach_model(name))
+    async def attach_model(self, name: str, *, device: Optional[str] = None) -> models.Model:
+        return await _wait(lambda: self.client.attach_model(name, device=device))
 
-    async def open_model(self, name_or_path: models.PathLike, **fields: Any) -> models.Model:
-        return await _wait(lambda: self.client.open_model(name_or_path, **fields))
+    async def open_model(self, name_or_path: models.PathLike, *, device: Optional[str] = None, **fields: Any) -> models.Model:
+        return await _wait(lambda: self.client.open_model(name_or_path, device=device, **fields))
 
     async def call(self, action: str, **fields: Any) -> Dict[str, Any]:
         return await _wait(lambda: self.client.call(action, **fields))

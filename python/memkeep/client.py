@@ -127,20 +127,22 @@ class Client:
         says of it. Fields are those of docs/api.md: name, device_id, priority, pinned, …"""
         return models.load(self, path, fields)
 
-    def attach_model(self, name: str) -> models.Model:
-        """A model in host memory, by its name or id. One that has left it for its files comes back from there; ModelBusy
-        for one that is on a card only."""
+    def attach_model(self, name: str, *, device: Optional[str] = None) -> models.Model:
+        """A model in host memory, by its name or id, or on the card `device`. One that has left for its files comes back from
+        there; ModelBusy for one that is on a card only, Conflict for one that is not on this card."""
         connection = self._get()
-        model = models.attach(self, name, connection.socket)
+        model = models.attach(self, name, device if device and not device.startswith("host:") else None)
         connection.holds.add(model.hold)
         return model
 
-    def open_model(self, name_or_path: models.PathLike, **fields: Any) -> models.Model:
-        """Attaches a model by its name, or by its file or folder, which is loaded into host memory if it is not there."""
+    def open_model(self, name_or_path: models.PathLike, *, device: Optional[str] = None, **fields: Any) -> models.Model:
+        """Attaches a model by its name, or by its file or folder, which is loaded if it is not there: into host memory, or to
+        `device`. More fields are those of load_model."""
         if not models.is_path(name_or_path):
-            return self.attach_model(str(name_or_path))
-        fields.setdefault("device_id", models.best_host(self))
-        return self.attach_model(self.load_model(name_or_path, **fields)["model_id"])
+            return self.attach_model(str(name_or_path), device=device)
+        where = device or models.best_host(self)
+        loaded = self.load_model(name_or_path, **({"device_id": where} if where else {}), **fields)
+        return self.attach_model(loaded["model_id"], device=device)
 
     # -- everything else
 

@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from . import errors
+from . import _cuda, _dlpack, errors
 from ._wire import Wire
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Tensor(NamedTuple):
 class Hold:
     """The connection that has the model attached, until the last mapping has gone."""
 
-    def __init__(self, path: Optional[str], model: str) -> None:
-        self.path, self.model, self.pid = path, model, os.getpid()
+    def __init__(self, path: Optional[str], model: str, copy: str) -> None:
+        self.path, self.model, self.copy, self.pid = path, model, copy, os.getpid()
         self.mapped: List[None] = []  # one for each mapping
         self.wire = Wire(path)
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class Hold:
             wire = Wire(self.path)
             self.wire.close()
             self.wire = wire
-            for fd in attach_over(wire, self.model)[1]:
+            for fd in attach_over(wire, self.model, self.copy)[1]:
                 os.close(fd)
             if not self.mapped:
                 wire.close()
@@ -72,25 +72,31 @@ class Hold:
             self.wire.close()
 
 
-def attach_over(wire: Wire, name: str) -> Tuple[Dict[str, Any], List[int]]:
-    return wire.ask("memory.attach", {"model_id": name, "read_only": True, "copy": "ram"})
+def attach_over(wire: Wire, name: str, copy: str) -> Tuple[Dict[str, Any], List[int]]:
+    return wire.ask("memory.attach", {"model_id": name, "read_only": True, "copy": copy})
 
 
 class Model:
     """Made by Client.attach_model. It is attached, so neither moved nor evicted, until this object and all that points
     into its memory have gone; there is nothing to close. In a forked child its memory stays readable."""
 
-    def __init__(self, path: Optional[str], name: str) -> None:
-        hold = Hold(path, name)
+    def __init__(self, client: "Client", name: str, card: Optional[str] = None) -> None:
+        """For Client: the copy in host memory, or the one on that card."""
+        copy = "used" if card else "ram"
+        hold = Hold(client.socket, name, copy)
         fds: List[int] = []
         try:
-            data, fds = attach_over(hold.wire, name)
+            data, fds = attach_over(hold.wire, name, copy)
             self.id: str = data["model_id"]
             self.device: str = data["device_id"]
+            if card and card != self.device:
+                raise errors.Conflict(f"{name} is on {self.device}: transfer it to {card}, or load it there by another name")
             self.files: List[str] = [piece["file"] for piece in data["segments"]]
             table = _read_all(fds[-1]) if data.get("tensors_in_fd") else data["tensors"]
             self.tensors: Dict[str, Tensor] = {entry["name"]: _tensor(entry) for entry in table}
-            self._pieces = [_map(hold, fd, piece) for fd, piece in zip(fds, data["segments"])]
+            uuid = client.status(card)["uuid"] if card else None
+            self._pieces = [_map(hold, fd, piece, uuid) for fd, piece in zip(fds, data["segments"])]
+            self._size = sum(piece["size_bytes"] for piece in data["segments"])
         except BaseException:
             hold.wire.close()
             raise
@@ -99,25 +105,39 @@ class Model:
                 os.close(fd)
         hold.model, self.hold = self.id, hold
 
-    def place(self, tensor: Tensor) -> Tuple[mmap.mmap, int]:
-        """The mapping that it lies in, and where it begins there. Who points there is to hold the mapping."""
+    def place(self, tensor: Tensor) -> Tuple[Any, int]:
+        """In host memory: the mapping that it lies in, and where it begins there. On a card: what holds the mapping, and
+        the address. Who points there is to hold the first."""
         memory, start = self._pieces[tensor.file]
         return memory, start + tensor.offset
 
     def tensor(self, name: str) -> memoryview:
-        """A tensor's bytes."""
+        """A tensor's bytes. BufferError on a card."""
         tensor = self.tensors[name]
         memory, at = self.place(tensor)
-        return memoryview(memory)[at:at + tensor.size].toreadonly()
+        return _view(memory, at, tensor.size)
 
     def file(self, index: int = 0) -> memoryview:
-        """A whole file's bytes, as they are on disk."""
+        """A whole file's bytes, as they are on disk. BufferError on a card."""
         memory, at = self._pieces[index]
-        return memoryview(memory)[at:].toreadonly()
+        return _view(memory, at, None)
+
+    def dlpack(self, name: str) -> Any:
+        """A capsule of the bytes of a tensor on a card, for from_dlpack. DLPack cannot say that memory is read-only: write
+        nothing there, for it is everybody's."""
+        tensor = self.tensors[name]
+        memory, at = self.place(tensor)
+        if not isinstance(memory, _cuda.Segment):
+            raise BufferError(f"{name} is in host memory: tensor() is a memoryview of it")
+        return _dlpack.export(memory, at, tensor.size, (_dlpack.CUDA, memory.number))
+
+    @property
+    def on_card(self) -> bool:
+        return any(isinstance(memory, _cuda.Segment) for memory, _ in self._pieces)
 
     @property
     def size(self) -> int:
-        return sum(len(memory) - start for memory, start in self._pieces)
+        return self._size
 
     def __repr__(self) -> str:
         return f"<memkeep.Model {self.id} {len(self.tensors)} tensors, {self.size} bytes on {self.device}>"
@@ -137,12 +157,21 @@ def _read_all(fd: int) -> Any:
         return json.loads(file.read())
 
 
-def _map(hold: Hold, fd: int, piece: Dict[str, Any]) -> Tuple[mmap.mmap, int]:
-    if piece["handle_type"] != "memfd":
-        raise errors.Conflict(f"{piece['file']} is memory of a device, which this process has not mapped")
-    start = piece["offset_bytes"] % mmap.ALLOCATIONGRANULARITY
-    memory = mmap.mmap(fd, start + piece["size_bytes"], mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE,
-                       offset=piece["offset_bytes"] - start)
+def _view(memory: Any, at: int, size: Optional[int]) -> memoryview:
+    if isinstance(memory, _cuda.Segment):
+        raise BufferError("it is on a card: dlpack() lends it")
+    return memoryview(memory)[at:None if size is None else at + size].toreadonly()
+
+
+def _map(hold: Hold, fd: int, piece: Dict[str, Any], uuid: Optional[str]) -> Tuple[Any, int]:
+    offset, size = piece["offset_bytes"], piece["size_bytes"]
+    if uuid:
+        memory: Any = _cuda.map_model(uuid, fd, offset + size)
+        start = memory.start + offset
+    else:
+        start = offset % mmap.ALLOCATIONGRANULARITY
+        memory = mmap.mmap(fd, start + size, mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE,
+                           offset=offset - start)
     hold.mapped.append(None)
     weakref.finalize(memory, hold.drop).atexit = False
     return memory, start
@@ -222,24 +251,26 @@ def _follow(client: "Client", job_id: str) -> Dict[str, Any]:
 # -- attaching
 
 
-def attach(client: "Client", name: str, socket: Optional[str]) -> Model:
-    """In host memory, wherever else it is: one that has left it is loaded again from its files."""
+def attach(client: "Client", name: str, card: Optional[str]) -> Model:
+    """In host memory, wherever else it is, or on a card; one that has left is loaded again from its files."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:
-            return Model(socket, name)
+            return Model(client, name, card)
         except errors.ModelBusy:
             model = client.call("memory.get_model_info", model_id=name)["model"]
-            if model["residency"] == "device" or not model["path"] or time.monotonic() > end:
+            gone = ("unloaded", "failed") + (("parked",) if card else ())
+            if (model["residency"] == "device" and not card) or not model["path"] or time.monotonic() > end:
                 raise
-            if model["state"] in ("unloaded", "failed"):
-                _bring_back(client, model)
+            if model["state"] in gone:
+                _bring_back(client, model, card or best_host(client))
             time.sleep(_LOOK)
 
 
-def _bring_back(client: "Client", model: Dict[str, Any]) -> None:
+def _bring_back(client: "Client", model: Dict[str, Any], device: Optional[str]) -> None:
+    fields: Dict[str, Any] = {"device_id": device} if device else {"keep_ram_copy": True}
     try:
-        client.call("memory.load_model", path=model["path"], name=model["name"], keep_ram_copy=True)
+        client.call("memory.load_model", path=model["path"], name=model["name"], **fields)
     except errors.ModelBusy:
         pass  # somebody else is at it
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
+import torch.utils.dlpack
 
+from . import _cuda
 from . import client as clients
 from .models import Model, PathLike, Tensor
 
@@ -28,12 +30,12 @@ _DTYPES: Dict[str, Any] = {word: getattr(torch, name) for word, name in _NAMES.i
 
 
 def load(name_or_path: PathLike, device: Any = None, *, client: Optional[clients.Client] = None) -> Dict[str, torch.Tensor]:
-    """A model's tensors by name, in place. `device`: a torch device or "host:N"; None is host memory. A path is loaded by
-    the daemon if it is not there. Without a client the daemon is looked for as by memkeep.connect()."""
-    where = _host_device(device)
+    """A model's tensors by name, in place. `device`: a torch device, or the daemon's word ("host:1", "cuda:0"); None is host
+    memory. A path is loaded by the daemon if it is not there. Without a client the daemon is looked for as by
+    memkeep.connect()."""
     with_client = client or clients.connect()
     try:
-        model = with_client.open_model(name_or_path, **({"device_id": where} if where else {}))
+        model = with_client.open_model(name_or_path, device=_device(with_client, device))
     finally:
         if client is None:
             with_client.close()
@@ -86,26 +88,29 @@ def _dress(held: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.nn.Parameter(weight, requires_grad=held.requires_grad and floats)
 
 
-def _host_device(device: Any) -> Optional[str]:
-    """The daemon's word for it; None: the best host device."""
-    if device is None:
-        return None
-    text = str(device)
-    if text.startswith("host:"):
-        return text
-    if torch.device(text).type != "cpu":
-        raise NotImplementedError(f"tensors over memory of {text} are not made yet: load to the CPU, and copy from there")
-    return None
+def _device(client: clients.Client, device: Any) -> Optional[str]:
+    """The daemon's word for it; None: the best host device. Cards are told apart by their UUIDs, for the daemon and a process
+    may count them differently."""
+    if device is None or str(device).startswith("host:"):
+        return None if device is None else str(device)
+    said = torch.device(device)
+    if said.type not in ("cpu", "cuda"):
+        raise ValueError(f"no memory of Memkeep's is on {said}")
+    return _cuda.device_of(client, said.index or 0) if said.type == "cuda" else None
 
 
 def _lay(model: Model, tensor: Tensor) -> torch.Tensor:
     """The tensor, in place unless its bytes lie where its dtype may not."""
     dtype = _DTYPES.get(tensor.dtype)
     shape = tensor.shape if dtype else _shape_of_bytes(tensor)
-    if not tensor.size:
-        return torch.empty(shape, dtype=dtype or torch.uint8)
     memory, at = model.place(tensor)
-    flat = torch.frombuffer(memory, dtype=torch.uint8, count=tensor.size, offset=at)
+    card = isinstance(memory, _cuda.Segment)
+    if not tensor.size:
+        return torch.empty(shape, dtype=dtype or torch.uint8, device=f"cuda:{memory.number}" if card else "cpu")
+    if card:
+        flat = torch.utils.dlpack.from_dlpack(model.dlpack(tensor.name))
+    else:
+        flat = torch.frombuffer(memory, dtype=torch.uint8, count=tensor.size, offset=at)
     if dtype and at % _width(dtype):
         flat = flat.clone()
     return (flat.view(dtype) if dtype else flat).reshape(shape)

@@ -1,6 +1,7 @@
 """What the tests of python/memkeep share: a client of a daemon, and programs that use the package in a process of their
 own. They run with Debian's python3, its numpy and its torch; the library is that of the build under test."""
 
+import os
 import random
 import subprocess
 import sys
@@ -17,6 +18,12 @@ def environment(**more):
     path = ":".join(map(str, (SOURCE / "python", SOURCE / "tests/python", SOURCE / "tests/e2e")))
     return clean_environment(MEMKEEP_LIB=str(LIB), PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1",
                              MEMKEEP_BIN=str(BIN), **more)
+
+
+def see_cards_of(daemon):
+    """This process has the FAKE cards that the daemon has."""
+    os.environ.update({name: value for name, value in daemon.environment.items()
+                       if name.startswith("FAKE_CUDA") or name == "MEMKEEP_LIBCUDA"})
 
 
 def run_python(source, *words, seconds=60):

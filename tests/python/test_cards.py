@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import random
+import time
 import unittest
 import zlib
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from client import ClientWords
 from harness import MIB, Daemon, DaemonCase
 from memkeep import _cuda
+from models import ModelWords, Tensor, some_tensors, write_safetensors
 
 SIZE = 5 * MIB + 12345
 
@@ -24,21 +27,17 @@ with memkeep.connect(sys.argv[1]) as client, client.attach(sys.argv[2]) as memor
 """
 
 
-def driver():
-    return _cuda._drivers[os.getpid()]
-
-
 def inside(memory):
     """(address on the card, its context to work in)"""
     address = memory.__cuda_array_interface__["data"][0]
-    context = next(iter(driver()._contexts.values()))[1]
-    return ctypes.c_uint64(address), driver().inside(context)
+    context = next(iter(_cuda.driver()._contexts.values()))[1]
+    return ctypes.c_uint64(address), _cuda.driver().inside(context)
 
 
 def copy_in(memory, content):
     address, context = inside(memory)
     with context:
-        result = driver()._library.cuMemcpyHtoD_v2(address, content, ctypes.c_size_t(len(content)))
+        result = _cuda.driver()._library.cuMemcpyHtoD_v2(address, content, ctypes.c_size_t(len(content)))
     assert not result, result
 
 
@@ -46,7 +45,7 @@ def card_bytes(memory):
     content = ctypes.create_string_buffer(memory.size)
     address, context = inside(memory)
     with context:
-        result = driver()._library.cuMemcpyDtoH_v2(content, address, ctypes.c_size_t(memory.size))
+        result = _cuda.driver()._library.cuMemcpyDtoH_v2(content, address, ctypes.c_size_t(memory.size))
     assert not result, result
     return content.raw
 
@@ -68,7 +67,7 @@ class CardDaemon(DaemonCase):
 
 
 @unittest.skipUnless(Path("/dev/nvidiactl").exists(), "no card of NVIDIA's here")
-class Cards(ClientWords, CardDaemon):
+class Cards(ClientWords, ModelWords, CardDaemon):
     def take(self, size, **fields):
         return super().take(size, "cuda:0", **fields)
 
@@ -97,6 +96,37 @@ class Cards(ClientWords, CardDaemon):
             with self.take(64 * MIB) as memory:
                 memory.__dlpack__()
         self.assertEqual(before, self.device("cuda:0")["committedBytes"])
+
+    def test_a_model(self):
+        path = self.folder("models") / "m.safetensors"
+        tensors = some_tensors(random.Random(1), 20, 1 * MIB)
+        write_safetensors(path, tensors)
+        model = self.client.open_model(path, device="cuda:0")
+        for tensor in tensors:
+            segment, address = model.place(model.tensors[tensor.name])
+            content = ctypes.create_string_buffer(len(tensor.data))
+            with _cuda.driver().inside(_cuda.driver().card(self.device("cuda:0")["uuid"])[1]):
+                result = _cuda.driver()._library.cuMemcpyDtoH_v2(content, ctypes.c_uint64(address),
+                                                                 ctypes.c_size_t(len(content)))
+            self.assertEqual((0, tensor.data), (result, content.raw))
+            self.assertEqual(0, segment.number)
+
+    def test_torch_has_its_tensors(self):
+        torch = torch_with_a_card()
+        if not torch:
+            self.skipTest("no torch that sees a card")
+        import memkeep.torch
+        weights = {f"w{i}": torch.randn(256, 1024) for i in range(64)}
+        path = self.folder("models") / "m.safetensors"
+        write_safetensors(path, [Tensor(name, "F32", list(weight.shape), weight.numpy().tobytes())
+                                 for name, weight in weights.items()])
+        for _ in range(2):
+            began = time.monotonic()
+            loaded = memkeep.torch.load(path, "cuda", client=self.client)
+            print(f"64 MiB on the card after {(time.monotonic() - began) * 1000:.1f} ms")
+        for name, weight in weights.items():
+            self.assertEqual("cuda", loaded[name].device.type)
+            self.assertTrue(torch.equal(weight, loaded[name].cpu()))
 
     def test_torch(self):
         torch = torch_with_a_card()

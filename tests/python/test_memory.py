@@ -8,7 +8,7 @@ import unittest
 
 import memkeep
 import numpy
-from client import ClientCase, run_python
+from client import ClientCase, run_python, see_cards_of
 from harness import GIB, KIB, MIB, wait_until
 from memkeep import _cuda
 from test_cuda import CardCase
@@ -246,8 +246,7 @@ class Cards(CardCase):
 
     def setUp(self):
         super().setUp()
-        os.environ.update({name: value for name, value in self.daemon.environment.items()
-                           if name.startswith("FAKE_CUDA") or name == "MEMKEEP_LIBCUDA"})
+        see_cards_of(self.daemon)
         self.client = memkeep.connect(self.daemon.socket_path)
         self.addCleanup(self.client.close)
 
@@ -309,7 +308,7 @@ class Cards(CardCase):
         self.assertTrue(self.is_gone(memory.id))
 
     def test_the_context_of_before_is_current_afterwards(self):
-        driver = _cuda._drivers.setdefault(os.getpid(), _cuda._Driver())
+        driver = _cuda.driver()
         _, context = driver.card(self.device("cuda:1")["uuid"])
         current = ctypes.c_void_p()
         with driver.inside(context):
@@ -320,7 +319,7 @@ class Cards(CardCase):
         self.assertIsNone(current.value)
 
     def test_a_card_that_is_not_visible_here(self):
-        driver = _cuda._drivers.setdefault(os.getpid(), _cuda._Driver())
+        driver = _cuda.driver()
         self.assertRaises(BufferError, driver.card, "GPU-00000000-0000-0000-0000-000000000000")
 
 

@@ -1,5 +1,6 @@
 """Models attached by python/memkeep: the files' bytes and tensors in place, for as long as somebody points there."""
 
+import ctypes
 import fcntl
 import gc
 import os
@@ -10,9 +11,11 @@ import unittest
 from pathlib import Path
 
 import memkeep
-from client import ModelCase, environment
-from harness import KIB, MIB
+from client import ModelCase, environment, see_cards_of
+from harness import KIB, MIB, wait_until
+from memkeep import _cuda
 from models import GGML, Tensor, some_tensors, write_gguf, write_safetensors, write_sharded, write_split
+from test_cuda import CardCase
 
 LOADER = """
 import sys, memkeep
@@ -166,6 +169,61 @@ class Lives(SameCase):
     def mappings(self):
         """Of memory of the daemon's."""
         return Path("/proc/self/maps").read_text().count("/memfd:memkeep")
+
+
+class OnCards(CardCase):
+    """FAKE ones, whose memory is at real addresses once it is mapped."""
+
+    def setUp(self):
+        super().setUp()
+        see_cards_of(self.daemon)
+        self.client = memkeep.connect(self.daemon.socket_path)
+        self.addCleanup(self.client.close)
+
+    def write(self, name="m.safetensors"):
+        path = self.folder("models") / name
+        tensors = some_tensors(random.Random(name), 5, 200 * KIB)
+        write_safetensors(path, tensors)
+        return path, tensors
+
+    def is_same(self, tensors, model):
+        for tensor in tensors:
+            _, address = model.place(model.tensors[tensor.name])
+            self.assertEqual(tensor.data, ctypes.string_at(address, len(tensor.data)))
+
+    def test_its_tensors_are_there(self):
+        path, tensors = self.write()
+        model = self.client.open_model(path, device="cuda:1")
+        self.assertEqual(("cuda:1", True), (model.device, model.on_card))
+        self.is_same(tensors, model)
+        self.assertRaises(BufferError, model.tensor, tensors[0].name)
+        self.assertRaises(BufferError, model.file)
+        self.is_same(tensors, self.client.attach_model(path.name, device="cuda:1"))
+        self.assertRaises(memkeep.Conflict, self.client.attach_model, path.name, device="cuda:0")
+
+    def test_a_capsule_keeps_it(self):
+        path, tensors = self.write()
+        capsule = self.client.open_model(path, device="cuda:0").dlpack(tensors[0].name)
+        gc.collect()
+        self.assertTrue(self.look_model(path.name)["busy"])
+        del capsule
+        wait_until(lambda: not self.look_model(path.name)["busy"], "it to be let go")
+
+    def test_one_that_left_comes_back(self):
+        path, tensors = self.write()
+        self.load(path, "cuda:0")
+        for to in ("ram", "disk"):
+            self.unload(path.name, to)
+            self.is_same(tensors, self.client.attach_model(path.name, device="cuda:0"))
+            gc.collect()
+            wait_until(lambda: not self.look_model(path.name)["busy"], "it to be let go")
+
+    def test_the_daemons_word_for_a_card(self):
+        self.assertEqual("cuda:1", _cuda.device_of(self.client, 1))
+
+    def test_in_host_memory_there_is_no_capsule(self):
+        path, tensors = self.write()
+        self.assertRaises(BufferError, self.client.open_model(path).dlpack, tensors[0].name)
 
 
 if __name__ == "__main__":

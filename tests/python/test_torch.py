@@ -161,7 +161,7 @@ class Tensors(TorchCase):
         self.assertEqual("host:1", self.look_model("net.safetensors")["deviceId"])
         for device in ("cpu", torch.device("cpu"), None):
             self.assertEqual("cpu", self.load("net.safetensors", device)["weight"].device.type)
-        self.assertRaises(NotImplementedError, self.load, path, "cuda:0")
+        self.assertRaises(ValueError, self.load, path, "meta")
         self.assertRaises(memkeep.ModelNotFound, self.load, "nobody")
 
     def test_allocations_are_tensors_too(self):
