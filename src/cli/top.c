@@ -5,12 +5,11 @@
  */
 #include "cli/top.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "cli/ending.h"
 #include "cli/top/asker.h"
 #include "cli/top/draw.h"
 #include "cli/top/screen.h"
@@ -25,43 +24,25 @@ struct top {
   struct top_asker *asker;
   struct top_snapshot *snapshot;
   char trouble[TOP_ASK_MAX];
+  struct ending ending;
   int signal; /* that ends it; 0: none has come */
 };
 
 /* ---- signals ---- */
 
-static sigset_t signals(void) {
-  static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
-  sigset_t set;
-  sigemptyset(&set);
-  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-    sigaddset(&set, taken[i]);
-  return set;
-}
+static const int held[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
 
 /* True: what is shown has to be drawn anew. */
 static bool take_signals(struct top *top) {
-  static const struct timespec at_once = {0};
-  const sigset_t set = signals();
   bool any = false;
-  for (int signal; (signal = sigtimedwait(&set, NULL, &at_once)) > 0; any = true)
-    if (signal == SIGTSTP) {
+  for (int number; (number = ending_next(&top->ending)); any = true)
+    if (number == SIGTSTP) {
       top_screen_leave(top->screen);
       raise(SIGSTOP);
-    } else if (signal != SIGWINCH) {
-      top->signal = signal;
+    } else if (number != SIGWINCH) {
+      top->signal = number;
     }
   return any;
-}
-
-/* As if the signal had not been waited for. */
-static void die_of(int number) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, number);
-  signal(number, SIG_DFL);
-  raise(number);
-  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* ---- news ---- */
@@ -150,7 +131,6 @@ static int run(struct top *top, const struct globals *globals, uint64_t interval
 
 int top_run(const struct globals *globals, struct reader_value said) {
   uint64_t interval_ms = reader_uint(reader_get(said, "intervalMs"), 1000);
-  const sigset_t set = signals();
   struct top top = {.screen = NULL};
   struct problem problem;
   if (globals->json) {
@@ -159,10 +139,10 @@ int top_run(const struct globals *globals, struct reader_value said) {
     return misused(&problem);
   }
   top_view_init(&top.view);
-  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  ending_hold(&top.ending, held, sizeof held / sizeof *held);
   interval_ms = interval_ms < INTERVAL_MIN_MS ? INTERVAL_MIN_MS : interval_ms;
   int code = run(&top, globals, interval_ms * CLOCK_MS);
   if (top.signal)
-    die_of(top.signal);
+    ending_obey(top.signal);
   return code;
 }
