@@ -7,6 +7,7 @@
 #include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/ask.h"
+#include "cli/bench.h"
 #include "cli/exec.h"
 #include "cli/follow.h"
 #include "cli/globals.h"
@@ -76,8 +77,8 @@ static int ask_daemon(const struct globals *globals, const struct run *run) {
 
 /* What is no question, but a program of its own. */
 static int run_program(const struct globals *globals, struct run *run) {
-  static int (*const programs[])(const struct globals *,
-                                 struct reader_value) = {[VERB_TOP] = top_run};
+  static int (*const programs[])(const struct globals *, struct reader_value) = {
+      [VERB_TOP] = top_run, [VERB_BENCH] = bench_run};
   struct reader_doc *doc;
   struct problem problem;
   struct buf *said = &run->arguments.data;

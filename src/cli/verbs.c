@@ -17,6 +17,11 @@ static const char *const unpinned[] = {"pinned", "false", NULL};
 static const struct cli_field top_fields[] = {
     {"interval_ms", "uint", false, "1s", "how often it looks"}};
 static const struct cli_operation top = {.fields = top_fields, .field_count = 1};
+static const struct cli_field bench_fields[] = {
+    {"device_id", "text", false, NULL, "where transfers go to; without it, to each device"},
+    {"size_bytes", "uint", false, "256MiB",
+     "of each of the two allocations it makes, and of a transfer's target; 1MiB to 4GiB"}};
+static const struct cli_operation bench = {.fields = bench_fields, .field_count = 2};
 
 const struct verb verbs[] = {
     {.name = "status",
@@ -222,6 +227,13 @@ const struct verb verbs[] = {
      .words = {"allocation_id", "value"},
      .names = {{"size", "size_bytes"}, {"offset", "offset_bytes"}},
      .show = paint_all},
+    {.name = "bench",
+     .program = VERB_BENCH,
+     .own = &bench,
+     .summary = "how fast memory is through the daemon, against memcpy; keeps nothing",
+     .example = "memkeep bench cuda:0 --size 1GiB",
+     .words = {"device_id"},
+     .names = {{"device", "device_id"}, {"size", "size_bytes"}}},
     {.name = "shutdown",
      .action = "memory.shutdown",
      .summary = "stop the daemon",

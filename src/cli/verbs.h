@@ -14,7 +14,7 @@
 #define VERB_NAMES 4
 
 /* What a verb runs. */
-enum verb_program { VERB_QUESTION, VERB_TOP };
+enum verb_program { VERB_QUESTION, VERB_TOP, VERB_BENCH };
 enum verb_follow { VERB_ONE_ANSWER, VERB_TRANSFER, VERB_MODEL, VERB_EVENTS };
 
 struct verb {
