@@ -6,7 +6,9 @@
  */
 #include "history/history.h"
 
+#include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@
 #define HISTORY_RECORDS 2048  /* in a batch: minutes of samples, bursts of events */
 #define HISTORY_LATENCIES 128 /* one for each action there is, and more */
 #define HISTORY_RETRY_NS (10 * CLOCK_SECOND)
+#define HISTORY_SILENT_NS (10 * CLOCK_SECOND) /* of a thread that writes once a second */
 #define HISTORY_FILE "history.db"
 #define HISTORY_NAME (PATH_MAX + 32)
 #define HISTORY_KEY(n) #n
@@ -57,6 +60,8 @@ struct history {
   uint64_t dropped;
   bool on_disk;
   char reason[160];
+
+  atomic_uint_fast64_t seen_at; /* clock_now(), when the thread wrote last */
 
   /* The thread's: */
   struct batch *writing;
@@ -127,11 +132,17 @@ void history_state(struct history *history, struct history_state *out) {
   *out = (struct history_state){.reason = "there is no history"};
   if (!history)
     return;
+  uint64_t silent = units_minus(clock_now(), history->seen_at);
   LOCK_SCOPE(&history->lock);
   out->on_disk = history->on_disk;
   out->dropped = history->dropped;
   out->queued = history->filling->count + history->filling->latency_count;
   memcpy(out->reason, history->reason, sizeof out->reason);
+  if (silent < HISTORY_SILENT_NS)
+    return;
+  out->on_disk = false;
+  snprintf(out->reason, sizeof out->reason, "nothing was written for %" PRIu64 " s: the disk hangs",
+           silent / CLOCK_SECOND);
 }
 
 /* ---- the file and the memory ---- */
@@ -317,6 +328,7 @@ static void write_all(struct history *history) {
   }
   history->minute = now / 60;
   batch->count = batch->latency_count = 0;
+  history->seen_at = clock_now();
 }
 
 static void tick(struct task *task) {
@@ -359,6 +371,7 @@ enum status history_open(const struct history_params *params, struct history **o
     return STATUS_INTERNAL_ERROR;
   lock_init(&history->lock, LOCK_RANK_LEAF, "history");
   history->tick.run = tick;
+  history->seen_at = clock_now();
   history->retry_ns = params->retry_ns ? params->retry_ns : HISTORY_RETRY_NS;
   history->filling = calloc(1, sizeof *history->filling);
   history->writing = calloc(1, sizeof *history->writing);

@@ -77,7 +77,8 @@ void history_transfer(struct history *history, const struct history_transfer *tr
 
 struct history_state {
   bool on_disk;
-  char reason[160];         /* why it is not; or what became of a file that could not be used */
+  char reason[160]; /* why it is not, or that it hangs; or what became of a file that could not be
+                       used */
   uint64_t dropped, queued; /* pushes */
 };
 void history_state(struct history *history, struct history_state *out);
