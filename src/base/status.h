@@ -44,6 +44,7 @@
   X(INTERNAL_ERROR, 500, false, "internal error")                                                  \
   X(WORKER_UNAVAILABLE, 503, true, "no worker can do this now")                                    \
   X(DEVICE_UNAVAILABLE, 503, true, "the device does not answer")                                   \
+  X(HISTORY_UNAVAILABLE, 503, true, "the history does not answer now")                             \
   X(WORKER_TIMEOUT, 504, true, "the worker did not answer in time")                                \
   X(INSUFFICIENT_MEMORY, 507, true, "not enough memory")                                           \
   X(ALLOCATION_TOO_LARGE, 507, false, "larger than the device's limit")                            \

@@ -143,7 +143,7 @@ static const struct shape {
      "id:text severity:Severity title:text why:text source:text evidence:any expectedBytes:bytes "
      "action:RecommendedAction"},
     {"Analytics",
-     "windowStart:time windowEnd:time devices:[DeviceAnalytics] operations:[OperationAnalytics] "
+     "windowStart:time windowEnd:time devices:[DeviceAnalytics] operations:[OperationAnalytics]? "
      "layers:[Layers] transfers:[TransferAnalytics] leaks:[Leak]"},
     {"Layers", "operation:text count:count decisionMs:number wireMs:number? workerMs:number? "
                "deviceMs:number?"},

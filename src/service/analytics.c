@@ -146,6 +146,7 @@ static void rates(struct collecting *collecting) {
 /* ---- longer ago ---- */
 
 struct analytics_past {
+  struct recorder_question question; /* first */
   struct service *service;
   uint64_t start, end;
   bool longer; /* than the samples at hand: devices and transfers are asked for too */
@@ -157,8 +158,8 @@ struct analytics_past {
 };
 
 /* On the history's thread. */
-static void ask_past(struct history *history, void *arg) {
-  struct analytics_past *past = arg;
+static void ask_past(struct history *history, struct recorder_question *question) {
+  struct analytics_past *past = (struct analytics_past *)question;
   struct history_window window = {.from = past->start, .to = past->end, .points = ANALYTICS_POINTS};
   past->operation_count =
       history_operations(history, &window, past->operations, ANALYTICS_OPERATIONS);
@@ -172,19 +173,21 @@ static void ask_past(struct history *history, void *arg) {
 }
 
 enum status analytics_look_back(struct service *s, uint64_t window_ns, struct analytics_past **out,
-                                struct job **job) {
+                                struct job **job, struct problem *problem) {
   *out = NULL;
   if (!s->history)
     return STATUS_OK;
   struct analytics_past *past = calloc(1, sizeof *past + s->device_count * sizeof *past->devices);
   if (!past)
-    return STATUS_OK;
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  past->question.ask = ask_past;
   past->service = s;
   past->longer = window_ns > STATE_SAMPLES * CLOCK_SECOND;
   past->end = clock_real();
   past->start = units_minus(past->end, window_ns);
   *out = past;
-  return recorder_ask(s, ask_past, past, job);
+  enum status status = recorder_ask(s, &past->question, job, problem);
+  return status == STATUS_HISTORY_UNAVAILABLE && !past->longer ? STATUS_OK : status;
 }
 
 /* In place of what the samples at hand said. The last point's time may not be over yet. */
@@ -233,10 +236,18 @@ static void take_routes(const struct analytics_past *past, struct analytics *mad
   }
 }
 
-uint32_t analytics_operations(const struct analytics_past *past,
-                              const struct history_operation **out) {
+void analytics_past_give(struct analytics_past *past) {
+  recorder_let_go((struct recorder_question *)past);
+}
+
+bool analytics_operations(const struct analytics_past *past, const struct history_operation **out,
+                          uint32_t *count) {
+  struct problem problem;
+  if (recorder_answer(&past->question, &problem))
+    return false;
   *out = past->operations;
-  return past->operation_count;
+  *count = past->operation_count;
+  return true;
 }
 
 /* ---- all of it ---- */
@@ -258,6 +269,8 @@ enum status analytics_make(struct service *s, uint64_t window_ns, const struct a
                            struct analytics *out, struct problem *problem) {
   uint64_t end = clock_real(), start = units_minus(end, window_ns);
   bool longer = past && past->longer;
+  if (longer && recorder_answer(&past->question, problem))
+    return problem->status;
   struct window *window = calloc(1, sizeof *window);
   struct analytics made = {.window_start = start, .window_end = end};
   if (window)

@@ -46,18 +46,24 @@ struct analytics {
   struct analytics_transfer *transfers;
   uint32_t device_count, transfer_count;
 };
-/* What the history knows of a window. PENDING: *out is found when *job ends, the caller's to free.
- * OK: there is no history. */
+/* What the history knows of a window. PENDING: it was found when *job ends, or not in time. In any
+ * case *out is the caller's to give back. OK: there is no history, or it has too much to answer and
+ * the samples at hand do. HISTORY_UNAVAILABLE: it has too much to answer. INTERNAL_ERROR: no
+ * memory. */
 struct analytics_past;
 enum status analytics_look_back(struct service *service, uint64_t window_ns,
-                                struct analytics_past **out, struct job **job);
-/* `past` NULL: there is none. INTERNAL_ERROR: no memory. */
+                                struct analytics_past **out, struct job **job,
+                                struct problem *problem);
+void analytics_past_give(struct analytics_past *past); /* NULL is fine */
+/* `past` NULL: there is none. HISTORY_UNAVAILABLE: the window is longer than the samples at hand,
+ * and it did not answer in time. INTERNAL_ERROR: no memory. */
 enum status analytics_make(struct service *service, uint64_t window_ns,
                            const struct analytics_past *past, struct analytics *out,
                            struct problem *problem);
 void analytics_free(struct analytics *analytics);
-/* How long operations took in that window, by whole minutes (beyond six hours: by whole hours). */
-uint32_t analytics_operations(const struct analytics_past *past,
-                              const struct history_operation **out);
+/* How long operations took in that window, by whole minutes (beyond six hours: by whole hours).
+ * False: the history did not answer in time. */
+bool analytics_operations(const struct analytics_past *past, const struct history_operation **out,
+                          uint32_t *count);
 
 #endif

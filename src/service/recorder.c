@@ -84,34 +84,72 @@ void recorder_transfer(struct service *s, struct job *job, const struct events_r
   history_transfer(s->history, &transfer);
 }
 
-struct question {
-  struct task task; /* first */
-  struct service *service;
-  struct job *job;
-  void (*ask)(struct history *history, void *arg);
-  void *arg;
-};
+/* ---- questions ---- */
 
-static void run(struct task *task) {
-  struct question *question = (struct question *)task;
-  question->ask(question->service->history, question->arg);
-  struct job *job = question->job;
-  free(question);
-  job_finish(job, &(struct problem){.status = STATUS_OK});
+enum { ASKED, ANSWERED, LATE };
+
+static void let_go(struct recorder_question *question, unsigned holds) {
+  if (atomic_fetch_sub(&question->holders, holds) == holds)
+    free(question);
 }
 
-enum status recorder_ask(struct service *s, void (*ask)(struct history *history, void *arg),
-                         void *arg, struct job **job) {
-  struct question *question = s->history ? calloc(1, sizeof *question) : NULL;
-  if (!question)
-    return STATUS_OK;
-  *question = (struct question){.task.run = run, .service = s, .ask = ask, .arg = arg};
+void recorder_let_go(struct recorder_question *question) {
+  if (question)
+    let_go(question, 1);
+}
+
+/* The first to come ends the job. */
+static void settle(struct recorder_question *question, int state) {
+  int asked = ASKED;
+  if (atomic_compare_exchange_strong(&question->state, &asked, state))
+    job_finish(question->job, &(struct problem){.status = STATUS_OK});
+}
+
+/* The service waits for `questions` before it ends: nothing of it is touched afterwards. */
+static void run(struct task *task) {
+  struct recorder_question *question =
+      (struct recorder_question *)((char *)task - offsetof(struct recorder_question, task));
+  struct service *s = question->service;
+  question->ask(s->history, question);
+  settle(question, ANSWERED);
+  let_go(question, queue_cancel(s->decision, &question->limit) ? 2 : 1);
+  atomic_fetch_sub(&s->questions, 1);
+}
+
+static void expire(struct task *task) {
+  struct recorder_question *question =
+      (struct recorder_question *)((char *)task - offsetof(struct recorder_question, limit));
+  settle(question, LATE);
+  let_go(question, 1);
+}
+
+enum status recorder_ask(struct service *s, struct recorder_question *question, struct job **job,
+                         struct problem *problem) {
+  atomic_init(&question->holders, 1);
+  if (atomic_fetch_add(&s->questions, 1) >= RECORDER_WAITING) {
+    atomic_fetch_sub(&s->questions, 1);
+    return problem_set(problem, STATUS_HISTORY_UNAVAILABLE,
+                       "%d questions wait for the history already", RECORDER_WAITING);
+  }
   question->job = job_make(s, &(struct job_params){.kind = JOB_REFRESH});
   if (!question->job) {
-    free(question);
-    return STATUS_OK;
+    atomic_fetch_sub(&s->questions, 1);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
   }
+  question->service = s;
+  question->task.run = run;
+  question->limit.run = expire;
+  atomic_fetch_add(&question->holders, 2);
   *job = job_keep(question->job);
+  queue_post_at(s->decision, &question->limit, clock_now() + RECORDER_LIMIT_S * CLOCK_SECOND);
   history_post(s->history, &question->task);
   return STATUS_PENDING;
+}
+
+enum status recorder_answer(const struct recorder_question *question, struct problem *problem) {
+  if (atomic_load(&question->state) == ANSWERED)
+    return STATUS_OK;
+  return problem_set(problem, STATUS_HISTORY_UNAVAILABLE,
+                     "the history did not answer within %d s: its disk hangs, or is slow",
+                     RECORDER_LIMIT_S);
 }

@@ -176,9 +176,9 @@ static void stopped(struct task *task) {
   free(stop);
 }
 
-/* No job, no driver call, nobody who waits for memory. */
+/* No job, no driver call, no question to the history, nobody who waits for memory. */
 static bool is_idle(struct service *s) {
-  if (job_unfinished(s))
+  if (job_unfinished(s) || atomic_load(&s->questions))
     return false;
   LOCK_SCOPE(&s->lock);
   waiting_kick(s);

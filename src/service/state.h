@@ -9,6 +9,8 @@
 #ifndef SERVICE_STATE_H
 #define SERVICE_STATE_H
 
+#include <stdatomic.h>
+
 #include "base/idmap.h"
 #include "base/lock.h"
 #include "base/pool.h"
@@ -166,6 +168,7 @@ struct service {
   struct ledger *ledger;
   struct events *events;
   struct history *history; /* NULL: none is kept */
+  atomic_uint questions;   /* that it has not answered */
   const struct keeper_table *keeper;
   void *keeper_ctx;
   struct lock entering; /* from a new segment's id to its record, so that ids enter in order */

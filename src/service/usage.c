@@ -111,6 +111,7 @@ static bool some_owners(struct service *s, uint32_t device, uint64_t *after,
 }
 
 struct usage_past {
+  struct recorder_question question; /* first */
   struct service *service;
   uint64_t start, end;
   uint32_t points;
@@ -119,8 +120,8 @@ struct usage_past {
 };
 
 /* On the history's thread. */
-static void ask_past(struct history *history, void *arg) {
-  struct usage_past *past = arg;
+static void ask_past(struct history *history, struct recorder_question *question) {
+  struct usage_past *past = (struct usage_past *)question;
   for (uint32_t i = 0; i < past->service->device_count; i++) {
     const struct history_window window = {.device = past->service->devices[i].info->id,
                                           .from = past->start,
@@ -132,15 +133,16 @@ static void ask_past(struct history *history, void *arg) {
 }
 
 enum status usage_look_back(struct service *s, const struct usage_params *params,
-                            struct usage_past **out, struct job **job) {
+                            struct usage_past **out, struct job **job, struct problem *problem) {
   uint32_t named = UINT32_MAX;
-  struct problem problem;
+  *out = NULL;
   if (!s->history || params->window_ns <= STATE_SAMPLES * CLOCK_SECOND ||
-      (params->device[0] && state_find_device(s, params->device, &named, &problem)))
+      (params->device[0] && state_find_device(s, params->device, &named, problem)))
     return STATUS_OK;
   struct usage_past *past = calloc(1, sizeof *past + s->device_count * sizeof *past->devices);
   if (!past)
-    return STATUS_OK;
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  past->question.ask = ask_past;
   past->service = s;
   past->end = clock_real();
   past->start = units_minus(past->end, params->window_ns);
@@ -148,8 +150,10 @@ enum status usage_look_back(struct service *s, const struct usage_params *params
   for (uint32_t i = 0; i < s->device_count; i++)
     past->wanted[i] = named == UINT32_MAX || named == i;
   *out = past;
-  return recorder_ask(s, ask_past, past, job);
+  return recorder_ask(s, &past->question, job, problem);
 }
+
+void usage_past_give(struct usage_past *past) { recorder_let_go((struct recorder_question *)past); }
 
 /* What is longer ago than the samples at hand, in place of what they said. */
 static void add_past(const struct usage_past *past, const struct history_usage *found,
@@ -201,6 +205,8 @@ enum status usage_make(struct service *s, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem) {
   uint32_t named = UINT32_MAX;
   if (params->device[0] && state_find_device(s, params->device, &named, problem))
+    return problem->status;
+  if (params->past && recorder_answer(&params->past->question, problem))
     return problem->status;
   struct trace *trace = calloc(1, sizeof *trace);
   struct usage_device *devices = calloc(s->device_count, sizeof *devices);

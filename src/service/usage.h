@@ -62,10 +62,12 @@ struct usage_report {
   struct usage_device *devices; /* malloced: free() */
   uint32_t count;
 };
-/* PENDING: *out is found when *job ends, the caller's to free; then usage_make can use it. OK: what
- * is at hand will do, or is all there is. */
+/* PENDING: it was found when *job ends, or not in time; usage_make sees which. In any case *out is
+ * the caller's to give back. OK: what is at hand will do, or is all there is. HISTORY_UNAVAILABLE:
+ * too much is asked of it. INTERNAL_ERROR: no memory. */
 enum status usage_look_back(struct service *service, const struct usage_params *params,
-                            struct usage_past **out, struct job **job);
+                            struct usage_past **out, struct job **job, struct problem *problem);
+void usage_past_give(struct usage_past *past); /* NULL is fine */
 enum status usage_make(struct service *service, const struct usage_params *params,
                        struct usage_report *out, struct problem *problem);
 /* Where the used bytes of the device at this index go, by all of its samples; made once for each

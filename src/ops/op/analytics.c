@@ -109,9 +109,7 @@ static void write_all_since_start(struct ops_call *call, struct writer *w) {
       write_operation(w, &figures);
 }
 
-static void write_all_of_window(const struct analytics_past *past, struct writer *w) {
-  const struct history_operation *found;
-  uint32_t count = analytics_operations(past, &found);
+static void write_all(const struct history_operation *found, uint32_t count, struct writer *w) {
   for (uint32_t i = 0; i < count; i++) {
     struct latency_figures figures = {.action = found[i].action,
                                       .count = found[i].count,
@@ -125,9 +123,15 @@ static void write_all_of_window(const struct analytics_past *past, struct writer
 
 static void write_operations(struct ops_call *call, const struct analytics_past *past,
                              struct writer *w) {
+  const struct history_operation *found = NULL;
+  uint32_t found_count;
+  if (past && !analytics_operations(past, &found, &found_count)) {
+    writer_null(w, "operations");
+    return;
+  }
   writer_array(w, "operations");
-  if (past)
-    write_all_of_window(past, w);
+  if (found)
+    write_all(found, found_count, w);
   else
     write_all_since_start(call, w);
   writer_end(w);
@@ -203,20 +207,21 @@ static void write_leaks(struct ops_call *call, struct writer *w) {
 }
 
 static void let_go(struct params *params) {
-  free(params->past);
+  analytics_past_give(params->past);
   params->past = NULL;
 }
 
-/* False: the history is being asked, and the handler runs again. */
-static bool look_back(struct ops_call *call, struct params *params, uint64_t window) {
+/* PENDING: the history is being asked, and the handler runs again. */
+static enum status look_back(struct ops_call *call, struct params *params, uint64_t window,
+                             struct problem *problem) {
   struct job *job;
   if (params->looked)
-    return true;
+    return STATUS_OK;
   params->looked = true;
   latency_give(ops_latency(call->ops), service_history(ops_service(call->ops)));
-  return analytics_look_back(ops_service(call->ops), window, &params->past, &job) !=
-             STATUS_PENDING ||
-         wait_job(call, job);
+  enum status status =
+      analytics_look_back(ops_service(call->ops), window, &params->past, &job, problem);
+  return status == STATUS_PENDING && wait_job(call, job) ? STATUS_OK : status;
 }
 
 static enum ops_progress run(struct ops_call *call, void *arg) {
@@ -227,10 +232,11 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
   uint64_t window;
   if (op_usage_window(params->window, &window, &problem))
     return reply_fail(call, &problem);
-  if (!look_back(call, params, window))
+  enum status status = look_back(call, params, window, &problem);
+  if (status == STATUS_PENDING)
     return OPS_LATER;
-  enum status status =
-      analytics_make(ops_service(call->ops), window, params->past, &found, &problem);
+  if (!status)
+    status = analytics_make(ops_service(call->ops), window, params->past, &found, &problem);
   if (status) {
     let_go(params);
     return reply_fail(call, &problem);

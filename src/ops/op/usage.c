@@ -137,15 +137,15 @@ enum status op_usage_window(const char *text, uint64_t *ns, struct problem *prob
                        "window is a time from 1s to 366d, as in 90s, 10m, 1h or 7d");
 }
 
-/* False: the history is being asked, and the handler runs again. */
-static bool look_back(struct ops_call *call, struct usage *usage,
-                      const struct usage_params *params) {
+/* PENDING: the history is being asked, and the handler runs again. */
+static enum status look_back(struct ops_call *call, struct usage *usage,
+                             const struct usage_params *params, struct problem *problem) {
   struct job *job;
   if (usage->looked)
-    return true;
+    return STATUS_OK;
   usage->looked = true;
-  return usage_look_back(ops_service(call->ops), params, &usage->past, &job) != STATUS_PENDING ||
-         wait_job(call, job);
+  enum status status = usage_look_back(ops_service(call->ops), params, &usage->past, &job, problem);
+  return status == STATUS_PENDING && wait_job(call, job) ? STATUS_OK : status;
 }
 
 static enum ops_progress run(struct ops_call *call, void *arg) {
@@ -157,12 +157,14 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
   if (!wait_fresh(call, false))
     return OPS_LATER;
   memcpy(params.device, usage->device, sizeof params.device);
-  if (!look_back(call, usage, &params))
+  enum status status = look_back(call, usage, &params, &problem);
+  if (status == STATUS_PENDING)
     return OPS_LATER;
   params.past = usage->past;
   struct usage_report report;
-  enum status status = usage_make(ops_service(call->ops), &params, &report, &problem);
-  free(usage->past);
+  if (!status)
+    status = usage_make(ops_service(call->ops), &params, &report, &problem);
+  usage_past_give(usage->past);
   usage->past = NULL;
   if (status)
     return reply_fail(call, &problem);
