@@ -17,6 +17,7 @@
 #define BAND 1.645           /* 90 % */
 #define HALF_SHARE 0.25      /* of the slope, that each half shows at least */
 #define CLEAR_OF_NOISE 4.0   /* times the middle deviation, that the slope moves in its time */
+#define BLOCKS 6             /* steps that say how it strays: long ones, for chance comes in runs */
 #define CLEARLY 0.05         /* of the range that was before */
 #define LEAST_MOVE 1048576.0 /* bytes; less is nobody's worry */
 
@@ -99,12 +100,30 @@ static double noise(const struct series *series, double slope) {
   return median(off, series->count);
 }
 
-static bool is_trend(const struct series *series, double slope, double s) {
+/* In one second, from the steps over BLOCKS equal times, less what the slope explains. */
+static double wander_of(const struct series *series, double slope) {
+  const struct forecast_point *p = series->points;
+  uint32_t last = series->count - 1;
+  double squares = 0;
+  for (uint32_t i = 0; i < BLOCKS; i++) {
+    const struct forecast_point *from = &p[i * last / BLOCKS], *to = &p[(i + 1) * last / BLOCKS];
+    double step = to->bytes - from->bytes - slope * (to->seconds - from->seconds);
+    squares += step * step;
+  }
+  return sqrt(squares / (p[last].seconds - p[0].seconds) * BLOCKS / (BLOCKS - 1));
+}
+
+/* What the slope's band is wide, to each side. */
+static double slope_band(const struct forecast *forecast) {
+  return BAND * forecast->wander / sqrt(forecast->seconds);
+}
+
+static bool is_trend(const struct series *series, const struct forecast *found, double s) {
   const struct forecast_point *p = series->points;
   uint32_t count = series->count, half = count / 2;
-  double moved = fabs(slope) * (p[count - 1].seconds - p[0].seconds);
+  double slope = found->bytes_per_second, moved = fabs(slope) * found->seconds;
   if (fabs(s) < SURE * deviation(count) || moved < LEAST_MOVE ||
-      moved < CLEAR_OF_NOISE * noise(series, slope))
+      moved < CLEAR_OF_NOISE * noise(series, slope) || fabs(slope) <= slope_band(found))
     return false;
   return agrees(p, half, slope) && agrees(p + half, count - half, slope);
 }
@@ -135,12 +154,11 @@ struct forecast forecast_make(const struct forecast_point *points, uint32_t coun
     return found;
   double slopes[PAIRS] = {0}, s;
   uint32_t n = slopes_of(series.points, series.count, slopes, &s);
-  double margin = BAND * deviation(series.count) / 2;
   found.level = series.points[series.count - 1].bytes;
   found.bytes_per_second = slopes[n / 2];
-  found.low = slopes[(uint32_t)fmax(0, n / 2.0 - margin)];
-  found.high = slopes[(uint32_t)fmin(n - 1.0, n / 2.0 + margin)];
-  if (!is_trend(&series, found.bytes_per_second, s))
+  found.wander = wander_of(&series, found.bytes_per_second);
+  found.seconds = series.points[series.count - 1].seconds - series.points[0].seconds;
+  if (!is_trend(&series, &found, s))
     return found;
   if (found.bytes_per_second < 0)
     found.direction = FORECAST_FALLING;
@@ -149,12 +167,20 @@ struct forecast forecast_make(const struct forecast_point *points, uint32_t coun
   return found;
 }
 
-static double until(double room, double slope) { return slope > 0 ? room / slope : -1; }
-
+/*
+ * After t seconds the level has the variance wander^2 * (t + t^2 / seconds): what chance adds from
+ * now on, and what it did to the slope. The band ends where the level, that is slope * t, is BAND
+ * deviations from `room`: a square equation in t, whose first term is > 0 because the slope is
+ * beyond its band.
+ */
 struct forecast_time forecast_when(const struct forecast *forecast, double bytes) {
-  double room = fmax(0, bytes - forecast->level);
+  double room = fmax(0, bytes - forecast->level), slope = forecast->bytes_per_second;
   if (forecast->direction != FORECAST_RISING)
     return (struct forecast_time){-1, -1, -1};
-  return (struct forecast_time){until(room, forecast->bytes_per_second),
-                                until(room, forecast->high), until(room, forecast->low)};
+  double band = slope_band(forecast), chance = pow(BAND * forecast->wander, 2);
+  double a = slope * slope - band * band, half = slope * room + chance / 2;
+  double root = sqrt(fmax(0, half * half - a * room * room));
+  double expected = room / slope;
+  return (struct forecast_time){expected, fmin(expected, (half - root) / a),
+                                fmax(expected, (half + root) / a)};
 }
