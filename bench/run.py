@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span policy http million transfer footprint defragment restart client load
+    bench/run.py [PART…]     parts: span policy forecast http million transfer footprint defragment restart client load
                              models (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
@@ -140,6 +140,20 @@ def policy():
     for kind, floor in (("zipf0.8", None), ("zipf1.0", ("<=", 0.75)), ("zipf1.2", None), ("shift1.0", None)):
         beside = " ".join(f"{name} {figures[f'policy.{kind}.{name}']:.3f}" for name in ("lru", "lfu", "foreseen"))
         line(f"policy: {kind}: bytes reloaded, cost / fifo", figures[f"policy.{kind}.cost"], "", floor, beside)
+
+
+def forecast():
+    figures = program("bench_forecast", *map(str, sorted((SOURCE / "bench/traces").glob("*.txt"))))
+    for horizon in ("60s", "120s", "300s"):
+        found, plain = ({key: figures[f"{who}.{horizon}.{key}"] for key in ("foretold", "error", "held")}
+                        for who in ("forecast", "line"))
+        line(f"forecast: {horizon} before: median error", found["error"], "", None,
+             f"a line of least squares: {plain['error']:.2f}; foretold: {found['foretold']:.2f}, in the band: {found['held']:.2f}")
+    wrong = [figures[f"{who}.false"] * figures[f"{who}.alarms"] for who in ("forecast", "line")]
+    line("forecast: false alarms / those of the line", wrong[0] / wrong[1], "", None,
+         f"{wrong[0]:.0f} of {figures['forecast.alarms']:.0f}; the line: {wrong[1]:.0f} of {figures['line.alarms']:.0f}")
+    line("forecast: a client that leaks: median error", figures["forecast.leak.error"], "", None,
+         f"in the band: {figures['forecast.leak.held']:.2f}")
 
 
 def http():
@@ -466,7 +480,7 @@ def models():
     models_trace()
 
 
-PARTS = {part.__name__: part for part in (span, policy, http, million, transfer, footprint, defragment, restart, client,
+PARTS = {part.__name__: part for part in (span, policy, forecast, http, million, transfer, footprint, defragment, restart, client,
                                           load, models)}
 
 
