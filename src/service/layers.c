@@ -49,6 +49,7 @@ static void add(struct layers_row *sum, const struct layers_row *row) {
   sum->decision_ns += row->decision_ns;
   sum->told += row->told;
   sum->wire_ns += row->wire_ns;
+  sum->split += row->split;
   sum->worker_ns += row->worker_ns;
   sum->device_ns += row->device_ns;
 }
@@ -57,11 +58,13 @@ static void add(struct layers_row *sum, const struct layers_row *row) {
 static struct layers_row row_of(const struct mover_task *task, uint64_t heard_ns) {
   struct layers_row row = {.count = 1, .decision_ns = units_minus(task->sent_ns, task->began_ns)};
   uint64_t away = units_minus(heard_ns, task->sent_ns), elapsed, device;
-  if (!units_mul(task->elapsed_us, 1000, &elapsed) || !units_mul(task->device_us, 1000, &device) ||
-      elapsed > away || device > elapsed)
+  if (!units_mul(task->elapsed_us, 1000, &elapsed) || elapsed > away)
     return row;
   row.told = 1;
   row.wire_ns = away - elapsed;
+  if (!units_mul(task->device_us, 1000, &device) || device > elapsed)
+    return row;
+  row.split = 1;
   row.worker_ns = elapsed - device;
   row.device_ns = device;
   return row;

@@ -16,11 +16,12 @@ struct layers;
 /* Sums over what ended well. */
 struct layers_row {
   uint64_t count;                /* of tasks */
-  uint64_t decision_ns;          /* from the operation's beginning (of its later tasks: from
-                                    when they were handed over) to the line to the worker */
-  uint64_t told;                 /* of the tasks, those whose worker said its times: */
+  uint64_t decision_ns;          /* from the operation's beginning (of its later tasks: from when
+                                    they were handed over) to the line to the worker */
+  uint64_t told;                 /* of the tasks, those whose worker said how long it took: */
   uint64_t wire_ns;              /* from the line to the answer, without the worker's time */
-  uint64_t worker_ns, device_ns; /* the worker's time without the device's, and the device's */
+  uint64_t split;                /* of these, those whose worker said how long the device took: */
+  uint64_t worker_ns, device_ns; /* its time without the device's, and the device's */
 };
 
 enum status layers_create(struct service *service);

@@ -166,8 +166,8 @@ static void write_layers(struct ops_call *call, uint64_t window, struct writer *
     writer_uint(w, "count", row->count);
     write_mean(w, "decisionMs", row->decision_ns, row->count);
     write_mean(w, "wireMs", row->wire_ns, row->told);
-    write_mean(w, "workerMs", row->worker_ns, row->told);
-    write_mean(w, "deviceMs", row->device_ns, row->told);
+    write_mean(w, "workerMs", row->worker_ns, row->split);
+    write_mean(w, "deviceMs", row->device_ns, row->split);
     writer_end(w);
   }
   writer_end(w);
