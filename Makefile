@@ -18,7 +18,7 @@ test: setup tests/peers/node_modules tests/web/node_modules  ## install what is 
 build: build/build.ninja  ## the programs, into build/bin/
 	cmake --build --preset release
 
-check: build          ## format, clang-tidy, cppcheck, house rules, mingw
+check: build          ## format, clang-tidy, cppcheck, house rules, types, mingw
 	scripts/check $(SOURCES)
 
 bench: build          ## measure, as ratios within one run
