@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <term.h>
 #include <unistd.h>
 
 #define REDRAW ('L' & 0x1f)
@@ -41,22 +42,33 @@ static void begin_colours(struct top_screen *screen) {
       init_pair((short)(style + 1), colours[style], -1);
 }
 
+/* Asked first, for a library that has begun with a terminal that is none keeps some memory. */
+static bool can_be_drawn_on(void) {
+  int ignored;
+  if (setupterm(NULL, STDOUT_FILENO, &ignored) != OK)
+    return false;
+  bool can = tigetstr("cup");
+  del_curterm(cur_term);
+  return can;
+}
+
 enum status top_screen_open(struct top_screen **out, struct problem *problem) {
   const char *term = getenv("TERM");
   if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
     return problem_set(problem, STATUS_INVALID_ARGUMENT,
                        "top wants a terminal; without one: memkeep status, memkeep ps");
-  setlocale(LC_CTYPE, "");
-  struct top_screen *screen = calloc(1, sizeof *screen);
-  if (!screen)
-    return problem_set(problem, STATUS_INTERNAL_ERROR, "out of memory");
-  screen->terminal = newterm(NULL, stdout, stdin);
-  if (!screen->terminal || !tigetstr("cup")) {
-    top_screen_close(screen);
+  if (!can_be_drawn_on())
     return problem_set(problem, STATUS_INVALID_ARGUMENT,
                        "top cannot draw on a terminal of the type \"%.40s\" (TERM): memkeep "
                        "status and memkeep ps can",
                        term ? term : "");
+  setlocale(LC_CTYPE, "");
+  struct top_screen *screen = calloc(1, sizeof *screen);
+  if (screen)
+    screen->terminal = newterm(NULL, stdout, stdin);
+  if (!screen || !screen->terminal) {
+    free(screen);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "out of memory");
   }
   screen->ascii = strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
   cbreak();
