@@ -208,10 +208,11 @@ class Acting(TopWords, ModelWords, DaemonCase):
         top.type("3")
         top.wait_for("llama", "ready")
         top.type("py")
-        top.wait_for("parked")
+        top.wait_for("is being parked")
+        wait_until(lambda: self.look_model(model)["state"] == "parked", "it is parked")
         top.type("uy")
-        top.wait_for("unloaded")
-        self.assertEqual("unloaded", self.look_model(model)["state"])
+        top.wait_for("is being unloaded")
+        wait_until(lambda: self.look_model(model)["state"] == "unloaded", "it is unloaded")
         self.quit(top)
 
     def test_a_restart(self):
