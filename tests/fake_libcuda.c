@@ -166,7 +166,7 @@ int cuInit(unsigned flags) {
   (void)flags;
   int answer = fake_fails("cuInit");
   ready = ready || !answer;
-  return answer ? answer : fake_cards() ? API_OK : API_NO_DEVICE;
+  return answer ? answer : fake_visible(0) >= 0 ? API_OK : API_NO_DEVICE;
 }
 
 int cuDriverGetVersion(int *version) {
@@ -181,17 +181,18 @@ int cuGetErrorName(int error, const char **name) {
 }
 
 int cuDeviceGetCount(int *count) {
-  *count = fake_cards();
+  for (*count = 0; fake_visible(*count) >= 0;)
+    ++*count;
   return begin("cuDeviceGetCount");
 }
 
 int cuDeviceGet(api_device *device, int ordinal) {
-  *device = ordinal;
-  return ordinal < 0 || ordinal >= fake_cards() ? API_INVALID_DEVICE : begin("cuDeviceGet");
+  *device = fake_visible(ordinal);
+  return *device < 0 ? API_INVALID_DEVICE : begin("cuDeviceGet");
 }
 
 int cuDeviceGetName(char *name, int size, api_device device) {
-  snprintf(name, (size_t)size, "FAKE card %d", device);
+  fake_name(device, name, (size_t)size);
   return begin("cuDeviceGetName");
 }
 
@@ -268,7 +269,7 @@ static struct handle *handle_of(api_handle handle) {
 }
 
 static bool has_room(int card, uint64_t size) {
-  uint64_t room = fake_bytes() - FAKE_RESERVED;
+  uint64_t room = fake_bytes(card) - FAKE_RESERVED;
   pthread_mutex_lock(&lock);
   if (!known[card] || known[card] + size > room)
     known[card] = fake_used(card);
@@ -329,7 +330,7 @@ int cuMemImportFromShareableHandle(api_handle *handle, void *share, int type) {
   int answer = begin("cuMemImportFromShareableHandle"), fd = (int)(intptr_t)share;
   struct stat facts;
   int card = card_of(fd);
-  if (answer || type != API_HANDLE_FD || card < 0 || fstat(fd, &facts))
+  if (answer || type != API_HANDLE_FD || !fake_sees(card) || fstat(fd, &facts))
     return answer ? answer : API_INVALID_VALUE;
   int mine = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   *handle = take_handle((struct handle){mine, card, (uint64_t)facts.st_size});

@@ -10,6 +10,8 @@
  *   FAKE_CUDA_APART    set: no card reaches another's memory
  *   FAKE_CUDA_LOST     a path: while PATH.N exists, card N has fallen off
  *   FAKE_CUDA_LACKS    a number: the attribute that no card has
+ *   FAKE_CUDA_MIG      CARD:COUNT: the card is divided into so many instances, of a quarter of its
+ *                      memory each; CUDA_VISIBLE_DEVICES says what a process sees
  *
  * A piece of a batch (device/cuda/batch.h) that shall fail is NAME `piece`: it is not copied.
  *
@@ -28,13 +30,20 @@
 
 #include "device/cuda/api.h"
 
-#define FAKE_CARDS 8
+#define FAKE_CARDS 8                      /* and instances */
 #define FAKE_RESERVED (UINT64_C(8) << 20) /* of each card: the driver's */
 
 enum fake_kind { FAKE_MEMORY = 'm', FAKE_CONTEXT = 'c' };
 
+uint64_t fake_setting(const char *name, uint64_t otherwise);
+/* Also divided ones. What follows calls instances cards too. */
 int fake_cards(void);
-uint64_t fake_bytes(void);
+/* The card that this process calls so, -1: none. */
+int fake_visible(int ordinal);
+bool fake_sees(int card);
+/* -1: none begins so. */
+int fake_by_uuid(const char *uuid, size_t n);
+uint64_t fake_bytes(int card);
 uint64_t fake_context_bytes(void);
 bool fake_is_lost(int card);
 /* The code that this call shall answer, or 0. */
@@ -54,5 +63,6 @@ bool fake_pins_whole(const void *from, size_t size);
 typedef void (*fake_kernel)(void *list, uint32_t count);
 int fake_put_kernel(api_stream stream, fake_kernel kernel, void *list, uint32_t count);
 void fake_uuid(int card, struct api_uuid *out);
+void fake_name(int card, char *out, size_t size);
 
 #endif

@@ -16,23 +16,12 @@
 
 /* ---- settings ---- */
 
-static uint64_t setting(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static const char *session(void) {
   const char *text = getenv("FAKE_CUDA_SESSION");
   return text ? text : "0";
 }
 
-int fake_cards(void) {
-  uint64_t cards = setting("FAKE_CUDA_CARDS", 1);
-  return cards > FAKE_CARDS ? FAKE_CARDS : (int)cards;
-}
-
-uint64_t fake_bytes(void) { return setting("FAKE_CUDA_BYTES", UINT64_C(1) << 30); }
-uint64_t fake_context_bytes(void) { return setting("FAKE_CUDA_CONTEXT", UINT64_C(64) << 20); }
+uint64_t fake_context_bytes(void) { return fake_setting("FAKE_CUDA_CONTEXT", UINT64_C(64) << 20); }
 
 bool fake_is_lost(int card) {
   const char *path = getenv("FAKE_CUDA_LOST");
@@ -197,11 +186,6 @@ unsigned fake_processes(int card, struct api_process *out, unsigned max) {
   return count;
 }
 
-void fake_uuid(int card, struct api_uuid *out) {
-  memset(out, 0xfa, sizeof *out);
-  out->bytes[15] = (unsigned char)card;
-}
-
 /* ---- NVML ---- */
 
 #pragma GCC visibility push(default)
@@ -224,21 +208,15 @@ int nvmlSystemGetDriverVersion(char *text, unsigned size) {
 }
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, api_card *card) {
-  for (int i = 0; i < fake_cards(); i++) {
-    char text[64];
-    snprintf(text, sizeof text, "GPU-fafafafa-fafa-fafa-fafa-fafafafafa%02x", (unsigned)i);
-    if (strcmp(text, uuid) != 0)
-      continue;
-    *card = (api_card)(intptr_t)(i + 1); /* NOLINT: a number as a handle */
-    return fake_is_lost(i) ? API_NVML_LOST : API_NVML_OK;
-  }
-  return API_NVML_NOT_FOUND;
+  int place = fake_by_uuid(uuid, strlen(uuid));
+  *card = (api_card)(intptr_t)(place + 1); /* NOLINT: a number as a handle */
+  return place < 0 ? API_NVML_NOT_FOUND : fake_is_lost(place) ? API_NVML_LOST : API_NVML_OK;
 }
 
 int nvmlDeviceGetMemoryInfo(api_card card, struct api_memory *out) {
   if (fake_is_lost(card_of(card)))
     return API_NVML_LOST;
-  out->total = fake_bytes();
+  out->total = fake_bytes(card_of(card));
   out->used = fake_used(card_of(card)) + FAKE_RESERVED;
   out->free = out->total - out->used;
   return fake_fails("nvmlDeviceGetMemoryInfo");
@@ -250,7 +228,7 @@ int nvmlDeviceGetMemoryInfo_v2(api_card card, struct api_memory_2 *out) {
     return 25; /* NVML_ERROR_ARGUMENT_VERSION_MISMATCH */
   if (fake_is_lost(card_of(card)))
     return API_NVML_LOST;
-  out->total = fake_bytes();
+  out->total = fake_bytes(card_of(card));
   out->reserved = FAKE_RESERVED;
   out->used = fake_used(card_of(card));
   out->free = out->total - out->reserved - out->used;
