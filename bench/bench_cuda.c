@@ -19,6 +19,7 @@
 #include "base/os_proc.h"
 #include "base/spawn.h"
 #include "base/units.h"
+#include "device/cuda/find.h"
 #include "device/cuda/load.h"
 #include "device/cuda/mover.h"
 #include "device/cuda/owner.h"
@@ -276,12 +277,14 @@ static void how_many_descriptors(void *owner) {
 }
 
 static void all_cards_from_one_process(void) {
-  for (unsigned i = 0, count = cuda_owner_count(); i < count; i++) {
-    struct spec spec = {.backend = "cuda"};
+  struct spec found[32];
+  for (unsigned i = 0, count = cuda_find(found, 32); i < count; i++) {
+    const struct spec spec = found[i];
     struct device_info info = {.id = ""};
     struct share share;
     void *owner;
-    snprintf(spec.id, sizeof spec.id, "cuda:%u", i);
+    if (spec.environment[0])
+      continue;
     must(cuda_owner_open(&spec, &owner), spec.id, NULL);
     (void)cuda_owner_describe(owner, &info);
     uint64_t before = used(owner);

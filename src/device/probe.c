@@ -4,21 +4,27 @@
 #include "device/probe.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "device/backend.h"
 #include "device/cuda/backend.h"
-#include "device/cuda/owner.h"
+#include "device/cuda/find.h"
 #include "device/fake.h"
 #include "device/host/backend.h"
 
-static const struct backend *const backends[] = {&host_backend, &cuda_backend, &fake_backend};
+/* A part of a card is as a card, to a process that sees it. */
+static const struct {
+  const char *kind;
+  const struct backend *backend;
+} kinds[] = {{"host", &host_backend},
+             {"cuda", &cuda_backend},
+             {"mig", &cuda_backend},
+             {"fake", &fake_backend}};
 
-const struct backend *probe_backend(const char *name) {
-  for (size_t i = 0; i < sizeof backends / sizeof(void *); i++)
-    if (strcmp(backends[i]->name, name) == 0)
-      return backends[i];
+const struct backend *probe_backend(const char *kind) {
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (strcmp(kinds[i].kind, kind) == 0)
+      return kinds[i].backend;
   return NULL;
 }
 
@@ -26,10 +32,5 @@ unsigned probe_defaults(bool gpus, struct spec *out, unsigned max) {
   if (!max)
     return 0;
   out[0] = (struct spec){.id = "host:0", .backend = "host"};
-  unsigned count = 1, cards = gpus ? cuda_owner_count() : 0;
-  for (unsigned i = 0; i < cards && count < max; i++, count++) {
-    out[count] = (struct spec){.backend = "cuda"};
-    snprintf(out[count].id, sizeof out[count].id, "cuda:%u", i);
-  }
-  return count;
+  return 1 + (gpus ? cuda_find(out + 1, max - 1) : 0);
 }

@@ -10,8 +10,8 @@
 
 struct backend;
 
-/* The table of a backend by name, NULL if there is none in this build. */
-const struct backend *probe_backend(const char *name);
+/* The table of the backend for a kind of device, NULL if there is none in this build. */
+const struct backend *probe_backend(const char *kind);
 /* Devices to open when the user named none: host:0, and with `gpus` the cards found, for which
  * their driver is started. Returns how many of `out` were filled. */
 unsigned probe_defaults(bool gpus, struct spec *out, unsigned max);

@@ -13,6 +13,7 @@
 #include "base/problem.h"
 
 #define SPEC_ID 32
+#define SPEC_ENVIRONMENT 1024 /* the UUIDs of a machine's cards */
 
 enum spec_call {
   SPEC_NONE,
@@ -37,6 +38,10 @@ struct spec {
   uint64_t delay_ns;    /* wrap: before every call */
   uint64_t quota_bytes; /* wrap: create refuses beyond this sum; 0: none */
   bool trace;           /* wrap: logs every call at debug level */
+
+  /* Not of the text, but of the machine, as probe found it. */
+  char environment[SPEC_ENVIRONMENT]; /* "NAME=value", without which a process does not see the
+                                         device; "": it does */
 };
 
 /* INVALID_ARGUMENT with a problem that says what is wrong and what would be right. */

@@ -19,4 +19,6 @@ void cuda_fixture_use(const char *library) {
   unsetenv("FAKE_CUDA_APART");
   unsetenv("FAKE_CUDA_LOST");
   unsetenv("FAKE_CUDA_LACKS");
+  unsetenv("FAKE_CUDA_MIG");
+  unsetenv("CUDA_VISIBLE_DEVICES");
 }

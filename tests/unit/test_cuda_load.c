@@ -10,20 +10,21 @@
 #include <cmocka.h>
 
 #include "cuda_fixture.h"
+#include "device/cuda/find.h"
 #include "device/cuda/load.h"
-#include "device/cuda/owner.h"
+
 #include "device/device.h"
 #include "device/probe.h"
 
 static void no_driver_is_no_card(void **state) {
   (void)state;
   struct cuda_load load;
-  struct spec found[4];
+  struct spec found[8];
   cuda_fixture_use("there-is-no-such-library");
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, cuda_load_open(true, &load));
   assert_null(load.driver);
   cuda_load_close(&load);
-  assert_int_equal(0, cuda_owner_count());
+  assert_int_equal(0, cuda_find(found, 8));
   assert_int_equal(1, probe_defaults(true, found, 4));
   assert_string_equal("host:0", found[0].id);
 }
@@ -41,33 +42,35 @@ static void a_driver_without_nvml_has_no_cards(void **state) {
 static void a_function_that_is_missing_is_no_card(void **state) {
   (void)state;
   struct cuda_load load;
+  struct spec found[8];
   cuda_fixture_use("fake_libcuda_broken");
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, cuda_load_open(true, &load));
   assert_null(load.driver);
-  assert_int_equal(0, cuda_owner_count());
+  assert_int_equal(0, cuda_find(found, 8));
 }
 
 static void older_names_are_found(void **state) {
   (void)state;
   struct cuda_load load;
+  struct spec found[8];
   cuda_fixture_use("fake_libcuda_old");
   assert_int_equal(STATUS_OK, cuda_load_open(true, &load));
   assert_non_null(load.device_uuid);
   assert_non_null(load.stream_destroy);
   assert_non_null(load.nvml_compute);
   assert_null(load.nvml_memory_2);
-  assert_int_equal(1, cuda_owner_count());
+  assert_int_equal(1, cuda_find(found, 8));
   cuda_load_close(&load);
 }
 
 static void no_cards_and_many(void **state) {
   (void)state;
-  struct spec found[4];
+  struct spec found[8];
   cuda_fixture_use("fake_libcuda");
   setenv("FAKE_CUDA_CARDS", "0", 1);
-  assert_int_equal(0, cuda_owner_count());
+  assert_int_equal(0, cuda_find(found, 8));
   setenv("FAKE_CUDA_CARDS", "8", 1);
-  assert_int_equal(8, cuda_owner_count());
+  assert_int_equal(8, cuda_find(found, 8));
   assert_int_equal(4, probe_defaults(true, found, 4));
   assert_string_equal("cuda:2", found[3].id);
   assert_int_equal(1, probe_defaults(false, found, 4));

@@ -80,6 +80,13 @@ static const struct row of_nvml[] = {
     {AT(nvml_graphics),
      true,
      {"nvmlDeviceGetGraphicsRunningProcesses_v3", "nvmlDeviceGetGraphicsRunningProcesses_v2"}},
+    {AT(nvml_count), true, {"nvmlDeviceGetCount_v2"}},
+    {AT(nvml_by_index), true, {"nvmlDeviceGetHandleByIndex_v2"}},
+    {AT(nvml_uuid), true, {"nvmlDeviceGetUUID"}},
+    {AT(nvml_mig_mode), true, {"nvmlDeviceGetMigMode"}},
+    {AT(nvml_mig_count), true, {"nvmlDeviceGetMaxMigDeviceCount"}},
+    {AT(nvml_mig), true, {"nvmlDeviceGetMigDeviceHandleByIndex"}},
+    {AT(nvml_mig_memory), true, {"nvmlDeviceGetGpuInstanceId"}},
 };
 #define ROWS(table) (sizeof(table) / sizeof *(table))
 
@@ -130,7 +137,7 @@ void cuda_load_close(struct cuda_load *load) {
 }
 
 int cuda_load_ordinal(const struct spec *spec) {
-  return (int)strtol(strchr(spec->id, ':') + 1, NULL, 10);
+  return !strcmp(spec->backend, "mig") ? 0 : (int)strtol(strchr(spec->id, ':') + 1, NULL, 10);
 }
 
 /* ---- answers ---- */

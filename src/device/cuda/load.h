@@ -78,6 +78,13 @@ struct cuda_load {
   int (*nvml_memory)(api_card card, struct api_memory *memory);
   int (*nvml_compute)(api_card card, unsigned *count, struct api_process *out);  /* optional */
   int (*nvml_graphics)(api_card card, unsigned *count, struct api_process *out); /* optional */
+  int (*nvml_count)(unsigned *count);                                            /* optional */
+  int (*nvml_by_index)(unsigned index, api_card *card);                          /* optional */
+  int (*nvml_uuid)(api_card card, char *uuid, unsigned size);                    /* optional */
+  int (*nvml_mig_mode)(api_card card, unsigned *now, unsigned *later);           /* optional */
+  int (*nvml_mig_count)(api_card card, unsigned *most);                          /* optional */
+  int (*nvml_mig)(api_card card, unsigned index, api_card *instance);            /* optional */
+  int (*nvml_mig_memory)(api_card instance, unsigned *id);                       /* optional */
 };
 
 /* Finds the functions; nothing is called yet. `managed`: NVML's too, without which nobody knows
@@ -86,7 +93,8 @@ struct cuda_load {
 enum status cuda_load_open(bool managed, struct cuda_load *out);
 /* Harmless on an empty table. */
 void cuda_load_close(struct cuda_load *load);
-/* The card's number among those that the driver has: N of "cuda:N". */
+/* The card's number among those that the driver shows: N of "cuda:N". A process that may use a MIG
+ * instance sees nothing else, so that it is the first, whatever its N. */
 int cuda_load_ordinal(const struct spec *spec);
 /* What an answer of the driver means here; what is not OK is logged, with `what` was tried.
  * INSUFFICIENT_MEMORY: the card, or the driver, has no more. DEVICE_NOT_FOUND: no such card.

@@ -47,17 +47,6 @@ static struct api_allocation kind_of(const struct owner *owner) {
 
 /* ---- finding ---- */
 
-unsigned cuda_owner_count(void) {
-  struct cuda_load load;
-  int count = 0;
-  if (cuda_load_open(true, &load))
-    return 0;
-  if (load.init(0) || load.device_count(&count))
-    count = 0;
-  cuda_load_close(&load);
-  return count > 0 ? (unsigned)count : 0;
-}
-
 /* "GPU-1234abcd-…" as NVML and nvidia-smi write it. */
 static void format_uuid(const char *prefix, const struct api_uuid *uuid, char out[API_NVML_UUID]) {
   size_t n = (size_t)snprintf(out, API_NVML_UUID, "%s-", prefix);

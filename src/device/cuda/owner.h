@@ -7,10 +7,6 @@
 
 #include "device/backend.h"
 
-/* How many cards there are: cuda:0 … cuda:n-1. 0 also where there is no driver. Calls the driver,
- * which may take a second on a machine that has cards. */
-unsigned cuda_owner_count(void);
-
 enum status cuda_owner_open(const struct spec *spec, void **out);
 void cuda_owner_close(void *arg);
 enum status cuda_owner_describe(void *arg, struct device_info *info);
