@@ -7,9 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/units.h"
 
 #define MANY 8 /* descriptors that a misbehaving peer may send at once; they are all closed */
 
@@ -108,4 +113,15 @@ enum status packet_receive(const struct share *end, char text[PACKET_TEXT + 1],
   text[n] = 0;
   *share = found;
   return STATUS_OK;
+}
+
+bool packet_wait(const struct share *end, uint64_t deadline_ns) {
+  struct pollfd wait = {.fd = (int)end->value, .events = POLLIN};
+  for (;;) {
+    uint64_t left_ms = units_minus(deadline_ns, clock_now()) / CLOCK_MS;
+    if (poll(&wait, 1, (int)units_min(left_ms, INT_MAX)) > 0)
+      return true;
+    if (!left_ms)
+      return false;
+  }
 }

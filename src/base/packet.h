@@ -5,7 +5,9 @@
 #ifndef BASE_PACKET_H
 #define BASE_PACKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/share.h"
 #include "base/status.h"
@@ -26,5 +28,8 @@ enum status packet_send(const struct share *end, const char *text, size_t n,
  * message of ours, or its descriptor found no place; nothing was kept. */
 enum status packet_receive(const struct share *end, char text[PACKET_TEXT + 1],
                            struct share *share);
+/* Waits until that would not wait: a message is there, or the peer is gone. False: neither before
+ * `deadline_ns`, by clock_now(). */
+bool packet_wait(const struct share *end, uint64_t deadline_ns);
 
 #endif
