@@ -54,17 +54,16 @@ struct device_segment {
 
 /* The table for a spec; false: there is no such backend. */
 static bool find_table(const struct spec *spec, struct backend *out) {
-  const struct backend *backend = probe_backend(spec->backend);
-  if (!backend)
+  struct backend found;
+  if (!probe_table(spec, &found))
     return false;
-  assert(backend->open && backend->close && backend->describe && backend->budget &&
-         backend->create && backend->release);
-  assert(backend->start && backend->stop && backend->import && backend->drop && backend->read &&
-         backend->write);
+  assert(found.open && found.close && found.describe && found.budget && found.create &&
+         found.release);
+  assert(found.start && found.stop && found.import && found.drop && found.read && found.write);
   if (spec_wants_wrap(spec))
-    wrap_table(backend, out);
+    wrap_table(&found, out);
   else
-    *out = *backend;
+    *out = found;
   return true;
 }
 

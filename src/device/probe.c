@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device/backend.h"
+#include "device/broker.h"
 #include "device/cuda/backend.h"
 #include "device/cuda/find.h"
 #include "device/fake.h"
@@ -16,21 +17,52 @@
 static const struct {
   const char *kind;
   const struct backend *backend;
-} kinds[] = {{"host", &host_backend},
-             {"cuda", &cuda_backend},
-             {"mig", &cuda_backend},
-             {"fake", &fake_backend}};
+  bool hidden; /* unless the environment says which */
+} kinds[] = {{"host", &host_backend, false},
+             {"cuda", &cuda_backend, false},
+             {"mig", &cuda_backend, true},
+             {"fake", &fake_backend, false}};
+#define PROBE_CARDS 32 /* of one host */
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+static size_t find(const char *kind) {
+  size_t i = 0;
+  while (i < KINDS && strcmp(kinds[i].kind, kind) != 0)
+    i++;
+  return i;
+}
 
 const struct backend *probe_backend(const char *kind) {
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strcmp(kinds[i].kind, kind) == 0)
-      return kinds[i].backend;
-  return NULL;
+  size_t i = find(kind);
+  return i < KINDS ? kinds[i].backend : NULL;
+}
+
+bool probe_table(const struct spec *spec, struct backend *out) {
+  size_t i = find(spec->backend);
+  bool placed = spec->environment[0];
+  if (i == KINDS || (kinds[i].hidden && spec->broker && !placed))
+    return false;
+  *out = *kinds[i].backend;
+  if (placed && spec->broker)
+    broker_table(out);
+  return true;
 }
 
 unsigned probe_defaults(bool gpus, struct spec *out, unsigned max) {
   if (!max)
     return 0;
   out[0] = (struct spec){.id = "host:0", .backend = "host"};
-  return 1 + (gpus ? cuda_find(out + 1, max - 1) : 0);
+  unsigned cards = gpus ? cuda_find(out + 1, max - 1) : 0;
+  for (unsigned i = 1; i <= cards; i++)
+    out[i].found = true;
+  return 1 + cards;
+}
+
+void probe_place(struct spec *spec) {
+  struct spec found[PROBE_CARDS];
+  unsigned count =
+      probe_backend(spec->backend) == &cuda_backend ? cuda_find(found, PROBE_CARDS) : 0;
+  for (unsigned i = 0; i < count; i++)
+    if (strcmp(found[i].id, spec->id) == 0)
+      memcpy(spec->environment, found[i].environment, sizeof spec->environment);
 }

@@ -12,8 +12,14 @@ struct backend;
 
 /* The table of the backend for a kind of device, NULL if there is none in this build. */
 const struct backend *probe_backend(const char *kind);
+/* The table for a spec: the backend's, its owner half in a broker where the spec has one. False:
+ * there is none, or no such device. */
+bool probe_table(const struct spec *spec, struct backend *out);
 /* Devices to open when the user named none: host:0, and with `gpus` the cards found, for which
  * their driver is started. Returns how many of `out` were filled. */
 unsigned probe_defaults(bool gpus, struct spec *out, unsigned max);
+/* For a device that was not found so: the environment in which a process sees it. Its driver is
+ * started. */
+void probe_place(struct spec *spec);
 
 #endif

@@ -39,9 +39,12 @@ struct spec {
   uint64_t quota_bytes; /* wrap: create refuses beyond this sum; 0: none */
   bool trace;           /* wrap: logs every call at debug level */
 
-  /* Not of the text, but of the machine, as probe found it. */
+  /* Not of the text, but of the machine, as probe found it, and of the program. */
   char environment[SPEC_ENVIRONMENT]; /* "NAME=value", without which a process does not see the
                                          device; "": it does */
+  bool found;         /* nobody named it: where it cannot be opened it is left out */
+  const char *broker; /* path of memkeep-worker, which can own it in a process of its own; borrowed,
+                         NULL: none */
 };
 
 /* INVALID_ARGUMENT with a problem that says what is wrong and what would be right. */

@@ -15,7 +15,7 @@
 #include "device/probe.h"
 
 struct wrapped {
-  const struct backend *inner;
+  struct backend inner;
   void *half; /* the inner owner or mover */
   struct spec spec;
   atomic_uint_fast32_t calls; /* of the entry that shall fail */
@@ -54,9 +54,10 @@ static enum status make(const struct spec *spec, bool owner, void **out) {
   struct wrapped *wrapped = calloc(1, sizeof *wrapped);
   if (!wrapped)
     return STATUS_INTERNAL_ERROR;
-  wrapped->inner = probe_backend(spec->backend);
   wrapped->spec = *spec;
-  enum status status = (owner ? wrapped->inner->open : wrapped->inner->start)(spec, &wrapped->half);
+  enum status status = probe_table(spec, &wrapped->inner) ? STATUS_OK : STATUS_DEVICE_NOT_FOUND;
+  if (!status)
+    status = (owner ? wrapped->inner.open : wrapped->inner.start)(spec, &wrapped->half);
   if (status)
     free(wrapped);
   else
@@ -72,13 +73,13 @@ static enum status wrap_start(const struct spec *spec, void **out) {
 
 static void wrap_close(void *arg) {
   struct wrapped *wrapped = arg;
-  wrapped->inner->close(wrapped->half);
+  wrapped->inner.close(wrapped->half);
   free(wrapped);
 }
 
 static void wrap_stop(void *arg) {
   struct wrapped *wrapped = arg;
-  wrapped->inner->stop(wrapped->half);
+  wrapped->inner.stop(wrapped->half);
   free(wrapped);
 }
 
@@ -86,13 +87,13 @@ static void wrap_stop(void *arg) {
 
 static enum status wrap_describe(void *arg, struct device_info *info) {
   struct wrapped *wrapped = arg;
-  return wrapped->inner->describe(wrapped->half, info);
+  return wrapped->inner.describe(wrapped->half, info);
 }
 
 static enum status wrap_budget(void *arg, struct device_budget *budget) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_BUDGET, 0);
-  return status ? status : wrapped->inner->budget(wrapped->half, budget);
+  return status ? status : wrapped->inner.budget(wrapped->half, budget);
 }
 
 /* Memory that ends within a page is released as a whole one. */
@@ -105,7 +106,7 @@ static enum status wrap_create(void *arg, uint64_t size, struct share *out) {
   if (!status && quota && (used > quota || in_pages(size) > quota - used))
     status = STATUS_INSUFFICIENT_MEMORY;
   if (!status)
-    status = wrapped->inner->create(wrapped->half, size, out);
+    status = wrapped->inner.create(wrapped->half, size, out);
   if (!status)
     atomic_fetch_add(&wrapped->used, in_pages(size));
   return status;
@@ -113,7 +114,7 @@ static enum status wrap_create(void *arg, uint64_t size, struct share *out) {
 
 static void wrap_release(void *arg, struct share *share, uint64_t size, bool exported) {
   struct wrapped *wrapped = arg;
-  wrapped->inner->release(wrapped->half, share, size, exported);
+  wrapped->inner.release(wrapped->half, share, size, exported);
   atomic_fetch_sub(&wrapped->used, size);
 }
 
@@ -121,19 +122,19 @@ static enum status wrap_commit(void *arg, const struct share *share, uint64_t of
                                uint64_t size) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_COMMIT, size);
-  if (status || !wrapped->inner->commit)
+  if (status || !wrapped->inner.commit)
     return status;
-  return wrapped->inner->commit(wrapped->half, share, offset, size);
+  return wrapped->inner.commit(wrapped->half, share, offset, size);
 }
 
 static enum status wrap_resident(void *arg, const struct share *share, uint64_t *bytes) {
   struct wrapped *wrapped = arg;
-  return wrapped->inner->resident(wrapped->half, share, bytes);
+  return wrapped->inner.resident(wrapped->half, share, bytes);
 }
 
 static uint32_t wrap_processes(void *arg, struct device_process *out, uint32_t max) {
   struct wrapped *wrapped = arg;
-  return wrapped->inner->processes(wrapped->half, out, max);
+  return wrapped->inner.processes(wrapped->half, out, max);
 }
 
 /* ---- mover ---- */
@@ -142,31 +143,31 @@ static enum status wrap_import(void *arg, const struct share *share, uint64_t si
                                void **segment) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_IMPORT, size);
-  return status ? status : wrapped->inner->import(wrapped->half, share, size, segment);
+  return status ? status : wrapped->inner.import(wrapped->half, share, size, segment);
 }
 
 static void wrap_drop(void *arg, void *segment, uint64_t size) {
   struct wrapped *wrapped = arg;
-  wrapped->inner->drop(wrapped->half, segment, size);
+  wrapped->inner.drop(wrapped->half, segment, size);
 }
 
 static enum status wrap_read(void *arg, const struct device_range *from, void *to) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_READ, from->size);
-  return status ? status : wrapped->inner->read(wrapped->half, from, to);
+  return status ? status : wrapped->inner.read(wrapped->half, from, to);
 }
 
 static enum status wrap_write(void *arg, const struct device_range *to, const void *from) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_WRITE, to->size);
-  return status ? status : wrapped->inner->write(wrapped->half, to, from);
+  return status ? status : wrapped->inner.write(wrapped->half, to, from);
 }
 
 static enum status wrap_copy(void *arg, const struct device_range *from,
                              const struct device_range *to) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_COPY, to->size);
-  return status ? status : wrapped->inner->copy(wrapped->half, from, to);
+  return status ? status : wrapped->inner.copy(wrapped->half, from, to);
 }
 
 static enum status wrap_copy_all(void *arg, struct device_pair *pairs, uint32_t count) {
@@ -175,13 +176,13 @@ static enum status wrap_copy_all(void *arg, struct device_pair *pairs, uint32_t 
   for (uint32_t i = 0; i < count; i++)
     size += pairs[i].to.size;
   enum status status = before(wrapped, SPEC_COPY, size);
-  return status ? status : wrapped->inner->copy_all(wrapped->half, pairs, count);
+  return status ? status : wrapped->inner.copy_all(wrapped->half, pairs, count);
 }
 
 static enum status wrap_fill(void *arg, const struct device_range *range, uint8_t value) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_FILL, range->size);
-  return status ? status : wrapped->inner->fill(wrapped->half, range, value);
+  return status ? status : wrapped->inner.fill(wrapped->half, range, value);
 }
 
 void wrap_table(const struct backend *inner, struct backend *out) {

@@ -3,7 +3,7 @@
  * knows can be rebuilt.
  *
  * Layers: instructor (the wire) -> interface (the call) -> manager (the state) -> mover (bytes).
- * With --inspect it is none of that, see inspect.c.
+ * With --inspect or --own it is none of that, see inspect.c and own.c.
  * Descriptors of segments come on fd 3 and are taken by a thread of their own, so that a line can
  * wait for them.
  */
@@ -27,6 +27,7 @@
 #include "worker/inspect.h"
 #include "worker/instructor.h"
 #include "worker/manager.h"
+#include "worker/own.h"
 
 struct arrivals {
   struct share end;
@@ -93,7 +94,8 @@ static int usage(int code) {
           "memkeep-worker " VERSION_TEXT ": moves bytes for memkeepd, which starts it.\n"
           "It speaks JSON lines on stdin and stdout and takes descriptors on $MEMKEEP_FD.\n"
           "It ends when stdin ends. With --inspect it reads the headers of one model's files,\n"
-          "walled in, and ends. There are no other options but --help and --version.\n");
+          "walled in, and ends. With --own DEVICE it makes memory of that device for memkeepd,\n"
+          "and moves nothing. There are no other options but --help and --version.\n");
   return code;
 }
 
@@ -132,10 +134,13 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   if (argc == 2 && !strcmp(argv[1], "--inspect"))
     return inspect_run();
-  if (argc > 1)
+  bool owns = argc == 3 && !strcmp(argv[1], "--own");
+  if (argc > 1 && !owns)
     return usage(argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2);
   reserve_install();
   spawn_raise_fd_limit();
+  if (owns)
+    return own_run(argv[2]);
   if (!move_stdout())
     return 1;
   struct arrivals arrivals = {.end = {SHARE_NONE, 0}};
