@@ -19,6 +19,15 @@ static enum status add(struct staff *staff, const char *name, const struct worke
   return STATUS_OK;
 }
 
+/* As everybody's, and so that it sees its card. */
+static const char *const *place(struct staff *staff, const char *const *everybody,
+                                const struct spec *card) {
+  const char **environment = staff->members[staff->count].environment;
+  environment[0] = everybody[0];
+  environment[1] = card->environment[0] ? card->environment : NULL;
+  return environment;
+}
+
 /* WORKERS_OWN stays; those of cards come and go with their tasks. */
 static enum status add_own(struct staff *staff, const struct workers_params *params,
                            const struct worker_params *how, struct problem *problem) {
@@ -28,8 +37,10 @@ static enum status add_own(struct staff *staff, const struct workers_params *par
   staff->members[staff->count].words[0] = params->own;
   enum status status = add(staff, WORKERS_OWN, how, problem);
   for (unsigned i = 0; !status && i < staff->routing.count; i++) {
+    const struct spec *card = staff->routing.cards[i];
     staff->members[staff->count].words[0] = params->own;
-    status = add(staff, staff->routing.cards[i], &rests, problem);
+    rests.environment = place(staff, how->environment, card);
+    status = add(staff, card->id, &rests, problem);
   }
   return status;
 }

@@ -12,12 +12,14 @@
 #include "daemon/workers.h"
 
 #define STAFF_MAX (WORKERS_MAX + VIEW_DEVICES)
+#define STAFF_ENVIRONMENT 2 /* everybody's, and a card's */
 
 struct staff {
   struct {
     struct worker *worker;
     struct workers_command command;
     const char *words[COMMAND_WORDS + 1]; /* into the command */
+    const char *environment[STAFF_ENVIRONMENT + 1];
   } members[STAFF_MAX];
   unsigned count;
   struct routing routing;

@@ -159,11 +159,11 @@ static void on_reload(void *arg, int signal_number) {
 
 /* ---- parts ---- */
 
-static bool is_named(const struct wiring *wiring, const char *id) {
+static struct spec *find_device(struct wiring *wiring, const char *id) {
   for (unsigned i = 0; i < wiring->device_count; i++)
     if (!strcmp(wiring->devices[i].id, id))
-      return true;
-  return false;
+      return &wiring->devices[i];
+  return NULL;
 }
 
 /* Those that were named and the cards that were found; without a name also the host. */
@@ -173,11 +173,16 @@ static void choose_devices(struct wiring *wiring) {
   unsigned count = probe_defaults(!config->no_gpu, found, VIEW_DEVICES);
   memcpy(wiring->devices, config->devices, sizeof wiring->devices);
   wiring->device_count = config->device_count;
-  for (unsigned i = 0; i < count && wiring->device_count < VIEW_DEVICES; i++) {
+  for (unsigned i = 0; i < count; i++) {
     bool wanted = !config->device_count || strcmp(found[i].backend, "host") != 0;
-    if (wanted && !is_named(wiring, found[i].id))
+    struct spec *named = find_device(wiring, found[i].id);
+    if (named)
+      memcpy(named->environment, found[i].environment, sizeof named->environment);
+    else if (wanted && wiring->device_count < VIEW_DEVICES)
       wiring->devices[wiring->device_count++] = found[i];
   }
+  for (unsigned i = 0; i < wiring->device_count; i++)
+    wiring->devices[i].broker = wiring->worker;
 }
 
 /* Beside us, else in libexec. If it is in neither, it is missed beside us. */
@@ -410,9 +415,9 @@ static enum status make(struct wiring *wiring, struct problem *problem) {
       loop_signal(wiring->loop, SIGINT, on_signal, wiring) ||
       loop_signal(wiring->loop, SIGHUP, on_reload, wiring))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the event loop cannot be made");
-  choose_devices(wiring);
   find_program(WORKER, wiring->worker);
   find_program(VAULT, wiring->vault);
+  choose_devices(wiring);
   enum status status = open_keeper(wiring, problem);
   if (!status)
     status = make_service(wiring, problem);

@@ -155,6 +155,19 @@ static void refuse_name(struct mover_task *task) {
   task->done(task);
 }
 
+static bool refuse_apart(const struct workers *workers, struct mover_task *task) {
+  const struct spec *two[2];
+  if (!routing_apart(&workers->staff.routing, task, two))
+    return false;
+  problem_set(
+      &task->problem, STATUS_CONFLICT,
+      "no process sees both %s and %s: bytes go from the one to host memory, and from there "
+      "to the other",
+      two[0]->id, two[1]->id);
+  task->done(task);
+  return true;
+}
+
 static void wait(struct workers *workers, struct mover_task *task) {
   if (!workers->waiting.first)
     loop_timer_start(workers->retry, WORKERS_RETRY_MS, 0);
@@ -171,6 +184,8 @@ static void offer(struct workers *workers, struct mover_task *task) {
     task->done(task);
     return;
   }
+  if (refuse_apart(workers, task))
+    return;
   if (worker)
     worker_want(worker);
   if (worker && can(worker, task)) {
