@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/os_pages.h"
 #include "base/units.h"
+#include "device/probe.h"
 #include "memory/slab.h"
 #include "service/attach.h"
 #include "service/inventory.h"
@@ -122,8 +123,11 @@ static enum status open_gone(struct service *s, const char *name, uint64_t total
   if (!total)
     text[strlen(name)] = '\0';
   enum status status = spec_parse(text, &spec, problem);
-  if (!status)
+  if (!status) {
+    spec.broker = s->device_count ? s->devices[0].spec.broker : NULL;
+    probe_place(&spec);
     status = inventory_open(s, &spec, problem);
+  }
   if (status)
     return problem_set(problem, STATUS_CONFLICT, "%s holds memory, and cannot be opened", name);
   s->devices[s->device_count - 1].gone = true;

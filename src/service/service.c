@@ -97,6 +97,18 @@ static enum status make_parts(struct service *s, const struct service_params *pa
   return status;
 }
 
+/* What nobody named is not missed. */
+static enum status open_device(struct service *s, const struct spec *spec,
+                               struct problem *problem) {
+  enum status status = inventory_open(s, spec, problem);
+  bool absent = status == STATUS_DEVICE_NOT_FOUND || status == STATUS_DEVICE_UNAVAILABLE;
+  if (!absent || !spec->found)
+    return status;
+  log_warning("service", "%s; it is left out", problem->text);
+  problem->status = STATUS_OK;
+  return STATUS_OK;
+}
+
 enum status service_create(const struct service_params *params, struct service **out,
                            struct problem *problem) {
   struct service *s = calloc(1, sizeof *s);
@@ -117,7 +129,7 @@ enum status service_create(const struct service_params *params, struct service *
   if (status && !problem->status)
     problem_set(problem, status, "not enough memory to start");
   for (unsigned i = 0; !status && i < params->device_count; i++)
-    status = inventory_open(s, &params->devices[i], problem);
+    status = open_device(s, &params->devices[i], problem);
   if (!status)
     status = inventory_check(s, problem);
   if (!status && params->found)

@@ -43,8 +43,8 @@ struct service_params {
   const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 
-/* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it.
- */
+/* Opens the devices, makes the ledger. A device that cannot be opened is a problem that names it,
+ * or, where nobody has named it, left out. */
 enum status service_create(const struct service_params *params, struct service **out,
                            struct problem *problem);
 /* Before any operation: where bytes are moved. The table and ctx outlive the service. */

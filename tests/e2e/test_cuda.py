@@ -36,6 +36,8 @@ class CardCase(RestartCase, ModelWords):
     def start_daemon(self, **more):
         daemon = Daemon(*self.flags, devices=self.devices, environment=fake_cards(**more), start=False)
         daemon.command.remove("--no-gpu")
+        if "CUDA_VISIBLE_DEVICES" not in more:
+            daemon.environment.pop("CUDA_VISIBLE_DEVICES", None)  # of real cards
         self.daemon = daemon.start()
         self.addCleanup(self.daemon.close)
 
@@ -65,6 +67,12 @@ class Cards(CardCase):
         with_none = Daemon(devices=self.devices, environment=fake_cards())
         self.addCleanup(with_none.close)
         self.assertEqual(["host:0"], [d["deviceId"] for d in with_none.get("/api/memory/status").body["data"]["devices"]])
+
+    def test_are_left_out_if_they_cannot_share_memory(self):
+        self.daemon.close()
+        self.start_daemon(FAKE_CUDA_LACKS="103")
+        self.assertEqual(["host:0"], [d["deviceId"] for d in self.host()["devices"]])
+        self.assertIn("device cuda:1 cannot be opened: no such device; it is left out", self.daemon.log())
 
     def test_the_daemon_makes_no_context(self):
         allocation = self.allocate(20 * MIB, "cuda:0", share="read")
