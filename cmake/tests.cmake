@@ -96,6 +96,11 @@ add_test(NAME device_suite_fake_cuda COMMAND device_suite)
 set_tests_properties(device_suite_fake_cuda PROPERTIES TIMEOUT 120 ENVIRONMENT
   "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite")
 
+# Of a divided card, a part that another process owns.
+add_test(NAME device_suite_fake_mig COMMAND device_suite)
+set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
+  "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
+
 foreach(kind e2e tools)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${kind}/test_*.py)
   foreach(source ${sources})

@@ -17,8 +17,10 @@
 #include "base/lock.h"
 #include "base/os_memfd.h"
 #include "base/units.h"
+#include "device/backend.h"
 #include "device/device.h"
 #include "device/probe.h"
+#include "unit/broker_fixture.h"
 
 #define SIZE (4 * MIB)
 
@@ -34,6 +36,7 @@ static struct bench *bench_make(const char *text) {
   struct bench *bench = calloc(1, sizeof *bench);
   struct problem problem;
   assert_int_equal(STATUS_OK, spec_parse(text, &bench->spec, &problem));
+  broker_fixture_place(&bench->spec);
   assert_int_equal(STATUS_OK, queue_create("reaper", &bench->reaper));
   assert_int_equal(STATUS_OK, device_open(&bench->spec, bench->reaper, &bench->device));
   assert_int_equal(STATUS_OK, device_mover_open(&bench->spec, &bench->mover));
@@ -84,7 +87,7 @@ static struct device_segment *import(struct bench *bench, const struct share *sh
 static void it_describes_itself(struct bench *bench) {
   const struct device_info *info = device_info(bench->device);
   assert_string_equal(bench->spec.id, info->id);
-  assert_string_equal(bench->spec.backend, info->backend);
+  assert_string_equal(probe_backend(bench->spec.backend)->name, info->backend);
   assert_true(info->total_bytes > 0 && info->limit_bytes > 0);
   assert_true(info->limit_bytes <= info->total_bytes);
   assert_true(units_is_power(info->granularity));
@@ -334,6 +337,7 @@ static const char *const devices[] = {"host:0=1GiB",
                                       "host:0=1GiB,trace=on",
                                       "fake:0=1GiB,quota=1GiB",
                                       "cuda:0",
+                                      "mig:0",
                                       "vulkan:0"};
 
 static void (*const behaviours[])(struct bench *bench) = {
@@ -356,10 +360,8 @@ static void (*const behaviours[])(struct bench *bench) = {
 
 /* Cards are found, the others are there when they are asked for. */
 static bool is_here(const char *device) {
-  char kind[16];
   struct spec found[32];
-  snprintf(kind, sizeof kind, "%.*s", (int)strcspn(device, ":"), device);
-  if (strcmp(kind, "host") == 0 || strcmp(kind, "fake") == 0)
+  if (strncmp(device, "host:", 5) == 0 || strncmp(device, "fake:", 5) == 0)
     return true;
   for (unsigned i = 0, count = probe_defaults(true, found, 32); i < count; i++)
     if (strcmp(found[i].id, device) == 0)
