@@ -7,6 +7,10 @@
 #pragma GCC visibility push(default)
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
+#ifdef FAKE_OLD
+#define cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRelease
+#endif
+
 int cuDevicePrimaryCtxRetain(api_context *context, api_device device);
 int cuDevicePrimaryCtxRelease_v2(api_device device);
 
