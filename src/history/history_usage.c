@@ -95,6 +95,7 @@ void history_usage(struct history *history, const struct history_window *window,
   struct samples_walk walk = {.device = window->device,
                               .from = window->from / CLOCK_SECOND,
                               .to = window->to / CLOCK_SECOND + 1,
+                              .brief = true,
                               .fn = look,
                               .arg = looking};
   uint64_t seconds = units_max(units_minus(walk.to, walk.from), 1);

@@ -25,10 +25,12 @@
   "INSERT INTO sample VALUES(" SAMPLES_VALUES ")"                                                  \
   "ON CONFLICT DO UPDATE SET peak=max(peak,excluded.peak),made=made+excluded.made,"                \
   "made_bytes=made_bytes+excluded.made_bytes,freed=freed+excluded.freed"
-#define SAMPLES_SELECT                                                                             \
-  "SELECT * FROM sample WHERE device=? AND tier=? AND time>=? AND time<? ORDER BY time"
+#define SAMPLES_COLUMNS(others)                                                                    \
+  "SELECT time,seconds,used,allocated," others ",fragmentation,peak,largest,low,moderate,high,"    \
+  "critical,made,made_bytes,freed,spread "
+#define SAMPLES_SELECT "FROM sample WHERE device=? AND tier=? AND time>=? AND time<? ORDER BY time"
 
-enum { COLUMN_TIER = 1, COLUMN_TIME, COLUMN_SECONDS, COLUMN_AVERAGES };
+enum { COLUMN_TIME, COLUMN_SECONDS, COLUMN_AVERAGES };
 enum {
   COLUMN_PEAK = COLUMN_AVERAGES + SAMPLES_AVERAGES,
   COLUMN_LARGEST,
@@ -169,7 +171,9 @@ static void roll_in(void *arg, const struct samples_row *row) {
 static void walk_rows(struct sql *sql, const struct samples_walk *walk) {
   struct sql_query query;
   struct samples_row row;
-  sql_begin(&query, sql, SAMPLES_SELECT);
+  sql_begin(&query, sql,
+            walk->brief ? SAMPLES_COLUMNS("0,0,0,0") SAMPLES_SELECT
+                        : SAMPLES_COLUMNS("committed,cached,external,reserved") SAMPLES_SELECT);
   sql_put_text(&query, walk->device);
   sql_put(&query, walk->tier);
   sql_put(&query, walk->from);
@@ -258,9 +262,11 @@ void samples_give(struct sql *memory, struct sql *file, uint64_t now) {
 /* The tier, and the finer ones where it ends. */
 static void walk_down(struct sql *sql, const struct samples_walk *walk) {
   struct samples_walk part = *walk;
-  for (int tier = (int)walk->tier; tier >= SAMPLES_SECOND; tier--) {
+  for (int tier = (int)walk->tier; part.from < part.to; tier--) {
     part.tier = (enum samples_tier)tier;
     walk_rows(sql, &part);
+    if (tier == SAMPLES_SECOND)
+      return;
     part.from = units_max(part.from, end_of(sql, walk->device, part.tier));
   }
 }

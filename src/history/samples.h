@@ -69,6 +69,7 @@ struct samples_walk {
   const char *device;
   uint64_t from, to;
   enum samples_tier tier;
+  bool brief; /* committed, cached, external and reserved bytes are left out: 0 */
   void (*fn)(void *arg, const struct samples_row *row);
   void *arg;
 };
