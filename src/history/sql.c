@@ -1,7 +1,8 @@
 /*
  * sql: exclusive locking, so that the log beside the file needs no shared memory and a second
  * daemon is told apart from a broken disk. A commit is not synced, a checkpoint is: a crash of the
- * machine may cost seconds, never the file.
+ * machine may cost seconds, never the file. Statements are kept for the next time: making one costs
+ * as much as reading dozens of rows.
  */
 #include "history/sql.h"
 
@@ -17,8 +18,17 @@
   "PRAGMA cache_size=-1024;PRAGMA journal_size_limit=4194304;PRAGMA temp_store=MEMORY;"
 #define SQL_MEMORY "PRAGMA journal_mode=MEMORY;PRAGMA max_page_count=2048;"
 
+#define SQL_KEPT 24 /* more than there are that come every second, or with a question */
+
+struct kept {
+  sqlite3_stmt *statement; /* NULL: none */
+  bool taken;
+};
+
 struct sql {
   sqlite3 *db;
+  struct kept kept[SQL_KEPT];
+  unsigned next; /* place to be given up */
   int error;
   char reason[120];
 };
@@ -55,6 +65,8 @@ struct sql *sql_open(const char *path) {
 void sql_close(struct sql *sql) {
   if (!sql)
     return;
+  for (unsigned i = 0; i < SQL_KEPT; i++)
+    sqlite3_finalize(sql->kept[i].statement);
   sqlite3_close(sql->db);
   free(sql);
 }
@@ -93,12 +105,47 @@ uint64_t sql_number(struct sql *sql, const char *text) {
   return number;
 }
 
+static sqlite3_stmt *take_kept(struct sql *sql, const char *text) {
+  for (unsigned i = 0; i < SQL_KEPT; i++) {
+    struct kept *kept = &sql->kept[i];
+    if (kept->statement && !kept->taken && strcmp(sqlite3_sql(kept->statement), text) == 0) {
+      kept->taken = true;
+      return kept->statement;
+    }
+  }
+  return NULL;
+}
+
+static bool give_kept(struct sql *sql, const sqlite3_stmt *statement) {
+  unsigned i = 0;
+  while (i < SQL_KEPT && sql->kept[i].statement != statement)
+    i++;
+  if (i < SQL_KEPT)
+    sql->kept[i].taken = false;
+  return i < SQL_KEPT;
+}
+
+/* In place of one that nobody uses now. */
+static void keep(struct sql *sql, sqlite3_stmt *statement) {
+  for (unsigned i = 0; i < SQL_KEPT; i++) {
+    struct kept *kept = &sql->kept[sql->next++ % SQL_KEPT];
+    if (kept->taken)
+      continue;
+    sqlite3_finalize(kept->statement);
+    kept->statement = statement;
+    return;
+  }
+  sqlite3_finalize(statement);
+}
+
 void sql_begin(struct sql_query *query, struct sql *sql, const char *text) {
   sqlite3_stmt *statement = NULL;
   *query = (struct sql_query){.sql = sql};
   if (sql->error)
     return;
-  fail(sql, sqlite3_prepare_v2(sql->db, text, -1, &statement, NULL));
+  statement = take_kept(sql, text);
+  if (!statement)
+    fail(sql, sqlite3_prepare_v3(sql->db, text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL));
   query->statement = statement;
 }
 
@@ -160,8 +207,14 @@ void sql_do(struct sql_query *query) {
 }
 
 void sql_end(struct sql_query *query) {
-  sqlite3_finalize(query->statement);
+  sqlite3_stmt *statement = query->statement;
   query->statement = NULL;
+  if (!statement)
+    return;
+  sqlite3_reset(statement);
+  sqlite3_clear_bindings(statement);
+  if (!give_kept(query->sql, statement))
+    keep(query->sql, statement);
 }
 
 void sql_copy(struct sql *from, const char *select, struct sql *to, const char *insert) {
