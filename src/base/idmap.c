@@ -159,16 +159,24 @@ bool idmap_erase(struct idmap *map, uint64_t id) {
   return true;
 }
 
-const struct idmap_entry *idmap_next(const struct idmap *map, uint64_t after) {
-  if (after == UINT64_MAX)
-    return NULL;
-  for (uint32_t at = position(map, after + 1); at < map->count; at++) {
+/* The first live entry from this place on. */
+static const struct idmap_entry *live_from(const struct idmap *map, uint32_t at) {
+  for (;; at++) {
     if (at == map->packed && at < map->rest)
       at = map->rest;
+    if (at >= map->count)
+      return NULL;
     if (!is_gap(map, at))
       return &map->entries[at];
   }
-  return NULL;
+}
+
+const struct idmap_entry *idmap_next(const struct idmap *map, uint64_t after) {
+  return after == UINT64_MAX ? NULL : live_from(map, position(map, after + 1));
+}
+
+const struct idmap_entry *idmap_after(const struct idmap *map, const struct idmap_entry *entry) {
+  return live_from(map, (uint32_t)(entry - map->entries) + 1);
 }
 
 const struct idmap_entry *idmap_prev(const struct idmap *map, uint64_t before) {

@@ -45,6 +45,8 @@ bool idmap_erase(struct idmap *map, uint64_t id);
 /* The first live entry with an id > after (or < before), NULL at the end. after = 0 starts, before
  * = UINT64_MAX too. Valid until the next append or erase. */
 const struct idmap_entry *idmap_next(const struct idmap *map, uint64_t after);
+/* The next live one behind an entry that idmap_next or this gave: no search. */
+const struct idmap_entry *idmap_after(const struct idmap *map, const struct idmap_entry *entry);
 const struct idmap_entry *idmap_prev(const struct idmap *map, uint64_t before);
 /* In any array by rising ids: an entry with this id, else the first with a larger one, else count.
  */

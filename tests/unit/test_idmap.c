@@ -73,6 +73,7 @@ static void look_at_all(const struct model *m) {
   for (uint32_t i = 0; i < m->count; i++) {
     const struct idmap_entry *entry = idmap_next(&m->map, id);
     same(entry, &m->live[i]);
+    same(idmap_after(&m->map, entry), i + 1 < m->count ? &m->live[i + 1] : NULL);
     id = entry->id;
   }
   assert_null(idmap_next(&m->map, id));
