@@ -227,27 +227,27 @@ enum status usage_make(struct service *s, const struct usage_params *params,
   return STATUS_OK;
 }
 
-/* What is known already, or else the samples. */
-static bool look_up(struct service *s, uint32_t index, struct trace *trace,
-                    struct forecast *found) {
+/* What is known already. */
+static bool look_up(struct service *s, uint32_t index, struct forecast *found) {
   LOCK_SCOPE(&s->lock);
-  const struct state_device *device = &s->devices[index];
-  *found = device->forecast;
-  if (device->foretold_at == device->sample_count)
-    return true;
-  window_cut(&trace->window, device);
-  return false;
+  *found = s->devices[index].forecast;
+  return s->devices[index].foretold_at == s->devices[index].sample_count;
 }
 
 struct forecast usage_forecast(struct service *s, uint32_t index) {
-  struct forecast found = {.direction = FORECAST_STEADY};
-  struct trace *trace = calloc(1, sizeof *trace);
-  if (trace && !look_up(s, index, trace, &found)) {
-    found = foretell(trace);
-    LOCK_SCOPE(&s->lock);
-    s->devices[index].forecast = found;
-    s->devices[index].foretold_at = s->devices[index].sample_count;
-  }
+  struct forecast found;
+  struct state_device *device = &s->devices[index];
+  struct trace *trace = look_up(s, index, &found) ? NULL : calloc(1, sizeof *trace);
+  if (!trace)
+    return found;
+  lock_take(&s->lock);
+  window_cut(&trace->window, device);
+  uint64_t count = device->sample_count;
+  lock_give(&s->lock);
+  found = foretell(trace);
   free(trace);
+  LOCK_SCOPE(&s->lock);
+  device->forecast = found;
+  device->foretold_at = count;
   return found;
 }
