@@ -136,38 +136,38 @@ static struct advice_quota *quota_of(struct walk *walk, uint32_t domain) {
   return NULL;
 }
 
-/* Under the lock: as `clear` would take it. */
+/* Under the lock: as `clear` would take it. Most were touched just now. */
 static void look_at(const struct service *s, struct walk *walk, const struct state_alloc *alloc) {
   const struct state_segment *segment = state_segment(s, alloc->segment);
   const struct ledger_allocation *facts = state_record(s, alloc);
-  const struct state_owner *owner = state_owner(s, alloc->owner);
-  struct advice_quota *quota = quota_of(walk, owner->domain);
   uint64_t touched = ledger_at(s->ledger, alloc->slot)->last_access_real_ns;
   if (facts->flags & (STATE_MODEL | STATE_HIDDEN) || alloc->attachments || alloc->busy ||
       alloc->moving)
     return;
   if (segment->share.kind == SHARE_NONE)
     add(&walk->lost[segment->device], facts->size_bytes);
-  if (facts->flags & (STATE_PINNED | STATE_PERSISTENT) || state_is_lost(s, alloc))
+  if (facts->flags & (STATE_PINNED | STATE_PERSISTENT) || touched >= walk->leak_before ||
+      state_is_lost(s, alloc))
     return;
+  const struct state_owner *owner = state_owner(s, alloc->owner);
+  struct advice_quota *quota = quota_of(walk, owner->domain);
   if (touched < walk->idle_before)
     add(&walk->idle[segment->device], facts->size_bytes);
   if (touched < walk->idle_before && quota)
     add(&quota->idle, facts->size_bytes);
-  if (touched < walk->leak_before && owner->id == walk->leaks[segment->device].owner_id)
+  if (owner->id == walk->leaks[segment->device].owner_id)
     add(&walk->leaked[segment->device], facts->size_bytes);
 }
 
 static bool look_at_some(struct service *s, struct walk *walk) {
   LOCK_SCOPE(&s->lock);
-  for (unsigned i = 0; i < ADVICE_BATCH; i++) {
-    const struct idmap_entry *entry = idmap_next(&s->alloc_ids, walk->after);
-    if (!entry)
-      return false;
+  const struct idmap_entry *entry = idmap_next(&s->alloc_ids, walk->after);
+  for (unsigned i = 0; entry && i < ADVICE_BATCH; i++) {
     walk->after = entry->id;
     look_at(s, walk, state_alloc(s, entry->value));
+    entry = idmap_after(&s->alloc_ids, entry);
   }
-  return true;
+  return entry;
 }
 
 /* The fastest of each device. */

@@ -49,7 +49,7 @@ static bool next(struct looking *looking) {
 struct slack gain_look(struct service *s, uint32_t device) {
   struct slack all = {0};
   struct looking looking = {
-      .service = s, .device = device, .slabs = calloc(STATE_SEGMENTS, sizeof *looking.slabs)};
+      .service = s, .device = device, .slabs = malloc(STATE_SEGMENTS * sizeof *looking.slabs)};
   while (looking.slabs && next(&looking)) {
     struct slack one = slack_of(looking.slabs, looking.count);
     all.bytes += one.bytes;
