@@ -281,6 +281,13 @@ void writer_text(struct writer *w, const char *key, const char *text) {
     writer_null(w, key);
 }
 
+void writer_bytes(struct writer *w, const char *key, uint64_t bytes) {
+  if (bytes == UINT64_MAX)
+    writer_null(w, key);
+  else
+    writer_uint(w, key, bytes);
+}
+
 void writer_text_or_null(struct writer *w, const char *key, const char *text) {
   writer_text(w, key, text && *text ? text : NULL);
 }

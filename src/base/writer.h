@@ -38,6 +38,8 @@ void writer_array(struct writer *w, const char *key);
 /* Ends the innermost object or array; there must be one. */
 void writer_end(struct writer *w);
 void writer_uint(struct writer *w, const char *key, uint64_t value);
+/* UINT64_MAX, which stands for what is not known, is null. */
+void writer_bytes(struct writer *w, const char *key, uint64_t bytes);
 void writer_int(struct writer *w, const char *key, int64_t value);
 /* 0 is null. */
 void writer_uint_or_null(struct writer *w, const char *key, uint64_t value);

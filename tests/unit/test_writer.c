@@ -219,6 +219,14 @@ static void absent_text_is_null(void **state) {
   assert_string_equal(buf_text(&sheet->buf), "null,\"\",null,null,\"x\"");
 }
 
+static void the_largest_number_can_be_null(void **state) {
+  struct sheet *sheet = *state;
+  writer_bytes(&sheet->w, NULL, UINT64_MAX);
+  writer_bytes(&sheet->w, NULL, UINT64_MAX - 1);
+  writer_bytes(&sheet->w, NULL, 0);
+  assert_string_equal(buf_text(&sheet->buf), "null,18446744073709551614,0");
+}
+
 static void times_and_ids_are_text_or_null(void **state) {
   struct sheet *sheet = *state;
   struct writer *w = &sheet->w;
@@ -362,6 +370,7 @@ int main(void) {
       TEST(utf8_passes_unchanged),
       TEST(each_broken_byte_becomes_a_replacement),
       TEST(absent_text_is_null),
+      TEST(the_largest_number_can_be_null),
       TEST(times_and_ids_are_text_or_null),
       TEST(raw_json_is_a_member),
       TEST(what_is_too_deep_fails_the_buffer),

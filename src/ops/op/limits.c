@@ -53,13 +53,6 @@ static enum status decode_quotas(const struct ops_call *call, struct reader_valu
   return STATUS_OK;
 }
 
-static void uint_or_null(struct writer *w, const char *key, uint64_t value) {
-  if (value == UINT64_MAX)
-    writer_null(w, key);
-  else
-    writer_uint(w, key, value);
-}
-
 static enum ops_progress answer(struct ops_call *call, const struct limits_set *set) {
   const struct limits *limits = (const struct limits *)call->params;
   struct service *service = ops_service(call->ops);
@@ -76,8 +69,8 @@ static enum ops_progress answer(struct ops_call *call, const struct limits_set *
   for (uint32_t i = 0; i < set->quota_count; i++) {
     writer_object(&w, NULL);
     writer_text(&w, "domain", set->quotas[i].domain);
-    uint_or_null(&w, "maxBytes", set->quotas[i].max_bytes);
-    uint_or_null(&w, "maxAllocations", set->quotas[i].max_allocations);
+    writer_bytes(&w, "maxBytes", set->quotas[i].max_bytes);
+    writer_bytes(&w, "maxAllocations", set->quotas[i].max_allocations);
     writer_end(&w);
   }
   writer_end(&w);
