@@ -21,8 +21,10 @@ struct device_info {
   char id[SPEC_ID];
   char backend[16];
   char name[96];
-  char uuid[64]; /* "" unknown */
-  char pci[16];  /* "" none */
+  char uuid[64];        /* "" unknown */
+  char driver_uuid[40]; /* memory can be shared only where it is the same; "" where that is no
+                           matter */
+  char pci[16];         /* "" none */
   char driver[64];
   enum device_type type;
   enum device_memory memory;
@@ -39,14 +41,14 @@ struct device_info {
   uint64_t rate_bytes; /* fake: what it is set to; 0: not known before it is measured */
 };
 
+#define DEVICE_BYTES_UNKNOWN UINT64_MAX
+
 /* Live figures of the driver. */
 struct device_budget {
-  uint64_t free_bytes; /* host: MemAvailable. Cards: the driver's free */
-  uint64_t used_bytes; /* host: MemTotal - MemAvailable. Cards: the driver's used */
+  uint64_t free_bytes; /* host: MemAvailable. Cards: the driver's free, or DEVICE_BYTES_UNKNOWN */
+  uint64_t used_bytes; /* host: MemTotal - MemAvailable. Cards: the driver's used, or the same */
   uint64_t sampled_ns; /* clock_now() of the reading; filled in by device.c */
 };
-
-#define DEVICE_BYTES_UNKNOWN UINT64_MAX
 
 struct device_process {
   uint64_t used_bytes; /* or DEVICE_BYTES_UNKNOWN */
