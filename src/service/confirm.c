@@ -17,7 +17,7 @@ static void read_figure(struct confirm *confirm, void (*read)(struct device_call
 
 static void read_before(struct device_call *call) {
   struct confirm *confirm = (struct confirm *)call;
-  confirm->known = !call->status;
+  confirm->known = !call->status && call->budget.used_bytes != DEVICE_BYTES_UNKNOWN;
   confirm->before = call->budget.used_bytes;
   confirm->done(confirm);
 }

@@ -25,10 +25,7 @@ enum status inventory_open(struct service *s, const struct spec *spec, struct pr
   if (!device->samples || !device->seconds)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
   device->answering = !device_run(device->device, &budget);
-  device->budget = budget.budget;
-  device->budget_real = clock_real();
-  if (!device->info->host_memory)
-    device->external = budget.budget.used_bytes;
+  state_take_budget(device, &budget.budget);
   return STATUS_OK;
 }
 

@@ -51,7 +51,15 @@ static void figures_of(const struct service *s, const struct state_device *devic
       .fragmentation = state_fragmentation(device->allocated, device->committed),
       .active_allocations = device->allocations,
       .segments = device->segments};
+  if (info->share == SHARE_VULKAN_OPAQUE) /* no driver says what a context takes */
+    out->overhead_bytes = DEVICE_BYTES_UNKNOWN;
+  if (device->silent) {
+    out->used_bytes = out->external_bytes = DEVICE_BYTES_UNKNOWN;
+    out->utilization = 0;
+  }
 }
+
+static uint64_t known(uint64_t bytes) { return bytes == DEVICE_BYTES_UNKNOWN ? 0 : bytes; }
 
 static void processes_of(const struct state_device *device, const struct view_worker *workers,
                          uint32_t worker_count, struct view_device *out) {
@@ -85,11 +93,11 @@ static void add_up(const struct service *s, struct view_host *out) {
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct view_figures *one = &out->devices[i].figures;
     sum->total_bytes += one->total_bytes;
-    sum->used_bytes += one->used_bytes;
+    sum->used_bytes += known(one->used_bytes);
     sum->allocated_bytes += one->allocated_bytes;
     sum->committed_bytes += one->committed_bytes;
     sum->cached_bytes += one->cached_bytes;
-    sum->external_bytes += one->external_bytes;
+    sum->external_bytes += known(one->external_bytes);
     sum->reserved_bytes += one->reserved_bytes;
     sum->lingering_bytes += one->lingering_bytes;
     sum->active_allocations += one->active_allocations;

@@ -87,17 +87,10 @@ static void budget_done(struct device_call *call) {
   device->asked = false;
   set_answering(s, budget->device, !call->status,
                 !device->info->host_memory && call->status == STATUS_DEVICE_UNAVAILABLE);
-  if (call->status) {
+  if (call->status)
     device->error_at = clock_now();
-  } else {
-    device->budget = call->budget;
-    device->budget_real = clock_real();
-    device->external = device->info->host_memory
-                           ? 0
-                           : units_minus(call->budget.used_bytes,
-                                         device->committed + device->cached + device->releasing +
-                                             device->pending + device->lingering);
-  }
+  else
+    state_take_budget(device, &call->budget);
   if (budget->processes) {
     budget->processes = false;
     budget->processes_at = clock_now();

@@ -214,6 +214,16 @@ uint64_t state_host_room(const struct service *s, const struct state_device *dev
   return units_minus(device->budget.free_bytes + cached, units_minus(promised, resident));
 }
 
+void state_take_budget(struct state_device *device, const struct device_budget *budget) {
+  device->budget = *budget;
+  device->budget_real = clock_real();
+  device->silent = budget->used_bytes == DEVICE_BYTES_UNKNOWN;
+  uint64_t ours =
+      device->committed + device->cached + device->releasing + device->pending + device->lingering;
+  device->external =
+      device->info->host_memory || device->silent ? 0 : units_minus(budget->used_bytes, ours);
+}
+
 uint64_t state_used(const struct service *s, const struct state_device *device) {
   (void)s;
   if (device->info->whole_host)

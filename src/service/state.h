@@ -135,12 +135,14 @@ struct state_device {
   uint32_t allocations, segments, first, last;
   struct device_budget budget;
   uint64_t budget_real; /* CLOCK_REALTIME of the budget */
-  uint64_t external;    /* cards: what the driver's figure held beyond ours when it was read */
+  uint64_t external;    /* cards: what the driver's figure held beyond ours when it was read; 0
+                           where there is none (`silent`) */
   uint64_t error_at;    /* clock_now() of the last device error, 0: none */
   uint64_t record;      /* id of its record in the ledger */
   uint32_t record_slot;
   bool gone;      /* the ledger names it, the configuration does not: nothing new goes in */
   bool answering; /* the driver's last call ended in time */
+  bool silent;    /* its driver does not say what is used */
   bool lost;      /* a card that fell off: what lies there is out of reach until it is back */
   bool asked;     /* a budget call is under way */
   struct view_pressure pressure;
@@ -238,7 +240,10 @@ uint32_t state_owner_adopt(struct service *s, uint32_t slot, const char *domain_
 void state_owner_forget(struct service *s, uint32_t index);
 /* Whether it has that id or that name. */
 bool state_owner_is(const struct state_owner *owner, const char *id_or_name);
-/* Figures (contract 2, the table by backend). */
+/* What the driver says now. */
+void state_take_budget(struct state_device *device, const struct device_budget *budget);
+/* Figures (contract 2, the table by backend). Where the driver does not say what is used, that is
+ * what we know of: our own. */
 uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);
 /* What all host devices together may still promise. */

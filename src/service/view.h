@@ -84,7 +84,8 @@ struct view_process {
   bool managed; /* a worker or a client that holds memory of ours */
 };
 
-/* The figures of one device, or of the host (then the ids are empty). `*_known` false: null. */
+/* The figures of one device, or of the host (then the ids are empty). Used, external and
+ * overhead may be DEVICE_BYTES_UNKNOWN, of a device; then its utilization is 0. */
 struct view_figures {
   uint64_t total_bytes, used_bytes, available_bytes, allocated_bytes, committed_bytes, cached_bytes,
       external_bytes, reserved_bytes, resident_bytes, overhead_bytes, lingering_bytes,

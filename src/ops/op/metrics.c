@@ -118,8 +118,9 @@ static void write_devices(struct service *service, const struct view_host *host,
     exposition_family(out, gauges[i].name, EXPOSITION_GAUGE, gauges[i].help);
     for (uint32_t d = 0; d < host->device_count; d++) {
       const char *at = (const char *)&host->devices[d].figures + gauges[i].offset;
-      add(out, gauges[i].name, label_of(&host->devices[d]),
-          (double)*(const uint64_t *)(const void *)at);
+      uint64_t value = *(const uint64_t *)(const void *)at;
+      if (value != DEVICE_BYTES_UNKNOWN)
+        add(out, gauges[i].name, label_of(&host->devices[d]), (double)value);
     }
   }
   for (size_t i = 0; i < OP_COUNT(derived); i++) {

@@ -17,19 +17,22 @@ struct request {
 
 static void write_figures(struct writer *w, const struct view_figures *f, bool device) {
   writer_uint(w, "totalBytes", f->total_bytes);
-  writer_uint(w, "usedBytes", f->used_bytes);
+  writer_bytes(w, "usedBytes", f->used_bytes);
   writer_uint(w, "availableBytes", f->available_bytes);
   writer_uint(w, "allocatedBytes", f->allocated_bytes);
   writer_uint(w, "committedBytes", f->committed_bytes);
   writer_uint(w, "cachedBytes", f->cached_bytes);
-  writer_uint(w, "externalBytes", f->external_bytes);
+  writer_bytes(w, "externalBytes", f->external_bytes);
   if (device) {
     writer_uint(w, "reservedBytes", f->reserved_bytes);
     writer_uint(w, "residentBytes", f->resident_bytes);
-    writer_uint(w, "overheadBytes", f->overhead_bytes);
+    writer_bytes(w, "overheadBytes", f->overhead_bytes);
     writer_uint(w, "lingeringBytes", f->lingering_bytes);
   }
-  writer_hundredths(w, "utilizationPercent", f->utilization);
+  if (f->used_bytes == DEVICE_BYTES_UNKNOWN)
+    writer_null(w, "utilizationPercent");
+  else
+    writer_hundredths(w, "utilizationPercent", f->utilization);
   writer_hundredths(w, "fragmentationPercent", f->fragmentation);
 }
 
@@ -46,10 +49,7 @@ static void write_process(struct writer *w, const struct view_process *one) {
   writer_object(w, NULL);
   writer_int(w, "pid", one->process.pid);
   writer_text_or_null(w, "name", one->process.name);
-  if (one->process.used_bytes == DEVICE_BYTES_UNKNOWN)
-    writer_null(w, "usedBytes");
-  else
-    writer_uint(w, "usedBytes", one->process.used_bytes);
+  writer_bytes(w, "usedBytes", one->process.used_bytes);
   writer_bool(w, "managed", one->managed);
   writer_bool(w, "deadPid", one->process.dead);
   writer_end(w);
