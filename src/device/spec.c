@@ -21,7 +21,7 @@ struct key {
   const char *name, *form; /* what a good value looks like */
   bool (*parse)(const char *value, struct spec *spec);
   void (*format)(const struct spec *spec, char *out, size_t size); /* "" when it is not set */
-  bool fake_only;
+  const char *backend; /* which alone has it; NULL: all do */
 };
 
 /* ---- values ---- */
@@ -58,6 +58,14 @@ static bool parse_delay(const char *value, struct spec *spec) {
 
 static bool parse_quota(const char *value, struct spec *spec) {
   return units_parse(value, &spec->quota_bytes) && spec->quota_bytes;
+}
+
+static bool parse_uuid(const char *value, struct spec *spec) {
+  size_t n = strlen(value);
+  if (!n || n >= sizeof spec->uuid || strspn(value, "0123456789abcdefABCDEF-/") != n)
+    return false;
+  memcpy(spec->uuid, value, n + 1);
+  return true;
 }
 
 static bool parse_trace(const char *value, struct spec *spec) {
@@ -104,6 +112,10 @@ static void format_quota(const struct spec *spec, char *out, size_t size) {
     snprintf(out, size, "%llu", (unsigned long long)spec->quota_bytes);
 }
 
+static void format_uuid(const struct spec *spec, char *out, size_t size) {
+  snprintf(out, size, "%s", spec->uuid);
+}
+
 static void format_trace(const struct spec *spec, char *out, size_t size) {
   if (spec->trace)
     snprintf(out, size, "on");
@@ -115,13 +127,15 @@ static void format_fail(const struct spec *spec, char *out, size_t size) {
 }
 
 static const struct key keys[] = {
-    {"rate", "20GiB/s", parse_rate, format_rate, true},
-    {"latency", "50us", parse_latency, format_latency, true},
+    {"rate", "20GiB/s", parse_rate, format_rate, "fake"},
+    {"latency", "50us", parse_latency, format_latency, "fake"},
+    {"uuid", "the device's UUID, or that and its driver's with a / between", parse_uuid,
+     format_uuid, "vulkan"},
     {"fail", "CALL:N, where CALL is create, commit, budget, import, read, write, copy or fill",
-     parse_fail, format_fail, false},
-    {"delay", "10ms", parse_delay, format_delay, false},
-    {"quota", "1GiB", parse_quota, format_quota, false},
-    {"trace", "on or off", parse_trace, format_trace, false},
+     parse_fail, format_fail, NULL},
+    {"delay", "10ms", parse_delay, format_delay, NULL},
+    {"quota", "1GiB", parse_quota, format_quota, NULL},
+    {"trace", "on or off", parse_trace, format_trace, NULL},
 };
 #define KEYS (sizeof keys / sizeof *keys)
 
@@ -164,7 +178,7 @@ static enum status parse_key(char *text, struct spec *spec, struct problem *prob
     *value++ = 0;
   for (size_t i = 0; i < KEYS; i++) {
     if (strcmp(keys[i].name, text) != 0 ||
-        (keys[i].fake_only && strcmp(spec->backend, "fake") != 0))
+        (keys[i].backend && strcmp(spec->backend, keys[i].backend) != 0))
       continue;
     if (value && keys[i].parse(value, spec))
       return STATUS_OK;
@@ -202,7 +216,7 @@ const char *spec_format(const struct spec *spec, char *out, size_t size) {
   if (spec->size_bytes && n < size)
     n += (size_t)snprintf(out + n, size - n, "=%llu", (unsigned long long)spec->size_bytes);
   for (size_t i = 0; i < KEYS && n < size; i++) {
-    char value[64] = "";
+    char value[SPEC_UUID] = "";
     keys[i].format(spec, value, sizeof value);
     if (*value)
       n += (size_t)snprintf(out + n, size - n, ",%s=%s", keys[i].name, value);

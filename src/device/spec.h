@@ -14,6 +14,7 @@
 
 #define SPEC_ID 32
 #define SPEC_ENVIRONMENT 1024 /* the UUIDs of a machine's cards */
+#define SPEC_UUID 112
 
 enum spec_call {
   SPEC_NONE,
@@ -28,12 +29,13 @@ enum spec_call {
 };
 
 struct spec {
-  char id[SPEC_ID];    /* "host:0": backend name, colon, number 0 … 999 */
-  char backend[16];    /* "host" */
-  uint64_t size_bytes; /* 0: not said (host: the whole RAM) */
-  uint64_t rate_bytes; /* fake: bytes per second of its link, 0: as fast as memory */
-  uint64_t latency_ns; /* fake: of each transfer chunk */
-  enum spec_call fail; /* wrap: every fail_nth call of this entry fails */
+  char id[SPEC_ID];     /* "host:0": backend name, colon, number 0 … 999 */
+  char backend[16];     /* "host" */
+  char uuid[SPEC_UUID]; /* vulkan: DEVICE or DEVICE/DRIVER, as its own description has them; "" */
+  uint64_t size_bytes;  /* 0: not said (host: the whole RAM) */
+  uint64_t rate_bytes;  /* fake: bytes per second of its link, 0: as fast as memory */
+  uint64_t latency_ns;  /* fake: of each transfer chunk */
+  enum spec_call fail;  /* wrap: every fail_nth call of this entry fails */
   uint32_t fail_nth;
   uint64_t delay_ns;    /* wrap: before every call */
   uint64_t quota_bytes; /* wrap: create refuses beyond this sum; 0: none */
