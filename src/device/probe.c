@@ -12,16 +12,19 @@
 #include "device/cuda/find.h"
 #include "device/fake.h"
 #include "device/host/backend.h"
+#include "device/vulkan/backend.h"
 
 /* A part of a card is as a card, to a process that sees it. */
 static const struct {
   const char *kind;
   const struct backend *backend;
   bool hidden; /* unless the environment says which */
-} kinds[] = {{"host", &host_backend, false},
-             {"cuda", &cuda_backend, false},
-             {"mig", &cuda_backend, true},
-             {"fake", &fake_backend, false}};
+  bool apart;  /* its owner half takes memory and threads that a daemon has no room for */
+} kinds[] = {{"host", &host_backend, false, false},
+             {"cuda", &cuda_backend, false, false},
+             {"mig", &cuda_backend, true, false},
+             {"vulkan", &vulkan_backend, false, true},
+             {"fake", &fake_backend, false, false}};
 #define PROBE_CARDS 32 /* of one host */
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -43,7 +46,7 @@ bool probe_table(const struct spec *spec, struct backend *out) {
   if (i == KINDS || (kinds[i].hidden && spec->broker && !placed))
     return false;
   *out = *kinds[i].backend;
-  if (placed && spec->broker)
+  if ((placed || kinds[i].apart) && spec->broker)
     broker_table(out);
   return true;
 }

@@ -41,9 +41,9 @@ static void a_host_needs_no_size(void **state) {
 
 static void the_canonical_text_means_the_same(void **state) {
   (void)state;
-  static const char *const texts[] = {"host:0", "host:3=1.5GiB",
-                                      "fake:0=512M,rate=1GiB/s,latency=1500us",
-                                      "fake:0=1GiB,fail=fill:20,delay=1s,quota=3MiB,trace=on"};
+  static const char *const texts[] = {
+      "host:0", "host:3=1.5GiB", "fake:0=512M,rate=1GiB/s,latency=1500us",
+      "fake:0=1GiB,fail=fill:20,delay=1s,quota=3MiB,trace=on", "vulkan:1=4GiB,uuid=00a1-b2/C3-d4"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     char text[256];
     struct spec spec = good(texts[i]), again = good(spec_format(&spec, text, sizeof text));
@@ -79,7 +79,10 @@ static void what_is_wrong_is_named(void **state) {
                                        {"fake:0=1GiB,fail=create:0", "create:0"},
                                        {"fake:0=1GiB,fail=create:-3", "create:-3"},
                                        {"fake:0=1GiB,fail=create:3x", "create:3x"},
-                                       {"fake:0=1GiB,trace=maybe", "trace"}};
+                                       {"fake:0=1GiB,trace=maybe", "trace"},
+                                       {"fake:0=1GiB,uuid=00", "uuid"},
+                                       {"vulkan:0,uuid=", "uuid"},
+                                       {"vulkan:0,uuid=0x1", "uuid"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct spec spec;
     struct problem problem;

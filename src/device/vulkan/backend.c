@@ -1,0 +1,24 @@
+#include "device/vulkan/backend.h"
+
+#include "device/vulkan/mover.h"
+#include "device/vulkan/owner.h"
+
+const struct backend vulkan_backend = {
+    .name = "vulkan",
+    .share = SHARE_VULKAN_OPAQUE,
+    .context = true,
+    .open = vulkan_owner_open,
+    .close = vulkan_owner_close,
+    .describe = vulkan_owner_describe,
+    .budget = vulkan_owner_budget,
+    .create = vulkan_owner_create,
+    .release = vulkan_owner_release,
+    .start = vulkan_mover_start,
+    .stop = vulkan_mover_stop,
+    .import = vulkan_mover_import,
+    .drop = vulkan_mover_drop,
+    .read = vulkan_mover_read,
+    .write = vulkan_mover_write,
+    .copy = vulkan_mover_copy,
+    .fill = vulkan_mover_fill,
+};

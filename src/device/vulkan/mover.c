@@ -1,0 +1,180 @@
+/*
+ * vulkan/mover: the card, opened when the first segment comes, and a pool of lanes. A segment is a
+ * buffer that lies in all of the imported memory. A descriptor says nothing of where it is from,
+ * and one of another card, or of another driver, may well be imported, as other bytes: the spec
+ * says which card it is by UUID (card.h), and no other is opened.
+ *
+ * A card that is lost stays so until the process ends: from then on nothing is asked of it, and the
+ * worker, which hears DEVICE_UNAVAILABLE, is to be replaced.
+ */
+#include "device/vulkan/mover.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "device/vulkan/lane.h"
+
+struct mover {
+  struct spec spec;
+  pthread_mutex_t lock;     /* over the making of the rest, which happens once */
+  struct vulkan_card *card; /* NULL: not yet */
+  struct vulkan_lane_pool *pool;
+  atomic_bool lost;
+};
+
+struct segment {
+  VkDeviceMemory memory;
+  VkBuffer buffer;
+};
+
+enum status vulkan_mover_start(const struct spec *spec, void **out) {
+  struct mover *mover = calloc(1, sizeof *mover);
+  if (!mover)
+    return STATUS_INTERNAL_ERROR;
+  mover->spec = *spec;
+  pthread_mutex_init(&mover->lock, NULL);
+  *out = mover;
+  return STATUS_OK;
+}
+
+void vulkan_mover_stop(void *arg) {
+  struct mover *mover = arg;
+  vulkan_lane_pool_free(mover->pool);
+  vulkan_card_close(mover->card);
+  pthread_mutex_destroy(&mover->lock);
+  free(mover);
+}
+
+/* ---- the card ---- */
+
+static enum status judge(struct mover *mover, enum status status) {
+  if (status == STATUS_DEVICE_UNAVAILABLE)
+    atomic_store(&mover->lost, true);
+  return status;
+}
+
+/* Under the lock. */
+static enum status open_card(struct mover *mover) {
+  enum status status = mover->card ? STATUS_OK : vulkan_card_open(&mover->spec, &mover->card);
+  if (!status && !mover->pool)
+    status = vulkan_lane_pool_create(mover->card, &mover->pool);
+  return status;
+}
+
+static enum status enter(struct mover *mover) {
+  if (atomic_load(&mover->lost))
+    return STATUS_DEVICE_UNAVAILABLE;
+  pthread_mutex_lock(&mover->lock);
+  enum status status = open_card(mover);
+  pthread_mutex_unlock(&mover->lock);
+  return judge(mover, status);
+}
+
+/* ---- segments ---- */
+
+/* The driver takes a descriptor that it imports. */
+static enum status import_memory(const struct vulkan_card *card, const struct share *share,
+                                 uint64_t size, VkDeviceMemory *out) {
+  struct share copy;
+  enum status status = share_copy(share, &copy);
+  if (status)
+    return status;
+  const VkImportMemoryFdInfoKHR which = {.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR,
+                                         .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
+                                         .fd = (int)copy.value};
+  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                    .pNext = &which,
+                                    .allocationSize = size,
+                                    .memoryTypeIndex = card->type};
+  status = vulkan_load_check("import memory", card->allocate(card->device, &how, NULL, out));
+  if (status)
+    share_close(&copy);
+  return status;
+}
+
+static enum status import(const struct vulkan_card *card, const struct share *share, uint64_t size,
+                          struct segment *segment) {
+  VkMemoryRequirements needs;
+  enum status status = vulkan_card_buffer(card, size, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
+                                          &segment->buffer, &needs);
+  if (status)
+    return status;
+  status = import_memory(card, share, needs.size, &segment->memory);
+  if (!status)
+    status = vulkan_load_check("use imported memory",
+                               card->bind(card->device, segment->buffer, segment->memory, 0));
+  return status;
+}
+
+static void forget(const struct vulkan_card *card, struct segment *segment) {
+  card->destroy_buffer(card->device, segment->buffer, NULL);
+  card->free_memory(card->device, segment->memory, NULL);
+  free(segment);
+}
+
+enum status vulkan_mover_import(void *arg, const struct share *share, uint64_t size, void **out) {
+  struct mover *mover = arg;
+  if (share->kind != SHARE_VULKAN_OPAQUE)
+    return STATUS_INVALID_ARGUMENT;
+  enum status status = enter(mover);
+  if (status)
+    return status;
+  struct segment *segment = calloc(1, sizeof *segment);
+  if (!segment)
+    return STATUS_INTERNAL_ERROR;
+  status = judge(mover, import(mover->card, share, size, segment));
+  if (status)
+    forget(mover->card, segment);
+  else
+    *out = segment;
+  return status;
+}
+
+void vulkan_mover_drop(void *arg, void *memory, uint64_t size) {
+  const struct mover *mover = arg;
+  (void)size;
+  forget(mover->card, memory);
+}
+
+/* ---- bytes ---- */
+
+static struct vulkan_lane_place at(const struct device_range *range) {
+  return (struct vulkan_lane_place){((const struct segment *)range->segment)->buffer,
+                                    range->offset};
+}
+
+static enum status take(struct mover *mover, struct vulkan_lane **lane) {
+  enum status status = enter(mover);
+  return status ? status : judge(mover, vulkan_lane_take(mover->pool, lane));
+}
+
+static enum status give(struct mover *mover, struct vulkan_lane *lane, enum status status) {
+  vulkan_lane_give(mover->pool, lane);
+  return judge(mover, status);
+}
+
+enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to) {
+  struct vulkan_lane *lane;
+  enum status status = take(arg, &lane);
+  return status ? status : give(arg, lane, vulkan_lane_read(lane, at(from), from->size, to));
+}
+
+enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from) {
+  struct vulkan_lane *lane;
+  enum status status = take(arg, &lane);
+  return status ? status : give(arg, lane, vulkan_lane_write(lane, at(to), to->size, from));
+}
+
+enum status vulkan_mover_copy(void *arg, const struct device_range *from,
+                              const struct device_range *to) {
+  struct vulkan_lane *lane;
+  enum status status = take(arg, &lane);
+  return status ? status : give(arg, lane, vulkan_lane_copy(lane, at(from), at(to), to->size));
+}
+
+enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8_t value) {
+  struct vulkan_lane *lane;
+  enum status status = take(arg, &lane);
+  return status ? status : give(arg, lane, vulkan_lane_fill(lane, at(range), range->size, value));
+}

@@ -1,0 +1,20 @@
+/*
+ * vulkan/mover: the mover half of Vulkan's cards; each entry as backend.h says. The driver is not
+ * touched before the first segment is imported.
+ */
+#ifndef DEVICE_VULKAN_MOVER_H
+#define DEVICE_VULKAN_MOVER_H
+
+#include "device/backend.h"
+
+enum status vulkan_mover_start(const struct spec *spec, void **out);
+void vulkan_mover_stop(void *arg);
+enum status vulkan_mover_import(void *arg, const struct share *share, uint64_t size, void **out);
+void vulkan_mover_drop(void *arg, void *memory, uint64_t size);
+enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to);
+enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from);
+enum status vulkan_mover_copy(void *arg, const struct device_range *from,
+                              const struct device_range *to);
+enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8_t value);
+
+#endif
