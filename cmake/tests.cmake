@@ -101,6 +101,48 @@ add_test(NAME device_suite_fake_mig COMMAND device_suite)
 set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
   "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
 
+# Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
+add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c)
+target_link_libraries(vk_pretend PRIVATE house Threads::Threads)
+set_target_properties(vk_pretend PROPERTIES
+  PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+configure_file(tests/vk_pretend.json ${CMAKE_BINARY_DIR}/tests/vulkan/vk_pretend.json)
+file(GLOB drivers /usr/share/vulkan/icd.d/lvp_icd.*.json)
+if(NOT drivers)
+  message(FATAL_ERROR "Not found: Mesa's software driver for Vulkan. Run scripts/setup, then try again.")
+endif()
+foreach(card 0 1)
+  configure_file(${drivers} ${CMAKE_BINARY_DIR}/tests/vulkan/card${card}.json COPYONLY)
+endforeach()
+# What the driver's globals hold when it is unloaded would count as leaked: there it stays in memory.
+if(MEMKEEP_SANITIZE)
+  file(READ ${drivers} driver)
+  string(JSON library GET ${driver} ICD library_path)
+  file(WRITE ${CMAKE_BINARY_DIR}/tests/vulkan/stay.c "")
+  add_library(vk_stay MODULE ${CMAKE_BINARY_DIR}/tests/vulkan/stay.c)
+  target_link_options(vk_stay PRIVATE -Wl,-z,nodelete,--no-as-needed ${library})
+  set_target_properties(vk_stay PROPERTIES
+    PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  string(JSON driver SET ${driver} ICD library_path "\"${CMAKE_BINARY_DIR}/tests/vk_stay.so\"")
+  foreach(card 0 1)
+    file(WRITE ${CMAKE_BINARY_DIR}/tests/vulkan/card${card}.json ${driver})
+  endforeach()
+endif()
+set(VULKAN_ENVIRONMENT VK_ICD_FILENAMES=${CMAKE_BINARY_DIR}/tests/vulkan/card0.json
+  VK_LAYER_PATH=${CMAKE_BINARY_DIR}/tests/vulkan:/usr/share/vulkan/explicit_layer.d)
+
+foreach(variant "" _pretend)
+  set(name device_suite_vulkan${variant})
+  add_test(NAME ${name} COMMAND device_suite)
+  set(layers VK_LAYER_KHRONOS_validation)
+  if(variant)
+    string(APPEND layers :VK_LAYER_MEMKEEP_pretend)
+  endif()
+  set(environment ${VULKAN_ENVIRONMENT} VK_INSTANCE_LAYERS=${layers} SUITE_NEEDS=vulkan:0)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}"
+    FAIL_REGULAR_EXPRESSION "VUID-;Validation Error;Validation Warning")
+endforeach()
+
 foreach(kind e2e tools)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${kind}/test_*.py)
   foreach(source ${sources})

@@ -1,0 +1,19 @@
+/*
+ * vulkan_fixture: Mesa's software driver for tests of device/vulkan, bare or as a FAKE card
+ * (tests/vk_pretend.h).
+ */
+#ifndef TESTS_VULKAN_FIXTURE_H
+#define TESTS_VULKAN_FIXTURE_H
+
+#include <stdbool.h>
+
+/* What is found from now on: so many cards of one driver, 0 to 2; as FAKE cards of 1 GiB each, of
+ * which no call fails, or bare. */
+void vulkan_fixture_use(unsigned cards, bool pretend);
+/* Writes the FAKE cards' file of that name, which is gone with the next use. */
+void vulkan_fixture_set(const char *name, const char *text);
+void vulkan_fixture_unset(const char *name);
+/* Removes what it wrote. */
+void vulkan_fixture_done(void);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * vk_pretend: a layer of Vulkan's that makes a software driver look like a card, so that tests walk
+ * the ways that cards need. FAKE: none of what it says is of a real one.
+ *
+ *   Memory      heap 0 is the card's, and no core can map it; heap 1 is the host's. Kinds of
+ * memory: 0 the card's, 1 coherent, 2 coherent and cached. Budget      VK_EXT_memory_budget is
+ * offered. What is used is the truth about heap 0, whoever holds it: what was exported is used for
+ * as long as any process has its descriptor open. What goes beyond the budget fails with
+ * OUT_OF_DEVICE_MEMORY. Identity    a discrete card; each has a UUID of its own, also if it is the
+ * same driver twice.
+ *
+ * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's
+ * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
+ * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
+ * a file `lost` means that the card fell off, and where the layer notes in `memory` what was
+ * exported; without it what was exported and freed is not counted.
+ */
+#ifndef TESTS_VK_PRETEND_H
+#define TESTS_VK_PRETEND_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+/* The environment's number of that name. */
+uint64_t pretend_setting(const char *name, uint64_t otherwise);
+/* A file of VK_PRETEND_DIR; NULL: there is none. */
+FILE *pretend_open(const char *name, const char *mode);
+/* Of heap 0. */
+uint64_t pretend_size(void);
+uint64_t pretend_budget(void);
+/* That such a file is memory of that card, and how much of it is still held by any process. */
+void pretend_note(uint64_t inode, uint64_t size, uint32_t card);
+uint64_t pretend_exported(uint32_t card);
+
+#endif
