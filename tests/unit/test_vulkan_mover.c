@@ -1,0 +1,233 @@
+/*
+ * device/vulkan/mover, on a software driver as a FAKE card, whose memory no core sees: bytes
+ * through the pieces of staging and from lent memory, many threads, what fails and what is lost.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/units.h"
+#include "device/vulkan/mover.h"
+#include "device/vulkan/owner.h"
+#include "vulkan_fixture.h"
+
+#define SIZE (16 * MIB)
+#define THREADS 12 /* more than there are lanes */
+
+static const struct spec specs[] = {{.id = "vulkan:0", .backend = "vulkan"},
+                                    {.id = "vulkan:1", .backend = "vulkan"}};
+
+struct bench {
+  void *owner, *mover, *segment;
+  struct share share;
+  char *bytes, *back;
+};
+
+static struct bench bench_make(const struct spec *spec) {
+  struct bench bench = {.bytes = malloc(SIZE), .back = calloc(1, SIZE)};
+  for (size_t i = 0; i < SIZE; i++)
+    bench.bytes[i] = (char)(i * 31 + i / 977);
+  assert_int_equal(STATUS_OK, vulkan_owner_open(spec, &bench.owner));
+  assert_int_equal(STATUS_OK, vulkan_owner_create(bench.owner, SIZE, &bench.share));
+  assert_int_equal(STATUS_OK, vulkan_mover_start(spec, &bench.mover));
+  return bench;
+}
+
+static void bench_import(struct bench *bench) {
+  assert_int_equal(STATUS_OK,
+                   vulkan_mover_import(bench->mover, &bench->share, SIZE, &bench->segment));
+}
+
+static void bench_done(struct bench *bench) {
+  struct device_budget budget;
+  if (bench->segment)
+    vulkan_mover_drop(bench->mover, bench->segment, SIZE);
+  vulkan_mover_stop(bench->mover);
+  vulkan_owner_release(bench->owner, &bench->share, SIZE, true);
+  assert_int_equal(STATUS_OK, vulkan_owner_budget(bench->owner, &budget));
+  vulkan_owner_close(bench->owner);
+  free(bench->bytes);
+  free(bench->back);
+}
+
+static enum status write_at(struct bench *bench, uint64_t offset, uint64_t size) {
+  struct device_range range = {bench->segment, offset, size};
+  return vulkan_mover_write(bench->mover, &range, bench->bytes + offset);
+}
+
+static enum status read_at(struct bench *bench, uint64_t offset, uint64_t size) {
+  struct device_range range = {bench->segment, offset, size};
+  return vulkan_mover_read(bench->mover, &range, bench->back + offset);
+}
+
+static void go_and_come_back(void) {
+  static const uint64_t sizes[] = {1,   4095,    256 * KIB,   MIB - 1,
+                                   MIB, MIB + 1, 5 * MIB + 7, SIZE - 3};
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    memset(bench.back, 0, SIZE);
+    assert_int_equal(STATUS_OK, write_at(&bench, 3, sizes[i]));
+    assert_int_equal(STATUS_OK, read_at(&bench, 3, sizes[i]));
+    assert_memory_equal(bench.bytes + 3, bench.back + 3, sizes[i]);
+  }
+  bench_done(&bench);
+}
+
+static void bytes_go_from_and_to_lent_memory(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  go_and_come_back();
+}
+
+static void bytes_go_through_many_pieces(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  setenv("VK_PRETEND_LACKS", "VK_EXT_external_memory_host", 1);
+  go_and_come_back();
+}
+
+static void a_copy_and_a_fill(void **state) {
+  (void)state;
+  static const struct {
+    uint64_t offset, size;
+  } holes[] = {{10, 100}, {13, 1}, {17, 2}, {21, 7}, {32, 4}, {41, MIB + 2}};
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  struct device_range from = {bench.segment, 1, 3 * MIB};
+  struct device_range to = {bench.segment, 8 * MIB, 3 * MIB};
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, 4 * MIB));
+  for (size_t i = 0; i < sizeof holes / sizeof *holes; i++) {
+    struct device_range hole = {bench.segment, 8 * MIB + holes[i].offset, holes[i].size};
+    assert_int_equal(STATUS_OK, vulkan_mover_copy(bench.mover, &from, &to));
+    assert_int_equal(STATUS_OK, vulkan_mover_fill(bench.mover, &hole, 0x5a));
+    assert_int_equal(STATUS_OK, read_at(&bench, 8 * MIB, 3 * MIB));
+    memcpy(bench.back, bench.bytes + 1, 3 * MIB);
+    memset(bench.back + holes[i].offset, 0x5a, holes[i].size);
+    assert_memory_equal(bench.back, bench.back + 8 * MIB, 3 * MIB);
+  }
+  bench_done(&bench);
+}
+
+/* The same driver twice: over host memory, each card with its own. */
+static void from_one_card_to_another(void **state) {
+  (void)state;
+  vulkan_fixture_use(2, true);
+  struct bench one = bench_make(&specs[0]), other = bench_make(&specs[1]);
+  bench_import(&one);
+  bench_import(&other);
+  assert_int_equal(STATUS_OK, write_at(&one, 0, SIZE));
+  assert_int_equal(STATUS_OK, read_at(&one, 0, SIZE));
+  memcpy(other.bytes, one.back, SIZE);
+  assert_int_equal(STATUS_OK, write_at(&other, 0, SIZE));
+  assert_int_equal(STATUS_OK, read_at(&other, 0, SIZE));
+  assert_memory_equal(one.bytes, other.back, SIZE);
+  bench_done(&one);
+  bench_done(&other);
+}
+
+struct runner {
+  struct bench *bench;
+  uint64_t offset;
+  enum status status;
+};
+
+static void *run(void *arg) {
+  struct runner *runner = arg;
+  uint64_t size = SIZE / THREADS;
+  for (unsigned i = 0; i < 4 && !runner->status; i++) {
+    runner->status = write_at(runner->bench, runner->offset, size);
+    if (!runner->status)
+      runner->status = read_at(runner->bench, runner->offset, size);
+  }
+  return NULL;
+}
+
+static void more_threads_than_lanes(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  struct runner runners[THREADS];
+  pthread_t threads[THREADS];
+  bench_import(&bench);
+  for (unsigned i = 0; i < THREADS; i++) {
+    runners[i] = (struct runner){&bench, i * (SIZE / THREADS), STATUS_OK};
+    assert_int_equal(0, pthread_create(&threads[i], NULL, run, &runners[i]));
+  }
+  for (unsigned i = 0; i < THREADS; i++) {
+    pthread_join(threads[i], NULL);
+    assert_int_equal(STATUS_OK, runners[i].status);
+  }
+  assert_memory_equal(bench.bytes, bench.back, SIZE / THREADS * THREADS);
+  bench_done(&bench);
+}
+
+static void what_is_no_memory_of_a_card_is_refused(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  struct share file = {SHARE_MEMFD, bench.share.value}, closed = {SHARE_VULKAN_OPAQUE, -1};
+  void *none;
+  assert_int_equal(STATUS_INVALID_ARGUMENT, vulkan_mover_import(bench.mover, &file, SIZE, &none));
+  assert_int_not_equal(STATUS_OK, vulkan_mover_import(bench.mover, &closed, SIZE, &none));
+  bench_import(&bench);
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  bench_done(&bench);
+}
+
+/* An fd imported across cards can succeed, with wrong bytes: no other card is ever opened. */
+static void a_mover_of_another_card_imports_nothing(void **state) {
+  (void)state;
+  struct spec spec = specs[0];
+  struct device_info info;
+  void *mover, *none;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  assert_int_equal(STATUS_OK, vulkan_owner_describe(bench.owner, &info));
+  snprintf(spec.uuid, sizeof spec.uuid, "%s/00000000-0000-0000-0000-000000000000", info.uuid);
+  assert_int_equal(STATUS_OK, vulkan_mover_start(&spec, &mover));
+  assert_int_equal(STATUS_DEVICE_NOT_FOUND, vulkan_mover_import(mover, &bench.share, SIZE, &none));
+  vulkan_mover_stop(mover);
+  bench_done(&bench);
+}
+
+static void a_card_that_fell_off_is_not_asked_again(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  vulkan_fixture_set("lost", "");
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, write_at(&bench, 0, SIZE));
+  vulkan_fixture_unset("lost");
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, read_at(&bench, 0, 1));
+  bench_done(&bench);
+}
+
+static int clean(void **state) {
+  (void)state;
+  vulkan_fixture_done();
+  return 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(bytes_go_from_and_to_lent_memory),
+      cmocka_unit_test(bytes_go_through_many_pieces),
+      cmocka_unit_test(a_copy_and_a_fill),
+      cmocka_unit_test(from_one_card_to_another),
+      cmocka_unit_test(more_threads_than_lanes),
+      cmocka_unit_test(what_is_no_memory_of_a_card_is_refused),
+      cmocka_unit_test(a_mover_of_another_card_imports_nothing),
+      cmocka_unit_test(a_card_that_fell_off_is_not_asked_again),
+  };
+  return cmocka_run_group_tests(tests, NULL, clean);
+}
