@@ -358,15 +358,14 @@ static void (*const behaviours[])(struct bench *bench) = {
     a_commit_larger_than_a_piece_is_one_call,
 };
 
-/* Cards are found, the others are there when they are asked for. */
-static bool is_here(const char *device) {
-  struct spec found[32];
-  if (strncmp(device, "host:", 5) == 0 || strncmp(device, "fake:", 5) == 0)
-    return true;
-  for (unsigned i = 0, count = probe_defaults(true, found, 32); i < count; i++)
-    if (strcmp(found[i].id, device) == 0)
-      return true;
-  return false;
+static bool is_here(const char *text) {
+  struct spec spec;
+  struct problem problem;
+  struct backend table;
+  void *owner;
+  assert_int_equal(STATUS_OK, spec_parse(text, &spec, &problem));
+  broker_fixture_place(&spec);
+  return probe_table(&spec, &table) && !table.open(&spec, &owner) && (table.close(owner), true);
 }
 
 static void every_device_behaves(void **state) {
