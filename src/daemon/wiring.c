@@ -279,6 +279,15 @@ static void tell_workers(void *arg, const struct buf *line) {
   workers_tell(((struct wiring *)arg)->workers, line);
 }
 
+/* What an owner shares, no mover may take for another card's: it is told which one it is. */
+static void bind_devices(struct wiring *wiring) {
+  struct view_device view;
+  struct problem problem;
+  for (unsigned i = 0; i < wiring->device_count; i++)
+    if (!report_device(wiring->service, wiring->devices[i].id, &view, &problem))
+      spec_bind(&wiring->devices[i], view.info->uuid, view.info->driver_uuid);
+}
+
 /* Those who work for the service. */
 static enum status make_hands(struct wiring *wiring, struct problem *problem) {
   const struct config *config = wiring->params.config;
@@ -296,6 +305,7 @@ static enum status make_hands(struct wiring *wiring, struct problem *problem) {
                                                config->relief_target, config->policy},
                                    .limits = limits_of,
                                    .limits_arg = wiring};
+  bind_devices(wiring);
   const struct bulletin_params bulletin = {
       .loop = wiring->loop, .service = wiring->service, .tell = tell_workers, .arg = wiring};
   enum status status = workers_create(&workers, &wiring->workers, problem);

@@ -46,8 +46,10 @@ static enum status launch(struct broker *broker, const struct share *theirs) {
                        .rate_bytes = spec->rate_bytes,
                        .latency_ns = spec->latency_ns};
   memcpy(plain.id, spec->id, sizeof plain.id);
+  memcpy(plain.uuid, spec->uuid, sizeof plain.uuid);
   const char *argv[] = {spec->broker, "--own", spec_format(&plain, text, sizeof text), NULL};
-  const char *environment[] = {spec->environment, "MEMKEEP_FD=3", NULL};
+  const char *environment[] = {"MEMKEEP_FD=3", spec->environment[0] ? spec->environment : NULL,
+                               NULL};
   const struct spawn_params params = {.argv = argv,
                                       .environment = environment,
                                       .stdin_fd = -1,
@@ -153,6 +155,10 @@ static uint64_t figure_of(const struct answer *answer, const char *name) {
   return reader_uint(reader_get(answer->root, name), 0);
 }
 
+static uint64_t figure_or_unknown(const struct answer *answer, const char *name) {
+  return reader_uint(reader_get(answer->root, name), DEVICE_BYTES_UNKNOWN);
+}
+
 static void copy_text(const struct answer *answer, const char *name, char *out, size_t size) {
   snprintf(out, size, "%s", reader_text(reader_get(answer->root, name), ""));
 }
@@ -165,6 +171,7 @@ static enum status broker_describe(void *arg, struct device_info *info) {
   if (!status) {
     copy_text(&answer, "name", info->name, sizeof info->name);
     copy_text(&answer, "uuid", info->uuid, sizeof info->uuid);
+    copy_text(&answer, "driver_uuid", info->driver_uuid, sizeof info->driver_uuid);
     copy_text(&answer, "pci", info->pci, sizeof info->pci);
     copy_text(&answer, "driver", info->driver, sizeof info->driver);
     info->type = (enum device_type)figure_of(&answer, "type");
@@ -186,24 +193,26 @@ static void broker_close(void *arg) {
 
 static enum status broker_open(const struct spec *spec, void **out) {
   struct broker *broker = calloc(1, sizeof *broker);
-  struct device_info info;
+  struct device_info info = {.limit_bytes = 0};
   if (!broker)
     return STATUS_INTERNAL_ERROR;
   broker->spec = *spec;
   enum status status = broker_describe(broker, &info);
-  if (status)
+  if (status) {
     broker_close(broker);
-  else
-    *out = broker;
-  return status;
+    return status;
+  }
+  spec_bind(&broker->spec, info.uuid, info.driver_uuid);
+  *out = broker;
+  return STATUS_OK;
 }
 
 static enum status broker_budget(void *arg, struct device_budget *budget) {
   struct answer answer;
   enum status status = ask_for(arg, "budget", NULL, 0, &answer);
   if (!status) {
-    budget->free_bytes = figure_of(&answer, "free_bytes");
-    budget->used_bytes = figure_of(&answer, "used_bytes");
+    budget->free_bytes = figure_or_unknown(&answer, "free_bytes");
+    budget->used_bytes = figure_or_unknown(&answer, "used_bytes");
   }
   answer_done(&answer);
   return status;
@@ -239,7 +248,7 @@ static bool read_process(struct broker *broker, uint32_t index, struct device_pr
   if (found) {
     *out = (struct device_process){.pid = (int32_t)figure_of(&answer, "pid"),
                                    .dead = reader_bool(reader_get(answer.root, "dead"), false)};
-    out->used_bytes = reader_uint(reader_get(answer.root, "used_bytes"), DEVICE_BYTES_UNKNOWN);
+    out->used_bytes = figure_or_unknown(&answer, "used_bytes");
     copy_text(&answer, "name", out->name, sizeof out->name);
   }
   answer_done(&answer);

@@ -224,6 +224,11 @@ const char *spec_format(const struct spec *spec, char *out, size_t size) {
   return out;
 }
 
+void spec_bind(struct spec *spec, const char *uuid, const char *driver_uuid) {
+  if (*uuid && *driver_uuid)
+    snprintf(spec->uuid, sizeof spec->uuid, "%s/%s", uuid, driver_uuid);
+}
+
 bool spec_wants_wrap(const struct spec *spec) {
   return spec->fail || spec->delay_ns || spec->quota_bytes || spec->trace;
 }

@@ -53,6 +53,9 @@ struct spec {
 enum status spec_parse(const char *text, struct spec *out, struct problem *problem);
 /* The canonical text; spec_parse of it gives the same spec. Returns out. */
 const char *spec_format(const struct spec *spec, char *out, size_t size);
+/* Means from now on that card of that driver, whatever its number will be; without effect where the
+ * driver's is "". */
+void spec_bind(struct spec *spec, const char *uuid, const char *driver_uuid);
 /* Whether wrap has anything to do. */
 bool spec_wants_wrap(const struct spec *spec);
 

@@ -36,6 +36,7 @@ static enum status describe(struct own *own, struct reader_value question, struc
   (void)share;
   writer_text(w, "name", info->name);
   writer_text(w, "uuid", info->uuid);
+  writer_text(w, "driverUuid", info->driver_uuid);
   writer_text(w, "pci", info->pci);
   writer_text(w, "driver", info->driver);
   writer_uint(w, "type", info->type);
@@ -54,8 +55,8 @@ static enum status budget(struct own *own, struct reader_value question, struct 
   enum status status = device_run(own->device, &call);
   (void)question;
   (void)share;
-  writer_uint(w, "freeBytes", call.budget.free_bytes);
-  writer_uint(w, "usedBytes", call.budget.used_bytes);
+  writer_bytes(w, "freeBytes", call.budget.free_bytes);
+  writer_bytes(w, "usedBytes", call.budget.used_bytes);
   return status;
 }
 
