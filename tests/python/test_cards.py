@@ -138,6 +138,8 @@ class Cards(ClientWords, ModelWords, CardDaemon):
             self.assertEqual(("cuda", 1.5 * MIB), (lent.device.type, lent.sum().item()))
             copy_in(memory, bytes(4 * MIB))
             self.assertEqual(0, lent.sum().item())
+        with self.take(4 * MIB) as memory:
+            lent = torch.from_dlpack(memory)
             self.assertRaises(BufferError, memory.free)
             del lent
             memory.free()
