@@ -45,6 +45,16 @@ tensors = load_file(sys.argv[1], device="cuda")
 torch.cuda.synchronize()
 print(time.monotonic() - began)
 """
+MEMKEEP_TORCH = """
+import sys, time, memkeep, memkeep.torch, torch
+torch.zeros(1, device="cuda")
+torch.cuda.synchronize()
+client = memkeep.connect(sys.argv[1])
+began = time.monotonic()
+tensors = memkeep.torch.load(sys.argv[2], "cuda", client=client)
+torch.cuda.synchronize()
+print(time.monotonic() - began)
+"""
 
 
 def rate(size, seconds):
@@ -85,12 +95,18 @@ def drop_cache():
         return False
 
 
-def safetensors_rate(path, size):
-    done = subprocess.run([sys.executable, "-c", SAFETENSORS, str(path)], capture_output=True, text=True)
+def seconds_of(what, script, *words):
+    """What a Python script that needs PyTorch measures; None: it cannot run here."""
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
     if done.returncode:
-        print(f"  (safetensors: not here: {done.stderr.strip().splitlines()[-1:]})")
+        print(f"  ({what}: not here: {done.stderr.strip().splitlines()[-1:]})")
         return None
-    return rate(size, float(done.stdout))
+    return float(done.stdout)
+
+
+def safetensors_rate(path, size):
+    seconds = seconds_of("safetensors", SAFETENSORS, str(path))
+    return rate(size, seconds) if seconds else None
 
 
 class CardBench(Bench):
@@ -196,7 +212,18 @@ def residency(daemon, card, path, size, link):
     if peer:
         line("card: RAM to card / safetensors warm", statistics.median(resumes) / peer, "", (">=", 7),
              f"{peer:.2f} GB/s")
+        into_torch(daemon, path, size, size / 1e9 / peer)
     unload(daemon, model)
+
+
+def into_torch(daemon, path, size, theirs):
+    """What is resident as tensors of a process that has its context; theirs: seconds of safetensors, from the page cache."""
+    found = [seconds_of("memkeep.torch", MEMKEEP_TORCH, daemon.socket_path, str(path)) for _ in range(ROUNDS)]
+    if None in found:
+        return
+    ours = statistics.median(found)
+    line(f"card: memkeep.torch.load of resident {size / GIB:.0f} GiB", ours * 1e3, "ms", ("<=", 30))
+    line("card: safetensors warm / the same", theirs / ours, "", (">=", 30))
 
 
 def between(daemon, names, link):

@@ -163,8 +163,8 @@ endforeach()
 
 # python/memkeep, by Debian's interpreter: that one has numpy and torch. Its process cannot load a library that wants a
 # sanitizer's runtime.
-find_program(PYTHON3_DEBIAN python3 PATHS /usr/bin NO_DEFAULT_PATH)
-if(NOT MEMKEEP_SANITIZE AND PYTHON3_DEBIAN)
+find_program(PYTHON3_DEBIAN python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
+if(NOT MEMKEEP_SANITIZE)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/python/test_*.py)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
