@@ -23,6 +23,15 @@ const axis = (more) => ({
 /** Powers of two between grid lines, so that they read as GiB. */
 const BINARY = Array.from({ length: 60 }, (_, i) => 2 ** i);
 
+/** Seconds between grid lines along the time: whole ones, so that no label comes twice. */
+const TIMES = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400];
+
+/** How they are said, by the steps from which on; with the day below where it is another one (uPlot's form). */
+const DAY = "\n{YYYY}-{MM}-{DD}";
+const LABELS = [[86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+  ...[[3600, "{HH}:{mm}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]]
+    .map(([step, time]) => [step, time, DAY, null, "\n{MM}-{DD}", null, null, null, 1])];
+
 const curve = (label, variable, value, filled) => ({
   label, stroke: colour(variable), width: 2, value: (_, v) => value(v),
   fill: filled ? colour(`${variable}-soft`) : undefined, points: { show: false },
@@ -59,11 +68,10 @@ function build(what, data) {
     cursor: { sync: { key: "history" }, drag: { x: true, y: false } },
     scales: { y: { range: (_, low, high) => what.range ?? [0, Math.max(high, 1) * 1.08] } },
     series: [{}, ...what.curves()],
-    axes: [axis({ size: 3.2 * rem(), values: [[86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
-      [3600, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
-      [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
-      [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1]] }),
-    axis({ size: 5.2 * rem(), values: (_, values) => values.map(what.say), ...(what.steps ? { incrs: what.steps } : {}) })],
+    axes: [
+      axis({ size: 3.2 * rem(), space: 5.5 * rem(), incrs: TIMES, values: LABELS }),
+      axis({ size: 5.2 * rem(), values: (_, values) => values.map(what.say), ...(what.steps ? { incrs: what.steps } : {}) }),
+    ],
     hooks: { setScale: [(u, key) => key === "x" && onScale(u)] },
   }, data, at);
   chart.zoomed = false;

@@ -79,7 +79,7 @@ function sayFigures() {
   if (!figures) return;
   const { holes, averageHoleBytes, largestFreeBytes, releasableBytes } = figures;
   say(byId("map-figures"), layout.places.length === 0 ? "This device holds no segment."
-    : `${whole ? "" : "the first "}${layout.places.length} segments · ${holes} holes of ${bytes(averageHoleBytes)} on average` +
+    : `${whole ? "" : "the first "}${layout.places.length} segments · holes: ${holes}, ${bytes(averageHoleBytes)} on average` +
       ` · largest hole ${bytes(largestFreeBytes)} · ${bytes(releasableBytes)} could be given back by defragmenting`);
 }
 
