@@ -92,14 +92,17 @@ if(CUDA_HEADER)
   target_include_directories(test_cuda_api SYSTEM PRIVATE ${CUDA_HEADER})
 endif()
 
+# Mesa's driver has its own tests below; here is none.
+set(NO_VULKAN VK_ICD_FILENAMES=${CMAKE_BINARY_DIR}/tests/none.json)
+set_tests_properties(device_suite PROPERTIES ENVIRONMENT ${NO_VULKAN})
 add_test(NAME device_suite_fake_cuda COMMAND device_suite)
 set_tests_properties(device_suite_fake_cuda PROPERTIES TIMEOUT 120 ENVIRONMENT
-  "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite")
+  "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite")
 
 # Of a divided card, a part that another process owns.
 add_test(NAME device_suite_fake_mig COMMAND device_suite)
 set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
-  "MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
+  "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
 
 # Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
 add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c)
