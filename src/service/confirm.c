@@ -35,17 +35,24 @@ static void read_again(struct task *task) {
   read_figure(confirm, read_after);
 }
 
+/* A daemon that stops waits for no figure. */
+static bool is_over(const struct confirm *confirm) {
+  struct service *s = confirm->service;
+  LOCK_SCOPE(&s->lock);
+  return s->stopping || clock_now() >= confirm->deadline;
+}
+
 static void read_after(struct device_call *call) {
   struct confirm *confirm = (struct confirm *)call;
-  uint64_t least = confirm->bytes - confirm->bytes / 4, now = clock_now();
+  uint64_t least = confirm->bytes - confirm->bytes / 4;
   confirm->confirmed =
       call->status || units_minus(confirm->before, call->budget.used_bytes) >= least;
-  if (confirm->confirmed || now >= confirm->deadline) {
+  if (confirm->confirmed || is_over(confirm)) {
     confirm->done(confirm);
     return;
   }
   confirm->again = (struct task){.run = read_again};
-  queue_post_at(confirm->service->decision, &confirm->again, now + confirm->nap_ns);
+  queue_post_at(confirm->service->decision, &confirm->again, clock_now() + confirm->nap_ns);
   confirm->nap_ns = units_min(2 * confirm->nap_ns, CONFIRM_NAP_MOST_NS);
 }
 
