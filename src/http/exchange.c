@@ -223,7 +223,7 @@ static bool open_stream(struct exchange *x) {
 static void find(struct exchange *x, const char *method, struct ops_match *out) {
   const char *asked = strcmp(method, "HEAD") == 0 ? "GET" : method;
   ops_match(asked, x->path.segments, x->path.count, out);
-  const struct page *page = page_find(&x->path);
+  const struct page *page = out->status ? page_find(&x->path) : NULL;
   if (!page)
     return;
   x->is.page = strcmp(asked, "GET") == 0 ? page : NULL;

@@ -1,7 +1,7 @@
 // What happened: use and fragmentation of a device over a window, to zoom by drawing across it (uPlot).
 import { get, name } from "./api.js";
-import { busy, byId, colour, make, mark, options, rem, say } from "./dom.js";
-import { onDevices } from "./devices.js";
+import { busy, byId, colour, make, mark, rem, say } from "./dom.js";
+import { chooseDevice } from "./devices.js";
 import { bytes, duration, percent } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
@@ -11,7 +11,8 @@ const POINTS = 500;
 let again;
 let chosen = "1h";
 let charts = [];
-let zoomed = false;
+
+const isZoomed = () => charts.some((chart) => chart.zoomed);
 
 const seconds = (time) => Date.parse(time) / 1000;
 
@@ -56,9 +57,8 @@ const CHARTS = [
 function onScale(chart) {
   const [times] = chart.data;
   const { min, max } = chart.scales.x;
-  zoomed = times.length > 1 && (min > times[0] || max < times.at(-1));
-  byId("history-zoom").hidden = !charts.some((one) => one.zoomed) && !zoomed;
-  chart.zoomed = zoomed;
+  chart.zoomed = times.length > 1 && (min > times[0] || max < times.at(-1));
+  byId("history-zoom").hidden = !chart.zoomed && !isZoomed();
 }
 
 function build(what, data) {
@@ -74,7 +74,6 @@ function build(what, data) {
     ],
     hooks: { setScale: [(u, key) => key === "x" && onScale(u)] },
   }, data, at);
-  chart.zoomed = false;
   return chart;
 }
 
@@ -96,7 +95,7 @@ function sayFigures({ usage, analytics }) {
 
 async function load() {
   const device = byId("history-device").value;
-  if (!device || (charts.some((chart) => chart.zoomed) && charts.length)) return;
+  if (!device || isZoomed()) return;
   const window = chosen;
   const [usage, analytics] = await Promise.all([get(`usage/${name(device)}`, { window, points: POINTS }),
     get("analytics", { window })]);
@@ -124,12 +123,8 @@ export function restart() {
 export function start() {
   byId("history-window").append(...WINDOWS.map(([value, text]) =>
     make("button", { type: "button", value, "aria-pressed": String(value === chosen), onclick: () => choose(value) }, text)));
-  onDevices((devices) => {
-    const first = !byId("history-device").value;
-    options(byId("history-device"), devices.map((d) => [d.deviceId, d.deviceId]));
-    if (first) again();
-  });
   again = keepFresh(load, { every: 5000, least: 200 });
+  chooseDevice(byId("history-device"), again);
   byId("history-device").addEventListener("change", restart);
   busy(byId("history-zoom"), () => restart());
   new ResizeObserver(() => charts.forEach((chart, i) =>

@@ -1,6 +1,6 @@
 // Devices: a bar of what the memory is used for, the limit, the pressure and when it will be full.
 import { get } from "./api.js";
-import { byId, list, make, mark, say } from "./dom.js";
+import { byId, list, make, mark, options, say } from "./dom.js";
 import { bytes, duration, percent } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
@@ -17,6 +17,15 @@ let trends = new Map();
 
 /** Calls listener(devices) with each new state of the devices. */
 export const onDevices = (listener) => listeners.push(listener);
+
+/** A select that always has the devices there are; calls first() once it has some. */
+export function chooseDevice(select, first) {
+  onDevices((devices) => {
+    const none = !select.value;
+    options(select, devices.map((d) => [d.deviceId, d.deviceId]));
+    if (none) first();
+  });
+}
 
 function forecast(device) {
   const trend = trends.get(device.deviceId);

@@ -1,8 +1,8 @@
 // The memory map of a device: its segments and the blocks in them, to hover, to walk along by keys and to open.
 import { get, name, post } from "./api.js";
 import { show } from "./allocations.js";
-import { busy, byId, colour, list, make, options, rem, say } from "./dom.js";
-import { onDevices } from "./devices.js";
+import { busy, byId, colour, list, make, rem, say } from "./dom.js";
+import { chooseDevice } from "./devices.js";
 import { bytes, words } from "./format.js";
 import * as layouts from "./map_layout.js";
 import { keepFresh } from "./refresh.js";
@@ -50,8 +50,8 @@ export function draw() {
       fill(context, layouts.pieces(layout, place, block.offsetBytes, block.sizeBytes), styles.get(block.purpose));
     }
   }
-  const marked = blocksOf().filter(({ block }) => block.allocationId === chosen);
-  if (document.activeElement === canvas() && marked.length) outline(context, marked[0]);
+  const marked = document.activeElement === canvas() && blocksOf().find(({ block }) => block.allocationId === chosen);
+  if (marked) outline(context, marked);
   if (over?.block) outline(context, over);
   drawLegend([...styles.keys()]);
 }
@@ -106,7 +106,9 @@ function place(segments) {
 }
 
 function onPointer(event) {
-  over = layouts.at(layout, event.offsetX, event.offsetY);
+  const found = layouts.at(layout, event.offsetX, event.offsetY);
+  if (found?.place === over?.place && found?.block === over?.block) return; // nothing to draw anew
+  over = found;
   say(byId("map-says"), describe(over));
   canvas().style.cursor = over?.block ? "pointer" : "";
   draw();
@@ -141,12 +143,8 @@ async function operate(operation, done) {
 }
 
 export function start() {
-  onDevices((devices) => {
-    const first = !byId("map-device").value;
-    options(byId("map-device"), devices.map((d) => [d.deviceId, d.deviceId]));
-    if (first) again();
-  });
   again = keepFresh(load, { every: 15000, after: ["allocation.", "model."], least: 1000 });
+  chooseDevice(byId("map-device"), again);
   byId("map-device").addEventListener("change", again);
   canvas().addEventListener("pointermove", onPointer);
   canvas().addEventListener("pointerleave", () => ((over = null), draw()));
