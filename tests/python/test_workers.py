@@ -9,6 +9,7 @@ from pathlib import Path
 
 import memkeep
 import test_example_worker
+import test_load
 import test_worker as wire
 from harness import MIB, SharedDaemonCase, wait_until
 from memkeep.worker import Held, Worker
@@ -39,6 +40,20 @@ class Full(wire.Worker):
 
 class Lines(wire.Lines):
     kind = Empty
+
+
+class Segments(wire.Segments):
+    """As memkeep-worker takes them. One thread does all that is slow, so a drop cannot meet who uses it."""
+    kind = Full
+    test_a_drop_waits_for_who_uses_it = None
+
+
+class Files(test_load.OfTheWorker):
+    kind = Full
+
+    def is_measured(self, data):
+        self.assertIsNone(data["checksum"])  # the standard library has no XXH3
+        self.assertGreater(data["elapsed_us"], 0)
 
 
 class Calls(wire.WorkerCase):

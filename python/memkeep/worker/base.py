@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from .. import client as clients
 from .. import errors
 from . import instructor as wires
+from . import segments
 from .interface import Call, Interface, action
 from .manager import Held, Manager
 
@@ -38,7 +39,7 @@ class Worker:
         """`limit`: bytes that it wants to stay below; without one, pressure is what the daemon says."""
         self.name = name or re.sub(r"[^A-Za-z0-9._-]", "_", type(self).__name__.lower())[:30]
         self.version, self.limit = version, limit
-        self.manager = Manager()
+        self.manager, self.segments = Manager(), segments.Segments()
         self._interface = Interface(self)
         self._wire: Optional[wires.Instructor] = None
         self._connection: Any = None
@@ -51,6 +52,9 @@ class Worker:
     def load(self, call: Call, model_id: str, data: Dict[str, Any]) -> Held:
         """memory.load_model. Say call.progress() at least every second."""
         raise errors.NotFound("this worker loads no models")
+
+    def filled(self, model_id: str) -> None:
+        """The daemon had this worker read a model into its memory (`worker_id` of a load); it is there, and the daemon's."""
 
     def unload(self, held: Held) -> None:
         """A model goes: it is out of the table, and `held.what` the last reference here. An error keeps it."""
@@ -196,6 +200,8 @@ class Worker:
 
     def _run_stdio(self) -> int:
         self._wire = wires.over_stdio()
+        if self.has_written("load") and os.environ["MEMKEEP_FD"].isdigit():
+            self.segments.receive(int(os.environ["MEMKEEP_FD"]))
         try:
             self._interface.serve(self._wire, self._hello(self.name))
         except wires.LineTooLong as problem:
@@ -247,9 +253,11 @@ class Worker:
 
     @action("memory.initialize")
     def _initialize(self, call: Call) -> Dict[str, Any]:
-        for device in call.data.get("devices") or ():
+        devices = call.data.get("devices") or ()
+        for device in devices:
             if not re.fullmatch(r"[a-z0-9_]+:\d+", str(device.get("device_id"))):
                 raise errors.InvalidArgument(f"{device.get('device_id')!r} is no device")
+        self.segments.know(device["device_id"] for device in devices)
         self.manager.initialize(call.data.get("limits") or (), call.data.get("thresholds") or {})
         return {"ok": True}
 
@@ -257,12 +265,13 @@ class Worker:
     def _get_status(self, call: Call) -> Dict[str, Any]:
         device_id = self._of_ours(call.data.get("device_id"))
         used, limit = self.memory_bytes(device_id), self._limit()
+        mapped, count = self.segments.mapped(call.data.get("device_id"))
         return {"initialized": self.manager.initialized,
                 "loaded_models": [held.model_id for held in self.manager.list(device_id)],
                 "memory_usage_bytes": used, "memory_limit_bytes": limit,
                 "available_bytes": None if self.limit is None else max(0, self.limit - used),
                 "reclaimable_bytes": self._reclaimable(device_id), "optimization_opportunities": [],
-                "generation": self.manager.generation, **self._pressure(call.data.get("device_id"))}
+                "generation": self.manager.generation, "mapped_bytes": mapped, "mapped_segments": count, **self._pressure(call.data.get("device_id"))}
 
     @action("memory.get_model_info")
     def _get_model_info(self, call: Call) -> Dict[str, Any]:
@@ -332,6 +341,10 @@ class Worker:
         began, model_id = time.monotonic(), call.need("model_id")
         if not self.has_written("load"):
             raise errors.NotFound("this worker loads no models")
+        if "targets" in call.data:
+            answer = segments.load(self.segments, call)
+            self.filled(model_id)
+            return answer
         held = self.load(call, model_id, call.data)
         held.reload_seconds = time.monotonic() - began
         self.hold(held)
@@ -350,3 +363,11 @@ class Worker:
         self.park(call, held)
         self.changed()
         return {"parked": True, "size_bytes": held.size}
+
+    @action("memory.fill", slow=True, needs="load")
+    def _fill(self, call: Call) -> Dict[str, Any]:
+        return segments.fill(self.segments, call)
+
+    @action("segment.drop", slow=True, needs="load")
+    def _drop_segment(self, call: Call) -> Dict[str, Any]:
+        return {"dropped": self.segments.drop(call.data.get("segment_id"))}
