@@ -45,6 +45,7 @@ class Worker:
         self._connection: Any = None
         self._stopped = threading.Event()
         self._client: Optional[clients.Client] = None
+        self._path: Optional[str] = None
         self._dirty = False
 
     # -- yours to write
@@ -62,6 +63,10 @@ class Worker:
     def park(self, call: Call, held: Held) -> None:
         """memory.park_model: from its device to host memory; set held.on_device."""
         raise errors.NotFound("this worker parks no models")
+
+    def let_go(self, held: Held, force: bool = False) -> None:
+        """Memory is wanted, and this model is the next to give it: released, unless a worker knows better."""
+        self.release(held.model_id, force)
 
     def cache_bytes(self, device_id: Optional[str]) -> int:
         """Memory beside the models that could be given up at no cost; of a device, or all."""
@@ -143,7 +148,7 @@ class Worker:
         for held in self.manager.candidates(device_id=device_id, **which):
             if before - self.memory_bytes(device_id) >= wanted or len(gone) == most:
                 break
-            self.release(held.model_id, which.get("force", False))
+            self.let_go(held, which.get("force", False))
             gone.append(held.model_id)
             del held
         return max(0, before - self.memory_bytes(device_id)), gone
@@ -152,7 +157,7 @@ class Worker:
     def client(self) -> clients.Client:
         """Of the daemon whose worker this is; connected when it is asked for first."""
         if self._client is None:
-            self._client = clients.connect()
+            self._client = clients.connect(self._path)
         return self._client
 
     # -- running
@@ -166,6 +171,7 @@ class Worker:
 
     def run_socket(self, path: Optional[str] = None) -> None:
         """Over the socket until stop(); waits for a daemon that is away."""
+        self._path = path
         while not self._stopped.is_set():
             try:
                 self._wire, self._connection = wires.over_socket(path)
@@ -292,7 +298,7 @@ class Worker:
     def _pressure_check(self, call: Call) -> Dict[str, Any]:
         device_id = self._of_ours(call.data.get("device_id"))
         models, now = self.manager.list(device_id), time.monotonic()
-        free = [held for held in models if not (held.busy or held.pinned)]
+        free = [held for held in models if not (held.busy or held.pinned or held.parked)]
         return {**self._pressure(call.data.get("device_id"), call.data.get("thresholds")),
                 "reclaimable_bytes": self._reclaimable(device_id),
                 "models": [{"model_id": held.model_id, "bytes": held.size, "reclaimable_bytes": held.size if held in free else 0,
@@ -359,10 +365,12 @@ class Worker:
 
     @action("memory.park_model", slow=True, needs="park")
     def _park_model(self, call: Call) -> Dict[str, Any]:
-        held = self.manager.get(call.need("model_id"))
+        held, before, began = self.manager.get(call.need("model_id")), self.memory_bytes(None), time.monotonic()
+        size = held.size
         self.park(call, held)
         self.changed()
-        return {"parked": True, "size_bytes": held.size}
+        return {"parked": True, "size_bytes": size, "freed_bytes": max(0, before - self.memory_bytes(None)),
+                "seconds": round(time.monotonic() - began, 6)}
 
     @action("memory.fill", slow=True, needs="load")
     def _fill(self, call: Call) -> Dict[str, Any]:

@@ -25,6 +25,11 @@ class Held:
     def busy(self) -> bool:
         return self.users > 0
 
+    @property
+    def parked(self) -> bool:
+        """It has left already, as far as it goes."""
+        return False
+
 
 # Who goes first: the smallest.
 ORDERS = {"fifo": lambda held: held.came, "lru": lambda held: held.used, "lfu": lambda held: held.uses,
@@ -93,7 +98,7 @@ class Manager:
         """Who may go, in the order in which they should."""
         order, spared = ORDERS.get(strategy or "lru", ORDERS["lru"]), set(exclude)
         return sorted((held for held in self.list(device_id) if held.model_id not in spared
-                       and (force or not (held.busy or held.pinned))), key=order)
+                       and not held.parked and (force or not (held.busy or held.pinned))), key=order)
 
     # -- what was told
 
