@@ -29,9 +29,10 @@ class _Segment:
         self.memory: Optional[mmap.mmap] = None
 
     def map(self) -> mmap.mmap:
+        """All of it that there is: `size` may be rounded up to a whole page."""
         if self.memory is None:
             try:
-                self.memory = mmap.mmap(self.fd, self.size)
+                self.memory = mmap.mmap(self.fd, min(self.size, os.fstat(self.fd).st_size))
             except (OSError, ValueError) as problem:
                 raise errors.InvalidArgument(f"the segment is not what was said: {problem}") from None
             os.close(self.fd)
@@ -130,9 +131,9 @@ class Segments:
                 raise errors.DeviceNotFound(f"{name} is on {segment.device}, which was not said")
             if segment.memory is None and segment.fd < 0:
                 raise errors.DeviceUnavailable(f"{name} is not host memory: the mover of {segment.device} reaches it")
-            if min(offset, size - 1) < 0 or offset + size > segment.size:
-                raise errors.InvalidArgument("a range that leaves its segment")
             memory = segment.map()
+            if min(offset, size - 1) < 0 or offset + size > len(memory):
+                raise errors.InvalidArgument("a range that leaves its segment")
             segment.users += 1
         try:
             yield memory
