@@ -79,15 +79,15 @@ static bool read_link(const char *folder, const char *name, char *out, size_t si
   return true;
 }
 
-/* Digits, a colon, two digits, a colon, two digits, a dot, a digit. */
 static bool is_address(const char *text) {
-  size_t domain = strspn(text, "0123456789abcdefABCDEF");
-  unsigned bus, slot, function;
-  int end = 0;
-  if (domain < 4 || domain > 8 || strlen(text) != domain + 8 || text[domain] != ':')
+  static const char hex[] = "0123456789abcdefABCDEF", shape[] = ":00:00.0";
+  size_t domain = strspn(text, hex);
+  if (domain < 4 || domain > 7 || strlen(text) != domain + sizeof shape - 1)
     return false;
-  int found = sscanf(text + domain, ":%2x:%2x.%1x%n", &bus, &slot, &function, &end);
-  return found == 3 && end == 8;
+  for (size_t i = 0; shape[i]; i++)
+    if (shape[i] == '0' ? !strchr(hex, text[domain + i]) : text[domain + i] != shape[i])
+      return false;
+  return true;
 }
 
 /* ---- a card ---- */
