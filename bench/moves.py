@@ -3,9 +3,10 @@
 
     bench/moves.py [ROUNDS]
 
-Some 15,000 blocks of 128 to 2,048 bytes, after every second was freed, in memory that was touched before; each round the same in
-a daemon of its own. `decision` plans and reserves, `loop` commits and speaks with the worker, `worker` reads what it is told; copies
-are not among them. Processor time is told because it is the same on a busy machine; moves a second are not.
+Some 15,000 blocks of 128 to 2,048 bytes, after every second was freed, in 30 segments that were filled with what is freed too;
+each round the same in a daemon of its own. `decision` plans and reserves, `loop` commits and speaks with the worker, `worker`
+reads what it is told (and copies, a KiB a move). Processor time is told because it is the same on a busy machine; moves a second
+are not.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from kernel import ids_of_children
 from test_cuda import fake_cards
 
 CARD, SCALE = "cuda:0", 512  # of bench/card.py's defragmentation
+EACH, BALLAST = 1000, [{"sizeBytes": 960 * KIB}] * 16  # after so many blocks the rest of a segment of 16 MiB
 THREADS = {"decision": "decision", "memkeepd": "loop", "memkeep-worker": "worker"}
 
 
@@ -53,13 +55,18 @@ def scatter(daemon):
         def ask(method, path, bodies):
             return list(pipelined(raw, [run.request_bytes(method, f"{MEMORY}/{path}", json.dumps(one).encode()) for one in bodies]))
 
-        made = [one["allocation"]["allocationId"] for one in ask("POST", f"allocations/allocate/{CARD}", bodies)]
+        made, ballast = [], []
+        for start in range(0, len(bodies), EACH):
+            some = [one["allocation"]["allocationId"]
+                    for one in ask("POST", f"allocations/allocate/{CARD}", bodies[start:start + EACH] + BALLAST)]
+            made += some[:-len(BALLAST)]
+            ballast += some[-len(BALLAST):]
         ask("POST", "operations/fill", [{"allocationId": one, "value": 1} for one in made])
-        list(pipelined(raw, [run.request_bytes("DELETE", f"{MEMORY}/allocations/{one}") for one in made[::2]]))
+        list(pipelined(raw, [run.request_bytes("DELETE", f"{MEMORY}/allocations/{one}") for one in ballast + made[::2]]))
 
 
 def measure():
-    daemon = run.Daemon("--mover-idle", "1h", devices=("host:0=1GiB",), environment=fake_cards(1), start=False)
+    daemon = run.Daemon("--mover-idle", "1h", devices=("host:0=1GiB",), environment=fake_cards(1, FAKE_CUDA_BYTES=str(GIB)), start=False)
     daemon.command.remove("--no-gpu")
     with contextlib.closing(daemon.start()):
         scatter(daemon)
@@ -68,14 +75,16 @@ def measure():
         moved = data(daemon.post(f"{MEMORY}/operations/defragment/{CARD}", {"strategy": "thorough"}))
         after, count = spent(pids), moved["allocationsMoved"]
         found = {name: (after[name] - before[name]) / 1e3 / count for name in after}
-        return found | {"rate": count / moved["defragmentationTimeMs"] * 1e3}
+        return found | {"rate": count / moved["defragmentationTimeMs"] * 1e3, "moves": count,
+                        "segments": moved["segmentsReleased"]}
 
 
 def main():
     rounds = [measure() for _ in range(int(sys.argv[1]) if sys.argv[1:] else 5)]
     for name in THREADS.values():
         line(f"defragment: processor time a move, {name}", statistics.median(one[name] for one in rounds), "us")
-    line("defragment: moves", statistics.median(one["rate"] for one in rounds), "/s")
+    line("defragment: moves", statistics.median(one["rate"] for one in rounds), "/s", None,
+         f"{rounds[0]['moves']:,} moves, {rounds[0]['segments']} segments given back")
 
 
 if __name__ == "__main__":
