@@ -53,6 +53,17 @@ class Examples(ModelCase):
         self.assertEqual(0, program.wait(60))
         program.stdin = None
 
+    def test_three_models_take_turns_where_two_fit(self):
+        self.restart_with(devices=("host:0=40MiB",))
+        done = subprocess.run([sys.executable, str(EXAMPLES / "switch_models.py"), "--mib", "16"], capture_output=True,
+                              text=True, timeout=120, env=self.environment())
+        self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
+        rows = [line.split() for line in done.stdout.splitlines()[1:]]
+        self.assertEqual(["A", "B", "C"] * 3, [row[1] for row in rows])
+        self.assertEqual(["file"] * 3 + ["disk"] * 6, [row[2] for row in rows])  # the first to come is the first to go
+        self.assertEqual(["new"] * 3 + ["same"] * 6, [row[4] for row in rows])
+        self.assertEqual(0, self.device("host:0")["allocatedBytes"])
+
 
 if __name__ == "__main__":
     unittest.main()
