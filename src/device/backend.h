@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 20 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 22 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *
@@ -50,8 +50,11 @@ struct backend {
   enum status (*start)(const struct spec *spec, void **mover); /* required */
   void (*stop)(void *mover);                                   /* required */
   enum status (*import)(void *mover, const struct share *share, uint64_t size,
-                        void **segment);                                              /* required */
-  void (*drop)(void *mover, void *segment, uint64_t size);                            /* required */
+                        void **segment);                   /* required */
+  void (*drop)(void *mover, void *segment, uint64_t size); /* required */
+  void *(*stage)(void *mover, uint64_t size); /* optional: plain memory. Memory that read and write
+                                                 need no core to copy from or to; NULL: none left */
+  bool (*unstage)(void *mover, void *bytes);  /* with it; false: it is none of stage's */
   enum status (*read)(void *mover, const struct device_range *from, void *to);        /* required */
   enum status (*write)(void *mover, const struct device_range *to, const void *from); /* required */
   const void *(*peek)(void *mover,

@@ -354,6 +354,18 @@ bool device_copies(struct device_segment *from, const struct device_segment *to)
          (from->mover == to->mover && to->mover->table.copy);
 }
 
+void *device_stage(const struct device_segment *segment, uint64_t size) {
+  const struct device_mover *mover = segment->mover;
+  void *bytes = mover->table.stage ? mover->table.stage(mover->mover, size) : NULL;
+  return bytes ? bytes : malloc(size);
+}
+
+void device_unstage(const struct device_segment *segment, void *bytes) {
+  const struct device_mover *mover = segment->mover;
+  if (bytes && (!mover->table.unstage || !mover->table.unstage(mover->mover, bytes)))
+    free(bytes);
+}
+
 static struct device_range range_of(struct device_place place, uint64_t size) {
   return (struct device_range){place.segment->segment, place.offset, size};
 }

@@ -167,6 +167,11 @@ struct device_move {
   bool same; /* result: both ends read the same afterwards */
 };
 enum status device_copy_all(struct device_move *moves, uint32_t count);
+/* Staging for copies with that segment, where its device can in memory that its copy engine reaches
+ * by itself. It may be far from aligned, and is for no direct I/O. NULL: no memory. */
+void *device_stage(const struct device_segment *segment, uint64_t size);
+/* Of the same segment. NULL is fine. */
+void device_unstage(const struct device_segment *segment, void *bytes);
 enum status device_read(struct device_place from, uint64_t size, void *to);
 /* The bytes where they are, until the segment is dropped; NULL: they must be read. */
 const void *device_peek(struct device_place from, uint64_t size);

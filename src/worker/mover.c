@@ -41,6 +41,12 @@ static struct device_place at(struct device_place place, uint64_t offset) {
   return place;
 }
 
+/* A card has staging of its own; the source of a fill is nothing. */
+static const struct device_segment *staged_by(const struct mover_work *work) {
+  const struct device_segment *from = work->from.segment;
+  return from && !device_is_host(from) ? from : work->to.segment;
+}
+
 /* ---- a step ---- */
 
 struct step {
@@ -146,7 +152,8 @@ static bool may_go_on(struct crew *crew) {
 
 static void *work_on(void *arg) {
   struct crew *crew = arg;
-  void *staging = crew->staged ? malloc(MOVER_STAGED) : NULL;
+  const struct device_segment *stager = staged_by(crew->work);
+  void *staging = crew->staged ? device_stage(stager, MOVER_STAGED) : NULL;
   if (crew->staged && !staging)
     atomic_store(&crew->status, STATUS_INTERNAL_ERROR);
   while (may_go_on(crew)) {
@@ -161,7 +168,7 @@ static void *work_on(void *arg) {
     else
       report(crew, size);
   }
-  free(staging);
+  device_unstage(stager, staging);
   return NULL;
 }
 
@@ -303,7 +310,8 @@ static bool pass(struct relay *relay, int stage, struct step *step) {
 
 static void *run_stages(void *arg) {
   struct relay *relay = arg;
-  struct step step = {.staging = malloc(MOVER_STEP)};
+  const struct device_segment *stager = staged_by(relay->work);
+  struct step step = {.staging = device_stage(stager, MOVER_STEP)};
   pthread_mutex_lock(&relay->lock);
   if (!step.staging && !relay->status)
     relay->status = STATUS_INTERNAL_ERROR;
@@ -315,7 +323,7 @@ static void *run_stages(void *arg) {
       ;
   }
   pthread_mutex_unlock(&relay->lock);
-  free(step.staging);
+  device_unstage(stager, step.staging);
   return NULL;
 }
 
