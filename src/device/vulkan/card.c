@@ -197,6 +197,7 @@ static bool find_family(struct vulkan_card *card) {
     if (!all[i].queueCount || (!only && (found || !(all[i].queueFlags & more))) || alone)
       continue;
     card->family = i;
+    card->queue_count = (uint32_t)units_min(all[i].queueCount, VULKAN_CARD_QUEUES);
     found = true;
     alone = only;
   }
@@ -207,7 +208,7 @@ static bool find_family(struct vulkan_card *card) {
 
 static enum status open_device(struct vulkan_card *card, const struct extension *extensions) {
   const char *names[EXTENSIONS];
-  const float priority = 1;
+  const float priorities[VULKAN_CARD_QUEUES] = {1, 1, 1, 1};
   uint32_t count = 0;
   for (int i = 0; i < EXTENSIONS; i++)
     if (extensions[i].has)
@@ -217,8 +218,8 @@ static enum status open_device(struct vulkan_card *card, const struct extension 
       .timelineSemaphore = VK_TRUE};
   const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                          .queueFamilyIndex = card->family,
-                                         .queueCount = 1,
-                                         .pQueuePriorities = &priority};
+                                         .queueCount = card->queue_count,
+                                         .pQueuePriorities = priorities};
   const VkDeviceCreateInfo how = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                   .pNext = (void *)&timeline,
                                   .queueCreateInfoCount = 1,
@@ -326,7 +327,8 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     status = find_types(card);
   if (status)
     return status;
-  card->get_queue(card->device, card->family, 0, &card->queue);
+  for (uint32_t i = 0; i < card->queue_count; i++)
+    card->get_queue(card->device, card->family, i, &card->queues[i].queue);
   note(card, extensions);
   return STATUS_OK;
 }
@@ -335,7 +337,8 @@ enum status vulkan_card_open(const struct spec *spec, struct vulkan_card **out) 
   struct vulkan_card *card = calloc(1, sizeof *card);
   if (!card)
     return STATUS_INTERNAL_ERROR;
-  pthread_mutex_init(&card->queue_lock, NULL);
+  for (unsigned i = 0; i < VULKAN_CARD_QUEUES; i++)
+    pthread_mutex_init(&card->queues[i].lock, NULL);
   enum status status = open_card(card, spec);
   if (status)
     vulkan_card_close(card);
@@ -350,7 +353,8 @@ void vulkan_card_close(struct vulkan_card *card) {
   if (card->device && card->destroy_device)
     card->destroy_device(card->device, NULL);
   vulkan_load_close(&card->load);
-  pthread_mutex_destroy(&card->queue_lock);
+  for (unsigned i = 0; i < VULKAN_CARD_QUEUES; i++)
+    pthread_mutex_destroy(&card->queues[i].lock);
   free(card);
 }
 
@@ -427,20 +431,20 @@ enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
   return status;
 }
 
-enum status vulkan_card_submit(struct vulkan_card *card, VkCommandBuffer commands,
-                               VkSemaphore semaphore, uint64_t value) {
+enum status vulkan_card_submit(struct vulkan_card *card, const struct vulkan_submit *submit) {
+  struct vulkan_queue *queue = &card->queues[submit->queue % card->queue_count];
   const VkTimelineSemaphoreSubmitInfo when = {.sType =
                                                   VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
                                               .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &value};
+                                              .pSignalSemaphoreValues = &submit->value};
   const VkSubmitInfo what = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                              .pNext = &when,
                              .commandBufferCount = 1,
-                             .pCommandBuffers = &commands,
+                             .pCommandBuffers = &submit->commands,
                              .signalSemaphoreCount = 1,
-                             .pSignalSemaphores = &semaphore};
-  pthread_mutex_lock(&card->queue_lock);
-  VkResult answer = card->submit(card->queue, 1, &what, VK_NULL_HANDLE);
-  pthread_mutex_unlock(&card->queue_lock);
+                             .pSignalSemaphores = &submit->semaphore};
+  pthread_mutex_lock(&queue->lock);
+  VkResult answer = card->submit(queue->queue, 1, &what, VK_NULL_HANDLE);
+  pthread_mutex_unlock(&queue->lock);
   return vulkan_load_check("start a copy", answer);
 }

@@ -1,6 +1,6 @@
 /*
- * vulkan/card: one of the cards that Vulkan has, opened: its functions, a queue, and the kinds of
- * memory that matter here.
+ * vulkan/card: one of the cards that Vulkan has, opened: its functions, its queues, and the
+ * kinds of memory that matter here.
  *
  * Which one a spec means: with uuid=DEVICE[/DRIVER] the card, and the driver, that say so of
  * themselves; else the number counts real cards first and software last, each kind by UUID, for
@@ -41,13 +41,17 @@
   X(destroy_semaphore, DestroySemaphore)                                                           \
   X(wait, WaitSemaphores)
 
+#define VULKAN_CARD_QUEUES 4 /* while one signals that it is done, the next copies */
+
 struct vulkan_card {
   struct vulkan_load load;
   VkPhysicalDevice physical;
   VkDevice device;
-  VkQueue queue;
-  uint32_t family;
-  pthread_mutex_t queue_lock;
+  uint32_t family, queue_count;
+  struct vulkan_queue {
+    VkQueue queue;
+    pthread_mutex_t lock;
+  } queues[VULKAN_CARD_QUEUES];
   uint32_t type, heap;     /* of segments */
   uint32_t staging_type;   /* what a core fills or empties, coherent */
   uint32_t coherent_types; /* a bit each */
@@ -58,6 +62,12 @@ struct vulkan_card {
 #define X(member, name) PFN_vk##name member;
   VULKAN_OF_DEVICE(X)
 #undef X
+};
+
+/* As commands name memory. */
+struct vulkan_place {
+  VkBuffer buffer;
+  uint64_t offset;
 };
 
 /* DEVICE_NOT_FOUND: no such card, or none that shares its memory as a descriptor. */
@@ -74,8 +84,14 @@ void vulkan_card_budget(const struct vulkan_card *card, struct device_budget *bu
 enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
                                VkExternalMemoryHandleTypeFlags shared, VkBuffer *buffer,
                                VkMemoryRequirements *needs);
-/* Signals `semaphore` with `value` when the commands are done. */
-enum status vulkan_card_submit(struct vulkan_card *card, VkCommandBuffer commands,
-                               VkSemaphore semaphore, uint64_t value);
+/* Signals `semaphore` with `value` when the commands are done. What goes to one queue is done in
+ * order; any number means one of the queues. */
+struct vulkan_submit {
+  unsigned queue;
+  VkCommandBuffer commands;
+  VkSemaphore semaphore;
+  uint64_t value;
+};
+enum status vulkan_card_submit(struct vulkan_card *card, const struct vulkan_submit *submit);
 
 #endif

@@ -1,8 +1,10 @@
 /*
  * vulkan/lane: while one piece is on the link, the other is filled, or emptied, by the caller's
- * core. Memory that is lent to the card needs no core at all. Every call waits for all that it
- * started, so that nothing of it goes on behind its end, and a caller's memory is the card's no
- * longer than the call lasts: whoever mapped other pages beneath it meanwhile would not be seen.
+ * core. Every call waits for all that it started, so that nothing of it goes on behind its end.
+ *
+ * A caller's memory is not lent to the card for the time of a call (VK_EXT_external_memory_host):
+ * on a real driver to import and free its pages took longer than to copy them, and one transfer
+ * did so two thousand times a GiB.
  */
 #include "device/vulkan/lane.h"
 
@@ -14,19 +16,19 @@
 #define LANES 8        /* as many cores as fill a link, and some for who copies inside */
 #define LANE_PIECE MIB /* half of it stays in the L2 cache */
 #define LANE_PIECES 2
-#define LANE_LENT (256 * KIB) /* below, lending costs more than a core's copy */
-#define LANE_WORD 4           /* what a card fills by */
+#define LANE_WORD 4 /* what a card fills by */
 
 struct piece {
   VkCommandBuffer commands;
-  VkDeviceMemory memory; /* NULL: not yet needed */
-  VkBuffer buffer;
-  char *bytes;
+  char *bytes; /* NULL: not yet needed */
+  struct vulkan_place at;
   uint64_t moved; /* the semaphore's value when what was last done with it is over */
 };
 
 struct vulkan_lane {
   struct vulkan_card *card;
+  struct vulkan_staging *staging;
+  unsigned queue;
   VkCommandPool pool;
   VkSemaphore semaphore;
   uint64_t started;
@@ -36,6 +38,7 @@ struct vulkan_lane {
 
 struct vulkan_lane_pool {
   struct vulkan_card *card;
+  struct vulkan_staging *staging;
   pthread_mutex_t lock;
   pthread_cond_t given;
   struct vulkan_lane *idle;
@@ -44,11 +47,13 @@ struct vulkan_lane_pool {
 
 /* ---- pool ---- */
 
-enum status vulkan_lane_pool_create(struct vulkan_card *card, struct vulkan_lane_pool **out) {
+enum status vulkan_lane_pool_create(struct vulkan_card *card, struct vulkan_staging *staging,
+                                    struct vulkan_lane_pool **out) {
   struct vulkan_lane_pool *pool = calloc(1, sizeof *pool);
   if (!pool)
     return STATUS_INTERNAL_ERROR;
   pool->card = card;
+  pool->staging = staging;
   pthread_mutex_init(&pool->lock, NULL);
   pthread_cond_init(&pool->given, NULL);
   *out = pool;
@@ -58,10 +63,9 @@ enum status vulkan_lane_pool_create(struct vulkan_card *card, struct vulkan_lane
 /* Vulkan lets nothing be destroyed: NULL. */
 static void lane_free(struct vulkan_lane *lane) {
   struct vulkan_card *card = lane->card;
-  for (unsigned i = 0; i < LANE_PIECES; i++) {
-    card->destroy_buffer(card->device, lane->pieces[i].buffer, NULL);
-    card->free_memory(card->device, lane->pieces[i].memory, NULL);
-  }
+  for (unsigned i = 0; i < LANE_PIECES; i++)
+    if (lane->pieces[i].bytes)
+      (void)vulkan_staging_give(lane->staging, lane->pieces[i].bytes);
   card->destroy_semaphore(card->device, lane->semaphore, NULL);
   card->destroy_pool(card->device, lane->pool, NULL);
   free(lane);
@@ -110,11 +114,14 @@ static enum status make_semaphore(struct vulkan_lane *lane) {
       lane->card->create_semaphore(lane->card->device, &how, NULL, &lane->semaphore));
 }
 
-static enum status lane_create(struct vulkan_card *card, struct vulkan_lane **out) {
+static enum status lane_create(const struct vulkan_lane_pool *pool, unsigned number,
+                               struct vulkan_lane **out) {
   struct vulkan_lane *lane = calloc(1, sizeof *lane);
   if (!lane)
     return STATUS_INTERNAL_ERROR;
-  lane->card = card;
+  lane->card = pool->card;
+  lane->queue = number;
+  lane->staging = pool->staging;
   enum status status = make_commands(lane);
   if (!status)
     status = make_semaphore(lane);
@@ -126,6 +133,7 @@ static enum status lane_create(struct vulkan_card *card, struct vulkan_lane **ou
 }
 
 enum status vulkan_lane_take(struct vulkan_lane_pool *pool, struct vulkan_lane **out) {
+  unsigned number = 0;
   pthread_mutex_lock(&pool->lock);
   while (!pool->idle && pool->count == LANES)
     pthread_cond_wait(&pool->given, &pool->lock);
@@ -133,9 +141,9 @@ enum status vulkan_lane_take(struct vulkan_lane_pool *pool, struct vulkan_lane *
   if (lane)
     pool->idle = lane->next;
   else
-    pool->count++;
+    number = pool->count++;
   pthread_mutex_unlock(&pool->lock);
-  enum status status = lane ? STATUS_OK : lane_create(pool->card, &lane);
+  enum status status = lane ? STATUS_OK : lane_create(pool, number, &lane);
   if (!status) {
     *out = lane;
     return STATUS_OK;
@@ -182,15 +190,17 @@ static enum status start(struct vulkan_lane *lane, struct piece *piece) {
         VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_ALL_COMMANDS_BIT);
   enum status status = vulkan_load_check("write down a copy", lane->card->end(piece->commands));
   if (!status)
-    status = vulkan_card_submit(lane->card, piece->commands, lane->semaphore, lane->started + 1);
+    status =
+        vulkan_card_submit(lane->card, &(struct vulkan_submit){lane->queue, piece->commands,
+                                                               lane->semaphore, lane->started + 1});
   if (!status)
     piece->moved = ++lane->started;
   return status;
 }
 
 static enum status start_copy(struct vulkan_lane *lane, struct piece *piece,
-                              const struct vulkan_lane_place *from,
-                              const struct vulkan_lane_place *to, uint64_t size) {
+                              const struct vulkan_place *from, const struct vulkan_place *to,
+                              uint64_t size) {
   const VkBufferCopy what = {from->offset, to->offset, size};
   enum status status = begin(lane, piece);
   if (status)
@@ -213,125 +223,46 @@ static enum status finish(struct vulkan_lane *lane, enum status status) {
   return status ? status : ended;
 }
 
-/* ---- memory that both see ---- */
-
-static enum status make_piece(const struct vulkan_card *card, struct piece *piece) {
-  VkMemoryRequirements needs;
-  void *bytes = NULL;
-  enum status status = vulkan_card_buffer(card, LANE_PIECE, 0, &piece->buffer, &needs);
-  if (status)
-    return status;
-  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .allocationSize = needs.size,
-                                    .memoryTypeIndex = card->staging_type};
-  status = vulkan_load_check("make memory for staging",
-                             card->allocate(card->device, &how, NULL, &piece->memory));
-  if (!status)
-    status = vulkan_load_check("use memory for staging",
-                               card->bind(card->device, piece->buffer, piece->memory, 0));
-  if (!status)
-    status = vulkan_load_check("map memory for staging",
-                               card->map(card->device, piece->memory, 0, VK_WHOLE_SIZE, 0, &bytes));
-  if (!status)
-    piece->bytes = bytes;
-  return status;
-}
-
-static enum status make_pieces(struct vulkan_lane *lane) {
-  const struct vulkan_card *card = lane->card;
-  enum status status = STATUS_OK;
-  for (unsigned i = 0; !status && i < LANE_PIECES; i++) {
-    struct piece *piece = &lane->pieces[i];
-    if (piece->bytes || !(status = make_piece(card, piece)))
-      continue;
-    card->destroy_buffer(card->device, piece->buffer, NULL);
-    card->free_memory(card->device, piece->memory, NULL);
-    piece->buffer = VK_NULL_HANDLE;
-    piece->memory = VK_NULL_HANDLE;
-  }
-  return status;
-}
-
-struct loan {
-  VkDeviceMemory memory;
-  VkBuffer buffer;
-  uint64_t offset; /* of the first byte, for memory is lent in whole pages */
-};
-
-static void take_back(const struct vulkan_card *card, struct loan *loan) {
-  card->destroy_buffer(card->device, loan->buffer, NULL);
-  card->free_memory(card->device, loan->memory, NULL);
-}
-
-static bool import_pages(const struct vulkan_card *card, void *pages, uint64_t size,
-                         struct loan *loan) {
-  const VkExternalMemoryHandleTypeFlagBits kind =
-      VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
-  VkMemoryHostPointerPropertiesEXT can = {.sType =
-                                              VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
-  VkMemoryRequirements needs;
-  if (card->host_types(card->device, kind, pages, &can) ||
-      vulkan_card_buffer(card, size, kind, &loan->buffer, &needs))
-    return false;
-  uint32_t types = can.memoryTypeBits & needs.memoryTypeBits & card->coherent_types;
-  if (!types || needs.size > size)
-    return false;
-  const VkImportMemoryHostPointerInfoEXT which = {
-      .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
-      .handleType = kind,
-      .pHostPointer = pages};
-  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .pNext = &which,
-                                    .allocationSize = size,
-                                    .memoryTypeIndex = (uint32_t)__builtin_ctz(types)};
-  return !card->allocate(card->device, &how, NULL, &loan->memory) &&
-         !card->bind(card->device, loan->buffer, loan->memory, 0);
-}
-
-/* False: it is to be staged. A driver may refuse for many reasons, of which none is an error. */
-static bool lend(const struct vulkan_card *card, uintptr_t bytes, uint64_t size,
-                 struct loan *loan) {
-  *loan = (struct loan){.memory = VK_NULL_HANDLE};
-  if (!card->host_multiple || size < LANE_LENT)
-    return false;
-  uintptr_t first = bytes & ~(uintptr_t)(card->host_multiple - 1);
-  uintptr_t end = units_up(bytes + size, card->host_multiple);
-  loan->offset = bytes - first;
-  if (import_pages(card, (void *)first, end - first, loan))
-    return true;
-  take_back(card, loan);
-  return false;
-}
-
 /* ---- bytes ---- */
 
-static enum status write_staged(struct vulkan_lane *lane, struct vulkan_lane_place to,
-                                uint64_t size, const char *from) {
-  enum status status = make_pieces(lane);
+static enum status take_pieces(struct vulkan_lane *lane) {
+  for (unsigned i = 0; i < LANE_PIECES; i++) {
+    struct piece *piece = &lane->pieces[i];
+    if (!piece->bytes)
+      piece->bytes = vulkan_staging_take(lane->staging, LANE_PIECE);
+    if (!piece->bytes || !vulkan_staging_find(lane->staging, piece->bytes, LANE_PIECE, &piece->at))
+      return STATUS_INSUFFICIENT_MEMORY;
+  }
+  return STATUS_OK;
+}
+
+enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
+                              const void *bytes) {
+  const char *from = bytes;
+  enum status status = take_pieces(lane);
   unsigned i = 0;
   for (uint64_t n; !status && size; size -= n, from += n, to.offset += n, i = !i) {
     struct piece *piece = &lane->pieces[i];
-    const struct vulkan_lane_place staging = {piece->buffer, 0};
     n = units_min(LANE_PIECE, size);
     if ((status = wait_until(lane, piece->moved)))
       break;
     memcpy(piece->bytes, from, n);
-    status = start_copy(lane, piece, &staging, &to, n);
+    status = start_copy(lane, piece, &piece->at, &to, n);
   }
   return finish(lane, status);
 }
 
-static enum status fetch(struct vulkan_lane *lane, unsigned i, struct vulkan_lane_place from,
+static enum status fetch(struct vulkan_lane *lane, unsigned i, struct vulkan_place from,
                          uint64_t size) {
   struct piece *piece = &lane->pieces[i];
-  const struct vulkan_lane_place staging = {piece->buffer, 0};
-  return start_copy(lane, piece, &from, &staging, units_min(LANE_PIECE, size));
+  return start_copy(lane, piece, &from, &piece->at, units_min(LANE_PIECE, size));
 }
 
 /* One piece is asked for ahead. */
-static enum status read_staged(struct vulkan_lane *lane, struct vulkan_lane_place from,
-                               uint64_t size, char *to) {
-  enum status status = make_pieces(lane);
+enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_place from, uint64_t size,
+                             void *bytes) {
+  char *to = bytes;
+  enum status status = take_pieces(lane);
   if (!status)
     status = fetch(lane, 0, from, size);
   unsigned i = 0;
@@ -348,35 +279,13 @@ static enum status read_staged(struct vulkan_lane *lane, struct vulkan_lane_plac
   return finish(lane, status);
 }
 
-enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_lane_place to, uint64_t size,
-                              const void *from) {
-  struct loan loan;
-  if (!lend(lane->card, (uintptr_t)from, size, &loan))
-    return write_staged(lane, to, size, from);
-  const struct vulkan_lane_place lent = {loan.buffer, loan.offset};
-  enum status status = finish(lane, start_copy(lane, &lane->pieces[0], &lent, &to, size));
-  take_back(lane->card, &loan);
-  return status;
-}
-
-enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_lane_place from, uint64_t size,
-                             void *to) {
-  struct loan loan;
-  if (!lend(lane->card, (uintptr_t)to, size, &loan))
-    return read_staged(lane, from, size, to);
-  const struct vulkan_lane_place lent = {loan.buffer, loan.offset};
-  enum status status = finish(lane, start_copy(lane, &lane->pieces[0], &from, &lent, size));
-  take_back(lane->card, &loan);
-  return status;
-}
-
-enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_lane_place from,
-                             struct vulkan_lane_place to, uint64_t size) {
+enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
+                             struct vulkan_place to, uint64_t size) {
   return finish(lane, start_copy(lane, &lane->pieces[0], &from, &to, size));
 }
 
 /* A card fills whole words; the bytes before and behind them are written. */
-static enum status fill_words(struct vulkan_lane *lane, struct vulkan_lane_place to, uint64_t size,
+static enum status fill_words(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                               uint8_t value) {
   struct piece *piece = &lane->pieces[0];
   enum status status = begin(lane, piece);
@@ -386,7 +295,7 @@ static enum status fill_words(struct vulkan_lane *lane, struct vulkan_lane_place
   return finish(lane, start(lane, piece));
 }
 
-enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_lane_place to, uint64_t size,
+enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                              uint8_t value) {
   char edge[LANE_WORD];
   uint64_t before = units_min(units_up(to.offset, LANE_WORD) - to.offset, size);
@@ -394,10 +303,10 @@ enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_lane_place 
   enum status status = STATUS_OK;
   memset(edge, value, sizeof edge);
   if (before)
-    status = write_staged(lane, to, before, edge);
+    status = vulkan_lane_write(lane, to, before, edge);
   to.offset += before;
   if (!status && words)
     status = fill_words(lane, to, words, value);
   to.offset += words;
-  return status || !behind ? status : write_staged(lane, to, behind, edge);
+  return status || !behind ? status : vulkan_lane_write(lane, to, behind, edge);
 }

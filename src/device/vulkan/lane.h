@@ -1,26 +1,20 @@
 /*
- * vulkan/lane: the way to a card: commands, a semaphore that counts them, and two pieces of memory
- * that both a core and the card see, through which bytes go. Larger pieces of a caller's memory are
- * lent to the card for the time of a copy, where the driver can. One call uses one lane; several
- * run side by side.
+ * vulkan/lane: the way to a card: commands, a semaphore that counts them, and two pieces of staging
+ * through which bytes go that lie elsewhere. One call uses one lane; several run side by side.
  *
  * All functions of a pool may be called by any thread, those of a lane by the one that took it.
  */
 #ifndef DEVICE_VULKAN_LANE_H
 #define DEVICE_VULKAN_LANE_H
 
-#include "device/vulkan/card.h"
+#include "device/vulkan/staging.h"
 
 struct vulkan_lane_pool;
 struct vulkan_lane;
 
-struct vulkan_lane_place {
-  VkBuffer buffer;
-  uint64_t offset;
-};
-
-/* The card is borrowed. */
-enum status vulkan_lane_pool_create(struct vulkan_card *card, struct vulkan_lane_pool **out);
+/* Card and staging are borrowed. */
+enum status vulkan_lane_pool_create(struct vulkan_card *card, struct vulkan_staging *staging,
+                                    struct vulkan_lane_pool **out);
 /* Every lane was given back. Harmless on NULL. */
 void vulkan_lane_pool_free(struct vulkan_lane_pool *pool);
 /* Waits while all are in use. */
@@ -28,13 +22,13 @@ enum status vulkan_lane_take(struct vulkan_lane_pool *pool, struct vulkan_lane *
 void vulkan_lane_give(struct vulkan_lane_pool *pool, struct vulkan_lane *lane);
 
 /* Each returns when the bytes are where they shall be, or with what failed. */
-enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_lane_place from, uint64_t size,
+enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_place from, uint64_t size,
                              void *to);
-enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_lane_place to, uint64_t size,
+enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                               const void *from);
-enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_lane_place from,
-                             struct vulkan_lane_place to, uint64_t size);
-enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_lane_place to, uint64_t size,
+enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
+                             struct vulkan_place to, uint64_t size);
+enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                              uint8_t value);
 
 #endif

@@ -19,6 +19,7 @@ struct mover {
   struct spec spec;
   pthread_mutex_t lock;     /* over the making of the rest, which happens once */
   struct vulkan_card *card; /* NULL: not yet */
+  struct vulkan_staging *staging;
   struct vulkan_lane_pool *pool;
   atomic_bool lost;
 };
@@ -41,6 +42,7 @@ enum status vulkan_mover_start(const struct spec *spec, void **out) {
 void vulkan_mover_stop(void *arg) {
   struct mover *mover = arg;
   vulkan_lane_pool_free(mover->pool);
+  vulkan_staging_free(mover->staging);
   vulkan_card_close(mover->card);
   pthread_mutex_destroy(&mover->lock);
   free(mover);
@@ -57,8 +59,10 @@ static enum status judge(struct mover *mover, enum status status) {
 /* Under the lock. */
 static enum status open_card(struct mover *mover) {
   enum status status = mover->card ? STATUS_OK : vulkan_card_open(&mover->spec, &mover->card);
+  if (!status && !mover->staging)
+    status = vulkan_staging_create(mover->card, &mover->staging);
   if (!status && !mover->pool)
-    status = vulkan_lane_pool_create(mover->card, &mover->pool);
+    status = vulkan_lane_pool_create(mover->card, mover->staging, &mover->pool);
   return status;
 }
 
@@ -137,11 +141,22 @@ void vulkan_mover_drop(void *arg, void *memory, uint64_t size) {
   forget(mover->card, memory);
 }
 
+/* ---- staging ---- */
+
+void *vulkan_mover_stage(void *arg, uint64_t size) {
+  struct mover *mover = arg;
+  return enter(mover) ? NULL : vulkan_staging_take(mover->staging, size);
+}
+
+bool vulkan_mover_unstage(void *arg, void *bytes) {
+  struct mover *mover = arg;
+  return mover->staging && vulkan_staging_give(mover->staging, bytes);
+}
+
 /* ---- bytes ---- */
 
-static struct vulkan_lane_place at(const struct device_range *range) {
-  return (struct vulkan_lane_place){((const struct segment *)range->segment)->buffer,
-                                    range->offset};
+static struct vulkan_place at(const struct device_range *range) {
+  return (struct vulkan_place){((const struct segment *)range->segment)->buffer, range->offset};
 }
 
 static enum status take(struct mover *mover, struct vulkan_lane **lane) {
@@ -155,15 +170,29 @@ static enum status give(struct mover *mover, struct vulkan_lane *lane, enum stat
 }
 
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to) {
+  struct mover *mover = arg;
+  struct vulkan_place staged;
   struct vulkan_lane *lane;
-  enum status status = take(arg, &lane);
-  return status ? status : give(arg, lane, vulkan_lane_read(lane, at(from), from->size, to));
+  enum status status = take(mover, &lane);
+  if (status)
+    return status;
+  bool direct = vulkan_staging_find(mover->staging, to, from->size, &staged);
+  return give(mover, lane,
+              direct ? vulkan_lane_copy(lane, at(from), staged, from->size)
+                     : vulkan_lane_read(lane, at(from), from->size, to));
 }
 
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from) {
+  struct mover *mover = arg;
+  struct vulkan_place staged;
   struct vulkan_lane *lane;
-  enum status status = take(arg, &lane);
-  return status ? status : give(arg, lane, vulkan_lane_write(lane, at(to), to->size, from));
+  enum status status = take(mover, &lane);
+  if (status)
+    return status;
+  bool direct = vulkan_staging_find(mover->staging, from, to->size, &staged);
+  return give(mover, lane,
+              direct ? vulkan_lane_copy(lane, staged, at(to), to->size)
+                     : vulkan_lane_write(lane, at(to), to->size, from));
 }
 
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,

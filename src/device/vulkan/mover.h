@@ -11,6 +11,8 @@ enum status vulkan_mover_start(const struct spec *spec, void **out);
 void vulkan_mover_stop(void *arg);
 enum status vulkan_mover_import(void *arg, const struct share *share, uint64_t size, void **out);
 void vulkan_mover_drop(void *arg, void *memory, uint64_t size);
+void *vulkan_mover_stage(void *arg, uint64_t size);
+bool vulkan_mover_unstage(void *arg, void *bytes);
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to);
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from);
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
