@@ -1,6 +1,6 @@
 /*
  * recorder: pushes only; the history's thread does the rest. What happens thousands of times a
- * second (allocations come and go, jobs go on) is in the samples' sums, not kept one by one.
+ * second (allocations come, move and go, jobs go on) is in the samples' sums, not kept one by one.
  */
 #include "service/recorder.h"
 
@@ -38,6 +38,7 @@ static bool is_kept(enum events_type type) {
   switch (type) {
   case EVENTS_ALLOCATION_CREATED:
   case EVENTS_ALLOCATION_FREED:
+  case EVENTS_ALLOCATION_MOVED:
   case EVENTS_ALLOCATION_FILLED:
   case EVENTS_ALLOCATION_COPIED:
   case EVENTS_ALLOCATION_ATTACHED:
