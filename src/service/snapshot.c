@@ -27,15 +27,17 @@ static bool grow(void **array, uint32_t space, size_t size) {
   return larger != NULL;
 }
 
-static bool room_for_blocks(struct snapshot *snapshot) {
-  if (snapshot->blocks_space - snapshot->blocks_count >= SNAPSHOT_BATCH)
-    return true;
-  uint32_t space = 2 * snapshot->blocks_space + SNAPSHOT_BATCH;
+static bool blocks_space(struct snapshot *snapshot, uint32_t space) {
   if (!grow((void **)&snapshot->blocks, space, sizeof *snapshot->blocks) ||
       !grow((void **)&snapshot->block_ids, space, sizeof *snapshot->block_ids))
     return false;
   snapshot->blocks_space = space;
   return true;
+}
+
+static bool room_for_blocks(struct snapshot *snapshot) {
+  return snapshot->blocks_space - snapshot->blocks_count >= SNAPSHOT_BATCH ||
+         blocks_space(snapshot, 2 * snapshot->blocks_space + SNAPSHOT_BATCH);
 }
 
 static bool room_for_segment(struct snapshot *snapshot) {
@@ -117,27 +119,35 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* The ids of the owner's slabs on the device; malloced. */
-static uint64_t *slabs_of(struct service *s, uint32_t device, uint64_t owner, uint32_t *count) {
-  *count = 0;
+struct slabs {
+  uint64_t *ids; /* malloced */
+  uint32_t count, blocks;
+};
+
+/* The owner's on the device. */
+static struct slabs slabs_of(struct service *s, uint32_t device, uint64_t owner) {
   LOCK_SCOPE(&s->lock);
   uint32_t index = idmap_find(&s->owner_ids, owner);
   uint32_t first = index ? state_owner(s, index)->slabs[device] : 0;
-  uint64_t *ids = first ? calloc(s->devices[device].segments, sizeof *ids) : NULL;
-  for (uint32_t i = first; ids && i; i = state_segment(s, i)->slab_next)
-    ids[(*count)++] = state_segment(s, i)->id;
-  return ids;
+  struct slabs slabs = {.ids =
+                            first ? calloc(s->devices[device].segments, sizeof *slabs.ids) : NULL};
+  for (uint32_t i = first; slabs.ids && i; i = state_segment(s, i)->slab_next) {
+    slabs.ids[slabs.count++] = state_segment(s, i)->id;
+    slabs.blocks += state_segment(s, i)->blocks;
+  }
+  return slabs;
 }
 
 void snapshot_make(struct service *s, uint32_t device, uint64_t owner, struct snapshot *out) {
+  struct slabs slabs = slabs_of(s, device, owner);
   *out = (struct snapshot){0};
-  uint32_t count;
-  uint64_t *ids = slabs_of(s, device, owner, &count);
-  if (count)
-    qsort(ids, count, sizeof *ids, by_value);
-  for (uint32_t i = 0; i < count && add_segment(s, out, ids[i], owner); i++)
+  if (slabs.count)
+    qsort(slabs.ids, slabs.count, sizeof *slabs.ids, by_value);
+  if (slabs.count && !blocks_space(out, slabs.blocks + SNAPSHOT_BATCH))
+    slabs.count = 0;
+  for (uint32_t i = 0; i < slabs.count && add_segment(s, out, slabs.ids[i], owner); i++)
     ;
-  free(ids);
+  free(slabs.ids);
 }
 
 enum status snapshot_plan(const struct snapshot *snapshot, enum defrag_strategy strategy,
