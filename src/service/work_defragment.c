@@ -27,7 +27,7 @@
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
 struct reservation {
-  uint64_t alloc;
+  uint32_t alloc; /* its index: what is moving cannot be freed */
   struct space to;
 };
 
@@ -202,8 +202,7 @@ static void reserve(struct batch *batch, const struct defrag_move *move) {
                                                         .from_offset = from.offset,
                                                         .to_offset = to.offset,
                                                         .size = from.size};
-  batch->reservations[batch->move_count++] =
-      (struct reservation){.alloc = work->snapshot.block_ids[move->block], .to = to};
+  batch->reservations[batch->move_count++] = (struct reservation){.alloc = index, .to = to};
 }
 
 static bool is_planned(const struct defragment *work) {
@@ -223,10 +222,10 @@ static void commit_one(struct batch *batch, uint32_t i) {
   struct defragment *work = batch->work;
   struct service *s = work->service;
   struct job_defrag_device *row = &work->result.devices[work->at];
-  uint32_t index = idmap_find(&s->alloc_ids, batch->reservations[i].alloc);
+  uint32_t index = batch->reservations[i].alloc;
   struct space give = batch->reservations[i].to, old;
   bool moved = batch->moves[i].ok && !record_switch(s, index, &give, &old);
-  state_alloc(s, index)->moving = 0; /* moving ones cannot be freed: it is there */
+  state_alloc(s, index)->moving = 0;
   if (moved) {
     row->moved_bytes += old.size;
     row->allocations_moved++;
