@@ -44,6 +44,7 @@ struct spec {
   /* Not of the text, but of the machine, as probe found it, and of the program. */
   char environment[SPEC_ENVIRONMENT]; /* "NAME=value", without which a process does not see the
                                          device; "": it does */
+  char pci[16];                       /* where it was found; "": not known before it is opened */
   bool found;         /* nobody named it: where it cannot be opened it is left out */
   const char *broker; /* path of memkeep-worker, which can own it in a process of its own; borrowed,
                          NULL: none */

@@ -8,163 +8,17 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #include "base/log.h"
 #include "base/units.h"
+#include "device/vulkan/find.h"
 
-#define CARD_MOST 64     /* cards of a machine */
 #define CARD_FAMILIES 16 /* kinds of queues of a card */
-#define CARD_EXTENSIONS 512
 #define CARD_NONE UINT32_MAX
 #define CARD_USAGE (VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT)
 #define CARD_OPAQUE VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT
 
-/* ---- which ---- */
-
-struct facts {
-  VkPhysicalDevice physical;
-  VkPhysicalDeviceProperties2 properties;
-  VkPhysicalDeviceIDProperties id;
-  VkPhysicalDeviceDriverProperties driver;
-  VkPhysicalDevicePCIBusInfoPropertiesEXT pci;
-  VkPhysicalDeviceExternalMemoryHostPropertiesEXT host;
-};
-
-/* In one piece, for each points to the next. */
-static void read_facts(const struct vulkan_load *load, VkPhysicalDevice physical,
-                       struct facts *facts) {
-  *facts = (struct facts){
-      .physical = physical,
-      .properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &facts->id},
-      .id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &facts->driver},
-      .driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES},
-      .pci = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT},
-      .host = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT}};
-  load->properties(physical, &facts->properties);
-}
-
-/* ... and what only some extensions tell. */
-static void read_more(const struct vulkan_card *card, struct facts *facts) {
-  void *next = NULL;
-  read_facts(&card->load, card->physical, facts);
-  if (card->has_pci) {
-    facts->pci.pNext = next;
-    next = &facts->pci;
-  }
-  if (card->host_multiple) {
-    facts->host.pNext = next;
-    next = &facts->host;
-  }
-  facts->driver.pNext = next;
-  card->load.properties(card->physical, &facts->properties);
-}
-
-/* Real ones first. */
-static int rank(const struct facts *facts) {
-  static const int ranks[] = {[VK_PHYSICAL_DEVICE_TYPE_OTHER] = 3,
-                              [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = 1,
-                              [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = 0,
-                              [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = 2,
-                              [VK_PHYSICAL_DEVICE_TYPE_CPU] = 4};
-  VkPhysicalDeviceType type = facts->properties.properties.deviceType;
-  return (size_t)type < sizeof ranks / sizeof *ranks ? ranks[type] : 3;
-}
-
-static int compare(const void *a, const void *b) {
-  const struct facts *x = a, *y = b;
-  int order = rank(x) - rank(y);
-  if (!order)
-    order = memcmp(x->id.deviceUUID, y->id.deviceUUID, VK_UUID_SIZE);
-  return order ? order : memcmp(x->id.driverUUID, y->id.driverUUID, VK_UUID_SIZE);
-}
-
-/* As spec.h writes it: both in hexadecimal, as UUIDs are written. */
-static void format_uuid(const uint8_t *bytes, char *out, size_t size) {
-  size_t n = 0;
-  for (size_t i = 0; i < VK_UUID_SIZE; i++)
-    n += (size_t)snprintf(out + n, size - n, "%s%02x",
-                          i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", bytes[i]);
-}
-
-static bool is_named(const struct facts *facts, const char *wish) {
-  char device[40], driver[40];
-  size_t n = strcspn(wish, "/");
-  format_uuid(facts->id.deviceUUID, device, sizeof device);
-  format_uuid(facts->id.driverUUID, driver, sizeof driver);
-  return strlen(device) == n && !strncasecmp(wish, device, n) &&
-         (!wish[n] || !strcasecmp(wish + n + 1, driver));
-}
-
-static VkPhysicalDevice choose(const struct spec *spec, const struct facts *facts, uint32_t count) {
-  unsigned long number = strtoul(strchr(spec->id, ':') + 1, NULL, 10);
-  if (!spec->uuid[0])
-    return number < count ? facts[number].physical : NULL;
-  for (uint32_t i = 0; i < count; i++)
-    if (is_named(&facts[i], spec->uuid))
-      return facts[i].physical;
-  return NULL;
-}
-
-static enum status find_physical(struct vulkan_card *card, const struct spec *spec) {
-  VkPhysicalDevice all[CARD_MOST];
-  uint32_t found = CARD_MOST, count = 0;
-  VkResult answer = card->load.list_cards(card->load.instance, &found, all);
-  if (answer < VK_SUCCESS) /* drivers without a card say so in more than one way */
-    return STATUS_DEVICE_NOT_FOUND;
-  struct facts *facts = calloc(CARD_MOST, sizeof *facts);
-  if (!facts)
-    return STATUS_INTERNAL_ERROR;
-  for (uint32_t i = 0; i < found; i++) {
-    read_facts(&card->load, all[i], &facts[count]);
-    count += facts[count].properties.properties.apiVersion >= VK_API_VERSION_1_2;
-  }
-  qsort(facts, count, sizeof *facts, compare);
-  card->physical = choose(spec, facts, count);
-  free(facts);
-  return card->physical ? STATUS_OK : STATUS_DEVICE_NOT_FOUND;
-}
-
 /* ---- what it can ---- */
-
-struct extension {
-  const char *name;
-  bool needed, has;
-};
-
-enum { SHARE_FD, SHARE_HOST, BUDGET, PCI, EXTENSIONS };
-
-static const struct extension wanted[EXTENSIONS] = {
-    [SHARE_FD] = {VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME, true, false},
-    [SHARE_HOST] = {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, false, false},
-    [BUDGET] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, false, false},
-    [PCI] = {VK_EXT_PCI_BUS_INFO_EXTENSION_NAME, false, false},
-};
-
-static bool has(const VkExtensionProperties *all, uint32_t count, const char *name) {
-  for (uint32_t i = 0; i < count; i++)
-    if (!strcmp(all[i].extensionName, name))
-      return true;
-  return false;
-}
-
-static enum status read_extensions(const struct vulkan_card *card, struct extension *out) {
-  uint32_t count = CARD_EXTENSIONS;
-  VkExtensionProperties *all = calloc(count, sizeof *all);
-  enum status status = all ? STATUS_OK : STATUS_INTERNAL_ERROR;
-  if (!status)
-    status = vulkan_load_check("list what a card can",
-                               card->load.list_extensions(card->physical, NULL, &count, all));
-  for (int i = 0; !status && i < EXTENSIONS; i++) {
-    out[i] = wanted[i];
-    out[i].has = has(all, count, wanted[i].name);
-    if (wanted[i].needed && !out[i].has)
-      status = STATUS_DEVICE_NOT_FOUND;
-  }
-  free(all);
-  return status;
-}
 
 /* Shared memory must lie as any other, and semaphores must count. */
 static bool can_share(const struct vulkan_card *card) {
@@ -206,13 +60,13 @@ static bool find_family(struct vulkan_card *card) {
 
 /* ---- opening ---- */
 
-static enum status open_device(struct vulkan_card *card, const struct extension *extensions) {
-  const char *names[EXTENSIONS];
+static enum status open_device(struct vulkan_card *card) {
+  const char *names[VULKAN_FIND_EXTENSIONS];
   const float priorities[VULKAN_CARD_QUEUES] = {1, 1, 1, 1};
   uint32_t count = 0;
-  for (int i = 0; i < EXTENSIONS; i++)
-    if (extensions[i].has)
-      names[count++] = extensions[i].name;
+  for (int i = 0; i < VULKAN_FIND_EXTENSIONS; i++)
+    if (card->has[i])
+      names[count++] = vulkan_find_extension((enum vulkan_find_extension)i);
   const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
       .timelineSemaphore = VK_TRUE};
@@ -300,28 +154,24 @@ static enum status find_types(struct vulkan_card *card) {
   return card->staging_type == CARD_NONE ? STATUS_DEVICE_NOT_FOUND : STATUS_OK;
 }
 
-static void note(struct vulkan_card *card, const struct extension *extensions) {
-  struct facts facts;
-  card->has_budget = extensions[BUDGET].has;
-  card->has_pci = extensions[PCI].has;
-  card->host_multiple = card->host_types ? 1 : 0;
-  read_more(card, &facts);
+static void note(struct vulkan_card *card) {
+  struct vulkan_find_facts facts;
+  vulkan_find_facts(&card->load, card->physical, card->has, &facts);
   if (card->host_types)
     card->host_multiple = facts.host.minImportedHostPointerAlignment;
 }
 
 static enum status open_card(struct vulkan_card *card, const struct spec *spec) {
-  struct extension extensions[EXTENSIONS];
   enum status status = vulkan_load_open(&card->load);
   if (!status)
-    status = find_physical(card, spec);
+    status = vulkan_find_physical(&card->load, spec, &card->physical);
   if (!status)
-    status = read_extensions(card, extensions);
+    status = vulkan_find_extensions(&card->load, card->physical, card->has);
   if (!status && (!can_share(card) || !find_family(card)))
     status = STATUS_DEVICE_NOT_FOUND;
   if (!status)
-    status = open_device(card, extensions);
-  if (!status && !find_all(card, extensions[SHARE_HOST].has))
+    status = open_device(card);
+  if (!status && !find_all(card, card->has[VULKAN_FIND_HOST]))
     status = STATUS_DEVICE_NOT_FOUND;
   if (!status)
     status = find_types(card);
@@ -329,7 +179,7 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     return status;
   for (uint32_t i = 0; i < card->queue_count; i++)
     card->get_queue(card->device, card->family, i, &card->queues[i].queue);
-  note(card, extensions);
+  note(card);
   return STATUS_OK;
 }
 
@@ -380,20 +230,20 @@ static uint64_t heap_size(const struct vulkan_card *card) {
 }
 
 void vulkan_card_describe(const struct vulkan_card *card, struct device_info *info) {
-  struct facts facts;
-  read_more(card, &facts);
+  struct vulkan_find_facts facts;
+  vulkan_find_facts(&card->load, card->physical, card->has, &facts);
   const VkPhysicalDeviceProperties *properties = &facts.properties.properties;
   bool cpu = properties->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  bool shares = properties->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
   snprintf(info->name, sizeof info->name, "%.95s", properties->deviceName);
   snprintf(info->driver, sizeof info->driver, "%.31s %.31s", facts.driver.driverName,
            facts.driver.driverInfo);
-  format_uuid(facts.id.deviceUUID, info->uuid, sizeof info->uuid);
-  format_uuid(facts.id.driverUUID, info->driver_uuid, sizeof info->driver_uuid);
-  if (card->has_pci)
-    snprintf(info->pci, sizeof info->pci, "%04x:%02x:%02x.%x", facts.pci.pciDomain,
-             facts.pci.pciBus, facts.pci.pciDevice, facts.pci.pciFunction);
+  vulkan_find_uuid(facts.id.deviceUUID, info->uuid);
+  vulkan_find_uuid(facts.id.driverUUID, info->driver_uuid);
+  if (card->has[VULKAN_FIND_PCI])
+    vulkan_find_pci(&facts, info->pci, sizeof info->pci);
   info->type = cpu ? DEVICE_CPU : DEVICE_GPU;
-  info->memory = is_unified(card) ? DEVICE_UNIFIED : DEVICE_VRAM;
+  info->memory = shares || is_unified(card) ? DEVICE_UNIFIED : DEVICE_VRAM;
   info->total_bytes = heap_size(card);
 }
 
@@ -404,7 +254,7 @@ void vulkan_card_budget(const struct vulkan_card *card, struct device_budget *bu
   VkPhysicalDeviceMemoryProperties2 memory = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &figures};
   budget->free_bytes = budget->used_bytes = DEVICE_BYTES_UNKNOWN;
-  if (!card->has_budget)
+  if (!card->has[VULKAN_FIND_BUDGET])
     return;
   card->load.memory(card->physical, &memory);
   uint64_t size = memory.memoryProperties.memoryHeaps[card->heap].size;

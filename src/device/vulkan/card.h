@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "device/device.h"
+#include "device/vulkan/find.h"
 #include "device/vulkan/load.h"
 
 #define VULKAN_OF_DEVICE(X)                                                                        \
@@ -57,7 +58,7 @@ struct vulkan_card {
   uint32_t coherent_types; /* a bit each */
   uint64_t alignment;      /* of a segment, a power of two */
   uint64_t host_multiple;  /* what imported host memory begins and ends at; 0: it cannot be */
-  bool has_budget, has_pci;
+  bool has[VULKAN_FIND_EXTENSIONS];
   PFN_vkGetMemoryHostPointerPropertiesEXT host_types; /* NULL: it cannot */
 #define X(member, name) PFN_vk##name member;
   VULKAN_OF_DEVICE(X)
