@@ -121,11 +121,18 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical,
                                                  VkPhysicalDeviceProperties2 *out) {
   const struct instance *instance = instance_of(physical);
   instance->vkGetPhysicalDeviceProperties2(physical, out);
-  out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  uint32_t card = card_of(instance, physical);
+  out->properties.deviceType = pretend_setting("VK_PRETEND_INTEGRATED", 0)
+                                   ? VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU
+                                   : VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
   VkPhysicalDeviceIDProperties *id =
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES);
   if (id)
-    id->deviceUUID[VK_UUID_SIZE - 1] = (uint8_t)(card_of(instance, physical) + 1);
+    id->deviceUUID[VK_UUID_SIZE - 1] = (uint8_t)(card + 1);
+  VkPhysicalDevicePCIBusInfoPropertiesEXT *pci =
+      find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
+  if (pci)
+    pretend_address(card, pci);
 }
 
 static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice physical,
@@ -152,6 +159,9 @@ static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice physical,
   budget->heapBudget[1] = host;
 }
 
+static const VkExtensionProperties added[] = {{VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1},
+                                              {VK_EXT_PCI_BUS_INFO_EXTENSION_NAME, 2}};
+
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer,
                                                       uint32_t *count, VkExtensionProperties *out) {
   const struct instance *instance = instance_of(physical);
@@ -159,15 +169,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical,
   VkResult answer = instance->vkEnumerateDeviceExtensionProperties(physical, layer, count, out);
   if (answer || layer)
     return answer;
+  for (uint32_t i = 0; i < (getenv("VK_PRETEND_PCI") ? 2 : 1); i++, ++*count) {
+    if (out && *count == room)
+      return VK_INCOMPLETE;
+    if (out)
+      out[*count] = added[i];
+  }
   const char *lacks = getenv("VK_PRETEND_LACKS");
   for (uint32_t i = 0; out && lacks && i < *count; i++)
     if (!strcmp(out[i].extensionName, lacks))
       out[i].extensionName[0] = 0;
-  if (out && *count == room)
-    return VK_INCOMPLETE;
-  if (out)
-    out[*count] = (VkExtensionProperties){VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1};
-  ++*count;
   return VK_SUCCESS;
 }
 
@@ -371,7 +382,8 @@ static VkResult create_below(VkPhysicalDevice physical, const VkDeviceCreateInfo
   real.enabledExtensionCount = 0;
   real.ppEnabledExtensionNames = names;
   for (uint32_t i = 0; i < how->enabledExtensionCount && i < 64; i++)
-    if (strcmp(how->ppEnabledExtensionNames[i], VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) != 0)
+    if (strcmp(how->ppEnabledExtensionNames[i], added[0].extensionName) != 0 &&
+        strcmp(how->ppEnabledExtensionNames[i], added[1].extensionName) != 0)
       names[real.enabledExtensionCount++] = how->ppEnabledExtensionNames[i];
   return create(physical, &real, NULL, out);
 }

@@ -9,6 +9,8 @@
  * OUT_OF_DEVICE_MEMORY. Identity    a discrete card; each has a UUID of its own, also if it is the
  * same driver twice.
  *
+ * VK_PRETEND_PCI=ADDRESS,ADDRESS: where the cards are, told by VK_EXT_pci_bus_info; without it that
+ * extension is not offered. VK_PRETEND_INTEGRATED=1: they are graphics of the processor's.
  * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
@@ -21,12 +23,16 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <vulkan/vulkan_core.h>
+
 #define MIB (UINT64_C(1) << 20)
 
 /* The environment's number of that name. */
 uint64_t pretend_setting(const char *name, uint64_t otherwise);
 /* A file of VK_PRETEND_DIR; NULL: there is none. */
 FILE *pretend_open(const char *name, const char *mode);
+/* Where a card is; zeros where VK_PRETEND_PCI does not name it. */
+void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out);
 /* Of heap 0. */
 uint64_t pretend_size(void);
 uint64_t pretend_budget(void);

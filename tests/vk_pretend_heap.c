@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "vk_pretend.h"
@@ -25,6 +26,19 @@ FILE *pretend_open(const char *name, const char *mode) {
   char path[512];
   snprintf(path, sizeof path, "%s/%s", folder ? folder : "", name);
   return folder ? fopen(path, mode) : NULL;
+}
+
+void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out) {
+  const char *text = getenv("VK_PRETEND_PCI");
+  uint32_t *const parts[] = {&out->pciDomain, &out->pciBus, &out->pciDevice, &out->pciFunction};
+  for (; text && card; card--)
+    if ((text = strchr(text, ',')))
+      text++;
+  for (int i = 0; i < 4; i++) {
+    char *end = NULL;
+    *parts[i] = text ? (uint32_t)strtoul(text, &end, 16) : 0;
+    text = text && (*end == ':' || *end == '.') ? end + 1 : NULL;
+  }
 }
 
 uint64_t pretend_size(void) { return pretend_setting("VK_PRETEND_MIB", 1024) * MIB; }

@@ -55,6 +55,8 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
          1);
   setenv("VK_PRETEND_DIR", home, 1);
   unsetenv("VK_PRETEND_MIB");
+  unsetenv("VK_PRETEND_PCI");
+  unsetenv("VK_PRETEND_INTEGRATED");
   unsetenv("VK_PRETEND_FAIL");
   unsetenv("VK_PRETEND_LACKS");
 }
