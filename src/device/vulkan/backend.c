@@ -11,6 +11,7 @@ const struct backend vulkan_backend = {
     .close = vulkan_owner_close,
     .describe = vulkan_owner_describe,
     .budget = vulkan_owner_budget,
+    .processes = vulkan_owner_processes,
     .create = vulkan_owner_create,
     .release = vulkan_owner_release,
     .start = vulkan_mover_start,

@@ -1,21 +1,32 @@
 /*
  * vulkan/owner: memory is allocated, exported and freed at once; from then on the descriptor alone
  * keeps it, in us, the vault, or whoever has it.
+ *
+ * A Vulkan driver tells what one process may still have. The kernel's driver, where it is one that
+ * tells (os_drm), knows the card: how much there is, how much everybody uses, and who. It is asked
+ * for the card at the same address.
  */
 #include "device/vulkan/owner.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/os_drm_users.h"
 #include "base/units.h"
 #include "device/vulkan/card.h"
 
+#define OWNER_USERS 512
 #define OWNER_GRANULARITY (64 * KIB) /* the largest page that a driver's small ones come in */
 
 struct owner {
   struct vulkan_card *card;
   uint64_t size_bytes; /* what the user set; 0: nothing */
+  struct os_drm_root root;
+  char pci[OS_DRM_PCI]; /* "": not told */
+  bool unified;         /* the card's memory and the host's are one */
 };
 
 enum status vulkan_owner_open(const struct spec *spec, void **out) {
@@ -23,12 +34,18 @@ enum status vulkan_owner_open(const struct spec *spec, void **out) {
   if (!owner)
     return STATUS_INTERNAL_ERROR;
   owner->size_bytes = spec->size_bytes;
+  os_drm_root(&owner->root);
   enum status status = vulkan_card_open(spec, &owner->card);
-  if (status)
+  if (status) {
     free(owner);
-  else
-    *out = owner;
-  return status;
+    return status;
+  }
+  struct device_info info = {.pci = ""};
+  vulkan_card_describe(owner->card, &info);
+  memcpy(owner->pci, info.pci, sizeof owner->pci);
+  owner->unified = info.memory == DEVICE_UNIFIED;
+  *out = owner;
+  return STATUS_OK;
 }
 
 void vulkan_owner_close(void *arg) {
@@ -37,10 +54,26 @@ void vulkan_owner_close(void *arg) {
   free(owner);
 }
 
+/* ---- figures ---- */
+
+/* Both figures of the kernel's driver, or false: a size alone may count what nobody can have. */
+static bool ask_kernel(const struct owner *owner, struct os_drm_bytes *out) {
+  struct os_drm_card card;
+  if (os_drm_card(&owner->root, owner->pci, &card))
+    return false;
+  *out = os_drm_sum(&card, owner->unified);
+  return out->total_bytes != OS_DRM_UNKNOWN && out->used_bytes != OS_DRM_UNKNOWN;
+}
+
 enum status vulkan_owner_describe(void *arg, struct device_info *info) {
   const struct owner *owner = arg;
   vulkan_card_describe(owner->card, info);
-  info->limit_bytes = info->total_bytes;
+  struct os_drm_bytes known;
+  info->limit_bytes = info->total_bytes; /* of the heap that segments lie in */
+  if (ask_kernel(owner, &known)) {
+    info->total_bytes = known.total_bytes;
+    info->limit_bytes = units_min(info->limit_bytes, info->total_bytes);
+  }
   if (owner->size_bytes)
     info->limit_bytes = units_min(info->limit_bytes, owner->size_bytes);
   info->granularity = units_max(owner->card->alignment, OWNER_GRANULARITY);
@@ -48,10 +81,57 @@ enum status vulkan_owner_describe(void *arg, struct device_info *info) {
   return STATUS_OK;
 }
 
+/* The driver's budget may be tighter than the card is. */
 enum status vulkan_owner_budget(void *arg, struct device_budget *budget) {
   const struct owner *owner = arg;
+  struct os_drm_bytes known;
   vulkan_card_budget(owner->card, budget);
+  if (!ask_kernel(owner, &known))
+    return STATUS_OK;
+  bool silent = budget->used_bytes == DEVICE_BYTES_UNKNOWN;
+  budget->used_bytes = silent ? known.used_bytes : units_max(budget->used_bytes, known.used_bytes);
+  budget->free_bytes = units_min(budget->free_bytes, known.total_bytes - known.used_bytes);
   return STATUS_OK;
+}
+
+/* ---- who ---- */
+
+/* Of one heap or of two; not known where neither is. */
+static uint64_t held(const struct owner *owner, const struct os_drm_user *user) {
+  uint64_t own = user->bytes[OS_DRM_CARD], host = user->bytes[OS_DRM_HOST], sum;
+  if (!owner->unified || host == OS_DRM_UNKNOWN)
+    return own;
+  if (own == OS_DRM_UNKNOWN)
+    return host;
+  return units_add(own, host, &sum) ? sum : OS_DRM_UNKNOWN;
+}
+
+/* What is not known goes last. */
+static int by_size(const void *a, const void *b) {
+  uint64_t x = ((const struct device_process *)a)->used_bytes + 1;
+  uint64_t y = ((const struct device_process *)b)->used_bytes + 1;
+  return x < y ? 1 : x > y ? -1 : 0;
+}
+
+uint32_t vulkan_owner_processes(void *arg, struct device_process *out, uint32_t max) {
+  const struct owner *owner = arg;
+  struct os_drm_user *users = calloc(OWNER_USERS, sizeof *users);
+  struct device_process *rows = calloc(OWNER_USERS, sizeof *rows);
+  uint32_t count = 0;
+  if (users && rows && owner->pci[0])
+    count = os_drm_users(&owner->root, owner->pci, users, OWNER_USERS);
+  for (uint32_t i = 0; i < count; i++) {
+    rows[i] = (struct device_process){.pid = users[i].pid, .used_bytes = held(owner, &users[i])};
+    snprintf(rows[i].name, sizeof rows[i].name, "%.31s", users[i].name);
+  }
+  if (count)
+    qsort(rows, count, sizeof *rows, by_size);
+  count = (uint32_t)units_min(count, max);
+  if (count)
+    memcpy(out, rows, count * sizeof *out);
+  free(rows);
+  free(users);
+  return count;
 }
 
 /* ---- memory ---- */
