@@ -34,3 +34,20 @@ add_custom_command(
   DEPENDS libmemkeep room_base $<TARGET_OBJECTS:libmemkeep>
   COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_target(libmemkeep_static ALL DEPENDS ${LIBRARY_DIR}/libmemkeep.a)
+
+# libmemkeep_torch, PyTorch's allocator, beside it: the functions of src/torch/memkeep_torch.h, with
+# all that they need of libmemkeep inside.
+set(TORCH_MAP ${CMAKE_SOURCE_DIR}/cmake/libmemkeep_torch.map)
+add_library(libmemkeep_torch SHARED $<TARGET_PROPERTY:room_torch,SOURCES>)
+target_link_libraries(libmemkeep_torch PRIVATE house room_client room_base ${CMAKE_DL_LIBS})
+target_link_options(libmemkeep_torch PRIVATE -Wl,--version-script=${TORCH_MAP} -Wl,--exclude-libs,ALL)
+if(NOT MEMKEEP_SANITIZE)
+  target_link_options(libmemkeep_torch PRIVATE -Wl,-z,defs)
+endif()
+set_target_properties(libmemkeep_torch PROPERTIES
+  OUTPUT_NAME memkeep_torch
+  EXPORT_COMPILE_COMMANDS OFF
+  VERSION ${PROJECT_VERSION}
+  SOVERSION 0
+  LINK_DEPENDS ${TORCH_MAP}
+  LIBRARY_OUTPUT_DIRECTORY ${LIBRARY_DIR})

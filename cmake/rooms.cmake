@@ -39,9 +39,11 @@ set(ROOMS_OF_DAEMON ${ROOMS_BELOW})
 
 if(TARGET room_base)
   add_room(client room_base)
+  add_room(torch room_client room_base)
 endif()
 
 room_uses(base PkgConfig::jansson PkgConfig::libuv Threads::Threads)
+room_uses(torch Threads::Threads ${CMAKE_DL_LIBS})
 room_uses(memory m)
 room_uses(history PkgConfig::sqlite3)
 room_uses(http PkgConfig::libmicrohttpd PkgConfig::nettle)

@@ -26,7 +26,7 @@ FLOORS = [["base"], ["device"], ["memory"], ["ledger", "model", "history", "flee
           ["http", "socket"], ["daemon"]]
 MAY_USE = {room: {lower for floor in FLOORS[:level] for lower in floor}
            for level, rooms in enumerate(FLOORS) for room in rooms}
-MAY_USE |= {"client": {"base"}, "cli": {"base", "client", "gen"}, "vault": {"base"}, "worker": {"base", "device", "model"}}
+MAY_USE |= {"client": {"base"}, "cli": {"base", "client", "gen"}, "vault": {"base"}, "torch": {"base"}, "worker": {"base", "device", "model"}}
 PROGRAMS = {"daemon", "worker", "vault", "cli"}
 OUTSIDE = ["tests", "bench", "fuzz", "tools"]
 
