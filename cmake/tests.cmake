@@ -77,7 +77,7 @@ set(FAKE_CUDA ${CMAKE_BINARY_DIR}/tests/fake_libcuda.so)
 foreach(variant "" _old _broken)
   set(name fake_libcuda${variant})
   add_library(${name} MODULE tests/fake_libcuda.c tests/fake_libnvml.c tests/fake_places.c tests/fake_pins.c
-    tests/fake_kernels.c tests/fake_contexts.c)
+    tests/fake_kernels.c tests/fake_contexts.c tests/fake_ranges.c)
   target_link_libraries(${name} PRIVATE house Threads::Threads)
   string(TOUPPER "FAKE${variant}" word)
   target_compile_definitions(${name} PRIVATE ${word})

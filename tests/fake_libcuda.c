@@ -17,20 +17,12 @@
 #include <unistd.h>
 
 #define HANDLES 8192
-#define RANGES 8192
+#define NOT_READY 600
 #define GRANULARITY (UINT64_C(2) << 20)
 
 struct handle {
   int fd, card; /* fd 0: no such handle */
   uint64_t size;
-};
-
-struct range {
-  api_pointer start; /* 0: none */
-  uint64_t size;
-  int card;
-  bool mapped;
-  unsigned open; /* a bit for each card that may use it */
 };
 
 struct work {
@@ -55,7 +47,6 @@ struct event {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool ready;
 static struct handle handles[HANDLES];
-static struct range ranges[RANGES];
 static struct {
   int fd;
   atomic_int users, poison;
@@ -85,24 +76,6 @@ int fake_begin_in_context(const char *name) {
   if (answer >= API_ILLEGAL_ADDRESS || answer == API_ECC_UNCORRECTABLE)
     return poison(current, answer);
   return answer ? answer : contexts[current].poison;
-}
-
-/* ---- ranges ---- */
-
-static struct range *range_at(api_pointer start, uint64_t size) {
-  for (unsigned i = 0; i < RANGES; i++)
-    if (ranges[i].start && ranges[i].start <= start &&
-        start + size <= ranges[i].start + ranges[i].size)
-      return &ranges[i];
-  return NULL;
-}
-
-static bool is_open(int card, api_pointer start, uint64_t size) {
-  pthread_mutex_lock(&lock);
-  const struct range *range = range_at(start, size);
-  bool open = range && range->mapped && range->open >> card & 1;
-  pthread_mutex_unlock(&lock);
-  return open;
 }
 
 /* ---- streams ---- */
@@ -342,61 +315,30 @@ int cuMemAddressReserve(api_pointer *start, size_t size, size_t alignment, api_p
   int answer = begin("cuMemAddressReserve");
   if (answer || alignment || wish || flags || !size || size % GRANULARITY)
     return answer ? answer : API_INVALID_VALUE;
-  void *place = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  struct range *range = NULL;
-  pthread_mutex_lock(&lock);
-  for (unsigned i = 0; i < RANGES && !range && place != MAP_FAILED; i++)
-    if (!ranges[i].start) {
-      range = &ranges[i];
-      *range = (struct range){.start = (uintptr_t)place, .size = size};
-    }
-  pthread_mutex_unlock(&lock);
-  *start = (uintptr_t)place;
-  return range ? API_OK : API_OUT_OF_MEMORY;
+  *start = fake_range_reserve(size);
+  return *start ? API_OK : API_OUT_OF_MEMORY;
 }
 
 int cuMemAddressFree(api_pointer start, size_t size) {
-  pthread_mutex_lock(&lock);
-  struct range *range = range_at(start, size);
-  bool fits = range && range->size == size && !range->mapped;
-  if (fits) {
-    munmap(memory(start), size);
-    *range = (struct range){.start = 0};
-  }
-  pthread_mutex_unlock(&lock);
-  return fits ? begin("cuMemAddressFree") : API_INVALID_VALUE;
+  return fake_range_free(start, size) ? begin("cuMemAddressFree") : API_INVALID_VALUE;
 }
 
 int cuMemMap(api_pointer start, size_t size, size_t offset, api_handle handle,
              unsigned long long flags) {
   int answer = fake_begin_in_context("cuMemMap");
-  const struct handle *found = handle_of(handle);
   pthread_mutex_lock(&lock);
-  struct range *range = range_at(start, size);
-  bool fits = !answer && range && range->size == size && !range->mapped && found &&
-              found->size == size && !offset && !flags;
-  if (fits &&
-      mmap(memory(start), size, PROT_NONE, MAP_SHARED | MAP_FIXED, found->fd, 0) != MAP_FAILED) {
-    range->mapped = true;
-    range->card = found->card;
-  }
-  fits = fits && range->mapped;
+  const struct handle *found = handle_of(handle);
+  const struct handle what = found ? *found : (struct handle){.fd = 0};
   pthread_mutex_unlock(&lock);
-  return answer ? answer : fits ? API_OK : API_INVALID_VALUE;
+  if (answer)
+    return answer;
+  bool fits = what.fd && what.size == size && !offset && !flags;
+  return fits && fake_range_map(start, size, what.card, what.fd) ? API_OK : API_INVALID_VALUE;
 }
 
 int cuMemUnmap(api_pointer start, size_t size) {
   int answer = fake_begin_in_context("cuMemUnmap");
-  pthread_mutex_lock(&lock);
-  struct range *range = range_at(start, size);
-  bool fits = range && range->size == size && range->mapped;
-  if (fits) {
-    mmap(memory(start), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-         -1, 0);
-    range->mapped = false;
-    range->open = 0;
-  }
-  pthread_mutex_unlock(&lock);
+  bool fits = fake_range_unmap(start, size);
   return answer ? answer : fits ? API_OK : API_INVALID_VALUE;
 }
 
@@ -408,16 +350,12 @@ int cuDeviceCanAccessPeer(int *possible, api_device device, api_device peer) {
 }
 
 int cuMemSetAccess(api_pointer start, size_t size, const struct api_access *access, size_t count) {
-  int answer = fake_begin_in_context("cuMemSetAccess");
-  pthread_mutex_lock(&lock);
-  struct range *range = range_at(start, size);
-  bool fits = !answer && range && range->mapped && count == 1 &&
-              reaches(access->location.id, range->card) && access->flags == API_READ_WRITE &&
-              !mprotect(memory(start), size, PROT_READ | PROT_WRITE);
-  if (fits)
-    range->open |= 1u << access->location.id;
-  pthread_mutex_unlock(&lock);
-  return answer ? answer : fits ? API_OK : API_INVALID_VALUE;
+  int answer = fake_begin_in_context("cuMemSetAccess"), card = fake_range_card(start, size);
+  bool fits = !answer && card >= 0 && count == 1 && reaches(access->location.id, card) &&
+              access->flags == API_READ_WRITE;
+  if (answer)
+    return answer;
+  return fits && fake_range_open(start, size, access->location.id) ? API_OK : API_INVALID_VALUE;
 }
 
 /* ---- streams, events, copies ---- */
@@ -457,8 +395,8 @@ int cuEventDestroy_v2(api_event event) {
 }
 
 int cuEventRecord(api_event event, api_stream arg) {
-  struct stream *stream = arg;
-  *(struct event *)event = (struct event){stream, stream->first + stream->count};
+  struct stream *stream = arg; /* NULL: the default one, in which there is never anything */
+  *(struct event *)event = (struct event){stream, stream ? stream->first + stream->count : 0};
   return fake_begin_in_context("cuEventRecord");
 }
 
@@ -467,6 +405,12 @@ int cuEventSynchronize(api_event arg) {
   int answer = fake_begin_in_context("cuEventSynchronize");
   int done = event->stream ? run_until(event->stream, event->until) : API_OK;
   return answer ? answer : done;
+}
+
+int cuEventQuery(api_event arg) {
+  const struct event *event = arg;
+  bool done = !event->stream || event->stream->done >= event->until;
+  return done ? fake_begin_in_context("cuEventQuery") : NOT_READY;
 }
 
 static int put_copy(const char *name, struct stream *stream, bool open, struct work work) {
@@ -479,22 +423,22 @@ static int put_copy(const char *name, struct stream *stream, bool open, struct w
 int cuMemcpyHtoDAsync_v2(api_pointer to, const void *from, size_t size, api_stream stream) {
   if (!fake_pins_whole(from, size))
     return API_INVALID_VALUE;
-  return put_copy("cuMemcpyHtoDAsync_v2", stream, is_open(current, to, size),
+  return put_copy("cuMemcpyHtoDAsync_v2", stream, fake_range_is_open(to, size, current),
                   (struct work){memory(to), from, size, 0, NULL});
 }
 
 int cuMemcpyDtoHAsync_v2(void *to, api_pointer from, size_t size, api_stream stream) {
-  return put_copy("cuMemcpyDtoHAsync_v2", stream, is_open(current, from, size),
+  return put_copy("cuMemcpyDtoHAsync_v2", stream, fake_range_is_open(from, size, current),
                   (struct work){to, memory(from), size, 0, NULL});
 }
 
 int cuMemcpyDtoDAsync_v2(api_pointer to, api_pointer from, size_t size, api_stream stream) {
   return put_copy("cuMemcpyDtoDAsync_v2", stream,
-                  is_open(current, to, size) && is_open(current, from, size),
+                  fake_range_is_open(to, size, current) && fake_range_is_open(from, size, current),
                   (struct work){memory(to), memory(from), size, 0, NULL});
 }
 
 int cuMemsetD8Async(api_pointer to, unsigned char value, size_t count, api_stream stream) {
-  return put_copy("cuMemsetD8Async", stream, is_open(current, to, count),
+  return put_copy("cuMemsetD8Async", stream, fake_range_is_open(to, count, current),
                   (struct work){memory(to), NULL, count, value, NULL});
 }

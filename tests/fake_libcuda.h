@@ -53,6 +53,16 @@ int fake_memory(int card, enum fake_kind kind, uint64_t size);
 uint64_t fake_used(int card);
 /* Processes with a context on the card, and what they map of it; returns how many there are. */
 unsigned fake_processes(int card, struct api_process *out, unsigned max);
+/* Addresses, and what is mapped there. 0 and false: it cannot be. */
+api_pointer fake_range_reserve(uint64_t size);
+bool fake_range_free(api_pointer start, uint64_t size);
+bool fake_range_map(api_pointer start, uint64_t size, int card, int fd);
+bool fake_range_unmap(api_pointer start, uint64_t size);
+/* Whose memory is there; -1: it is not of one piece. */
+int fake_range_card(api_pointer start, uint64_t size);
+/* The card may use it from now on; whether it may use all of it, which may be several pieces. */
+bool fake_range_open(api_pointer start, uint64_t size, int card);
+bool fake_range_is_open(api_pointer start, uint64_t size, int card);
 /* The card whose context is this thread's; -1: none. */
 int fake_current(void);
 /* What a call that needs a context begins with. What fails as a copy may fail is for good. */
