@@ -301,18 +301,21 @@ static uint64_t take_or_plan(struct vram *card, const struct want *want, uint64_
 
 /* With a segment of a good size, or else as small as it may be. 0: the daemon gives none. */
 static uint64_t grow(struct vram *card, const struct want *want, char *why) {
-  uint64_t wish = units_max(want->least, arena_reserved(want->arena) / PART), start = 0;
-  struct arena_segment plan;
+  uint64_t wish = units_max(want->least, arena_reserved(want->arena) / PART), start;
+  struct arena_segment plan, least;
   for (unsigned i = 0; i < TRIES; i++) {
     start = take_or_plan(card, want, wish, &plan);
     if (start || !plan.size)
       return start;
     bool mapped = map(card, &plan, why);
-    if (!mapped && !wish)
-      return 0;
-    if (!mapped)
-      wish = 0;
-    else if (!enter_books(card, want, &plan))
+    if (!mapped) {
+      start = take_or_plan(card, want, 0, &least);
+      if (start || least.size >= plan.size)
+        return start;
+      plan = least;
+      mapped = map(card, &plan, why);
+    }
+    if (!mapped || !enter_books(card, want, &plan))
       return 0;
   }
   return take_or_plan(card, want, 0, &plan);
