@@ -14,12 +14,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "http/exchange.h"
 #include "http/gate.h"
 
 #define TICK_MS 250 /* at most; a quarter of the shortest limit, where that is shorter */
 #define TICK_LEAST_MS 10
+#define END_NAP_MS 10
+#define END_MS 2000 /* for a crowd to leave before it is left to the server's end */
 
 _Static_assert(RATE_CALLERS >= 2 * HTTP_TOKENS,
                "tokens that are replaced spend beside their successors");
@@ -153,12 +157,25 @@ enum status http_set_tokens(struct http *http, const struct http_token *tokens, 
   return auth_set(http->auth, tokens, count, problem);
 }
 
+/* The server sleeps on as many ends as it takes at a time (server.c), and so through its own stop
+ * when that comes with them. So a crowd goes first, while it can still be nudged. */
+static void end_crowd(struct http *http) {
+  const struct timespec nap = {.tv_nsec = END_NAP_MS * (long)CLOCK_MS};
+  for (int i = 0; i < END_MS / END_NAP_MS; i++) {
+    if (!link_end_crowd(&http->links, SERVER_EVENTS / 2))
+      return;
+    server_nudge(http->server);
+    nanosleep(&nap, NULL);
+  }
+}
+
 void http_stop(struct http *http) {
   if (!http->server)
     return;
   gate_stop(http->gate);
   stream_stop(http->streams);
   exchange_stop(http->exchanges);
+  end_crowd(http);
   server_free(http->server);
   http->server = NULL;
 }

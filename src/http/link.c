@@ -119,3 +119,13 @@ unsigned link_tick(struct links *links, uint64_t now_ms) {
   }
   return links->count;
 }
+
+bool link_end_crowd(struct links *links, unsigned crowd) {
+  LOCK_SCOPE(&links->lock);
+  if (links->count < crowd)
+    return false;
+  for (struct link *link = links->head; link; link = link->next)
+    if (link->arrived)
+      shutdown(link->fd, SHUT_RDWR);
+  return true;
+}

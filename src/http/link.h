@@ -58,5 +58,7 @@ bool link_is_at_its_end(const struct link *link);
 /* Shuts down what is over its time, and what can say no more while we wait for a request; how many
  * there are. */
 unsigned link_tick(struct links *links, uint64_t now_ms);
+/* If there are as many, shuts all down; whether there were. */
+bool link_end_crowd(struct links *links, unsigned crowd);
 
 #endif
