@@ -40,19 +40,29 @@ def connect_socket(path: str) -> sockets.socket:
     return connection
 
 
+def end_socket(connection: sockets.socket, pid: int) -> None:
+    """Closes it; in the process that made it also what forked children have of it, in a child nobody else's."""
+    if os.getpid() == pid:
+        try:
+            connection.shutdown(sockets.SHUT_RDWR)
+        except OSError:
+            pass
+    connection.close()
+
+
 class Wire:
     """One connection; its questions are put one after the other, from any thread. It comes back by nobody: a question
     whose connection breaks is a DaemonRestarted, and so are all that follow."""
 
     def __init__(self, path: Optional[str] = None) -> None:
-        self._socket = connect_socket(path or default_path())
+        self._socket, self._pid = connect_socket(path or default_path()), os.getpid()
         self._lock = threading.Lock()
         self._buffer, self._fds, self._count = bytearray(), [], 0  # type: bytearray, List[int], int
 
     def close(self) -> None:
         """What was attached over it is detached. Nobody may be asking."""
         self._drop_fds()
-        self._socket.close()
+        end_socket(self._socket, self._pid)
 
     def is_open(self) -> bool:
         """Whether the other end is there, without a question."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket as sockets
 import time
 from typing import Any, Dict, Iterator, NamedTuple, Optional
 
 from . import errors
-from ._wire import connect_socket, default_path
+from ._wire import connect_socket, default_path, end_socket
 
 _PATIENCE, _LOOK = 10.0, 0.1  # seconds
 
@@ -25,6 +26,7 @@ class Events(Iterator[Event]):
 
     def __init__(self, path: Optional[str], types: Optional[str] = None) -> None:
         self._path, self._types, self._closed = path or default_path(), types, False
+        self._pid = os.getpid()
         self._open()
 
     def _open(self) -> None:
@@ -48,7 +50,10 @@ class Events(Iterator[Event]):
         return json.loads(line)
 
     def __next__(self) -> Event:
-        """Waits for one. DaemonNotFound when the daemon went away and did not come back within 10 s."""
+        """Waits for one. DaemonNotFound when the daemon went away and did not come back within 10 s; Conflict in a forked
+        child, which would take them from its parent."""
+        if os.getpid() != self._pid:
+            raise errors.Conflict(f"these events belong to process {self._pid}, and this one was forked off it: connect here")
         if self._closed:
             raise StopIteration
         try:
@@ -75,10 +80,12 @@ class Events(Iterator[Event]):
 
     def _end(self) -> None:
         self._file.close()
-        self._socket.close()
+        end_socket(self._socket, self._pid)
 
     def close(self) -> None:
         self._closed = True
+        if os.getpid() != self._pid:
+            return
         try:
             self._socket.shutdown(sockets.SHUT_RDWR)  # wakes who waits, and lets him close
         except OSError:

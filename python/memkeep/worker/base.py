@@ -46,6 +46,7 @@ class Worker:
         self._stopped = threading.Event()
         self._client: Optional[clients.Client] = None
         self._path: Optional[str] = None
+        self._pid = os.getpid()
         self._dirty = False
 
     # -- yours to write
@@ -196,9 +197,9 @@ class Worker:
         return thread
 
     def stop(self) -> None:
-        """Ends run_socket(), from any thread."""
+        """Ends run_socket(), from any thread; in a forked child nothing."""
         self._stopped.set()
-        if self._connection is not None:
+        if self._connection is not None and os.getpid() == self._pid:
             try:
                 self._connection.shutdown(2)
             except OSError:

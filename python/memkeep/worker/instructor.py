@@ -23,6 +23,7 @@ class Instructor:
 
     def __init__(self, into: int, out: int) -> None:
         self._into, self._out, self._lock, self._closed = into, out, threading.Lock(), False
+        self._pid = os.getpid()
 
     def lines(self) -> Iterator[bytes]:
         """Each line without its end, until the other side closes or is gone. What is left without an end is none."""
@@ -44,7 +45,9 @@ class Instructor:
             return b""
 
     def say(self, line: Dict[str, Any]) -> None:
-        """To nobody, if nobody is there any more."""
+        """To nobody, if nobody is there any more, or from a forked child, which is not the worker."""
+        if os.getpid() != self._pid:
+            return
         data = memoryview(json.dumps(line).encode() + b"\n")
         with self._lock:
             try:
