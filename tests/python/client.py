@@ -12,6 +12,23 @@ from models import ModelWords, some_tensors, write_safetensors
 
 LIB = BIN.parent / "lib"
 
+# The beginning of a program (its words: the socket, a model's file) that can have all there is to have.
+HOLDS = """
+import gc, os, sys, threading, atexit
+import memkeep, memkeep.aio, memkeep.torch, memkeep.worker, numpy, torch
+client = memkeep.connect(sys.argv[1])
+def take():
+    memory = client.allocate(1 << 20, device="host:0")
+    return memory
+def everything():
+    memory, other = take(), take()
+    model = client.open_model(sys.argv[2])
+    weights = memkeep.torch.load(sys.argv[2], client=client)
+    return [client, memory, memory.numpy(), torch.from_dlpack(memory).view(torch.float32), other.buffer, other.__dlpack__(),
+            model, model.tensor(next(iter(model.tensors))), weights, next(iter(weights.values()))[:3],
+            client.events(), memkeep.aio.Client(client), torch.nn.Parameter(next(iter(weights.values())), False)]
+"""
+
 
 def environment(**more):
     """For a program that imports what tests import."""
