@@ -23,5 +23,6 @@ const struct backend vulkan_backend = {
     .read = vulkan_mover_read,
     .write = vulkan_mover_write,
     .copy = vulkan_mover_copy,
+    .copy_all = vulkan_mover_copy_all,
     .fill = vulkan_mover_fill,
 };

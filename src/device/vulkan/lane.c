@@ -175,38 +175,34 @@ static void order(const struct vulkan_card *card, VkCommandBuffer commands,
   card->barrier(commands, before, after, 0, 1, &all, 0, NULL, 0, NULL);
 }
 
-static enum status begin(struct vulkan_lane *lane, struct piece *piece) {
+enum status vulkan_lane_begin(struct vulkan_lane *lane, unsigned turn, VkCommandBuffer *out) {
+  VkCommandBuffer commands = lane->pieces[turn].commands;
   const VkCommandBufferBeginInfo how = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-  enum status status = vulkan_load_check("begin a copy", lane->card->begin(piece->commands, &how));
+  enum status status = vulkan_load_check("begin a copy", lane->card->begin(commands, &how));
   if (!status)
-    order(lane->card, piece->commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
-          VK_PIPELINE_STAGE_TRANSFER_BIT);
+    order(lane->card, commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT);
+  *out = commands;
   return status;
 }
 
-static enum status start(struct vulkan_lane *lane, struct piece *piece) {
+void vulkan_lane_order(struct vulkan_lane *lane, unsigned turn) {
+  order(lane->card, lane->pieces[turn].commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
+        VK_PIPELINE_STAGE_TRANSFER_BIT);
+}
+
+enum status vulkan_lane_start(struct vulkan_lane *lane, unsigned turn) {
+  struct piece *piece = &lane->pieces[turn];
+  const struct vulkan_submit submit = {lane->queue, piece->commands, lane->semaphore,
+                                       lane->started + 1};
   order(lane->card, piece->commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
         VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_ALL_COMMANDS_BIT);
   enum status status = vulkan_load_check("write down a copy", lane->card->end(piece->commands));
   if (!status)
-    status =
-        vulkan_card_submit(lane->card, &(struct vulkan_submit){lane->queue, piece->commands,
-                                                               lane->semaphore, lane->started + 1});
+    status = vulkan_card_submit(lane->card, &submit);
   if (!status)
     piece->moved = ++lane->started;
   return status;
-}
-
-static enum status start_copy(struct vulkan_lane *lane, struct piece *piece,
-                              const struct vulkan_place *from, const struct vulkan_place *to,
-                              uint64_t size) {
-  const VkBufferCopy what = {from->offset, to->offset, size};
-  enum status status = begin(lane, piece);
-  if (status)
-    return status;
-  lane->card->copy(piece->commands, from->buffer, to->buffer, 1, &what);
-  return start(lane, piece);
 }
 
 static enum status wait_until(struct vulkan_lane *lane, uint64_t value) {
@@ -218,9 +214,25 @@ static enum status wait_until(struct vulkan_lane *lane, uint64_t value) {
                            lane->card->wait(lane->card->device, &what, UINT64_MAX));
 }
 
-static enum status finish(struct vulkan_lane *lane, enum status status) {
+enum status vulkan_lane_await(struct vulkan_lane *lane, unsigned turn) {
+  return wait_until(lane, lane->pieces[turn].moved);
+}
+
+enum status vulkan_lane_finish(struct vulkan_lane *lane, enum status status) {
   enum status ended = wait_until(lane, lane->started);
   return status ? status : ended;
+}
+
+static enum status start_copy(struct vulkan_lane *lane, unsigned turn,
+                              const struct vulkan_place *from, const struct vulkan_place *to,
+                              uint64_t size) {
+  const VkBufferCopy what = {from->offset, to->offset, size};
+  VkCommandBuffer commands;
+  enum status status = vulkan_lane_begin(lane, turn, &commands);
+  if (status)
+    return status;
+  lane->card->copy(commands, from->buffer, to->buffer, 1, &what);
+  return vulkan_lane_start(lane, turn);
 }
 
 /* ---- bytes ---- */
@@ -244,18 +256,17 @@ enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_place to, 
   for (uint64_t n; !status && size; size -= n, from += n, to.offset += n, i = !i) {
     struct piece *piece = &lane->pieces[i];
     n = units_min(LANE_PIECE, size);
-    if ((status = wait_until(lane, piece->moved)))
+    if ((status = vulkan_lane_await(lane, i)))
       break;
     memcpy(piece->bytes, from, n);
-    status = start_copy(lane, piece, &piece->at, &to, n);
+    status = start_copy(lane, i, &piece->at, &to, n);
   }
-  return finish(lane, status);
+  return vulkan_lane_finish(lane, status);
 }
 
 static enum status fetch(struct vulkan_lane *lane, unsigned i, struct vulkan_place from,
                          uint64_t size) {
-  struct piece *piece = &lane->pieces[i];
-  return start_copy(lane, piece, &from, &piece->at, units_min(LANE_PIECE, size));
+  return start_copy(lane, i, &from, &lane->pieces[i].at, units_min(LANE_PIECE, size));
 }
 
 /* One piece is asked for ahead. */
@@ -272,27 +283,27 @@ enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_place from,
     if (n < size)
       status = fetch(lane, !i, from, size - n);
     if (!status)
-      status = wait_until(lane, lane->pieces[i].moved);
+      status = vulkan_lane_await(lane, i);
     if (!status)
       memcpy(to, lane->pieces[i].bytes, n);
   }
-  return finish(lane, status);
+  return vulkan_lane_finish(lane, status);
 }
 
 enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
                              struct vulkan_place to, uint64_t size) {
-  return finish(lane, start_copy(lane, &lane->pieces[0], &from, &to, size));
+  return vulkan_lane_finish(lane, start_copy(lane, 0, &from, &to, size));
 }
 
 /* A card fills whole words; the bytes before and behind them are written. */
 static enum status fill_words(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                               uint8_t value) {
-  struct piece *piece = &lane->pieces[0];
-  enum status status = begin(lane, piece);
+  VkCommandBuffer commands;
+  enum status status = vulkan_lane_begin(lane, 0, &commands);
   if (status)
     return status;
-  lane->card->fill(piece->commands, to.buffer, to.offset, size, value * UINT32_C(0x01010101));
-  return finish(lane, start(lane, piece));
+  lane->card->fill(commands, to.buffer, to.offset, size, value * UINT32_C(0x01010101));
+  return vulkan_lane_finish(lane, vulkan_lane_start(lane, 0));
 }
 
 enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,

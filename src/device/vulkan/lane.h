@@ -31,4 +31,13 @@ enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
 enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                              uint8_t value);
 
+/* For who writes down commands of his own, in either of two turns (0, 1): begins them, which the
+ * turn's last were waited for; sees to it that what follows has what is before; starts them; waits
+ * for them; waits for all, and says what failed first. */
+enum status vulkan_lane_begin(struct vulkan_lane *lane, unsigned turn, VkCommandBuffer *out);
+void vulkan_lane_order(struct vulkan_lane *lane, unsigned turn);
+enum status vulkan_lane_start(struct vulkan_lane *lane, unsigned turn);
+enum status vulkan_lane_await(struct vulkan_lane *lane, unsigned turn);
+enum status vulkan_lane_finish(struct vulkan_lane *lane, enum status status);
+
 #endif

@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "device/vulkan/lane.h"
+#include "device/vulkan/batch.h"
 
 struct mover {
   struct spec spec;
@@ -206,4 +206,31 @@ enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8
   struct vulkan_lane *lane;
   enum status status = take(arg, &lane);
   return status ? status : give(arg, lane, vulkan_lane_fill(lane, at(range), range->size, value));
+}
+
+/* ---- many copies ---- */
+
+static enum status run_batch(const struct vulkan_batch *with, struct device_pair *pairs,
+                             uint32_t count) {
+  struct vulkan_batch_move *moves = calloc(count, sizeof *moves);
+  if (!moves)
+    return STATUS_INTERNAL_ERROR;
+  for (uint32_t i = 0; i < count; i++)
+    moves[i] = (struct vulkan_batch_move){
+        .from = at(&pairs[i].from), .to = at(&pairs[i].to), .size = pairs[i].to.size};
+  enum status status = vulkan_batch_run(with, moves, count);
+  for (uint32_t i = 0; i < count; i++)
+    pairs[i].same = moves[i].same;
+  free(moves);
+  return status;
+}
+
+enum status vulkan_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t count) {
+  struct mover *mover = arg;
+  struct vulkan_lane *lane;
+  enum status status = take(mover, &lane);
+  if (status)
+    return status;
+  const struct vulkan_batch with = {mover->card, mover->staging, lane};
+  return give(mover, lane, run_batch(&with, pairs, count));
 }

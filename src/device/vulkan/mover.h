@@ -17,6 +17,7 @@ enum status vulkan_mover_read(void *arg, const struct device_range *from, void *
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from);
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
                               const struct device_range *to);
+enum status vulkan_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t count);
 enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8_t value);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include <stdlib.h>
 
-#define STAGING_MOST 64 /* pieces: those of all lanes and of all threads of some jobs */
-#define STAGING_KEPT 24 /* of them, when nobody uses them */
+#include "base/units.h"
+
+#define STAGING_MOST 64         /* pieces: those of all lanes and of all threads of some jobs */
+#define STAGING_KEPT (32 * MIB) /* bytes of those that nobody uses */
 
 struct piece {
   VkDeviceMemory memory;
@@ -21,7 +23,7 @@ struct vulkan_staging {
   struct vulkan_card *card;
   pthread_mutex_t lock; /* over the rest */
   struct piece pieces[STAGING_MOST];
-  unsigned kept;
+  uint64_t kept; /* bytes */
 };
 
 enum status vulkan_staging_create(struct vulkan_card *card, struct vulkan_staging **out) {
@@ -95,7 +97,7 @@ void *vulkan_staging_take(struct vulkan_staging *staging, uint64_t size) {
   if (piece)
     piece->used = true;
   if (kept)
-    staging->kept--;
+    staging->kept -= size;
   pthread_mutex_unlock(&staging->lock);
   if (!piece || kept)
     return piece ? piece->bytes : NULL;
@@ -123,12 +125,12 @@ bool vulkan_staging_give(struct vulkan_staging *staging, const void *bytes) {
   struct piece gone = {.bytes = NULL};
   pthread_mutex_lock(&staging->lock);
   struct piece *piece = find(staging, (uintptr_t)bytes, 1);
-  if (piece && staging->kept == STAGING_KEPT) {
+  if (piece && staging->kept + piece->size > STAGING_KEPT) {
     gone = *piece;
     *piece = (struct piece){.bytes = NULL};
   } else if (piece) {
     piece->used = false;
-    staging->kept++;
+    staging->kept += piece->size;
   }
   pthread_mutex_unlock(&staging->lock);
   unmake(staging->card, &gone);
