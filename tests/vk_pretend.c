@@ -16,8 +16,7 @@
 #include "vk_pretend.h"
 
 #define CARDS 8
-#define ALL_TYPES 7u
-#define HOST_TYPES 6u
+enum { ALL_TYPES = 7, HOST_TYPES = 6 };
 
 /* Those of the next below us, which are found when an instance or a device is made: later the
  * loader answers with those of the first. */
@@ -35,6 +34,7 @@
   X(vkMapMemory)                                                                                   \
   X(vkGetMemoryFdKHR)                                                                              \
   X(vkQueueSubmit)                                                                                 \
+  X(vkCmdCopyBuffer)                                                                               \
   X(vkGetBufferMemoryRequirements)                                                                 \
   X(vkGetMemoryHostPointerPropertiesEXT)
 #define MEMBER(name) PFN_##name name;
@@ -206,6 +206,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice handle, const VkMemoryAl
   bool import = is_import(how);
   if (!how->memoryTypeIndex && !import && is_refused(device, how))
     return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  if (how->memoryTypeIndex && pretend_has("full"))
+    return VK_ERROR_OUT_OF_HOST_MEMORY;
   struct memory *memory = calloc(1, sizeof *memory);
   if (!memory)
     return VK_ERROR_OUT_OF_HOST_MEMORY;
@@ -294,12 +296,14 @@ static VKAPI_ATTR VkResult VKAPI_CALL host_types(VkDevice handle,
 
 static VKAPI_ATTR VkResult VKAPI_CALL submit(VkQueue queue, uint32_t count,
                                              const VkSubmitInfo *what, VkFence fence) {
-  const struct device *device = device_of(queue);
-  FILE *lost = pretend_open("lost", "re");
-  if (!lost)
-    return device->vkQueueSubmit(queue, count, what, fence);
-  fclose(lost);
-  return VK_ERROR_DEVICE_LOST;
+  return pretend_has("lost") ? VK_ERROR_DEVICE_LOST
+                             : device_of(queue)->vkQueueSubmit(queue, count, what, fence);
+}
+
+static VKAPI_ATTR void VKAPI_CALL copy(VkCommandBuffer commands, VkBuffer from, VkBuffer to,
+                                       uint32_t count, const VkBufferCopy *regions) {
+  count -= count > 1 && pretend_remove("torn");
+  device_of(commands)->vkCmdCopyBuffer(commands, from, to, count, regions);
 }
 
 /* ---- instances and devices ---- */
@@ -460,6 +464,7 @@ static const struct {
     ROW(vkMapMemory, map, true),
     ROW(vkGetMemoryFdKHR, export_fd, true),
     ROW(vkQueueSubmit, submit, true),
+    ROW(vkCmdCopyBuffer, copy, true),
     ROW(vkGetBufferMemoryRequirements, needs, true),
     ROW(vkGetMemoryHostPointerPropertiesEXT, host_types, true),
 #undef ROW

@@ -14,12 +14,14 @@
  * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
- * a file `lost` means that the card fell off, and where the layer notes in `memory` what was
- * exported; without it what was exported and freed is not counted.
+ * a file `lost` means that the card fell off, `full` that the host's heap has no more, `torn` that
+ * the next command of several copies leaves out its last (then it is gone), and where the layer
+ * notes in `memory` what was exported; without it what was exported and freed is not counted.
  */
 #ifndef TESTS_VK_PRETEND_H
 #define TESTS_VK_PRETEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -33,6 +35,9 @@ uint64_t pretend_setting(const char *name, uint64_t otherwise);
 FILE *pretend_open(const char *name, const char *mode);
 /* Where a card is; zeros where VK_PRETEND_PCI does not name it. */
 void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out);
+bool pretend_has(const char *name);
+/* True: it was there, and is no more. */
+bool pretend_remove(const char *name);
 /* Of heap 0. */
 uint64_t pretend_size(void);
 uint64_t pretend_budget(void);

@@ -3,7 +3,6 @@
  * known by its inode; it is held while any process has it open.
  */
 #include <dirent.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -39,6 +38,18 @@ void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out
     *parts[i] = text ? (uint32_t)strtoul(text, &end, 16) : 0;
     text = text && (*end == ':' || *end == '.') ? end + 1 : NULL;
   }
+}
+
+bool pretend_has(const char *name) {
+  FILE *file = pretend_open(name, "re");
+  return file && !fclose(file);
+}
+
+bool pretend_remove(const char *name) {
+  const char *folder = getenv("VK_PRETEND_DIR");
+  char path[512];
+  snprintf(path, sizeof path, "%s/%s", folder ? folder : "", name);
+  return folder && !remove(path);
 }
 
 uint64_t pretend_size(void) { return pretend_setting("VK_PRETEND_MIB", 1024) * MIB; }

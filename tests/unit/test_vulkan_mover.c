@@ -1,6 +1,6 @@
 /*
  * device/vulkan/mover, on a software driver as a FAKE card, whose memory no core sees: bytes
- * through the pieces of staging and from lent memory, many threads, what fails and what is lost.
+ * through pieces and from staging, many threads, what fails and what is lost.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 
 #define SIZE (16 * MIB)
 #define THREADS 12 /* more than there are lanes */
+#define STAGED 64  /* pieces, as in vulkan/staging */
 
 static const struct spec specs[] = {{.id = "vulkan:0", .backend = "vulkan"},
                                     {.id = "vulkan:1", .backend = "vulkan"}};
@@ -81,17 +82,65 @@ static void go_and_come_back(void) {
   bench_done(&bench);
 }
 
-static void bytes_go_from_and_to_lent_memory(void **state) {
+static void bytes_go_through_pieces_by_turns(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
   go_and_come_back();
 }
 
-static void bytes_go_through_many_pieces(void **state) {
+/* The card takes them by itself, and what comes back is where it was asked for. */
+static void bytes_go_from_and_to_staging(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  setenv("VK_PRETEND_LACKS", "VK_EXT_external_memory_host", 1);
-  go_and_come_back();
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  struct device_range range = {bench.segment, 5, MIB - 7};
+  char *out = vulkan_mover_stage(bench.mover, MIB), *back = vulkan_mover_stage(bench.mover, MIB);
+  assert_true(out && back && out != back);
+  memcpy(out, bench.bytes, MIB);
+  memset(back, 0, MIB);
+  assert_int_equal(STATUS_OK, vulkan_mover_write(bench.mover, &range, out + 3));
+  assert_int_equal(STATUS_OK, vulkan_mover_read(bench.mover, &range, back + 7));
+  assert_memory_equal(bench.bytes + 3, back + 7, MIB - 7);
+  assert_true(back[6] == 0);
+  assert_true(vulkan_mover_unstage(bench.mover, out));
+  assert_ptr_equal(out, vulkan_mover_stage(bench.mover, MIB)); /* it was kept */
+  assert_true(vulkan_mover_unstage(bench.mover, out) && vulkan_mover_unstage(bench.mover, back));
+  assert_false(vulkan_mover_unstage(bench.mover, bench.bytes));
+  bench_done(&bench);
+}
+
+static void staging_has_an_end(void **state) {
+  (void)state;
+  char *pieces[STAGED + 1];
+  unsigned count = 0;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  while (count <= STAGED && (pieces[count] = vulkan_mover_stage(bench.mover, 2 * MIB)))
+    count++;
+  assert_int_equal(STAGED, count);
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE));
+  while (count)
+    assert_true(vulkan_mover_unstage(bench.mover, pieces[--count]));
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  bench_done(&bench);
+}
+
+static void a_host_without_memory_is_no_lost_card(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  vulkan_fixture_set("full", "");
+  assert_null(vulkan_mover_stage(bench.mover, MIB));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, read_at(&bench, 0, SIZE));
+  vulkan_fixture_unset("full");
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, read_at(&bench, 0, SIZE));
+  assert_memory_equal(bench.bytes, bench.back, SIZE);
+  bench_done(&bench);
 }
 
 static void a_copy_and_a_fill(void **state) {
@@ -220,8 +269,10 @@ static int clean(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bytes_go_from_and_to_lent_memory),
-      cmocka_unit_test(bytes_go_through_many_pieces),
+      cmocka_unit_test(bytes_go_through_pieces_by_turns),
+      cmocka_unit_test(bytes_go_from_and_to_staging),
+      cmocka_unit_test(staging_has_an_end),
+      cmocka_unit_test(a_host_without_memory_is_no_lost_card),
       cmocka_unit_test(a_copy_and_a_fill),
       cmocka_unit_test(from_one_card_to_another),
       cmocka_unit_test(more_threads_than_lanes),

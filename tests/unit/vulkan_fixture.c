@@ -13,7 +13,7 @@ static void path_of(const char *name, char out[64]) {
 }
 
 void vulkan_fixture_done(void) {
-  static const char *const names[] = {"budget", "lost", "memory", ""};
+  static const char *const names[] = {"budget", "lost", "full", "torn", "memory", ""};
   char path[64];
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
     path_of(names[i], path);
