@@ -13,6 +13,7 @@
 #include "device/fake.h"
 #include "device/host/backend.h"
 #include "device/vulkan/backend.h"
+#include "device/vulkan/find.h"
 
 /* A part of a card is as a card, to a process that sees it. */
 static const struct {
@@ -59,6 +60,13 @@ unsigned probe_defaults(bool gpus, struct spec *out, unsigned max) {
   for (unsigned i = 1; i <= cards; i++)
     out[i].found = true;
   return 1 + cards;
+}
+
+unsigned probe_cards(struct spec *out, unsigned max) { return vulkan_find(out, max); }
+
+bool probe_is_apart(const char *kind) {
+  size_t i = find(kind);
+  return i < KINDS && kinds[i].apart;
 }
 
 void probe_place(struct spec *spec) {
