@@ -3,7 +3,7 @@
  * knows can be rebuilt.
  *
  * Layers: instructor (the wire) -> interface (the call) -> manager (the state) -> mover (bytes).
- * With --inspect or --own it is none of that, see inspect.c and own.c.
+ * With --inspect, --own or --find it is none of that, see inspect.c, own.c and find.c.
  * Descriptors of segments come on fd 3 and are taken by a thread of their own, so that a line can
  * wait for them.
  */
@@ -24,6 +24,7 @@
 #include "base/reserve.h"
 #include "base/spawn.h"
 #include "base/version.h"
+#include "worker/find.h"
 #include "worker/inspect.h"
 #include "worker/instructor.h"
 #include "worker/manager.h"
@@ -95,7 +96,8 @@ static int usage(int code) {
           "It speaks JSON lines on stdin and stdout and takes descriptors on $MEMKEEP_FD.\n"
           "It ends when stdin ends. With --inspect it reads the headers of one model's files,\n"
           "walled in, and ends. With --own DEVICE it makes memory of that device for memkeepd,\n"
-          "and moves nothing. There are no other options but --help and --version.\n");
+          "and moves nothing. With --find it says which cards Vulkan's drivers have, and ends.\n"
+          "There are no other options but --help and --version.\n");
   return code;
 }
 
@@ -134,6 +136,8 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   if (argc == 2 && !strcmp(argv[1], "--inspect"))
     return inspect_run();
+  if (argc == 2 && !strcmp(argv[1], "--find"))
+    return find_run();
   bool owns = argc == 3 && !strcmp(argv[1], "--own");
   if (argc > 1 && !owns)
     return usage(argc == 2 && !strcmp(argv[1], "--help") ? 0 : 2);
