@@ -1,21 +1,76 @@
 /*
- * inventory: devices are opened one by one at start, and stay for the life of the service.
+ * inventory: devices are opened one by one at start, and stay for the life of the service. A card
+ * that two drivers have is one device, the first's: it says where it is, or who.
  */
 #include "service/inventory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/os_drm.h"
 #include "service/kept.h"
+
+#define INVENTORY_UUID 36 /* length of the text of one */
+
+/* "GPU-fafafafa-…" of CUDA is "fafafafa-…" of Vulkan. */
+static bool same_uuid(const char *a, const char *b) {
+  size_t x = strlen(a), y = strlen(b);
+  return x >= INVENTORY_UUID && y >= INVENTORY_UUID &&
+         !strcasecmp(a + x - INVENTORY_UUID, b + y - INVENTORY_UUID);
+}
+
+/* Whether it is open under another API. Parts of one card have one address, and one API. */
+static bool is_there(const struct service *s, const struct spec *spec,
+                     const struct device_info *card) {
+  for (uint32_t i = 0; spec->found && i < s->device_count; i++) {
+    const struct device_info *info = s->devices[i].info;
+    if (!strcmp(info->backend, card->backend) ||
+        (!os_drm_same(info->pci, card->pci) && !same_uuid(info->uuid, card->uuid)))
+      continue;
+    log_info("service", "%s is the card that %s is", spec->id, info->id);
+    return true;
+  }
+  return false;
+}
+
+/* What is known of it before it is open. */
+static struct device_info guess(const struct spec *spec) {
+  struct device_info info = {.backend = ""};
+  snprintf(info.backend, sizeof info.backend, "%s", spec->backend);
+  snprintf(info.pci, sizeof info.pci, "%s", spec->pci);
+  snprintf(info.uuid, sizeof info.uuid, "%.*s", (int)strcspn(spec->uuid, "/"), spec->uuid);
+  return info;
+}
+
+/* NULL where the card is there already. */
+static enum status open_other(const struct service *s, const struct spec *spec,
+                              struct device **out) {
+  const struct device_info info = guess(spec);
+  struct device *device = NULL;
+  enum status status = is_there(s, spec, &info) ? STATUS_OK : device_open(spec, s->reaper, &device);
+  if (status)
+    return status;
+  if (device && is_there(s, spec, device_info(device))) {
+    device_close(device);
+    device = NULL;
+  }
+  *out = device;
+  return STATUS_OK;
+}
 
 enum status inventory_open(struct service *s, const struct spec *spec, struct problem *problem) {
   struct state_device *device = &s->devices[s->device_count];
   struct device_call budget = {.action = DEVICE_BUDGET};
-  enum status status = device_open(spec, s->reaper, &device->device);
+  enum status status = open_other(s, spec, &device->device);
   if (status)
     return problem_set(problem, status, "device %s cannot be opened: %s", spec->id,
                        status_text(status));
+  if (!device->device)
+    return STATUS_OK;
   s->device_count++;
   device->spec = *spec;
   device->info = device_info(device->device);

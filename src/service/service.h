@@ -40,6 +40,7 @@ struct service_params {
   uint32_t max_allocations;      /* all together; default 4 Mi */
   struct restore_found *found;   /* what the vault held; NULL: a new ledger */
   const char *state_dir;         /* of the history; NULL or "": none is kept */
+  const char *unseen;            /* why cards may be missing in `devices`; NULL or "": none is */
   const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 

@@ -9,7 +9,7 @@
 #include "service/report.h"
 #include "service/service.h"
 
-#define PARTS (VIEW_DEVICES + VIEW_WORKERS + 2) /* and the vault, the history */
+#define PARTS (VIEW_DEVICES + VIEW_WORKERS + 3) /* and the vault, the history, missing cards */
 
 static bool all_well(const struct report_part *parts, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
