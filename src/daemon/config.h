@@ -42,7 +42,7 @@ struct config {
   char state_dir[CONFIG_PATH], runtime_dir[CONFIG_PATH];
   struct spec devices[VIEW_DEVICES];
   uint32_t device_count;
-  bool no_gpu, no_worker, no_vault;
+  bool no_gpu, no_vulkan, no_worker, no_vault;
   struct workers_command workers[WORKERS_MAX];
   uint32_t worker_count;
   enum log_level log_level;

@@ -400,6 +400,8 @@ static const struct config_setting rows[] = {
      LIST(add_device, device_count)},
     {"no_gpu", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL, "look for no cards", .set = set_switch,
      AT(no_gpu)},
+    {"no_vulkan", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL, "... for none by Vulkan",
+     .set = set_switch, AT(no_vulkan)},
     {"worker", CONFIG_LIST, CONFIG_EVERYWHERE, "NAME=COMMAND",
      "one more worker process; no shell; repeatable", LIST(add_worker, worker_count)},
     {"no_worker", CONFIG_SWITCH, CONFIG_EVERYWHERE, NULL,
@@ -461,8 +463,7 @@ static const struct config_setting rows[] = {
     {"check_config", CONFIG_SWITCH, CONFIG_FLAG, NULL, "say whether all of this is right, and end",
      .set = set_switch, AT(check)},
     {"help", CONFIG_SWITCH, CONFIG_FLAG, NULL, "this", .set = set_switch, AT(help)},
-    {"version", CONFIG_SWITCH, CONFIG_FLAG, NULL, "which one this is", .set = set_switch,
-     AT(version)},
+    {"version", CONFIG_SWITCH, CONFIG_FLAG, NULL, "which one", .set = set_switch, AT(version)},
 };
 #define ROWS (sizeof rows / sizeof *rows)
 _Static_assert(ROWS <= CONFIG_TABLE_MAX, "CONFIG_TABLE_MAX is too small");

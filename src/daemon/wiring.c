@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "base/version.h"
 #include "daemon/bulletin.h"
+#include "daemon/devices.h"
 #include "daemon/guests.h"
 #include "daemon/inspect.h"
 #include "daemon/keeper.h"
@@ -25,7 +26,6 @@
 #include "daemon/reload.h"
 #include "daemon/stalls.h"
 #include "daemon/tally.h"
-#include "device/probe.h"
 #include "http/http.h"
 #include "ops/ops.h"
 #include "service/report.h"
@@ -43,8 +43,7 @@
 struct wiring {
   struct task shutdown; /* first: a request's, posted to the loop */
   struct wiring_params params;
-  struct spec devices[VIEW_DEVICES];
-  unsigned device_count;
+  struct devices devices;
   char worker[CONFIG_PATH], vault[CONFIG_PATH];
   struct loop *loop;
   struct keeper *keeper;
@@ -159,32 +158,6 @@ static void on_reload(void *arg, int signal_number) {
 
 /* ---- parts ---- */
 
-static struct spec *find_device(struct wiring *wiring, const char *id) {
-  for (unsigned i = 0; i < wiring->device_count; i++)
-    if (!strcmp(wiring->devices[i].id, id))
-      return &wiring->devices[i];
-  return NULL;
-}
-
-/* Those that were named and the cards that were found; without a name also the host. */
-static void choose_devices(struct wiring *wiring) {
-  const struct config *config = wiring->params.config;
-  struct spec found[VIEW_DEVICES];
-  unsigned count = probe_defaults(!config->no_gpu, found, VIEW_DEVICES);
-  memcpy(wiring->devices, config->devices, sizeof wiring->devices);
-  wiring->device_count = config->device_count;
-  for (unsigned i = 0; i < count; i++) {
-    bool wanted = !config->device_count || strcmp(found[i].backend, "host") != 0;
-    struct spec *named = find_device(wiring, found[i].id);
-    if (named)
-      memcpy(named->environment, found[i].environment, sizeof named->environment);
-    else if (wanted && wiring->device_count < VIEW_DEVICES)
-      wiring->devices[wiring->device_count++] = found[i];
-  }
-  for (unsigned i = 0; i < wiring->device_count; i++)
-    wiring->devices[i].broker = wiring->worker;
-}
-
 /* Beside us, else in libexec. If it is in neither, it is missed beside us. */
 static void find_program(const char *name, char out[CONFIG_PATH]) {
   char self[CONFIG_PATH / 2], elsewhere[CONFIG_PATH];
@@ -252,8 +225,9 @@ static enum status create_service(struct wiring *wiring, struct problem *problem
   struct model_dirs dirs;
   if (model_dirs_init(&dirs, config))
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
-  struct service_params service = {.devices = wiring->devices,
-                                   .device_count = wiring->device_count,
+  struct service_params service = {.devices = wiring->devices.all,
+                                   .device_count = wiring->devices.count,
+                                   .unseen = wiring->devices.unseen,
                                    .loop = wiring->loop,
                                    .thresholds = config->thresholds,
                                    .cache_ttl_ns = config->cache_ttl_ns,
@@ -283,9 +257,11 @@ static void tell_workers(void *arg, const struct buf *line) {
 static void bind_devices(struct wiring *wiring) {
   struct view_device view;
   struct problem problem;
-  for (unsigned i = 0; i < wiring->device_count; i++)
-    if (!report_device(wiring->service, wiring->devices[i].id, &view, &problem))
-      spec_bind(&wiring->devices[i], view.info->uuid, view.info->driver_uuid);
+  for (unsigned i = 0; i < wiring->devices.count; i++) {
+    struct spec *spec = &wiring->devices.all[i];
+    if (!report_device(wiring->service, spec->id, &view, &problem))
+      spec_bind(spec, view.info->uuid, view.info->driver_uuid);
+  }
 }
 
 /* Those who work for the service. */
@@ -299,8 +275,8 @@ static enum status make_hands(struct wiring *wiring, struct problem *problem) {
                                    .socket = config->socket,
                                    .commands = config->workers,
                                    .command_count = config->worker_count,
-                                   .devices = wiring->devices,
-                                   .device_count = wiring->device_count,
+                                   .devices = wiring->devices.all,
+                                   .device_count = wiring->devices.count,
                                    .numbers = {config->thresholds, config->relief_trigger,
                                                config->relief_target, config->policy},
                                    .limits = limits_of,
@@ -427,8 +403,9 @@ static enum status make(struct wiring *wiring, struct problem *problem) {
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the event loop cannot be made");
   find_program(WORKER, wiring->worker);
   find_program(VAULT, wiring->vault);
-  choose_devices(wiring);
+  devices_look(&wiring->devices, wiring->params.config, wiring->worker);
   enum status status = open_keeper(wiring, problem);
+  devices_choose(&wiring->devices, wiring->params.config);
   if (!status)
     status = make_service(wiring, problem);
   if (!status)
