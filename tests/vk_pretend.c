@@ -128,7 +128,7 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical,
   VkPhysicalDeviceIDProperties *id =
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES);
   if (id)
-    id->deviceUUID[VK_UUID_SIZE - 1] = (uint8_t)(card + 1);
+    pretend_uuid(card, id->deviceUUID);
   VkPhysicalDevicePCIBusInfoPropertiesEXT *pci =
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
   if (pci)
@@ -357,6 +357,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
 static VKAPI_ATTR VkResult VKAPI_CALL list_cards(VkInstance handle, uint32_t *count,
                                                  VkPhysicalDevice *out) {
   struct instance *instance = instance_of(handle);
+  pretend_trouble();
   VkResult answer = instance->vkEnumeratePhysicalDevices(handle, count, out);
   if (answer >= VK_SUCCESS && out) {
     instance->count = *count < CARDS ? *count : CARDS;

@@ -11,6 +11,8 @@
  *
  * VK_PRETEND_PCI=ADDRESS,ADDRESS: where the cards are, told by VK_EXT_pci_bus_info; without it that
  * extension is not offered. VK_PRETEND_INTEGRATED=1: they are graphics of the processor's.
+ * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
+ * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
  * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
@@ -33,6 +35,9 @@
 uint64_t pretend_setting(const char *name, uint64_t otherwise);
 /* A file of VK_PRETEND_DIR; NULL: there is none. */
 FILE *pretend_open(const char *name, const char *mode);
+/* Changes what the driver says. */
+void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]);
+void pretend_trouble(void);
 /* Where a card is; zeros where VK_PRETEND_PCI does not name it. */
 void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out);
 bool pretend_has(const char *name);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "vk_pretend.h"
 
@@ -25,6 +26,21 @@ FILE *pretend_open(const char *name, const char *mode) {
   char path[512];
   snprintf(path, sizeof path, "%s/%s", folder ? folder : "", name);
   return folder ? fopen(path, mode) : NULL;
+}
+
+void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]) {
+  bool twin = getenv("VK_PRETEND_TWIN");
+  if (twin)
+    memset(uuid, 0xfa, VK_UUID_SIZE);
+  uuid[VK_UUID_SIZE - 1] = (uint8_t)(twin ? card : card + 1);
+}
+
+void pretend_trouble(void) {
+  const char *which = getenv("VK_PRETEND_TROUBLE");
+  while (which && !strcmp(which, "hang"))
+    pause();
+  if (which && !strcmp(which, "crash"))
+    abort();
 }
 
 void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out) {

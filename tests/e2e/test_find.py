@@ -1,0 +1,136 @@
+"""Which cards memkeepd finds by itself, and what the kernel says of them: FAKE cards (tests/vk_pretend.h, tests/fake_libcuda.h)
+at the addresses of recorded trees (tests/drm)."""
+
+import unittest
+from pathlib import Path
+
+from harness import GIB, MIB, Daemon, run_program, wait_until
+from restart import RestartCase
+from test_cuda import fake_cards
+from test_vulkan import environment
+
+TREES = Path(__file__).parents[1] / "drm"
+ONE, OTHER, FAKE_CUDA = "0000:03:00.0", "0000:43:00.0", "0000:fa:00.0"
+
+
+class FindCase(RestartCase):
+    flags, devices = ("--mover-idle", "1h"), ("host:0=2GiB",)
+
+    def setUp(self):
+        pass  # each has a daemon of its own
+
+    def find(self, *flags, tree=TREES / "amd-discrete", pci=f"{ONE},{OTHER}", pretend=True, cards=2, **more):
+        self.daemon = Daemon(*self.flags, *flags, devices=self.devices, start=False)
+        self.addCleanup(self.daemon.close)
+        self.daemon.command.remove("--no-gpu")
+        self.daemon.environment |= environment(self.daemon.folder / "cards", cards=cards, pretend=pretend)
+        self.daemon.environment |= {"MEMKEEP_DRM": str(tree), "VK_PRETEND_PCI": pci, "MEMKEEP_LIBCUDA": "none"} | more
+        self.daemon.start()
+        return [device["deviceId"] for device in self.host()["devices"]]
+
+    def part(self, name):
+        parts = self.ok(self.daemon.get("/health/detailed"))["parts"]
+        return next((part for part in parts if part["name"] == name), None)
+
+
+class Found(FindCase):
+    def test_cards_have_the_kernels_figures(self):
+        self.assertEqual(["host:0", "vulkan:0", "vulkan:1"], self.find())
+        card, other = self.device(ONE), self.device(OTHER)
+        self.assertEqual({"vulkan:0", "vulkan:1"}, {card["deviceId"], other["deviceId"]})
+        self.assertEqual((25753026560, 3 * GIB + 16 * MIB, 3 * GIB + 16 * MIB, "VRAM", "gpu", ONE),
+                         tuple(card[name] for name in ("totalBytes", "usedBytes", "externalBytes", "memoryType", "type",
+                                                       "pciAddress")))
+        self.assertEqual(24 * MIB, other["usedBytes"])
+        self.assertIsNone(self.part("cards"))
+
+    def test_processes_are_named(self):
+        self.find()
+        self.device(ONE)  # somebody looks
+        wait_until(lambda: self.device(ONE)["processes"], "processes")
+        self.assertEqual([(3456, "python3", 2 * GIB + 512 * MIB, False), (1200, "Xorg", 96 * MIB, False)],
+                         [(p["pid"], p["name"], p["usedBytes"], p["managed"]) for p in self.device(ONE)["processes"]])
+
+    def test_memory_is_made_filled_and_kept_over_a_crash(self):
+        self.find()
+        device = self.device(ONE)["deviceId"]
+        allocation = self.allocate(5 * MIB, device, persistent=True)
+        checksum = self.fill(allocation, 9)["checksum"]
+        self.crash()
+        self.assertEqual(device, self.device(ONE)["deviceId"])
+        self.assertEqual(checksum, self.checksum(allocation))
+
+    def test_graphics_of_the_processor_have_one_budget(self):
+        self.assertEqual(["host:0", "vulkan:0"], self.find(tree=TREES / "amd-apu", cards=1, pci="0000:c1:00.0",
+                                                           VK_PRETEND_INTEGRATED="1"))
+        card = self.device("vulkan:0")
+        self.assertEqual(("UNIFIED", 15 * GIB + 512 * MIB, 2 * GIB + 400 * MIB),
+                         tuple(card[name] for name in ("memoryType", "totalBytes", "usedBytes")))
+
+    def test_one_that_was_named_is_not_there_twice(self):
+        self.devices = ("host:0=2GiB", "vulkan:1=100MiB")
+        self.assertEqual(["host:0", "vulkan:0", "vulkan:1"], sorted(self.find()))
+        self.assertEqual(100 * MIB, self.device("vulkan:1")["limits"]["maxBytes"])
+
+
+class Merged(FindCase):
+    """A card that NVIDIA's driver has under Vulkan too."""
+
+    def test_by_its_address_it_is_cudas(self):
+        found = self.find(pci=f"{FAKE_CUDA},{OTHER}", **fake_cards(1))
+        self.assertEqual(["host:0", "cuda:0"], found[:2])
+        self.assertEqual(3, len(found))
+        self.assertEqual("cuda:0", self.device(FAKE_CUDA)["deviceId"])
+        self.assertEqual("vulkan", self.device(OTHER)["backend"])
+        self.assertRegex(self.daemon.log(), "vulkan:[01] is the card that cuda:0 is")
+
+    def test_by_its_uuid_it_is_cudas(self):
+        found = self.find(VK_PRETEND_TWIN="1", VK_PRETEND_LACKS="VK_EXT_pci_bus_info", **fake_cards(2))
+        self.assertEqual(["host:0", "cuda:0", "cuda:1"], found)
+
+    def test_where_it_was_named_it_is_vulkans(self):
+        self.devices = ("host:0=2GiB", "vulkan:0")
+        found = self.find(pci=FAKE_CUDA, cards=1, **fake_cards(1))
+        self.assertEqual(["host:0", "vulkan:0"], found)
+        self.assertIn("cuda:0 is the card that vulkan:0 is", self.daemon.log())
+
+
+class NotFound(FindCase):
+    def test_software_is_no_card(self):
+        self.assertEqual(["host:0"], self.find(pretend=False))
+        self.assertIn(f"the card AMD 1002:744c at {ONE} is not served", self.daemon.log())
+        self.assertIsNone(self.part("cards"))
+
+    def test_no_driver_is_no_error(self):
+        self.assertEqual(["host:0"], self.find(cards=0))
+        wait_until(lambda: self.ok(self.daemon.get("/health"))["status"] == "ok", "all to be well")
+        shown = run_program("memkeep", "--socket", self.daemon.socket_path, "devices")
+        self.assertEqual((0, ""), (shown.returncode, shown.stderr))
+        self.assertIn("host:0", shown.stdout)
+
+    def test_no_driver_is_asked_without_a_card(self):
+        self.assertEqual(["host:0"], self.find(tree=TREES / "none", VK_PRETEND_TROUBLE="crash"))
+        self.assertIsNone(self.part("cards"))
+
+    def test_none_is_asked_where_that_is_said(self):
+        self.assertEqual(["host:0"], self.find("--no-vulkan", VK_PRETEND_TROUBLE="crash"))
+        self.assertIsNone(self.part("cards"))
+
+
+class Trouble(FindCase):
+    def in_trouble(self, how, reason):
+        self.assertEqual(["host:0"], self.find(VK_PRETEND_TROUBLE=how))
+        self.assertEqual({"name": "cards", "status": "degraded",
+                          "reason": f"the process that looks for Vulkan's cards: {reason}"}, self.part("cards"))
+        self.ok(self.daemon.get("/health"))
+        self.fill(self.allocate(MIB, "host:0"), 1)
+
+    def test_a_driver_that_crashes_costs_a_warning(self):
+        self.in_trouble("crash", "it died")
+
+    def test_a_driver_that_hangs_costs_a_warning(self):
+        self.in_trouble("hang", "it did not answer within 2 s")
+
+
+if __name__ == "__main__":
+    unittest.main()
