@@ -1,6 +1,10 @@
 /*
  * manager: two small tables under one lock. Segments are few hundred, so they are a list; a
  * descriptor that is still on its way is waited for on a condition.
+ *
+ * A card's driver takes a fraction of a millisecond to import a segment, and a defragmentation has
+ * dozens. So they are imported as they arrive, by a few threads beside those that copy; who needs
+ * one that none of them has begun does it himself. The lock is not held meanwhile.
  */
 #include "worker/manager.h"
 
@@ -16,11 +20,15 @@
 #define MANAGER_FILES 2048 /* of two of the largest models */
 #define MANAGER_FILE_NS (60 * CLOCK_SECOND)
 #define MANAGER_ARRIVAL_S 1 /* contract 5 */
+#define MANAGER_IMPORTERS 4 /* a driver does some of it one after the other */
 
 struct segment {
   uint64_t id, size;
   char device[SPEC_ID];
   unsigned users;
+  bool ahead;                    /* it is to be imported before anybody asks for it */
+  bool importing;                /* some thread does it, and is one of the users */
+  enum status failed;            /* what that said, if nobody had asked: the next use hears it */
   struct share share;            /* until it is imported */
   struct device_segment *memory; /* NULL: not yet */
   struct segment *next;
@@ -43,6 +51,10 @@ struct manager {
   struct segment *segments;
   struct file *files, **files_last; /* in order of arrival */
   unsigned file_count;
+  pthread_cond_t wanted; /* for the importers: something is to be imported ahead, or it is over */
+  pthread_t importers[MANAGER_IMPORTERS];
+  unsigned importer_count;
+  bool over;
 };
 
 /* An arrival, or the end of a use, is waited for this long. */
@@ -62,6 +74,7 @@ enum status manager_create(struct manager **out) {
   pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
   pthread_mutex_init(&manager->mutex, NULL);
   pthread_cond_init(&manager->changed, &clock);
+  pthread_cond_init(&manager->wanted, NULL);
   pthread_condattr_destroy(&clock);
   manager->files_last = &manager->files;
   *out = manager;
@@ -90,9 +103,19 @@ static void drop_first_file(struct manager *manager) {
   free(file);
 }
 
+static void end_importers(struct manager *manager) {
+  pthread_mutex_lock(&manager->mutex);
+  manager->over = true;
+  pthread_cond_broadcast(&manager->wanted);
+  pthread_mutex_unlock(&manager->mutex);
+  for (unsigned i = 0; i < manager->importer_count; i++)
+    pthread_join(manager->importers[i], NULL);
+}
+
 void manager_free(struct manager *manager) {
   if (!manager)
     return;
+  end_importers(manager);
   while (manager->files)
     drop_first_file(manager);
   for (struct segment *segment = manager->segments, *next; segment; segment = next) {
@@ -101,6 +124,7 @@ void manager_free(struct manager *manager) {
   }
   for (unsigned i = 0; i < manager->device_count; i++)
     device_mover_close(manager->devices[i].mover);
+  pthread_cond_destroy(&manager->wanted);
   pthread_cond_destroy(&manager->changed);
   pthread_mutex_destroy(&manager->mutex);
   free(manager);
@@ -130,6 +154,7 @@ enum status manager_add_device(struct manager *manager, const struct spec *spec)
     if (!status) {
       manager->devices[i].spec = *spec;
       manager->device_count++;
+      pthread_cond_broadcast(&manager->wanted);
     }
   }
   pthread_mutex_unlock(&manager->mutex);
@@ -141,6 +166,66 @@ bool manager_initialized(struct manager *manager) {
   bool initialized = manager->device_count > 0;
   pthread_mutex_unlock(&manager->mutex);
   return initialized;
+}
+
+/* ---- importing ---- */
+
+/* Under the lock, which is let go meanwhile; the segment stays, for it is in use. */
+static enum status import(struct manager *manager, struct segment *segment) {
+  struct device_mover *mover = find_device(manager, segment->device);
+  struct device_segment *memory = NULL;
+  segment->ahead = false;
+  if (!mover)
+    return STATUS_DEVICE_NOT_FOUND;
+  segment->importing = true;
+  segment->users++;
+  pthread_mutex_unlock(&manager->mutex);
+  enum status status = device_import(mover, &segment->share, segment->size, &memory);
+  pthread_mutex_lock(&manager->mutex);
+  segment->users--;
+  segment->importing = false;
+  if (!status) {
+    segment->memory = memory;
+    share_close(&segment->share);
+  }
+  pthread_cond_broadcast(&manager->changed);
+  return status;
+}
+
+/* The first that arrived of those to be imported ahead; the list begins with the last. A segment
+ * may come before its device was told of. */
+static struct segment *first_ahead(const struct manager *manager) {
+  struct segment *first = NULL;
+  for (struct segment *segment = manager->segments; segment; segment = segment->next)
+    if (segment->ahead && find_device(manager, segment->device))
+      first = segment;
+  return first;
+}
+
+static void *import_ahead(void *arg) {
+  struct manager *manager = arg;
+  pthread_mutex_lock(&manager->mutex);
+  while (!manager->over) {
+    struct segment *segment = first_ahead(manager);
+    if (segment)
+      segment->failed = import(manager, segment);
+    else
+      pthread_cond_wait(&manager->wanted, &manager->mutex);
+  }
+  pthread_mutex_unlock(&manager->mutex);
+  return NULL;
+}
+
+/* Under the lock. One importer more for each segment, until there are enough; where none can be
+ * started, whoever needs a segment imports it. */
+static void want_ahead(struct manager *manager, struct segment *segment) {
+  segment->ahead = segment->share.kind != SHARE_MEMFD; /* mapped when it is touched */
+  if (!segment->ahead)
+    return;
+  if (manager->importer_count < MANAGER_IMPORTERS &&
+      !pthread_create(&manager->importers[manager->importer_count], NULL, import_ahead, manager))
+    manager->importer_count++;
+  pthread_cond_signal(&manager->wanted);
 }
 
 enum status manager_add_segment(struct manager *manager, const struct manager_arrival *arrival,
@@ -156,6 +241,7 @@ enum status manager_add_segment(struct manager *manager, const struct manager_ar
     *share = (struct share){SHARE_NONE, 0};
     segment->next = manager->segments;
     manager->segments = segment;
+    want_ahead(manager, segment);
     pthread_cond_broadcast(&manager->changed);
   }
   pthread_mutex_unlock(&manager->mutex);
@@ -165,34 +251,44 @@ enum status manager_add_segment(struct manager *manager, const struct manager_ar
   return status;
 }
 
-/* A failure is not kept: the next use tries again. */
-static enum status import(const struct manager *manager, struct segment *segment,
-                          struct problem *problem) {
-  struct device_mover *mover = find_device(manager, segment->device);
-  if (!mover)
-    return problem_set(problem, STATUS_DEVICE_NOT_FOUND, "no device %s here", segment->device);
-  enum status status = device_import(mover, &segment->share, segment->size, &segment->memory);
+/* Under the lock: waits for a segment's arrival, a second at most, and for who imports it. NULL: it
+ * did not arrive. */
+static struct segment *await(struct manager *manager, uint64_t id) {
+  struct timespec until = patience();
+  struct segment *segment;
+  bool late = false;
+  while ((!(segment = find(manager, id)) && !late) || (segment && segment->importing)) {
+    if (segment)
+      pthread_cond_wait(&manager->changed, &manager->mutex);
+    else
+      late = pthread_cond_timedwait(&manager->changed, &manager->mutex, &until);
+  }
+  return segment;
+}
+
+/* Under the lock. A failure is told once: the next use tries again. */
+static enum status make_usable(struct manager *manager, struct segment *segment,
+                               struct problem *problem) {
+  enum status status = segment->failed;
+  segment->failed = STATUS_OK;
+  if (!status && !segment->memory)
+    status = import(manager, segment);
+  if (status == STATUS_DEVICE_NOT_FOUND)
+    return problem_set(problem, status, "no device %s here", segment->device);
   if (status)
     return problem_set(problem, status, "%s: a segment cannot be used: %s", segment->device,
                        status_text(status));
-  share_close(&segment->share);
+  segment->users++;
   return STATUS_OK;
 }
 
 enum status manager_use(struct manager *manager, uint64_t id, struct device_segment **out,
                         struct problem *problem) {
-  struct timespec until = patience();
   pthread_mutex_lock(&manager->mutex);
-  struct segment *segment = find(manager, id);
-  while (!segment && !pthread_cond_timedwait(&manager->changed, &manager->mutex, &until))
-    segment = find(manager, id);
-  enum status status = STATUS_OK;
-  if (segment && !segment->memory)
-    status = import(manager, segment, problem);
-  if (segment && !status) {
-    segment->users++;
+  struct segment *segment = await(manager, id);
+  enum status status = segment ? make_usable(manager, segment, problem) : STATUS_INVALID_ARGUMENT;
+  if (!status)
     *out = segment->memory;
-  }
   pthread_mutex_unlock(&manager->mutex);
   if (segment)
     return status;

@@ -29,8 +29,8 @@ struct manager_arrival {
   uint64_t segment, size;
   char device[SPEC_ID];
 };
-/* Takes the share over; it is imported when it is used first. CONFLICT: it is here already (then
- * the share is closed too). */
+/* Takes the share over; a card's is imported as soon as may be, host memory when it is used first.
+ * CONFLICT: it is here already (then the share is closed too). */
 enum status manager_add_segment(struct manager *manager, const struct manager_arrival *arrival,
                                 struct share *share);
 /* Uses a segment: waits up to 1 s for it to arrive. INVALID_ARGUMENT: it did not. DEVICE_NOT_FOUND,
