@@ -5,9 +5,10 @@
  * pinned meanwhile is simply not moved; what is being moved cannot be.
  *
  * Three batches are under way: while the mover copies one, the one before is committed (on the
- * loop's thread, with the answer) and the next is reserved (on the decision thread). They may end
- * in any order, for no move of a plan waits for another: what is taken was free before, what is
- * left stays closed.
+ * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
+ * there are more, so that it maps the segments of some while it copies others. They may end in any
+ * order, for no move of a plan waits for another: what is taken was free before, what is left stays
+ * closed. The first ones are small: the mover is not to wait for a whole one.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,9 @@
 #include "service/work.h"
 
 #define DEFRAGMENT_BATCH 1000            /* moves a message: far below a line's cap of 4 MiB */
-#define DEFRAGMENT_BATCHES 3             /* one is reserved, one copied, one committed */
+#define DEFRAGMENT_FIRST 125             /* of the first; each next has twice as many */
+#define DEFRAGMENT_BATCHES 8             /* on a card; a batch takes it a millisecond */
+#define DEFRAGMENT_BATCHES_HOST 3        /* one is reserved, one copied, one committed */
 #define DEFRAGMENT_LOCKED 64             /* moves reserved or committed per holding of the lock */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
@@ -55,7 +58,7 @@ struct defragment {
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
   struct snapshot snapshot;
   struct defrag_plan plan;
-  uint32_t next_move;
+  uint32_t next_move, batch_moves, batch_count; /* at most so many in the next batch; batches */
   uint64_t deadline;
   uint64_t moved_ns;  /* when the last one was */
   uint32_t releasing; /* segments on their way back; under the state lock */
@@ -213,7 +216,7 @@ static void reserve_some(struct batch *batch) {
   struct defragment *work = batch->work;
   LOCK_SCOPE(&work->service->lock);
   for (unsigned i = 0;
-       i < DEFRAGMENT_LOCKED && is_planned(work) && batch->move_count < DEFRAGMENT_BATCH; i++)
+       i < DEFRAGMENT_LOCKED && is_planned(work) && batch->move_count < work->batch_moves; i++)
     reserve(batch, &work->plan.moves[work->next_move++]);
 }
 
@@ -267,7 +270,7 @@ static void copied(struct mover_task *task) {
 static bool start_batch(struct batch *batch) {
   struct defragment *work = batch->work;
   batch->move_count = batch->segment_count = 0;
-  while (is_planned(work) && batch->move_count < DEFRAGMENT_BATCH)
+  while (is_planned(work) && batch->move_count < work->batch_moves)
     reserve_some(batch);
   if (!batch->move_count)
     return false;
@@ -281,6 +284,7 @@ static bool start_batch(struct batch *batch) {
                                     .done = copied};
   memcpy(batch->task.correlation, job_correlation(work->job), sizeof batch->task.correlation);
   batch->under_way = true;
+  work->batch_moves = (uint32_t)units_min(DEFRAGMENT_BATCH, 2 * (uint64_t)work->batch_moves);
   job_submit(work->job, &batch->task);
   return true;
 }
@@ -288,7 +292,7 @@ static bool start_batch(struct batch *batch) {
 /* Whether any is under way then. */
 static bool start_batches(struct defragment *work) {
   bool under_way = false;
-  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
+  for (unsigned i = 0; i < work->batch_count; i++)
     under_way |= work->batches[i].under_way || start_batch(&work->batches[i]);
   return under_way;
 }
@@ -320,13 +324,13 @@ static bool next_plan(struct defragment *work) {
   while (next_owner(work)) {
     snapshot_free(&work->snapshot);
     defrag_plan_free(&work->plan);
+    uint32_t device = work->devices[work->at];
+    bool card = work->service->devices[device].info->costly;
     work->next_move = 0;
-    snapshot_make(work->service, work->devices[work->at], work->owner, &work->snapshot);
-    enum status status =
-        snapshot_plan(&work->snapshot, (enum defrag_strategy)work->params.strategy, &work->plan);
-    if (status)
-      work->plan = (struct defrag_plan){0};
-    if (work->plan.move_count)
+    work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
+    snapshot_make(work->service, device, work->owner, &work->snapshot);
+    (void)snapshot_plan(&work->snapshot, (enum defrag_strategy)work->params.strategy, &work->plan);
+    if (work->plan.move_count) /* none if there was no memory for a plan */
       return true;
   }
   return false;
@@ -339,10 +343,10 @@ static bool is_over(struct defragment *work) {
 }
 
 static bool is_under_way(const struct defragment *work) {
-  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
-    if (work->batches[i].under_way)
-      return true;
-  return false;
+  unsigned i = 0;
+  while (i < DEFRAGMENT_BATCHES && !work->batches[i].under_way)
+    i++;
+  return i < DEFRAGMENT_BATCHES;
 }
 
 static void go_on(struct defragment *work) {
@@ -371,10 +375,7 @@ static void batch_ended(struct task *task) {
 
 static void step(struct task *task) {
   struct defragment *work = (struct defragment *)task;
-  if (work->ended)
-    finish(work);
-  else
-    go_on(work);
+  (work->ended ? finish : go_on)(work);
 }
 
 /* ---- start ---- */
@@ -459,10 +460,9 @@ static enum status launch(struct service *s, const struct caller *caller, struct
                                                .cancellable = true});
   if (!work->job)
     return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  bool quick = work->params.strategy == DEFRAG_QUICK;
   uint64_t time = state_ns(work->params.max_time_seconds, CLOCK_SECOND);
-  if (work->params.strategy == DEFRAG_QUICK)
-    time = units_min(time, DEFRAGMENT_QUICK_NS);
-  work->deadline = clock_now() + time;
+  work->deadline = clock_now() + (quick ? units_min(time, DEFRAGMENT_QUICK_NS) : time);
   return STATUS_OK;
 }
 
@@ -477,6 +477,7 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
   }
   work->service = s;
   work->params = *params;
+  work->batch_moves = DEFRAGMENT_FIRST;
   work->admin = caller->role == CALLER_ADMIN;
   work->domain = caller->domain;
   work->step.run = step;

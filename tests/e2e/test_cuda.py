@@ -143,6 +143,14 @@ class Bytes(CardCase):
         self.assertEqual(checksum, self.checksum(one))
         self.assertEqual("cuda:0", self.look(one)["deviceId"])
 
+    def test_are_mapped_by_the_next_operation_when_the_driver_failed_once(self):
+        self.daemon.close()
+        self.start_daemon(FAKE_CUDA_FAIL="cuMemImportFromShareableHandle:1:2")
+        one = self.allocate(MIB, "cuda:0")
+        body = {"allocationId": one["allocationId"], "value": 7}
+        self.assertEqual("INSUFFICIENT_MEMORY", self.daemon.post("/api/memory/operations/fill", body).code)
+        self.assertEqual(self.fill(one, 7)["checksum"], self.checksum(one))
+
     def test_survive_the_daemon_and_its_worker(self):
         allocation = self.allocate(5 * MIB, "cuda:0", persistent=True)
         small = [self.allocate(100000 + i, "cuda:1", persistent=True) for i in range(20)]
