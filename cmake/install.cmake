@@ -45,7 +45,7 @@ if(TARGET libmemkeep)
     PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
   write_basic_package_version_file(${CMAKE_BINARY_DIR}/memkeepConfigVersion.cmake
     COMPATIBILITY SameMinorVersion)
-  install(TARGETS libmemkeep LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS libmemkeep libmemkeep_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES ${LIBRARY_DIR}/libmemkeep.a DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES include/memkeep/memkeep.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/memkeep)
   install(FILES ${CMAKE_BINARY_DIR}/memkeep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,6 +1,6 @@
 """libmemkeep as ctypes sees it: found once, when the first client connects, and never unloaded.
 
-MEMKEEP_LIB names it, the file or its folder; else it is the one of the source tree (build/lib) that this package lies in
+MEMKEEP_LIB names it, the file or its folder (libmemkeep_torch lies beside it); else it is the one of the source tree (build/lib) that this package lies in
 or was installed from, else the system's."""
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Tuple
 
 from . import errors
 
-_NAME = "libmemkeep.so.0"
+_NAME, _ALLOCATOR = "libmemkeep.so.0", "libmemkeep_torch.so.0"
 
 PERSISTENT, PINNED, ZERO, COMMIT, EVICT, READ_ONLY = 1, 2, 4, 8, 16, 32
 
@@ -54,42 +54,48 @@ _FUNCTIONS = {
 _loaded: Optional[Any] = None
 
 
-def _candidates() -> Iterator[str]:
+def _candidates(name: str) -> Iterator[str]:
     said = os.environ.get("MEMKEEP_LIB")
     if said:
-        yield os.path.join(said, _NAME) if os.path.isdir(said) else said
+        folder = said if os.path.isdir(said) else os.path.dirname(said)
+        yield said if name == _NAME and folder != said else os.path.join(folder, name)
         return
     tree = Path(__file__).resolve().parents[2]
     if (tree / "CMakeLists.txt").exists():
-        yield str(tree / "build/lib" / _NAME)
+        yield str(tree / "build/lib" / name)
     try:
         from ._tree import LIBRARY  # type: ignore[import-not-found]  # written by setup.py
-        yield os.path.join(LIBRARY, _NAME)
+        yield os.path.join(LIBRARY, name)
     except ImportError:
         pass
-    yield _NAME
+    yield name
 
 
-def _open() -> Any:
+def _open(name: str) -> Tuple[Any, str]:
     problems = []
-    for path in _candidates():
+    for path in _candidates(name):
         try:
-            return ctypes.CDLL(path)
+            return ctypes.CDLL(path), path
         except OSError as problem:
             problems.append(str(problem))
-    raise ImportError("libmemkeep is not there; MEMKEEP_LIB may name it: " + "; ".join(problems))
+    raise ImportError(f"{name} is not there; MEMKEEP_LIB may name its folder: " + "; ".join(problems))
 
 
 def library() -> Any:
     """The library, its functions declared; ImportError when it cannot be found."""
     global _loaded
     if _loaded is None:
-        found = _open()
+        found, _ = _open(_NAME)
         for name, (result, parameters) in _FUNCTIONS.items():
             function = getattr(found, name)
             function.restype, function.argtypes = result, parameters
         _loaded = found
     return _loaded
+
+
+def allocator() -> Tuple[Any, str]:
+    """libmemkeep_torch, and the path that it was found by; ImportError when it cannot be found."""
+    return _open(_ALLOCATOR)
 
 
 def check(code: int) -> None:

@@ -8,6 +8,8 @@
 The weights are shared by all processes that load them, so write to none of them; who does gets pages of his own, and
 harms nobody. Each tensor keeps the model attached.
 
+use() gives PyTorch an allocator whose memory on cards is the daemon's; see torch_allocator.
+
 A dtype that this torch has no name for (fp8 before 2.1, blocks of GGUF) comes as its bytes: uint8, whose last dimension
 counts bytes."""
 
@@ -21,6 +23,9 @@ import torch.utils.dlpack
 from . import _cuda
 from . import client as clients
 from .models import Model, PathLike, Tensor
+from .torch_allocator import Figures, empty_cache, figures, use
+
+__all__ = ["Figures", "Keys", "empty_cache", "figures", "load", "load_into", "use"]
 
 _NAMES = {"BOOL": "bool", "U8": "uint8", "I8": "int8", "F8_E5M2": "float8_e5m2", "F8_E4M3": "float8_e4m3fn",
           "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",

@@ -284,17 +284,25 @@ static bool enter_books(struct vram *card, const struct want *want,
   return added;
 }
 
+/* Under the lock. */
+static void count_used(struct vram *card) {
+  uint64_t used = arena_used(card->arenas[ARENA_SMALL]) + arena_used(card->arenas[ARENA_LARGE]);
+  card->peak_used = units_max(card->peak_used, used);
+}
+
 /* The piece, or a plan of the segment that it needs; 0 and size 0: there are no addresses left. */
 static uint64_t take_or_plan(struct vram *card, const struct want *want, uint64_t wish,
                              struct arena_segment *plan) {
   LOCK_SCOPE(&card->lock);
   *plan = (struct arena_segment){.size = 0};
   uint64_t start = arena_take(want->arena, want->size, want->stream);
+  if (!start) {
+    arena_adopt(want->arena, want->stream);
+    start = arena_take(want->arena, want->size, want->stream);
+  }
   if (start)
-    return start;
-  arena_adopt(want->arena, want->stream);
-  start = arena_take(want->arena, want->size, want->stream);
-  if (!start)
+    count_used(card);
+  else
     (void)arena_plan(want->arena, want->size, want->stream, wish, plan);
   return start;
 }
@@ -358,11 +366,6 @@ static uint64_t take_slowly(struct vram *card, const struct want *want, char *wh
 }
 
 /* ---- pieces ---- */
-
-static void count_used(struct vram *card) {
-  uint64_t used = arena_used(card->arenas[ARENA_SMALL]) + arena_used(card->arenas[ARENA_LARGE]);
-  card->peak_used = units_max(card->peak_used, used);
-}
 
 uint64_t vram_take(struct vram *card, uint64_t size, driver_stream stream, char *why) {
   struct want want = {.size = size,
