@@ -119,6 +119,11 @@ class Manager:
         with self._lock:
             self._told[device_id] = (level, percent)
 
+    def told(self) -> Dict[str, Tuple[Optional[str], Optional[float]]]:
+        """(level, percent) by device, as far as they were told."""
+        with self._lock:
+            return dict(self._told)
+
     def told_limit(self) -> Optional[int]:
         """Of all devices together, None before they were told."""
         with self._lock:
