@@ -141,13 +141,22 @@ static uint64_t piece_of(uint64_t offset, uint64_t n) {
 
 /* ---- uses ---- */
 
-const void *os_view_peek(struct os_view *view, uint64_t offset, size_t n) {
+static char *where(struct os_view *view, uint64_t offset, size_t n) {
   for (uint64_t at = 0, piece; at < n; at += piece) {
     piece = piece_of(offset + at, n - at);
     if (!place_of(view, offset + at, piece, false))
       return NULL;
   }
   return atomic_load(&view->bytes) + offset;
+}
+
+const void *os_view_peek(struct os_view *view, uint64_t offset, size_t n) {
+  return where(view, offset, n);
+}
+
+void *os_view_poke(struct os_view *view, uint64_t offset, size_t n) {
+  char *place = where(view, offset, n);
+  return place && view->writable ? place : NULL;
 }
 
 enum status os_view_read(struct os_view *view, uint64_t offset, void *out, size_t n) {

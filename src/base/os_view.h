@@ -30,6 +30,8 @@ enum status os_view_write(struct os_view *view, uint64_t offset, const void *byt
 enum status os_view_fill(struct os_view *view, uint64_t offset, uint8_t value, uint64_t n);
 /* The bytes where they are, to be read before the view is closed; NULL: read them. */
 const void *os_view_peek(struct os_view *view, uint64_t offset, size_t n);
+/* The same, to be written there; NULL: write them. */
+void *os_view_poke(struct os_view *view, uint64_t offset, size_t n);
 
 struct os_view_range {
   struct os_view *view;

@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 22 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 23 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *
@@ -60,6 +60,8 @@ struct backend {
   const void *(*peek)(void *mover,
                       const struct device_range *range); /* optional: the bytes where they are, NULL
                                                             where read is needed; default: NULL */
+  void *(*poke)(void *mover, const struct device_range *range); /* optional: the same, to be written
+                                                                   there; default: NULL */
   enum status (*copy)(void *mover, const struct device_range *from,
                       const struct device_range *to); /* optional: read + write staged. From a
                                                          segment of this mover to another, or to

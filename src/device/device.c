@@ -404,7 +404,20 @@ bool device_overlap(struct device_place a, struct device_place b, uint64_t size)
   return a.segment == b.segment && a.offset < b.offset + size && b.offset < a.offset + size;
 }
 
+static void *poke(struct device_place to, uint64_t size) {
+  struct device_range range = range_of(to, size);
+  const struct device_mover *mover = to.segment->mover;
+  return mover->table.poke ? mover->table.poke(mover->mover, &range) : NULL;
+}
+
+/* Bytes that are to be seen at one end need no staging. */
 static enum status copy_staged(const struct device_copy *copy) {
+  const void *source = device_peek(copy->from, copy->size);
+  if (source)
+    return device_write(copy->to, copy->size, source);
+  void *target = poke(copy->to, copy->size);
+  if (target)
+    return device_read(copy->from, copy->size, target);
   if (!copy->staging)
     return STATUS_INVALID_ARGUMENT;
   enum status status = device_read(copy->from, copy->size, copy->staging);

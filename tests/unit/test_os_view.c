@@ -123,6 +123,37 @@ static void test_what_is_sealed_is_read_only(void **state) {
   close_view(&fixture);
 }
 
+static void test_what_is_used_often_is_where_it_can_be_reached(void **state) {
+  struct fixture fixture;
+  (void)state;
+  open_view(&fixture, OS_MEMFD_SEAL_SIZE);
+  fill_with(0);
+  assert_null(os_view_peek(fixture.view, 0, SIZE));
+  for (int use = 0; use < USES; use++)
+    assert_int_equal(STATUS_OK, os_view_write(fixture.view, 0, bytes, SIZE));
+  assert_memory_equal(bytes + 5, os_view_peek(fixture.view, 5, SIZE - 5), SIZE - 5);
+  memset(os_view_poke(fixture.view, 5, SIZE - 5), 0x11, SIZE - 5);
+  memset(bytes + 5, 0x11, SIZE - 5);
+  reads(&fixture, 0, SIZE);
+  assert_int_equal(STATUS_OK, os_memfd_punch(&fixture.share, 0, 4 * KIB));
+  assert_null(os_view_poke(fixture.view, 5, SIZE - 5));
+  close_view(&fixture);
+}
+
+static void test_what_is_sealed_can_be_looked_at_only(void **state) {
+  struct fixture fixture;
+  (void)state;
+  open_view(&fixture, OS_MEMFD_SEAL_SIZE);
+  fill_with(0);
+  assert_int_equal(STATUS_OK, os_view_write(fixture.view, 0, bytes, SIZE));
+  assert_int_equal(STATUS_OK, os_memfd_seal(&fixture.share, OS_MEMFD_SEAL_WRITE));
+  for (int use = 0; use < USES; use++)
+    reads(&fixture, 0, SIZE);
+  assert_memory_equal(bytes, os_view_peek(fixture.view, 0, SIZE), SIZE);
+  assert_null(os_view_poke(fixture.view, 0, SIZE));
+  close_view(&fixture);
+}
+
 static void *use_all(void *arg) {
   struct os_view *view = arg;
   char mine[64 * KIB];
@@ -186,6 +217,8 @@ int main(void) {
       cmocka_unit_test(test_nor_does_one_where_pages_were_given_back),
       cmocka_unit_test(test_what_can_shrink_is_no_signal),
       cmocka_unit_test(test_what_is_sealed_is_read_only),
+      cmocka_unit_test(test_what_is_used_often_is_where_it_can_be_reached),
+      cmocka_unit_test(test_what_is_sealed_can_be_looked_at_only),
       cmocka_unit_test(test_by_several_threads),
       cmocka_unit_test(test_copies_of_every_size),
   };

@@ -24,6 +24,7 @@ const struct backend host_backend = {
     .read = host_mover_read,
     .write = host_mover_write,
     .peek = host_mover_peek,
+    .poke = host_mover_poke,
     .copy = host_mover_copy,
     .fill = host_mover_fill,
 };

@@ -53,6 +53,11 @@ const void *host_mover_peek(void *mover, const struct device_range *range) {
   return os_view_peek(range->segment, range->offset, range->size);
 }
 
+void *host_mover_poke(void *mover, const struct device_range *range) {
+  (void)mover;
+  return os_view_poke(range->segment, range->offset, range->size);
+}
+
 enum status host_mover_fill(void *mover, const struct device_range *range, uint8_t value) {
   (void)mover;
   return os_view_fill(range->segment, range->offset, value, range->size);
