@@ -186,7 +186,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical,
 
 static bool is_import(const VkMemoryAllocateInfo *how) {
   for (const VkBaseInStructure *each = how->pNext; each; each = each->pNext)
-    if (each->sType == VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR)
+    if (each->sType == VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR ||
+        each->sType == VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT)
       return true;
   return false;
 }
@@ -204,10 +205,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice handle, const VkMemoryAl
                                                VkDeviceMemory *out) {
   const struct device *device = device_of(handle);
   bool import = is_import(how);
-  if (!how->memoryTypeIndex && !import && is_refused(device, how))
+  if (!import && (how->memoryTypeIndex ? pretend_has("full") : is_refused(device, how)))
     return VK_ERROR_OUT_OF_DEVICE_MEMORY;
-  if (how->memoryTypeIndex && pretend_has("full"))
-    return VK_ERROR_OUT_OF_HOST_MEMORY;
   struct memory *memory = calloc(1, sizeof *memory);
   if (!memory)
     return VK_ERROR_OUT_OF_HOST_MEMORY;

@@ -88,6 +88,24 @@ static void bytes_go_through_pieces_by_turns(void **state) {
   go_and_come_back();
 }
 
+/* A card that shares the host's memory; then one whose driver cannot. */
+static void bytes_go_from_and_to_lent_memory(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  setenv("VK_PRETEND_INTEGRATED", "1", 1);
+  go_and_come_back();
+  vulkan_fixture_set("full", ""); /* there is no staging to go by way of */
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, read_at(&bench, 0, SIZE));
+  assert_memory_equal(bench.bytes, bench.back, SIZE);
+  bench_done(&bench);
+  vulkan_fixture_unset("full");
+  setenv("VK_PRETEND_LACKS", "VK_EXT_external_memory_host", 1);
+  go_and_come_back();
+}
+
 /* The card takes them by itself, and what comes back is where it was asked for. */
 static void bytes_go_from_and_to_staging(void **state) {
   (void)state;
@@ -270,6 +288,7 @@ static int clean(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bytes_go_through_pieces_by_turns),
+      cmocka_unit_test(bytes_go_from_and_to_lent_memory),
       cmocka_unit_test(bytes_go_from_and_to_staging),
       cmocka_unit_test(staging_has_an_end),
       cmocka_unit_test(a_host_without_memory_is_no_lost_card),

@@ -157,7 +157,10 @@ static enum status find_types(struct vulkan_card *card) {
 static void note(struct vulkan_card *card) {
   struct vulkan_find_facts facts;
   vulkan_find_facts(&card->load, card->physical, card->has, &facts);
-  if (card->host_types)
+  VkPhysicalDeviceType type = facts.properties.properties.deviceType;
+  bool shares =
+      type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+  if (card->host_types && shares)
     card->host_multiple = facts.host.minImportedHostPointerAlignment;
 }
 

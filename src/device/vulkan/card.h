@@ -57,7 +57,8 @@ struct vulkan_card {
   uint32_t staging_type;   /* what a core fills or empties, coherent */
   uint32_t coherent_types; /* a bit each */
   uint64_t alignment;      /* of a segment, a power of two */
-  uint64_t host_multiple;  /* what imported host memory begins and ends at; 0: it cannot be */
+  uint64_t host_multiple;  /* what host memory that is lent begins and ends at; 0: none is, for the
+                              card has its own, or cannot */
   bool has[VULKAN_FIND_EXTENSIONS];
   PFN_vkGetMemoryHostPointerPropertiesEXT host_types; /* NULL: it cannot */
 #define X(member, name) PFN_vk##name member;

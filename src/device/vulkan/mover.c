@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "device/vulkan/batch.h"
+#include "device/vulkan/loan.h"
 
 struct mover {
   struct spec spec;
@@ -169,30 +170,53 @@ static enum status give(struct mover *mover, struct vulkan_lane *lane, enum stat
   return judge(mover, status);
 }
 
+/* Bytes of this process that a copy goes from or to by itself. */
+struct seen {
+  struct vulkan_loan loan;
+  struct vulkan_place at;
+  bool lent;
+};
+
+static bool sees(struct mover *mover, const void *bytes, uint64_t size, struct seen *seen) {
+  seen->lent = false;
+  if (vulkan_staging_find(mover->staging, bytes, size, &seen->at))
+    return true;
+  seen->lent = vulkan_loan_make(mover->card, bytes, size, &seen->loan);
+  if (seen->lent)
+    seen->at = seen->loan.at;
+  return seen->lent;
+}
+
+static enum status done(struct mover *mover, struct seen *seen, enum status status) {
+  if (seen->lent)
+    vulkan_loan_end(mover->card, &seen->loan);
+  return status;
+}
+
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to) {
   struct mover *mover = arg;
-  struct vulkan_place staged;
+  struct seen seen;
   struct vulkan_lane *lane;
   enum status status = take(mover, &lane);
   if (status)
     return status;
-  bool direct = vulkan_staging_find(mover->staging, to, from->size, &staged);
-  return give(mover, lane,
-              direct ? vulkan_lane_copy(lane, at(from), staged, from->size)
-                     : vulkan_lane_read(lane, at(from), from->size, to));
+  if (!sees(mover, to, from->size, &seen))
+    return give(mover, lane, vulkan_lane_read(lane, at(from), from->size, to));
+  status = vulkan_lane_copy(lane, at(from), seen.at, from->size);
+  return give(mover, lane, done(mover, &seen, status));
 }
 
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from) {
   struct mover *mover = arg;
-  struct vulkan_place staged;
+  struct seen seen;
   struct vulkan_lane *lane;
   enum status status = take(mover, &lane);
   if (status)
     return status;
-  bool direct = vulkan_staging_find(mover->staging, from, to->size, &staged);
-  return give(mover, lane,
-              direct ? vulkan_lane_copy(lane, staged, at(to), to->size)
-                     : vulkan_lane_write(lane, at(to), to->size, from));
+  if (!sees(mover, from, to->size, &seen))
+    return give(mover, lane, vulkan_lane_write(lane, at(to), to->size, from));
+  status = vulkan_lane_copy(lane, seen.at, at(to), to->size);
+  return give(mover, lane, done(mover, &seen, status));
 }
 
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
