@@ -192,6 +192,7 @@ class Worker:
 
     def start(self, path: Optional[str] = None) -> threading.Thread:
         """run_socket() on a thread of its own, for a program that has something else to do."""
+        self._path = path
         thread = threading.Thread(target=self.run_socket, args=(path,), name="memkeep worker's wire", daemon=True)
         thread.start()
         return thread
