@@ -122,9 +122,7 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical,
   const struct instance *instance = instance_of(physical);
   instance->vkGetPhysicalDeviceProperties2(physical, out);
   uint32_t card = card_of(instance, physical);
-  out->properties.deviceType = pretend_setting("VK_PRETEND_INTEGRATED", 0)
-                                   ? VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU
-                                   : VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  out->properties.deviceType = pretend_type();
   VkPhysicalDeviceIDProperties *id =
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES);
   if (id)

@@ -35,6 +35,7 @@
 uint64_t pretend_setting(const char *name, uint64_t otherwise);
 /* A file of VK_PRETEND_DIR; NULL: there is none. */
 FILE *pretend_open(const char *name, const char *mode);
+VkPhysicalDeviceType pretend_type(void);
 /* Changes what the driver says. */
 void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]);
 void pretend_trouble(void);

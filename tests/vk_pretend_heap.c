@@ -28,6 +28,11 @@ FILE *pretend_open(const char *name, const char *mode) {
   return folder ? fopen(path, mode) : NULL;
 }
 
+VkPhysicalDeviceType pretend_type(void) {
+  return pretend_setting("VK_PRETEND_INTEGRATED", 0) ? VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU
+                                                     : VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+}
+
 void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]) {
   bool twin = getenv("VK_PRETEND_TWIN");
   if (twin)
