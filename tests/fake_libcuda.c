@@ -175,7 +175,7 @@ int cuDeviceGetUuid_v2(struct api_uuid *uuid, api_device device) {
 }
 
 int cuDeviceGetPCIBusId(char *text, int size, api_device device) {
-  snprintf(text, (size_t)size, "0000:fa:%02x.0", (unsigned)device);
+  fake_pci(device, text, (size_t)size);
   return begin("cuDeviceGetPCIBusId");
 }
 

@@ -74,5 +74,7 @@ typedef void (*fake_kernel)(void *list, uint32_t count);
 int fake_put_kernel(api_stream stream, fake_kernel kernel, void *list, uint32_t count);
 void fake_uuid(int card, struct api_uuid *out);
 void fake_name(int card, char *out, size_t size);
+/* An instance's is the divided card's. */
+void fake_pci(int card, char *out, size_t size);
 
 #endif

@@ -58,6 +58,11 @@ void fake_name(int place, char *out, size_t size) {
   snprintf(out, size, "FAKE %s %d", is_instance(place) ? "instance" : "card", place);
 }
 
+void fake_pci(int place, char *out, size_t size) {
+  int count;
+  snprintf(out, size, "0000:fa:%02x.0", (unsigned)(is_instance(place) ? divided(&count) : place));
+}
+
 static void write_uuid(int place, char *out, size_t size) {
   snprintf(out, size, "%s-" UUID "%02x", is_instance(place) ? "MIG" : "GPU", (unsigned)place);
 }
