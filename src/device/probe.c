@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "device/absent.h"
 #include "device/backend.h"
 #include "device/broker.h"
 #include "device/cuda/backend.h"
@@ -44,6 +45,11 @@ const struct backend *probe_backend(const char *kind) {
 bool probe_table(const struct spec *spec, struct backend *out) {
   size_t i = find(spec->backend);
   bool placed = spec->environment[0];
+  if (i < KINDS && spec->absent) {
+    *out = *kinds[i].backend;
+    absent_table(out);
+    return true;
+  }
   if (i == KINDS || (kinds[i].hidden && spec->broker && !placed))
     return false;
   *out = *kinds[i].backend;

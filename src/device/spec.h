@@ -46,6 +46,7 @@ struct spec {
                                          device; "": it does */
   char pci[16];                       /* where it was found; "": not known before it is opened */
   bool found;         /* nobody named it: where it cannot be opened it is left out */
+  bool absent;        /* its driver is not to be asked (absent.h) */
   const char *broker; /* path of memkeep-worker, which can own it in a process of its own; borrowed,
                          NULL: none */
 };

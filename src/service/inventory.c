@@ -64,7 +64,8 @@ static enum status open_other(const struct service *s, const struct spec *spec,
 
 enum status inventory_open(struct service *s, const struct spec *spec, struct problem *problem) {
   struct state_device *device = &s->devices[s->device_count];
-  struct device_call budget = {.action = DEVICE_BUDGET};
+  struct device_call budget = {.action = DEVICE_BUDGET,
+                               .budget = {DEVICE_BYTES_UNKNOWN, DEVICE_BYTES_UNKNOWN, 0}};
   enum status status = open_other(s, spec, &device->device);
   if (status)
     return problem_set(problem, status, "device %s cannot be opened: %s", spec->id,

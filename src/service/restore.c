@@ -115,6 +115,7 @@ static bool holds_memory(const struct service *s, uint64_t device) {
   return false;
 }
 
+/* Its driver may be gone too: what is on it is kept all the same. */
 static enum status open_gone(struct service *s, const char *name, uint64_t total,
                              struct problem *problem) {
   char text[96];
@@ -125,7 +126,13 @@ static enum status open_gone(struct service *s, const char *name, uint64_t total
   enum status status = spec_parse(text, &spec, problem);
   if (!status) {
     spec.broker = s->device_count ? s->devices[0].spec.broker : NULL;
+    spec.absent = s->unseen[0] && probe_is_apart(spec.backend);
     probe_place(&spec);
+    status = inventory_open(s, &spec, problem);
+  }
+  if (status == STATUS_DEVICE_NOT_FOUND || status == STATUS_DEVICE_UNAVAILABLE) {
+    spec.absent = true;
+    problem->status = STATUS_OK;
     status = inventory_open(s, &spec, problem);
   }
   if (status)
