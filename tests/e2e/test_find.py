@@ -72,6 +72,14 @@ class Found(FindCase):
         self.assertEqual(["host:0", "vulkan:0", "vulkan:1"], sorted(self.find()))
         self.assertEqual(100 * MIB, self.device("vulkan:1")["limits"]["maxBytes"])
 
+    def test_one_that_was_named_by_its_uuid_has_that_number(self):
+        self.find()
+        uuid = self.device(ONE)["uuid"]
+        self.daemon.close()
+        self.devices = ("host:0=2GiB", f"vulkan:7,uuid={uuid.upper()}")
+        found = self.find()
+        self.assertEqual((3, "vulkan:7"), (len(found), self.device(ONE)["deviceId"]))
+
 
 class Merged(FindCase):
     """A card that NVIDIA's driver has under Vulkan too."""
@@ -87,6 +95,10 @@ class Merged(FindCase):
     def test_by_its_uuid_it_is_cudas(self):
         found = self.find(VK_PRETEND_TWIN="1", VK_PRETEND_LACKS="VK_EXT_pci_bus_info", **fake_cards(2))
         self.assertEqual(["host:0", "cuda:0", "cuda:1"], found)
+
+    def test_a_divided_one_is_its_parts(self):
+        found = self.find(pci=FAKE_CUDA, cards=1, **fake_cards(1, FAKE_CUDA_MIG="0:2"))
+        self.assertEqual(["host:0", "mig:0", "mig:1"], found)
 
     def test_where_it_was_named_it_is_vulkans(self):
         self.devices = ("host:0=2GiB", "vulkan:0")
@@ -130,6 +142,36 @@ class Trouble(FindCase):
 
     def test_a_driver_that_hangs_costs_a_warning(self):
         self.in_trouble("hang", "it did not answer within 2 s")
+
+    def test_memory_outlives_a_start_at_which_the_driver_crashed(self):
+        self.find()
+        device = self.device(ONE)["deviceId"]
+        allocation = self.allocate(5 * MIB, device, persistent=True)
+        checksum = self.fill(allocation, 9)["checksum"]
+        self.daemon.environment["VK_PRETEND_TROUBLE"] = "crash"
+        self.crash()
+        self.assertEqual("error", self.device(device)["health"])
+        del self.daemon.environment["VK_PRETEND_TROUBLE"]
+        self.stop()
+        self.assertEqual(("healthy", checksum), (self.device(device)["health"], self.checksum(allocation)))
+
+    def test_memory_outlives_a_start_without_its_driver(self):
+        found = self.find(tree=TREES / "none", **fake_cards(1))
+        self.assertEqual(["host:0", "cuda:0"], found)
+        kept = self.allocate(5 * MIB, "cuda:0", persistent=True)
+        checksum = self.fill(kept, 9)["checksum"]
+        given_back = self.allocate(3 * MIB, "cuda:0", share="read")
+        library, self.daemon.environment["MEMKEEP_LIBCUDA"] = self.daemon.environment["MEMKEEP_LIBCUDA"], "none"
+        self.crash()
+        card = self.device("cuda:0")
+        self.assertEqual(("error", None), (card["health"], card["usedBytes"]))
+        self.assertEqual("lost", self.look(kept)["status"])
+        self.refused(self.try_transfer(kept, "cuda:0", "host:0"), 410, "ALLOCATION_LOST")
+        self.free(given_back)
+        self.daemon.environment["MEMKEEP_LIBCUDA"] = library
+        self.stop()
+        self.assertEqual(("healthy", checksum), (self.device("cuda:0")["health"], self.checksum(kept)))
+        self.assertEqual(1, self.device("cuda:0")["activeAllocations"])
 
 
 if __name__ == "__main__":
