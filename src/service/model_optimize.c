@@ -19,6 +19,7 @@
 #include "service/model_unload.h"
 #include "service/waiting.h"
 #include "service/worker_optimize.h"
+#include "service/worker_relief.h"
 
 struct optimizing {
   struct job_waiter waiter;
@@ -32,6 +33,7 @@ struct optimizing {
   uint64_t *excluded; /* models' ids */
   uint32_t excluded_count, max_models;
   bool force, workers_too; /* they were not looked at yet */
+  bool workers_only;       /* models would go in vain */
   struct {
     char name[40];
     uint64_t promised;
@@ -295,7 +297,7 @@ static void step(struct task *task) {
   bool found = false;
   o->again_ns = 0;
   lock_take(&s->lock);
-  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job);
+  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job) && !o->workers_only;
   for (uint32_t i = 0; goes_on && !found && i < s->device_count; i++)
     if (o->device == UINT32_MAX || o->device == i)
       found = begin_victim(o, i);
@@ -468,7 +470,9 @@ struct job *model_optimize_room(struct service *s, const struct caller *caller,
     return NULL;
   *o = for_need(s, need);
   o->caller = *caller;
-  if (is_covered(s, o))
+  bool covered = is_covered(s, o);
+  o->workers_only = o->workers_too = !covered && worker_relief_promised(s);
+  if (covered || o->workers_only)
     o->job = job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller});
   if (!o->job) {
     free(o);

@@ -13,8 +13,8 @@ struct model_optimize_need {
   int max_priority; /* of models that may go */
 };
 /* Under the lock: an unlisted job, the caller's reference, under which so many bytes are freed.
- * NULL: the models that may go do not cover it. When it is over, what waits for memory is tried
- * again. */
+ * Where the models that may go do not cover it, workers that promise something are asked instead;
+ * NULL: nobody does. When it is over, what waits for memory is tried again. */
 struct job *model_optimize_room(struct service *s, const struct caller *caller,
                                 const struct model_optimize_need *need);
 /* Under the lock: adds who would go for that; `covered`: it would be enough. */

@@ -303,6 +303,10 @@ bool worker_relief_may_give(const struct service *s, uint32_t device) {
   return all->devices[device].running || (all->promised && !s->models->relieved[device]);
 }
 
+bool worker_relief_promised(const struct service *s) {
+  return s->worker_relief && s->worker_relief->promised;
+}
+
 enum status worker_relief_create(struct service *s, worker_relief_fn *models) {
   s->worker_relief = calloc(1, sizeof *s->worker_relief);
   if (!s->worker_relief)
