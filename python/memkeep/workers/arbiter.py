@@ -192,12 +192,21 @@ class Arbiter(Worker):
             if there:
                 self.tend()
 
-    def _hello(self, name: str) -> Dict[str, Any]:
+    def _begin(self) -> None:
+        """Before anything is said, so that the first hello knows what there is."""
         if self._watcher is None:
             self.look()
             self._watcher = threading.Thread(target=self._watch, name="memkeep arbiter", daemon=True)
             self._watcher.start()
-        return super()._hello(name)
+
+    def run_socket(self, path: Optional[str] = None) -> None:
+        self._path = path
+        self._begin()
+        super().run_socket(path)
+
+    def _run_stdio(self) -> int:
+        self._begin()
+        return super()._run_stdio()
 
     # -- giving
 
