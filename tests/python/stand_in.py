@@ -68,15 +68,15 @@ class StandIn:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         self.asked.append((method, handler.path))
         self.headers.append(dict(handler.headers))
-        if self.fault:
-            try:
+        try:
+            if self.fault:
                 getattr(self, f"fault_{self.fault}")(handler)
-            except OSError:
-                pass  # who asked has gone
-            return
-        found = self.answer(method, handler.path, json.loads(body) if body else {})
-        status, data = found if isinstance(found, tuple) else (200, found)
-        self.say(handler, status, data if isinstance(data, bytes) else json.dumps(data).encode())
+                return
+            found = self.answer(method, handler.path, json.loads(body) if body else {})
+            status, data = found if isinstance(found, tuple) else (200, found)
+            self.say(handler, status, data if isinstance(data, bytes) else json.dumps(data).encode())
+        except OSError:
+            pass  # who asked has gone
 
     def say(self, handler, status, data):
         handler.send_response(status)

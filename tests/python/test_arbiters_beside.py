@@ -1,0 +1,211 @@
+"""memkeep.workers between a daemon and stand-ins of servers whose "VRAM" is memory of that daemon: an LLM server and an image
+UI on one device yield to each other and to whoever asks. The device is host:0, which stands in for a card here."""
+
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+import memkeep
+from client import ClientWords, environment
+from harness import MEMORY, MIB, DaemonCase, wait_until
+
+from stand_in_comfyui import ComfyUI
+from stand_in_ollama import Ollama
+
+TOTAL, LLM, IMAGES = 1000 * MIB, 600 * MIB, 200 * MIB
+
+
+class Beside(ClientWords, DaemonCase):
+    flags, devices = ("--relief-trigger", "100"), (f"host:0={TOTAL // MIB}MiB",)
+    idle = "0.1"
+
+    def setUp(self):
+        super().setUp()
+        self.ollama, self.comfyui = self.stand_in(Ollama), self.stand_in(ComfyUI)
+
+    def stand_in(self, kind):
+        client = memkeep.connect(self.daemon.socket_path)
+        server = kind(client, "host:0")
+        self.addCleanup(client.close)
+        self.addCleanup(server.close)
+        return server
+
+    def start(self, module, server, *words):
+        """The worker's process, and its name on the daemon's socket."""
+        log = open(self.daemon.folder / f"{module}.stderr", "ab+")  # pylint: disable=consider-using-with
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"memkeep.workers.{module}", "--url", server.url, "--device", "host:0", "--every", "0.1",
+             "--idle", self.idle, "--socket", self.daemon.socket_path, *words], stderr=log, env=environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, f"{module}-{process.pid}"
+
+    def listed(self, name):
+        return next((worker for worker in self.workers() if worker["workerId"] == name), None)
+
+    def promises(self, name, size):
+        wait_until(lambda: (found := self.listed(name)) and found["reclaimableBytes"] == size, f"{name} to promise {size}")
+
+    def both(self):
+        return self.start("ollama", self.ollama)[1], self.start("comfyui", self.comfyui)[1]
+
+    def fill_it(self):
+        self.ollama.load("llama", LLM)
+        self.comfyui.load("sd", IMAGES)
+
+    def get_some(self, size):
+        """An allocation that does not fit, by a client that is ready to let others make room. The daemon looks once a second
+        at who promises something."""
+        def tried():
+            try:
+                return self.take(size, evict=True)
+            except memkeep.InsufficientMemory:
+                return None
+        return wait_until(tried, f"{size} bytes")
+
+
+class Yielding(Beside):
+    def test_the_idle_one_makes_room_for_what_does_not_fit(self):
+        self.fill_it()
+        self.comfyui.busy = True
+        ollama, comfyui = self.both()
+        self.promises(ollama, LLM)
+        self.promises(comfyui, 0)
+        self.assertRaises(memkeep.InsufficientMemory, self.take, 400 * MIB)
+        self.get_some(400 * MIB)
+        self.assertEqual(({}, ["sd"]), (self.ollama.memory, list(self.comfyui.memory)))
+        self.promises(ollama, 0)
+        self.assertEqual(0, self.listed(ollama)["memoryBytes"])
+
+    def test_with_the_roles_swapped(self):
+        self.idle = "3600"
+        self.fill_it()
+        self.ollama.busy = True
+        ollama, comfyui = self.both()
+        self.promises(comfyui, IMAGES)
+        self.promises(ollama, 0)
+        self.get_some(300 * MIB)
+        self.assertEqual((["llama"], {}), (list(self.ollama.memory), self.comfyui.memory))
+
+    def test_two_that_are_busy_stay(self):
+        self.idle = "3600"
+        self.fill_it()
+        self.ollama.busy = self.comfyui.busy = True
+        names = self.both()
+        for name, size in zip(names, (LLM, IMAGES)):
+            wait_until(lambda: (found := self.listed(name)) and found["memoryBytes"] == size, f"{name} to be known")
+        self.assertRaises(memkeep.InsufficientMemory, self.take, 400 * MIB, evict=True)
+        self.assertEqual((["llama"], ["sd"]), (list(self.ollama.memory), list(self.comfyui.memory)))
+
+    def test_one_makes_room_for_the_other(self):
+        """What the image UI wants, the LLM server gives, and comes again when it is asked for."""
+        self.ollama.load("llama", LLM)
+        ollama, _ = self.both()
+        self.promises(ollama, LLM)
+        self.comfyui.memory["sd"] = self.get_some(700 * MIB)
+        self.assertEqual({}, self.ollama.memory)
+        self.ollama.load("small", 100 * MIB)
+        self.promises(ollama, 100 * MIB)
+
+
+class Asked(Beside):
+    def test_by_name(self):
+        self.fill_it()
+        ollama, comfyui = self.both()
+        for name, size in ((ollama, LLM), (comfyui, IMAGES)):
+            self.promises(name, size)
+            before = self.device()["allocatedBytes"]
+            done = self.ok(self.daemon.post(f"{MEMORY}/models/optimize", {"workerId": name, "minBytesToFree": MIB, "wait": True}))
+            self.assertEqual(size, before - self.device()["allocatedBytes"], done)
+
+    def test_advice_says_what_they_would_give(self):
+        self.fill_it()
+        ollama, _ = self.both()
+
+        def advised():
+            found = self.ok(self.daemon.get(f"{MEMORY}/models/status"))["recommendations"]
+            return next((said for said in found if said.get("source") == ollama), None)
+        advice = wait_until(advised, "what Ollama offers to be advised")
+        self.assertEqual(LLM, advice["expectedBytes"])
+
+    def test_a_clear_of_all_that_is_idle(self):
+        self.fill_it()
+        ollama, comfyui = self.both()
+        self.promises(ollama, LLM)
+        self.promises(comfyui, IMAGES)
+        cleared = self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "all"}))["workers"]
+        self.assertEqual({ollama: LLM, comfyui: IMAGES},
+                         {worker["workerId"]: worker["clearedBytes"] for worker in cleared if worker["workerId"] in (ollama, comfyui)})
+
+
+class Pressed(Beside):
+    flags = ("--relief-trigger", "90", "--relief-target", "50")
+
+    def test_pressure_alone_makes_the_idle_one_yield(self):
+        self.fill_it()
+        self.comfyui.busy = True
+        ollama, comfyui = self.both()
+        self.promises(ollama, LLM)
+        wait_until(lambda: self.listed(comfyui), "ComfyUI's worker")
+        self.take(140 * MIB)  # 94 %
+        wait_until(lambda: not self.ollama.memory, "Ollama to yield")
+        self.assertEqual(["sd"], list(self.comfyui.memory))
+
+
+class Lasting(Beside):
+    def test_a_server_that_was_ill(self):
+        self.ollama.load("llama", LLM)
+        process, name = self.start("ollama", self.ollama)
+        self.promises(name, LLM)
+        self.ollama.fault = "error"
+        self.promises(name, 0)
+        self.assertRaises(memkeep.InsufficientMemory, self.take, 500 * MIB, evict=True)
+        self.ollama.fault = None
+        self.promises(name, LLM)
+        self.assertIsNone(process.poll())
+        self.get_some(500 * MIB)
+        log = (self.daemon.folder / "ollama.stderr").read_text()
+        for word in ("is there", "is not available: GET /api/ps: it answered 500"):
+            self.assertIn(word, log)
+
+    def test_a_worker_that_starts_anew(self):
+        self.ollama.load("llama", LLM)
+        process, name = self.start("ollama", self.ollama)
+        self.promises(name, LLM)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        wait_until(lambda: self.listed(name) is None, "it to be gone")
+        self.assertEqual(["llama"], list(self.ollama.memory))
+        self.promises(self.start("ollama", self.ollama)[1], LLM)
+
+    def test_a_daemon_that_starts_anew(self):
+        self.ollama.load("llama", LLM)
+        _, name = self.start("ollama", self.ollama)
+        self.promises(name, LLM)
+        self.daemon.kill()
+        self.daemon.start()
+        self.promises(name, LLM)
+        wait_until(lambda: self.is_known(LLM), "the stand-in's memory to be known again")
+        self.get_some(500 * MIB)
+        self.assertEqual({}, self.ollama.memory)
+
+    def is_known(self, size):
+        self.ollama.client.status()  # it says what it holds
+        return self.device()["allocatedBytes"] == size
+
+    def test_started_by_the_daemon(self):
+        server = Ollama()  # with memory of nobody's: this daemon goes
+        self.addCleanup(server.close)
+        server.load("llama", LLM)
+        os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
+        words = f"{sys.executable} -m memkeep.workers.ollama --url {server.url} --device host:0 --idle 0.1 --every 0.1"
+        self.restart_with("--worker", f"ollama={words}")
+        self.promises("ollama", LLM)
+        self.assertNotIn("did not say hello first", self.daemon.log())
+
+
+if __name__ == "__main__":
+    unittest.main()
