@@ -294,6 +294,11 @@ def batches():
              f"{found[name]:.0f} of {whole:.0f} GB/s")
 
 
+def torch_allocator(daemon, card):
+    import torch_card  # it stands on this file
+    torch_card.measure(daemon, card)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=8)
@@ -315,6 +320,8 @@ def main():
             defragmenting(daemon, names[0], link)
             from_disk(daemon, names[0], path, size, link)
             residency(daemon, names[0], path, size, link)
+        with CardBench() as daemon:
+            torch_allocator(daemon, names[0])
     print(f"bench: {len(run.missed)} missed: {', '.join(run.missed)}" if run.missed else "bench: all floors hold")
     return 1 if run.missed else 0
 

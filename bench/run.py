@@ -157,6 +157,17 @@ def forecast():
          f"in the band: {figures['forecast.leak.held']:.2f}")
 
 
+def torch():
+    traces = sorted((SOURCE / "bench/traces/torch").glob("*.txt"))
+    figures = program("bench_torch", *map(str, traces))
+    for name in (path.stem for path in traces):
+        ours, rule, asked = (figures[f"torch.{name}.{what}_bytes"] for what in ("reserved", "rule", "requested"))
+        line(f"torch: {name}: reserved / the caching rule's", ours / rule, "", ("<=", 1.05),
+             f"simulated; {ours / asked:.3f} and {rule / asked:.3f} of what is asked for")
+        line(f"torch: {name}: an operation", figures[f"torch.{name}.ns"], "ns", ("<=", 400))
+    line("torch: take and give 64 MiB", figures["torch.same_block_ns"], "ns", ("<=", 200))
+
+
 def http():
     with Bench(devices=("host:0=8GiB",)) as daemon:
         pin(daemon.pid, SERVER)
@@ -486,7 +497,7 @@ def history():
         line(f"history: {name}", value, unit, floor, beside)
 
 
-PARTS = {part.__name__: part for part in (span, policy, forecast, http, million, transfer, footprint, defragment, restart, client,
+PARTS = {part.__name__: part for part in (span, torch, policy, forecast, http, million, transfer, footprint, defragment, restart, client,
                                           load, models, history)}
 
 

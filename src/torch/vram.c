@@ -14,13 +14,9 @@
 #include "torch/arena.h"
 #include "torch/fence.h"
 
-#define SMALL MIB    /* up to this a piece is small */
 #define RANGE_PART 2 /* addresses: twice the card for large pieces, half of it for small ones */
-#define SMALL_LEAST (2 * MIB)
-#define LARGE_LEAST (8 * MIB)
-#define PART 32    /* of what there is, a new segment has: some 300 fill any card */
-#define AT_ONCE 64 /* segments that wait together for the card */
-#define TRIES 3    /* what is free may be taken by others meanwhile */
+#define AT_ONCE 64   /* segments that wait together for the card */
+#define TRIES 3      /* what is free may be taken by others meanwhile */
 #define NAME 64
 
 enum { ARENA_SMALL, ARENA_LARGE, ARENAS };
@@ -43,7 +39,6 @@ struct want {
   uint64_t size;
   struct arena *arena;
   uint32_t stream;
-  uint64_t least; /* of a new segment */
 };
 
 /* ---- opening ---- */
@@ -309,7 +304,7 @@ static uint64_t take_or_plan(struct vram *card, const struct want *want, uint64_
 
 /* With a segment of a good size, or else as small as it may be. 0: the daemon gives none. */
 static uint64_t grow(struct vram *card, const struct want *want, char *why) {
-  uint64_t wish = units_max(want->least, arena_reserved(want->arena) / PART), start;
+  uint64_t wish = vram_wish(want->size, arena_reserved(want->arena)), start;
   struct arena_segment plan, least;
   for (unsigned i = 0; i < TRIES; i++) {
     start = take_or_plan(card, want, wish, &plan);
@@ -368,9 +363,7 @@ static uint64_t take_slowly(struct vram *card, const struct want *want, char *wh
 /* ---- pieces ---- */
 
 uint64_t vram_take(struct vram *card, uint64_t size, driver_stream stream, char *why) {
-  struct want want = {.size = size,
-                      .arena = card->arenas[size > SMALL],
-                      .least = size > SMALL ? LARGE_LEAST : SMALL_LEAST};
+  struct want want = {.size = size, .arena = card->arenas[size > VRAM_SMALL]};
   lock_take(&card->lock);
   want.stream = fence_number(&card->fence, stream);
   uint64_t start =

@@ -12,9 +12,17 @@
 
 #include <memkeep/memkeep.h>
 
+#include "base/units.h"
 #include "torch/driver.h"
 
-#define VRAM_WHY 512 /* bytes of a reason */
+#define VRAM_SMALL MIB /* up to this a piece is small */
+#define VRAM_WHY 512   /* bytes of a reason */
+
+/* How large a segment is asked for when something of `size` has no room, with so much reserved for
+ * its kind: a part of that, so that some three hundred segments fill any card. */
+static inline uint64_t vram_wish(uint64_t size, uint64_t reserved) {
+  return units_max(size > VRAM_SMALL ? 8 * MIB : 2 * MIB, reserved / 32);
+}
 
 struct vram;
 
