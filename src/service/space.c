@@ -44,9 +44,10 @@ struct space_grow {
 static bool take_in(struct service *s, struct space_waiter *waiter, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
   const struct space_want *want = &waiter->want;
-  if (segment->closed || segment->size - segment->allocated < want->size)
+  uint64_t pad = segment->span ? 0 : want->pad;
+  if (segment->closed || segment->size - segment->allocated < want->size + pad)
     return false;
-  struct space place = {.segment = index, .size = want->size};
+  struct space place = {.segment = index, .offset = pad, .size = want->size};
   struct span_request request = {want->size, want->alignment, UINT32_MAX};
   if (segment->span && (!span_may_fit(segment->span, want->size, want->alignment) ||
                         span_take(segment->span, &request, &place.node, &place.offset)))
@@ -116,7 +117,7 @@ static uint64_t growth_size(const struct service *s, const struct space_want *wa
   const struct state_device *device = &s->devices[want->device];
   uint64_t room = state_available(s, device), granularity = device->info->granularity;
   if (wants_own(s, want)) {
-    uint64_t size = slab_dedicated_size(want->size, granularity);
+    uint64_t size = slab_dedicated_size(want->size + want->pad, granularity);
     return size && size <= room ? size : 0;
   }
   uint64_t size =
@@ -299,7 +300,7 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
   grow->call = (struct device_call){.action = DEVICE_CREATE,
                                     .size = size,
                                     .open = want->open,
-                                    .file_bytes = want->open ? want->size : 0,
+                                    .file_bytes = want->open ? want->size + want->pad : 0,
                                     .done = growth_made};
   grow->service = s;
   grow->device = want->device;

@@ -17,9 +17,10 @@ struct space {
 struct space_want {
   uint32_t device, owner;
   uint64_t size, alignment;
+  uint64_t pad;   /* where it begins in a segment of its own */
   bool dedicated; /* a segment of its own whatever the size */
   bool open;      /* the same, and it takes more seals, the caller's to put on; in host memory it
-                     reads as a file of exactly `size` */
+                     reads as a file of exactly `pad` and `size` */
 };
 
 struct space_waiter {
