@@ -281,6 +281,7 @@ static enum status make_weights(struct model_work *work, struct models_model *mo
   for (uint32_t i = 0; i < n; i++) {
     const struct card_file *file = &work->card.files[i];
     weights->parts[i].size = file->size;
+    weights->parts[i].pad = models_pad(file->data_offset);
     weights->parts[i].identity = model_open_part(work, i)->identity;
     weights->parts[i].name = calloc(1, file->name_bytes + (size_t)1);
     if (!weights->parts[i].name)

@@ -129,6 +129,7 @@ static bool copy_parts(const struct models_weights *from, struct models_weights 
   bool whole = true;
   for (uint32_t i = 0; i < from->part_count; i++) {
     to->parts[i].size = from->parts[i].size;
+    to->parts[i].pad = from->parts[i].pad;
     to->parts[i].identity = from->parts[i].identity;
     to->parts[i].name = strdup(from->parts[i].name);
     whole &= to->parts[i].name != NULL;

@@ -138,10 +138,14 @@ void model_table_drop(struct service *s, struct models_weights *weights) {
     record_drop(s, index, &(struct record_end){.why = EVENTS_ALLOCATION_FREED});
 }
 
-static void take_identities(struct models_weights *weights, const char *files) {
-  for (uint32_t i = 0; i < weights->part_count; i++)
-    memcpy(&weights->parts[i].identity, files + i * sizeof(struct os_path_identity),
+static void take_facts(struct models_weights *weights, const struct card *card,
+                       const char *identities) {
+  for (uint32_t i = 0; i < weights->part_count; i++) {
+    memcpy(&weights->parts[i].identity, identities + i * sizeof(struct os_path_identity),
            sizeof(struct os_path_identity));
+    if (i < card->head->files)
+      weights->parts[i].pad = models_pad(card->files[i].data_offset);
+  }
 }
 
 /* A start: nobody waits for the lock. */
@@ -164,7 +168,7 @@ bool model_table_adopt(struct service *s, struct models_weights *weights, uint32
     free(image);
     return false;
   }
-  take_identities(weights, (const char *)image + n - behind);
+  take_facts(weights, &card, (const char *)image + n - behind);
   weights->image = image;
   weights->image_bytes = n - behind;
   weights->table = alloc->id;

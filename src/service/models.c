@@ -235,6 +235,14 @@ uint32_t models_first_of(const struct service *s, const struct models_weights *w
   return entry ? entry->value : 0;
 }
 
+uint32_t models_pad(uint64_t data_offset) { return (uint32_t)(-data_offset % MODELS_ALIGNMENT); }
+
+uint64_t models_pad_on(const struct service *s, const struct models_part *part, uint32_t device) {
+  const struct device_info *info = s->devices[device].info;
+  uint64_t left = slab_dedicated_size(part->size, info->granularity) - part->size;
+  return info->host_memory || part->pad > left ? 0 : part->pad;
+}
+
 uint64_t models_bytes_on(const struct service *s, const struct models_weights *weights,
                          uint32_t device) {
   uint64_t granularity = s->devices[device].info->granularity, bytes = 0;

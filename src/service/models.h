@@ -19,9 +19,12 @@
 
 enum models_copy { MODELS_RAM, MODELS_CARD, MODELS_COPIES };
 
-struct models_part { /* one file */
+#define MODELS_ALIGNMENT 256 /* of weights on a card: what its kernels like, and PyTorch gives */
+struct models_part {         /* one file */
   char *name;
   uint64_t size;
+  uint32_t pad; /* of its segment on a card before the file's first byte, so that its weights begin
+                   at a multiple of MODELS_ALIGNMENT */
   struct os_path_identity identity; /* zeroed after a restart: not known */
   uint64_t at[MODELS_COPIES];       /* allocations, 0: none */
 };
@@ -158,6 +161,11 @@ struct models_weights *models_weights_of(const struct service *s,
 
 /* The first of their names: an index, 0: none. */
 uint32_t models_first_of(const struct service *s, const struct models_weights *weights);
+/* Of a file whose weights begin there. */
+uint32_t models_pad(uint64_t data_offset);
+/* Where a part begins in its segment on a device: 0 in host memory, where a file is a file, and
+ * where the pad would take one granule more. */
+uint64_t models_pad_on(const struct service *s, const struct models_part *part, uint32_t device);
 /* What its parts take on a device. */
 uint64_t models_bytes_on(const struct service *s, const struct models_weights *weights,
                          uint32_t device);
