@@ -14,13 +14,18 @@
 #include "service/model_table.h"
 #include "service/record.h"
 
+/* A file's place on a card is where its weights begin well. */
+static uint64_t alignment_of(const struct space *place) {
+  return UINT64_C(1) << __builtin_ctzll(place->offset | MODEL_WORK_ALIGNMENT);
+}
+
 static enum status commit_part(struct model_work *work, unsigned copy, uint32_t part) {
   struct service *s = work->service;
   struct models_weights *weights = work->weights;
   const struct models_model *model = models_at(s, idmap_find(&s->models->ids, work->model));
   uint64_t *at = &weights->parts[part].at[copy];
   struct record_facts facts = {.size = units_max(weights->parts[part].size, 1),
-                               .alignment = MODEL_WORK_ALIGNMENT,
+                               .alignment = alignment_of(&work->places[copy][part]),
                                .owner = weights->owner,
                                .purpose = VIEW_MODEL_WEIGHTS,
                                .priority = model->priority,

@@ -170,13 +170,14 @@ static void place(struct model_work *work) {
   lock_take(&s->lock);
   while (goes_on && !status && next_place(work)) {
     work->waiter.ready = placed;
-    work->waiter.want =
-        (struct space_want){.device = work->devices[work->copy],
-                            .owner = work->weights->owner,
-                            .size = units_max(work->weights->parts[work->part].size, 1),
-                            .alignment = MODEL_WORK_ALIGNMENT,
-                            .dedicated = true,
-                            .open = true};
+    work->waiter.want = (struct space_want){
+        .device = work->devices[work->copy],
+        .owner = work->weights->owner,
+        .size = units_max(work->weights->parts[work->part].size, 1),
+        .alignment = MODEL_WORK_ALIGNMENT,
+        .pad = models_pad_on(s, &work->weights->parts[work->part], work->devices[work->copy]),
+        .dedicated = true,
+        .open = true};
     status = space_take(s, &work->waiter, reason);
     if (!status)
       work->places[work->copy][work->part++] = work->waiter.place;
