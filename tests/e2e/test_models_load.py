@@ -9,8 +9,8 @@ import unittest
 import kernel
 from doors import Unix
 from harness import KIB, MIB, SharedDaemonCase
-from models import (GGML, MODELS, PLAIN, UINT64, ModelWords, Tensor, some_tensors, table_of, write_gguf,
-                    write_safetensors, write_sharded, write_sparse, write_split)
+from models import (GGML, MODELS, PLAIN, UINT64, ModelWords, Tensor, safetensors_header, some_tensors, table_of,
+                    write_gguf, write_safetensors, write_sharded, write_sparse, write_split)
 from restart import RestartCase
 from test_attach import ways_to_write
 
@@ -224,6 +224,68 @@ class Parked(ModelWords, SharedDaemonCase):
                     self.assertEqual((files, table_of(tensors)), (attached.files(), attached.table()))
                 self.unload(model)
                 self.assertEqual([0, 0], [self.committed(device) for device in NAMES])
+
+
+class WhereTheWeightsBegin(ModelWords, RestartCase):
+    """On a card at a multiple of 256, in whatever way they came there; in host memory a file is a file."""
+
+    devices = ("host:0=512MiB", "fake:0=256MiB", "fake:1=256MiB")
+
+    def place(self, model, files, **copy):
+        """Where the first file begins in its segment, and its weights there."""
+        with self.attached(model, **copy) as attached:
+            self.assertEqual(files, attached.files())
+            pieces = [piece["offset_bytes"] for piece in attached.data["segments"]]
+            weights = [pieces[number] + min(tensor["offset_bytes"] for tensor in attached.tensors
+                                            if tensor.get("segment", 0) == number) for number in range(len(pieces))]
+        return pieces, weights
+
+    def on_256(self, model, files):
+        pieces, weights = self.place(model, files)
+        self.assertEqual([0] * len(files), [weight % 256 for weight in weights])
+        return pieces
+
+    def whole(self, path, size):
+        """A safetensors file of exactly so many bytes."""
+        start = len(write_safetensors(path, [Tensor("t", "U8", [size], b"")]))
+        return write_safetensors(path, [Tensor("t", "U8", [size - start], random.Random(8).randbytes(size - start))])
+
+    def test_in_each_format_and_after_each_move(self):
+        tensors, folder = some_tensors(random.Random("256"), 12, 100 * KIB), self.folder("formats")
+        odd = safetensors_header(tensors)
+        odd += b" " * (1 - len(odd) % 2)
+        data = b"".join(tensor.data for tensor in tensors)
+        (folder / "odd.safetensors").write_bytes(len(odd).to_bytes(8, "little") + odd + data)
+        quants = some_tensors(random.Random("256"), 8, 100 * KIB, GGML)
+        for path, files in ((folder / "m.safetensors", {"m.safetensors": write_safetensors(folder / "m.safetensors", tensors)}),
+                            (folder / "m.gguf", {"m.gguf": write_gguf(folder / "m.gguf", quants)}),
+                            (folder / "odd.safetensors", {"odd.safetensors": (folder / "odd.safetensors").read_bytes()}),
+                            (folder / "shards", write_sharded(folder / "shards", tensors, 3))):
+            with self.subTest(path=path.name):
+                model = self.load(path, "fake:0", keepRamCopy=False)
+                self.on_256(model, files)
+                self.unload(model, "ram")
+                self.assertEqual([0] * len(files), self.place(model, files, copy="ram")[0])
+                self.load(path)
+                self.on_256(model, files)
+                self.crash()
+                self.on_256(model, files)
+                self.transfer(None, "fake:0", "fake:1", mode="move", modelId=model["modelId"])
+                self.on_256(model, files)
+                self.unload(model)
+
+    def test_but_not_for_a_granule_more(self):
+        """The ledger says then what it said before there was a pad, and a daemon finds the file there."""
+        path = self.folder("whole") / "m.safetensors"
+        files = {path.name: self.whole(path, 4 * MIB)}
+        model = self.load(path, "fake:0", keepRamCopy=False)
+        self.assertEqual(4 * MIB, self.committed("fake:0"))
+        self.assertEqual([0], self.place(model, files)[0])
+        self.crash()
+        self.assertEqual([0], self.place(model, files)[0])
+        self.unload(model, "ram")
+        self.load(path)
+        self.assertEqual([0], self.place(model, files)[0])
 
 
 class CopiesInRam(ModelWords, SharedDaemonCase):

@@ -187,9 +187,10 @@ class OnCards(CardCase):
         return path, tensors
 
     def is_same(self, tensors, model):
-        for tensor in tensors:
-            _, address = model.place(model.tensors[tensor.name])
+        addresses = [model.place(model.tensors[tensor.name])[1] for tensor in tensors]
+        for tensor, address in zip(tensors, addresses):
             self.assertEqual(tensor.data, ctypes.string_at(address, len(tensor.data)))
+        self.assertEqual(0, min(addresses) % 256)
 
     def test_its_tensors_are_there(self):
         path, tensors = self.write()
