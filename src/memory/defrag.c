@@ -14,6 +14,7 @@
 #include "memory/defrag.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/units.h"
 #include "memory/span.h"
@@ -21,6 +22,8 @@
 #define DEFRAG_LOOKS 16     /* slabs that are tried for an aligned block by chance */
 #define DEFRAG_ENOUGH 1000  /* balanced: 10.00 % */
 #define DEFRAG_QUICK_PART 4 /* quick: slabs of which less than a quarter is used */
+#define DEFRAG_WORD 8       /* bytes; of a byte: */
+#define DEFRAG_VALUES 256
 
 struct slab {
   struct span *span; /* NULL: no block in it, nobody's victim or target */
@@ -41,7 +44,7 @@ struct planner {
   struct pool nodes;
   struct slab *slabs;
   struct sorted *order; /* slabs, the emptiest first, those that stay at the end */
-  struct sorted *blocks;
+  struct sorted *blocks, *spare;
   uint32_t *taken; /* node of each move of this victim */
   uint32_t *touched;
   uint32_t touched_count;
@@ -145,18 +148,44 @@ static bool copy_slab(struct planner *p, uint32_t index) {
   return true;
 }
 
-static int by_key(const void *left, const void *right) {
-  const struct sorted *a = left, *b = right;
-  if (a->key != b->key)
-    return a->key < b->key ? -1 : 1;
-  if (a->then != b->then)
-    return a->then < b->then ? -1 : 1;
-  return a->index < b->index ? -1 : a->index > b->index;
+/* ---- sorting ---- */
+
+static unsigned digit_of(const struct sorted *item, unsigned digit) {
+  uint64_t word = digit < DEFRAG_WORD ? item->then : item->key;
+  return (unsigned)(word >> 8 * (digit % DEFRAG_WORD)) % DEFRAG_VALUES;
 }
 
-static void sort(struct sorted *items, uint32_t count) {
-  if (count > 1)
-    qsort(items, count, sizeof *items, by_key);
+static void sort_by(const struct sorted *from, struct sorted *to, uint32_t count, unsigned digit) {
+  uint32_t at[DEFRAG_VALUES] = {0}, sum = 0;
+  for (uint32_t i = 0; i < count; i++)
+    at[digit_of(&from[i], digit)]++;
+  for (unsigned value = 0; value < DEFRAG_VALUES; value++) {
+    uint32_t items = at[value];
+    at[value] = sum;
+    sum += items;
+  }
+  for (uint32_t i = 0; i < count; i++)
+    to[at[digit_of(&from[i], digit)]++] = from[i];
+}
+
+/* By key, then by `then`; what agrees in both stays in order. One byte after the other, the lowest
+ * first, and only those that differ: of sizes and offsets these are few. */
+static void sort(const struct planner *p, struct sorted *items, uint32_t count) {
+  struct sorted differ = {0}, *from = items, *to = p->spare;
+  for (uint32_t i = 1; i < count; i++) {
+    differ.key |= items[i].key ^ items[0].key;
+    differ.then |= items[i].then ^ items[0].then;
+  }
+  for (unsigned digit = 0; digit < 2 * DEFRAG_WORD; digit++) {
+    if (!digit_of(&differ, digit))
+      continue;
+    sort_by(from, to, count, digit);
+    struct sorted *sorted = to;
+    to = from;
+    from = sorted;
+  }
+  if (from != items)
+    memcpy(items, from, count * sizeof *items);
 }
 
 static bool make(struct planner *p, const struct defrag_snapshot *snapshot) {
@@ -167,12 +196,13 @@ static bool make(struct planner *p, const struct defrag_snapshot *snapshot) {
   p->slabs = calloc(segments + 1, sizeof *p->slabs);
   p->order = calloc(segments + 1, sizeof *p->order);
   p->blocks = calloc(blocks + 1, sizeof *p->blocks);
+  p->spare = calloc(units_max(blocks, segments) + 1, sizeof *p->spare);
   p->taken = calloc(blocks + 1, sizeof *p->taken);
   p->touched = calloc(segments + 1, sizeof *p->touched);
   p->bounds = calloc(2 * (size_t)p->leaves, sizeof *p->bounds);
   p->plan.moves = calloc(blocks + 1, sizeof *p->plan.moves);
   p->plan.victims = calloc(segments + 1, sizeof *p->plan.victims);
-  return p->slabs && p->order && p->blocks && p->taken && p->touched && p->bounds &&
+  return p->slabs && p->order && p->blocks && p->spare && p->taken && p->touched && p->bounds &&
          p->plan.moves && p->plan.victims &&
          !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1));
 }
@@ -184,6 +214,7 @@ static void unmake(struct planner *p) {
   free(p->slabs);
   free(p->order);
   free(p->blocks);
+  free(p->spare);
   free(p->taken);
   free(p->touched);
   free(p->bounds);
@@ -194,7 +225,7 @@ static bool look(struct planner *p) {
   for (uint32_t i = 0; i < count; i++)
     if (!copy_slab(p, i))
       return false;
-  sort(p->order, count);
+  sort(p, p->order, count);
   for (uint32_t i = 0; i < count; i++) {
     struct slab *slab = &p->slabs[p->order[i].index];
     slab->place = count - 1 - i;
@@ -245,14 +276,14 @@ static void largest_first(struct planner *p, const struct defrag_segment *segmen
     uint64_t size = p->snapshot->blocks[segment->first_block + i].size;
     p->blocks[i] = (struct sorted){UINT64_MAX - size, 0, segment->first_block + i};
   }
-  sort(p->blocks, segment->blocks);
+  sort(p, p->blocks, segment->blocks);
 }
 
 /* Moves by rising place, as those who take exact places like them (span_take_at). */
 static void order_moves(struct planner *p, struct defrag_move *moves, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
     p->blocks[i] = (struct sorted){moves[i].target_segment, moves[i].target_offset, moves[i].block};
-  sort(p->blocks, count);
+  sort(p, p->blocks, count);
   for (uint32_t i = 0; i < count; i++)
     moves[i] = (struct defrag_move){.block = p->blocks[i].index,
                                     .target_segment = (uint32_t)p->blocks[i].key,
