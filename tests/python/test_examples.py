@@ -53,6 +53,27 @@ class Examples(ModelCase):
         self.assertEqual(0, program.wait(60))
         program.stdin = None
 
+    def test_a_program_yields_tensors(self):
+        """On the host they are the daemon's: what goes is the hold on them, so that it may take them elsewhere."""
+        path, tensors, _ = self.write()
+        program = subprocess.Popen([sys.executable, str(EXAMPLES / "yield_memory.py"), "--device", "host:0", str(path)],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment())
+        self.addCleanup(program.communicate)
+        self.addCleanup(program.kill)
+        for _ in range(2):
+            program.stdin.write(f"{path.name}\n")
+            program.stdin.flush()
+            self.assertEqual(f"{path.name} is here: {len(tensors)} tensors on cpu\n", program.stdout.readline())
+            wait_until(lambda: [worker["models"] for worker in self.workers() if worker["pid"] == program.pid] == [[str(path)]],
+                       "it to be known")
+            self.assertTrue(self.is_busy(path.name))
+            self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "all"}))
+            self.assertEqual(f"{path.name} goes: 0 bytes\n", program.stdout.readline())
+            self.is_let_go(path.name)
+        program.stdin.close()
+        self.assertEqual(0, program.wait(60))
+        program.stdin = None
+
     def test_three_models_take_turns_where_two_fit(self):
         self.restart_with(devices=("host:0=40MiB",))
         done = subprocess.run([sys.executable, str(EXAMPLES / "switch_models.py"), "--mib", "16"], capture_output=True,
