@@ -1,4 +1,5 @@
-"""memkeep.worker.torch passes the C worker's tests of the wire, of segments and of files."""
+"""memkeep.worker.torch passes the C worker's tests of the wire and of files. (Of segments, where nothing is its own:
+test_workers.py.)"""
 
 import sys
 import unittest
@@ -13,12 +14,6 @@ class OnHost(wire.Worker):
 
 class Lines(wire.Lines):
     kind = OnHost
-
-
-class Segments(wire.Segments):
-    """One thread does all that is slow, so a drop cannot meet who uses it."""
-    kind = OnHost
-    test_a_drop_waits_for_who_uses_it = None
 
 
 class Files(test_load.OfTheWorker):
