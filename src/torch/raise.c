@@ -6,11 +6,16 @@
 #include "torch/raise.h"
 
 #include <dlfcn.h>
+#include <link.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROOM 1024 /* bytes of a c10::Error, with much to spare: some 200 in all versions so far */
+
+#define LIBRARIES 16 /* of torch's */
+#define PATH 512
 
 struct place { /* c10::SourceLocation */
   const char *function, *file;
@@ -31,22 +36,36 @@ typedef void *make_fn(size_t size);
 typedef void throw_fn(void *error, void *type, void (*destroy)(void *error));
 typedef void fail_fn(const char *function, const char *file, uint32_t line, const char *text);
 
-/* In any of the libraries that has it; NULL: none is here. */
-static void *find(const char *name) {
-  static const char *const libraries[] = {"libc10.so", "libc10_cuda.so", "libtorch_python.so",
-                                          "libc10.so.1.13", "libstdc++.so.6"};
-  for (unsigned i = 0; i < sizeof libraries / sizeof *libraries; i++) {
-    void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-    void *found = library ? dlsym(library, name) : NULL;
-    if (library)
-      (void)dlclose(library);
-    if (found)
-      return found;
-  }
-  return NULL;
+struct paths {
+  char path[LIBRARIES][PATH];
+  unsigned count;
+};
+
+static int note(struct dl_phdr_info *library, size_t size, void *arg) {
+  static const char *const asked[] = {"/libc10", "/libtorch", "/libstdc++"};
+  struct paths *paths = arg;
+  bool may = false;
+  (void)size;
+  for (unsigned i = 0; i < sizeof asked / sizeof *asked; i++)
+    may = may || strstr(library->dlpi_name, asked[i]);
+  if (may && paths->count < LIBRARIES && strlen(library->dlpi_name) < PATH)
+    memcpy(paths->path[paths->count++], library->dlpi_name, strlen(library->dlpi_name) + 1);
+  return 0;
 }
 
-#define FIND(type, name) ((type *)(uintptr_t)find(name))
+/* In any of these; NULL: none has it. */
+static void *find(const struct paths *paths, const char *name) {
+  void *found = NULL;
+  for (unsigned i = 0; !found && i < paths->count; i++) {
+    void *library = dlopen(paths->path[i], RTLD_LAZY | RTLD_NOLOAD);
+    found = library ? dlsym(library, name) : NULL;
+    if (library)
+      (void)dlclose(library);
+  }
+  return found;
+}
+
+#define FIND(type, name) ((type *)(uintptr_t)find(&paths, name))
 
 static struct string make_string(make_fn *make, const char *text) {
   struct string string = {.size = strlen(text)};
@@ -58,7 +77,10 @@ static struct string make_string(make_fn *make, const char *text) {
 
 void raise_out_of_memory(const char *text) {
   static const struct place place = {"memkeep_torch_alloc", "memkeep", 0};
-  void *type = find("_ZTIN3c1016OutOfMemoryErrorE");
+  struct paths paths;
+  paths.count = 0;
+  (void)dl_iterate_phdr(note, &paths);
+  void *type = find(&paths, "_ZTIN3c1016OutOfMemoryErrorE");
   construct_fn *construct =
       FIND(construct_fn, "_ZN3c105ErrorC1ENS_14SourceLocationENSt7__cxx1112basic_stringIcSt11char_"
                          "traitsIcESaIcEEE");

@@ -19,7 +19,7 @@ ROOM = CARD - CONTEXT - 8 * MIB  # what a process can have: the driver has some 
 
 # Evaluates one line after the other.
 PROGRAM = r"""
-import ctypes, json, os, sys, time
+import ctypes, json, os, random, sys, threading, time
 
 library, driver = ctypes.CDLL(sys.argv[1]), ctypes.CDLL(os.environ["MEMKEEP_LIBCUDA"])
 word, number, integer = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
@@ -91,6 +91,40 @@ def in_child():
         os._exit(0)
     os.wait()
     return json.loads(os.read(reader, 4096))
+
+
+def in_threads(count, steps):
+    # Takes and gives in many threads, while one gives everything back; which memory was not theirs.
+    wrong, ends = [], threading.Event()
+
+    def work(seed):
+        chance, held = random.Random(seed), []
+        for _ in range(steps):
+            if held and (len(held) > 8 or chance.random() < 0.5):
+                memory = held.pop(chance.randrange(len(held)))
+                if ctypes.c_uint64.from_address(memory).value != seed:
+                    wrong.append(memory)
+                free(memory)
+                continue
+            memory = alloc(chance.choice((512, 5000, 300000, 1 << 20, 3 << 20)))
+            ctypes.c_uint64.from_address(memory).value = seed
+            held.append(memory)
+        for memory in held:
+            free(memory)
+
+    def sweep():
+        while not ends.is_set():
+            empty_cache()
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(1, count + 1)]
+    sweeper = threading.Thread(target=sweep)
+    for thread in [sweeper, *workers]:
+        thread.start()
+    for thread in workers:
+        thread.join()
+    ends.set()
+    sweeper.join()
+    return wrong
 
 
 print("ready", flush=True)
@@ -198,6 +232,12 @@ class Memory(AllocatorCase):
         self.torch("[free(12345), free(alloc(1), device=99)]")
         self.assertIsNone(self.torch("alloc(4096, device=1000)"))
         self.assertIn("there is no card 1000", self.torch("error()"))
+
+    def test_many_threads(self):
+        self.assertEqual([], self.torch("in_threads(4, 1500)"))
+        self.torch("empty_cache()")
+        self.assertEqual([0, 0], self.torch("[look()['used'], look()['reserved']]"))
+        self.assertEqual([], self.mine())
 
     def test_the_second_card(self):
         self.torch("alloc(20 * 2 ** 20, device=1)")

@@ -6,8 +6,10 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 import types
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import memkeep
@@ -100,6 +102,43 @@ with as_torch(StandInTorch(CUDAPluggableAllocator=StandIn)) as torch:
     torch_allocator.empty_cache()
     print(*torch_allocator.figures(), flush=True)
 """
+
+
+# Says what a call throws.
+PROBE = r"""
+#include <cstdio>
+#include <cxxabi.h>
+#include <exception>
+#include <typeinfo>
+extern "C" void probe(void *(*alloc)(long, int, void *), char *out, size_t size) {
+  try {
+    snprintf(out, size, "%p", alloc(4096, 0, nullptr));
+  } catch (const std::exception &error) {
+    snprintf(out, size, "%s %s", abi::__cxa_current_exception_type()->name(), error.what());
+  }
+}
+"""
+THROWS = """
+import ctypes, sys
+import torch
+text = ctypes.create_string_buffer(4096)
+library, probe = ctypes.CDLL(sys.argv[1]), ctypes.CDLL(sys.argv[2])
+for _ in range(3):
+    probe.probe(library.memkeep_torch_alloc, text, ctypes.c_size_t(4096))
+print(text.value.decode())
+"""
+
+
+class Thrown(unittest.TestCase):
+    def test_out_of_memory_is_torchs_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source, probe = Path(folder, "probe.cpp"), Path(folder, "probe.so")
+            source.write_text(PROBE)
+            subprocess.run(["c++", "-shared", "-fPIC", source, "-o", probe], check=True)
+            done = subprocess.run([sys.executable, "-c", THROWS, LIB / "libmemkeep_torch.so.0", probe], capture_output=True, text=True,
+                                  timeout=120, env={**environment(), "MEMKEEP_SOCKET": "/nowhere/memkeep.sock"})
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        self.assertRegex(done.stdout, r"^N3c1016OutOfMemoryErrorE CUDA out of memory\. .*/nowhere/memkeep.sock")
 
 
 class Used(CardCase):
