@@ -18,7 +18,7 @@ struct block_slab {
 
 bool block_store_init(struct block_store *store) {
   *store = (struct block_store){.buckets = BLOCK_SLAB, .chance = 2463534242};
-  store->table = calloc(store->buckets, sizeof *store->table);
+  store->table = calloc(store->buckets, sizeof(void *));
   return store->table;
 }
 
@@ -41,7 +41,7 @@ static struct block **bucket_of(const struct block_store *store, uint64_t start)
 
 static bool widen(struct block_store *store) {
   uint32_t buckets = store->buckets;
-  struct block **old = store->table, **table = calloc(2 * (size_t)buckets, sizeof(struct block *));
+  struct block **old = store->table, **table = calloc(2 * (size_t)buckets, sizeof(void *));
   if (!table)
     return false;
   store->table = table;
