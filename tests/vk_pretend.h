@@ -11,6 +11,7 @@
  *
  * VK_PRETEND_PCI=ADDRESS,ADDRESS: where the cards are, told by VK_EXT_pci_bus_info; without it that
  * extension is not offered. VK_PRETEND_INTEGRATED=1: they are graphics of the processor's.
+ * VK_PRETEND_UUIDS=N,N: the last byte of each card's UUID, by which they are numbered (1, 2).
  * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
  * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
  * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's

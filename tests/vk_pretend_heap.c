@@ -33,11 +33,21 @@ VkPhysicalDeviceType pretend_type(void) {
                                                      : VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
 }
 
+/* The text of a card in a list; NULL: it is not in it. */
+static const char *item_of(const char *name, uint32_t card) {
+  const char *text = getenv(name);
+  for (; text && card; card--)
+    if ((text = strchr(text, ',')))
+      text++;
+  return text;
+}
+
 void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]) {
   bool twin = getenv("VK_PRETEND_TWIN");
   if (twin)
     memset(uuid, 0xfa, VK_UUID_SIZE);
-  uuid[VK_UUID_SIZE - 1] = (uint8_t)(twin ? card : card + 1);
+  const char *number = item_of("VK_PRETEND_UUIDS", card);
+  uuid[VK_UUID_SIZE - 1] = (uint8_t)(number ? strtoul(number, NULL, 10) : card + !twin);
 }
 
 void pretend_trouble(void) {
@@ -49,11 +59,8 @@ void pretend_trouble(void) {
 }
 
 void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out) {
-  const char *text = getenv("VK_PRETEND_PCI");
+  const char *text = item_of("VK_PRETEND_PCI", card);
   uint32_t *const parts[] = {&out->pciDomain, &out->pciBus, &out->pciDevice, &out->pciFunction};
-  for (; text && card; card--)
-    if ((text = strchr(text, ',')))
-      text++;
   for (int i = 0; i < 4; i++) {
     char *end = NULL;
     *parts[i] = text ? (uint32_t)strtoul(text, &end, 16) : 0;
