@@ -99,6 +99,7 @@ struct ledger_limit {
   uint8_t of_domain;                  /* else of a device */
   uint8_t changed;                    /* at run time: holds over a restart */
   uint8_t pad[2];
+  uint64_t card[2]; /* a device's UUID, zeros: not known */
 };
 /* A job that is listed. Its advisory words: when it started, how many bytes were done. */
 struct ledger_job {

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/os_drm.h"
+#include "service/bound.h"
 #include "service/kept.h"
 
 #define INVENTORY_UUID 36 /* length of the text of one */
@@ -102,9 +103,25 @@ enum status inventory_check(const struct service *s, struct problem *problem) {
   return STATUS_OK;
 }
 
+static const struct ledger_limit *limit_of(const struct service *s,
+                                           const struct state_device *device) {
+  return device->record ? &ledger_at(s->ledger, device->record_slot)->u.limit : NULL;
+}
+
+/* As the card that it is now. */
+static bool is_kept(const struct service *s, const struct state_device *device) {
+  const struct ledger_limit *limit = limit_of(s, device);
+  return limit && bound_is_card(limit, device->info->uuid);
+}
+
+static bool changed(const struct service *s, const struct state_device *device) {
+  const struct ledger_limit *limit = limit_of(s, device);
+  return limit && limit->changed;
+}
+
 enum status inventory_keep(struct service *s, struct problem *problem) {
   for (uint32_t i = 0; i < s->device_count; i++)
-    if (!s->devices[i].record && kept_device(s, i, false))
+    if (!is_kept(s, &s->devices[i]) && kept_device(s, i, changed(s, &s->devices[i])))
       return problem_set(problem, STATUS_INTERNAL_ERROR, "the ledger is full");
   return STATUS_OK;
 }

@@ -11,7 +11,7 @@
 enum status inventory_open(struct service *s, const struct spec *spec, struct problem *problem);
 /* A device named twice; a host device without a size beside another one (contract 2). */
 enum status inventory_check(const struct service *s, struct problem *problem);
-/* Those that the ledger does not know yet get their record. */
+/* Those that the ledger does not know yet, or knows as another card, get their record. */
 enum status inventory_keep(struct service *s, struct problem *problem);
 
 #endif

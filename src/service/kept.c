@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "service/bound.h"
+
 struct kept_place {
   uint64_t *id;
   uint32_t *slot;
@@ -16,7 +18,10 @@ static enum status keep(struct service *s, const struct kept_place *place, const
   struct ledger_record record = {.kind = LEDGER_LIMIT, .u.limit = limit};
   if (*place->id) {
     record.id = *place->id;
-    record.u.limit.text = ledger_at(s->ledger, *place->slot)->u.limit.text;
+    const struct ledger_limit *old = &ledger_at(s->ledger, *place->slot)->u.limit;
+    record.u.limit.text = old->text;
+    if (!(limit.card[0] | limit.card[1])) /* a card without its driver does not say who it is */
+      memcpy(record.u.limit.card, old->card, sizeof old->card);
     return ledger_replace(s->ledger, place->slot, &record);
   }
   uint32_t text_slot;
@@ -32,11 +37,12 @@ static enum status keep(struct service *s, const struct kept_place *place, const
 enum status kept_device(struct service *s, uint32_t index, bool changed) {
   struct state_device *device = &s->devices[index];
   struct kept_place place = {&device->record, &device->record_slot};
-  return keep(s, &place, device->info->id,
-              (struct ledger_limit){.max_bytes = device->limit,
-                                    .reserved_bytes = device->reserved,
-                                    .total_bytes = device->spec.size_bytes,
-                                    .changed = changed});
+  struct ledger_limit limit = {.max_bytes = device->limit,
+                               .reserved_bytes = device->reserved,
+                               .total_bytes = device->spec.size_bytes,
+                               .changed = changed};
+  bound_card(device->info->uuid, limit.card);
+  return keep(s, &place, device->info->id, limit);
 }
 
 enum status kept_quota(struct service *s, uint32_t index) {

@@ -18,6 +18,7 @@
 #include "device/probe.h"
 #include "memory/slab.h"
 #include "service/attach.h"
+#include "service/bound.h"
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/lease.h"
@@ -105,26 +106,19 @@ static enum status begin(struct restore *r) {
 
 /* ---- devices ---- */
 
-static bool holds_memory(const struct service *s, uint64_t device) {
-  const struct ledger_record *record;
-  for (uint32_t slot = ledger_next(s->ledger, 0); slot; slot = ledger_next(s->ledger, slot)) {
-    record = ledger_at(s->ledger, slot);
-    if (record->kind == LEDGER_SEGMENT && record->u.segment.device == device)
-      return true;
-  }
-  return false;
-}
-
 /* Its driver may be gone too: what is on it is kept all the same. */
-static enum status open_gone(struct service *s, const char *name, uint64_t total,
+static enum status open_gone(struct service *s, const char *name, const struct ledger_limit *limit,
                              struct problem *problem) {
   char text[96];
+  uint64_t total = limit->total_bytes;
   struct spec spec;
   snprintf(text, sizeof text, "%s=%" PRIu64, name, total);
   if (!total)
     text[strlen(name)] = '\0';
   enum status status = spec_parse(text, &spec, problem);
   if (!status) {
+    if (probe_is_apart(spec.backend))
+      bound_format(limit->card, spec.uuid);
     spec.broker = s->device_count ? s->devices[0].spec.broker : NULL;
     spec.absent = s->unseen[0] && probe_is_apart(spec.backend);
     probe_place(&spec);
@@ -184,13 +178,17 @@ static enum status adopt_limit(struct restore *r, uint32_t slot, struct problem 
   }
   uint32_t index = device_named(s, name);
   if (index == s->device_count) {
-    if (!holds_memory(s, record->id))
+    if (!bound_holds_memory(s, record->id))
       return STATUS_OK;
-    enum status status = open_gone(s, name, record->u.limit.total_bytes, problem);
+    enum status status = open_gone(s, name, &record->u.limit, problem);
     if (status)
       return status;
   }
-  adopt_limits(&s->devices[index], record, slot);
+  struct state_device *device = &s->devices[index];
+  if (!bound_is_card(&record->u.limit, device->info->uuid) && bound_holds_memory(s, record->id))
+    return problem_set(problem, STATUS_CONFLICT,
+                       "%s is another card than the one with memory on it", name);
+  adopt_limits(device, record, slot);
   return STATUS_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/spawn.h"
 #include "base/units.h"
 #include "service/attachment.h"
+#include "service/bound.h"
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
@@ -129,6 +130,8 @@ enum status service_create(const struct service_params *params, struct service *
                            : ledger_create(SERVICE_LEDGER_FIRST, &s->ledger);
   if (status && !problem->status)
     problem_set(problem, status, "not enough memory to start");
+  if (!status && params->found)
+    bound_rename(s, params->devices, params->device_count);
   for (unsigned i = 0; !status && i < params->device_count; i++)
     status = open_device(s, &params->devices[i], problem);
   if (!status)

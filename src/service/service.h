@@ -32,7 +32,7 @@ struct service_relief {
 };
 
 struct service_params {
-  const struct spec *devices;
+  struct spec *devices; /* cards that are known by their UUID get the ids that they had */
   unsigned device_count;
   struct loop *loop; /* for pidfds and timers; running or not yet */
   struct pressure_thresholds thresholds;
