@@ -81,6 +81,54 @@ class Found(FindCase):
         self.assertEqual((3, "vulkan:7"), (len(found), self.device(ONE)["deviceId"]))
 
 
+class Renumbered(FindCase):
+    """A card that the drivers list elsewhere than before."""
+
+    def keep(self, device):
+        kept = self.allocate(5 * MIB, device, persistent=True)
+        return kept, self.fill(kept, 9)["checksum"]
+
+    def again(self, cards, **more):
+        self.daemon.environment |= environment(self.daemon.folder / "cards", cards=cards) | more
+        self.crash()
+        return [device["deviceId"] for device in self.host()["devices"]]
+
+    def test_keeps_its_id_and_its_memory(self):
+        self.assertEqual(["host:0", "vulkan:0"], self.find(cards=1, VK_PRETEND_UUIDS="5"))
+        uuid = self.device("vulkan:0")["uuid"]
+        kept, checksum = self.keep("vulkan:0")
+        found = self.again(2, VK_PRETEND_UUIDS="5,3")
+        self.assertEqual(["host:0", "vulkan:0", "vulkan:1"], sorted(found))
+        self.assertEqual((uuid, "healthy"), tuple(self.device("vulkan:0")[name] for name in ("uuid", "health")))
+        self.assertNotEqual(uuid, self.device("vulkan:1")["uuid"])
+        self.assertEqual(checksum, self.checksum(kept))
+        self.fill(self.allocate(MIB, "vulkan:1"), 1)
+
+    def test_another_one_is_not_taken_for_it(self):
+        self.find(cards=1, VK_PRETEND_UUIDS="5")
+        uuid = self.device("vulkan:0")["uuid"]
+        kept, checksum = self.keep("vulkan:0")
+        self.assertEqual({"host:0", "vulkan:0", "vulkan:1"}, set(self.again(1, VK_PRETEND_UUIDS="6")))
+        self.assertEqual("error", self.device("vulkan:0")["health"])
+        self.assertEqual(("healthy", 0), tuple(self.device("vulkan:1")[name] for name in ("health", "activeAllocations")))
+        self.assertEqual("lost", self.look(kept)["status"])
+        self.again(1, VK_PRETEND_UUIDS="5")
+        self.assertEqual((uuid, "healthy"), tuple(self.device("vulkan:0")[name] for name in ("uuid", "health")))
+        self.assertEqual(checksum, self.checksum(kept))
+
+    def test_one_that_was_named_by_its_number_is_not_another(self):
+        self.devices = ("host:0=2GiB", "vulkan:0")
+        self.find("--no-vulkan", cards=1, VK_PRETEND_UUIDS="5")
+        kept, checksum = self.keep("vulkan:0")
+        self.daemon.environment["VK_PRETEND_UUIDS"] = "6"
+        self.daemon.kill()
+        self.assertEqual(1, self.daemon.spawn().process.wait(60))
+        self.assertIn("vulkan:0 is another card than the one with memory on it", self.daemon.log())
+        self.daemon.environment["VK_PRETEND_UUIDS"] = "5"
+        self.daemon.start()
+        self.assertEqual(checksum, self.checksum(kept))
+
+
 class Merged(FindCase):
     """A card that NVIDIA's driver has under Vulkan too."""
 
