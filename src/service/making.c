@@ -21,6 +21,7 @@
 #include "service/strain.h"
 
 #define MAKING_ROOM_NS (60 * CLOCK_SECOND) /* for models to be parked: gigabytes may be copied */
+#define MAKING_REFUSED_NS (20 * CLOCK_MS)  /* until a driver that had no more is asked again */
 
 static struct choice choice_of(const struct making *making, uint32_t held) {
   return (struct choice){.params = &making->params,
@@ -197,26 +198,6 @@ void making_go(struct making *making) {
 
 /* ---- the place ---- */
 
-/* The new segment is there, or not. */
-static void placed(struct space_waiter *waiter) {
-  struct making *making = (struct making *)waiter;
-  struct service *s = making->service;
-  struct choice choice = choice_of(making, 0);
-  if (!waiter->status) {
-    making_go(making);
-    return;
-  }
-  lock_take(&s->lock);
-  if (waiter->status == STATUS_INSUFFICIENT_MEMORY)
-    choice_refuse(s, &choice, "", &making->problem);
-  else
-    problem_set(&making->problem, waiter->status, "%s could not make room: %s",
-                s->devices[waiter->want.device].info->id, status_text(waiter->status));
-  leave(making);
-  lock_give(&s->lock);
-  answer(making);
-}
-
 /* Under the lock. OK: the place is taken. PENDING: `placed` goes on. Else the problem says why. */
 static enum status attempt(struct making *making, uint32_t held, struct alloc_placement *told) {
   struct service *s = making->service;
@@ -269,11 +250,14 @@ static enum waiting_outcome attempt_again(struct waiting_entry *entry, uint32_t 
   struct service *s = making->service;
   enum status status;
   expired = expired || room_was_made(making);
+  bool early = clock_now() < making->retry_at;
   making->problem.status = STATUS_OK;
   if (s->stopping)
     status = problem_set(&making->problem, STATUS_CANCELLED, "the daemon stops");
   else if (job_cancelled(making->job))
     status = problem_set(&making->problem, STATUS_CANCELLED, "nobody waits for it any more");
+  else if (early && !expired)
+    return WAITING_STAYS;
   else
     status = attempt(making, held, NULL);
   if (status == STATUS_PENDING)
@@ -340,10 +324,7 @@ void making_foretell(const struct making *making, struct alloc_made *out) {
 
 static enum status wait_for_memory(struct making *making) {
   struct choice choice = choice_of(making, 0);
-  uint64_t wait_ns = state_ns(making->params.wait_ms, CLOCK_MS);
-  if (making->room)
-    wait_ns = units_max(wait_ns, MAKING_ROOM_NS);
-  making->queued = (struct waiting_entry){.deadline = clock_now() + wait_ns,
+  making->queued = (struct waiting_entry){.deadline = making->deadline,
                                           .priority = making->params.priority,
                                           .devices = choice_devices(making->service, &choice),
                                           .job = making->job,
@@ -352,6 +333,41 @@ static enum status wait_for_memory(struct making *making) {
   if (waiting_add(making->service, &making->queued))
     return problem_set(&making->problem, STATUS_RATE_LIMITED, "too many requests wait for memory");
   return STATUS_PENDING;
+}
+
+/* Under the lock: the driver had less than it said, for others took it meanwhile. Who said that he
+ * would wait does. */
+static bool waits_on(struct making *making) {
+  struct service *s = making->service;
+  uint64_t now = clock_now();
+  bool may = making->waiter.status == STATUS_INSUFFICIENT_MEMORY && making->params.wait_ms &&
+             now < making->deadline && !s->stopping && !job_cancelled(making->job);
+  making->retry_at = now + MAKING_REFUSED_NS;
+  return may && wait_for_memory(making) == STATUS_PENDING;
+}
+
+/* The new segment is there, or not. */
+static void placed(struct space_waiter *waiter) {
+  struct making *making = (struct making *)waiter;
+  struct service *s = making->service;
+  struct choice choice = choice_of(making, 0);
+  if (!waiter->status) {
+    making_go(making);
+    return;
+  }
+  lock_take(&s->lock);
+  if (waits_on(making)) {
+    lock_give(&s->lock);
+    return;
+  }
+  if (waiter->status == STATUS_INSUFFICIENT_MEMORY)
+    choice_refuse(s, &choice, "", &making->problem);
+  else
+    problem_set(&making->problem, waiter->status, "%s could not make room: %s",
+                s->devices[waiter->want.device].info->id, status_text(waiter->status));
+  leave(making);
+  lock_give(&s->lock);
+  answer(making);
 }
 
 /* ---- the start ---- */
@@ -368,10 +384,13 @@ enum status making_start(struct making *making, struct alloc_made *out, bool *pl
     return status;
   space_owner_hold(s, making->facts.owner);
   making->waiter.ready = placed;
+  making->deadline = clock_now() + state_ns(making->params.wait_ms, CLOCK_MS);
   status = attempt(making, waiting_held(s, making->params.priority), &out->placement);
   bool short_of = status == STATUS_INSUFFICIENT_MEMORY && !meets_strain(making);
   if (short_of && making->params.evict)
     ask_models(making);
+  if (making->room)
+    making->deadline = units_max(making->deadline, clock_now() + MAKING_ROOM_NS);
   if (short_of && (making->params.wait_ms || making->room))
     status = wait_for_memory(making);
   bool at_once = status == STATUS_OK && !making->params.commit && !needs_zeroing(making);

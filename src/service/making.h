@@ -26,7 +26,9 @@ struct making {
   uint32_t named; /* the device that was asked for, UINT32_MAX: any */
   uint64_t pid_start;
   struct job *job;
-  struct job *room; /* models that make room for it; NULL: none do */
+  uint64_t deadline; /* clock_now() until which it waits for memory */
+  uint64_t retry_at; /* 0, or until when the driver is not asked again */
+  struct job *room;  /* models that make room for it; NULL: none do */
   struct problem problem;
 };
 

@@ -121,6 +121,8 @@ static void ask_budgets(struct service *s) {
     ask_budget(s, i);
 }
 
+void sampler_refused(struct service *s, uint32_t device) { ask_budget(s, device); }
+
 /* From moderate pressure on nothing is kept for reuse (contract 8, Relief). */
 static void drain_caches(struct service *s) {
   uint32_t count;

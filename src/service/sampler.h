@@ -15,6 +15,8 @@ void sampler_free(struct service *s);
 enum status sampler_fresh(struct service *s, bool slow_facts, struct job **job);
 /* The host's tasks stall: its devices are read anew, their levels follow at once. */
 void sampler_stalled(struct service *s, bool all);
+/* The driver had less than it last said: it is asked anew. Under the state lock. */
+void sampler_refused(struct service *s, uint32_t device);
 /* No reading on the reaper's thread is under way. Under the state lock. */
 bool sampler_idle(const struct service *s);
 

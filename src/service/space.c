@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
+#include "service/sampler.h"
 #include "service/segment.h"
 #include "service/waiting.h"
 
@@ -226,6 +227,8 @@ static void growth_enter(struct service *s, struct space_grow *grow) {
   grow->status = made ? made : growth_commit(s, grow);
   if (made && made != STATUS_INSUFFICIENT_MEMORY)
     device->error_at = clock_now();
+  if (made == STATUS_INSUFFICIENT_MEMORY)
+    sampler_refused(s, grow->device);
   state_pressure(s);
   if (grow->status)
     waiting_kick(s);

@@ -220,8 +220,8 @@ void state_take_budget(struct state_device *device, const struct device_budget *
   device->silent = budget->used_bytes == DEVICE_BYTES_UNKNOWN;
   uint64_t ours =
       device->committed + device->cached + device->releasing + device->pending + device->lingering;
-  device->external =
-      device->info->host_memory || device->silent ? 0 : units_minus(budget->used_bytes, ours);
+  uint64_t used = units_min(budget->used_bytes, device->info->total_bytes);
+  device->external = device->info->host_memory || device->silent ? 0 : units_minus(used, ours);
 }
 
 uint64_t state_used(const struct service *s, const struct state_device *device) {
