@@ -105,7 +105,7 @@ set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
   "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
 
 # Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
-add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c)
+add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c tests/vk_pretend_link.c)
 target_link_libraries(vk_pretend PRIVATE house Threads::Threads)
 set_target_properties(vk_pretend PROPERTIES
   PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -10,9 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <vulkan/vk_layer.h>
-#include <vulkan/vulkan_core.h>
-
 #include "vk_pretend.h"
 
 #define CARDS 8
@@ -127,6 +124,10 @@ static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical,
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES);
   if (id)
     pretend_uuid(card, id->deviceUUID);
+  VkPhysicalDeviceMaintenance3Properties *most =
+      find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES);
+  if (most)
+    most->maxMemoryAllocationSize = pretend_most();
   VkPhysicalDevicePCIBusInfoPropertiesEXT *pci =
       find_in_chain(out->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
   if (pci)
@@ -195,7 +196,8 @@ static bool is_refused(const struct device *device, const VkMemoryAllocateInfo *
   pthread_mutex_lock(&lock);
   bool unlucky = every && ++allocations % every == 0;
   pthread_mutex_unlock(&lock);
-  return unlucky || used(device->card) + how->allocationSize > pretend_budget();
+  return unlucky || how->allocationSize > pretend_most() ||
+         used(device->card) + how->allocationSize > pretend_budget();
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice handle, const VkMemoryAllocateInfo *how,
@@ -305,27 +307,10 @@ static VKAPI_ATTR void VKAPI_CALL copy(VkCommandBuffer commands, VkBuffer from, 
 
 /* ---- instances and devices ---- */
 
-/* The loader's note of who is below us; what is below shall find the next one there. */
-static VkLayerInstanceCreateInfo *link_of_instance(const VkInstanceCreateInfo *how) {
-  VkLayerInstanceCreateInfo *link = (VkLayerInstanceCreateInfo *)(uintptr_t)how->pNext;
-  while (link && (link->sType != VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO ||
-                  link->function != VK_LAYER_LINK_INFO))
-    link = (VkLayerInstanceCreateInfo *)(uintptr_t)link->pNext;
-  return link;
-}
-
-static VkLayerDeviceCreateInfo *link_of_device(const VkDeviceCreateInfo *how) {
-  VkLayerDeviceCreateInfo *link = (VkLayerDeviceCreateInfo *)(uintptr_t)how->pNext;
-  while (link && (link->sType != VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO ||
-                  link->function != VK_LAYER_LINK_INFO))
-    link = (VkLayerDeviceCreateInfo *)(uintptr_t)link->pNext;
-  return link;
-}
-
 static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *how,
                                                       const VkAllocationCallbacks *callbacks,
                                                       VkInstance *out) {
-  VkLayerInstanceCreateInfo *link = link_of_instance(how);
+  VkLayerInstanceCreateInfo *link = pretend_instance_link(how);
   struct instance *instance = calloc(1, sizeof *instance);
   if (!link || !instance) {
     free(instance);
@@ -395,7 +380,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
                                                     const VkAllocationCallbacks *callbacks,
                                                     VkDevice *out) {
   const struct instance *instance = instance_of(physical);
-  VkLayerDeviceCreateInfo *link = link_of_device(how);
+  VkLayerDeviceCreateInfo *link = pretend_device_link(how);
   struct device *device = calloc(1, sizeof *device);
   (void)callbacks;
   if (!link || !device) {

@@ -14,7 +14,8 @@
  * VK_PRETEND_UUIDS=N,N: the last byte of each card's UUID, by which they are numbered (1, 2).
  * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
  * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
- * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_FAIL=N: each N-th allocation of a card's
+ * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_MOST: how many MiB of it can be had at once
+ * (all). VK_PRETEND_FAIL=N: each N-th allocation of a card's
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
  * a file `lost` means that the card fell off, `full` that the host's heap has no more, `torn` that
@@ -28,6 +29,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <vulkan/vk_layer.h>
 #include <vulkan/vulkan_core.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -45,9 +47,13 @@ void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out
 bool pretend_has(const char *name);
 /* True: it was there, and is no more. */
 bool pretend_remove(const char *name);
-/* Of heap 0. */
+/* The loader's note of who is below us; what is below shall find the next one there. NULL: none. */
+VkLayerInstanceCreateInfo *pretend_instance_link(const VkInstanceCreateInfo *how);
+VkLayerDeviceCreateInfo *pretend_device_link(const VkDeviceCreateInfo *how);
+/* Of heap 0; the most of it at once. */
 uint64_t pretend_size(void);
 uint64_t pretend_budget(void);
+uint64_t pretend_most(void);
 /* That such a file is memory of that card, and how much of it is still held by any process. */
 void pretend_note(uint64_t inode, uint64_t size, uint32_t card);
 uint64_t pretend_exported(uint32_t card);

@@ -82,6 +82,10 @@ bool pretend_remove(const char *name) {
 
 uint64_t pretend_size(void) { return pretend_setting("VK_PRETEND_MIB", 1024) * MIB; }
 
+uint64_t pretend_most(void) {
+  return pretend_setting("VK_PRETEND_MOST", pretend_size() / MIB) * MIB;
+}
+
 uint64_t pretend_budget(void) {
   uint64_t size = pretend_size(), budget = size;
   char line[32];

@@ -46,7 +46,8 @@ struct device_info {
 /* Live figures of the driver. */
 struct device_budget {
   uint64_t free_bytes; /* host: MemAvailable. Cards: the driver's free, or DEVICE_BYTES_UNKNOWN */
-  uint64_t used_bytes; /* host: MemTotal - MemAvailable. Cards: the driver's used, or the same */
+  uint64_t used_bytes; /* host: MemTotal - MemAvailable. Cards: the driver's used, or the
+                           same; more than the total where the driver wants memory back */
   uint64_t sampled_ns; /* clock_now() of the reading; filled in by device.c */
 };
 

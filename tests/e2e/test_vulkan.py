@@ -4,10 +4,12 @@ them, or bare. Owned by processes of their own, moved by workers; what is used i
 import os
 import random
 import signal
+import threading
+import time
 import unittest
 
 from harness import BIN, GIB, MIB, Daemon, wait_until
-from models import ModelWords, Tensor, some_tensors, write_safetensors
+from models import ModelWords, some_tensors, write_safetensors, write_sparse
 from restart import RestartCase
 
 FOLDER = BIN.parent / "tests/vulkan"
@@ -26,11 +28,12 @@ def environment(folder, cards=2, pretend=True, **more):
 
 class VulkanCase(RestartCase, ModelWords):
     flags, devices, pretend = ("--mover-idle", "1h"), ("host:0=2GiB", "vulkan:0", "vulkan:1"), True
+    card = CARD
 
     def setUp(self):
         self.daemon = Daemon(*self.flags, devices=self.devices, start=False)
         self.cards = self.daemon.folder / "cards"
-        self.daemon.environment |= environment(self.cards, pretend=self.pretend)
+        self.daemon.environment |= environment(self.cards, pretend=self.pretend, VK_PRETEND_MIB=str(self.card // MIB))
         self.addCleanup(self.daemon.close)
         self.daemon.start()
 
@@ -109,14 +112,64 @@ class Cards(VulkanCase):
         self.free(self.allocate(50 * MIB, "vulkan:0"))
 
 
-    def test_a_budget_that_falls_sends_models_away(self):
-        for i in range(4):
-            path = self.folder(f"m{i}") / "m.safetensors"
-            write_safetensors(path, [Tensor("w", "U8", [64 * MIB], random.Random(i).randbytes(64 * MIB))])
-            self.load(path, "vulkan:0", name=f"m{i}")
-        self.set_budget(160)
-        wait_until(lambda: self.device("vulkan:0")["committedBytes"] <= 160 * MIB, "models are gone")
-        wait_until(lambda: self.device("vulkan:0")["pressure"]["level"] != "critical", "the pressure falls")
+class Falling(VulkanCase):
+    """Somebody else takes most of a card on which models are."""
+
+    devices, card, models_mib, fallen = ("host:0=2GiB", "vulkan:0"), GIB, 64, 300 * MIB
+
+    def setUp(self):
+        super().setUp()
+        for i in range(10):
+            path = write_sparse(self.folder(f"m{i}") / "m.safetensors", self.models_mib * MIB)
+            self.load(path, "vulkan:0", name=f"m{i}", verify=False)
+        self.ended, self.answers = threading.Event(), []
+
+    def ask(self):
+        """Requests that have room as soon as others made it, one after the other."""
+        with self.daemon.session() as session:
+            while not self.ended.is_set():
+                answer = session.post("/api/memory/allocations/allocate/vulkan:0", {"sizeBytes": 24 * MIB, "waitMs": 60000})
+                self.answers.append(answer.status)
+                if answer.status == 200:
+                    session.delete(f"/api/memory/allocations/{answer.data['allocation']['allocationId']}")
+
+    def test_models_make_room_and_every_request_is_served(self):
+        asker = threading.Thread(target=self.ask)
+        self.addCleanup(self.ended.set)
+        with self.daemon.events("?types=pressure.changed") as events:
+            asker.start()
+            wait_until(lambda: self.answers, "a first request")
+            self.set_budget(self.fallen // MIB)
+            began = time.monotonic()
+            events.find(lambda e: e.data["deviceId"] == "vulkan:0" and e.data["level"] in ("high", "critical"), 60)
+            raised = time.monotonic() - began
+        wait_until(lambda: self.device("vulkan:0")["committedBytes"] <= self.fallen, "models are gone", 60)
+        relieved = time.monotonic() - began
+        wait_until(lambda: self.device("vulkan:0")["pressure"]["level"] in ("low", "moderate"), "the pressure falls", 60)
+        seen = len(self.answers)
+        wait_until(lambda: len(self.answers) > seen + 1, "requests after it", 60)
+        self.ended.set()
+        asker.join(60)
+        print(f"a budget of 1 GiB fell to 300 MiB under 640 MiB of models: pressure after {raised:.2f} s, below it after "
+              f"{relieved:.2f} s, {len(self.answers)} requests meanwhile", flush=True)
+        self.assertEqual({200}, set(self.answers))
+
+
+class Small(VulkanCase):
+    """A driver that makes less at once than the card has."""
+
+    devices = ("host:0=2GiB", "vulkan:0")
+
+    def setUp(self):
+        super().setUp()
+        self.daemon.stop()
+        self.daemon.environment["VK_PRETEND_MOST"] = "64"
+        self.daemon.start()
+
+    def test_what_no_waiting_gets_is_refused_at_once(self):
+        self.refused(self.try_allocate(100 * MIB, "vulkan:0", waitMs=60000), 507, "ALLOCATION_TOO_LARGE")
+        self.assertIn("makes 64 MiB of memory at once", self.daemon.log())
+        self.fill(self.allocate(60 * MIB, "vulkan:0"), 1)
 
 
 class Bytes(VulkanCase):

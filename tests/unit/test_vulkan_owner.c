@@ -110,7 +110,8 @@ static void a_budget_that_falls_is_seen_and_kept(void **state) {
   assert_true(budget(owner).used_bytes >= GIB - 8 * MIB);
   assert_int_equal(STATUS_INSUFFICIENT_MEMORY, vulkan_owner_create(owner, SIZE, &more));
   vulkan_fixture_set("budget", "8"); /* less than there is */
-  assert_true(budget(owner).free_bytes == 0 && budget(owner).used_bytes == GIB);
+  assert_true(budget(owner).free_bytes == 0);
+  assert_true(budget(owner).used_bytes == GIB + SIZE - 8 * MIB);
   vulkan_owner_release(owner, &share, SIZE, false);
   vulkan_owner_close(owner);
 }
@@ -127,6 +128,20 @@ static void a_call_that_fails_leaves_nothing_behind(void **state) {
     vulkan_owner_release(owner, &share, SIZE, false);
   }
   assert_true(budget(owner).used_bytes == 0);
+  vulkan_owner_close(owner);
+}
+
+static void a_driver_that_makes_less_at_once_says_so(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  setenv("VK_PRETEND_MOST", "8", 1);
+  void *owner = open_owner(&first);
+  struct share share;
+  assert_int_equal(STATUS_ALLOCATION_TOO_LARGE, vulkan_owner_create(owner, SIZE, &share));
+  assert_int_equal(STATUS_OK, vulkan_owner_create(owner, 8 * MIB, &share));
+  vulkan_owner_release(owner, &share, 8 * MIB, false);
+  vulkan_fixture_set("budget", "4");
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, vulkan_owner_create(owner, 8 * MIB, &share));
   vulkan_owner_close(owner);
 }
 
@@ -194,6 +209,7 @@ int main(void) {
       cmocka_unit_test(memory_is_used_while_anybody_has_its_descriptor),
       cmocka_unit_test(a_budget_that_falls_is_seen_and_kept),
       cmocka_unit_test(a_call_that_fails_leaves_nothing_behind),
+      cmocka_unit_test(a_driver_that_makes_less_at_once_says_so),
       cmocka_unit_test(a_card_is_found_by_its_uuid),
       cmocka_unit_test(no_other_card_and_no_other_driver_will_do),
       cmocka_unit_test(without_a_driver_there_is_no_card),

@@ -55,6 +55,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
          1);
   setenv("VK_PRETEND_DIR", home, 1);
   unsetenv("VK_PRETEND_MIB");
+  unsetenv("VK_PRETEND_MOST");
   unsetenv("VK_PRETEND_PCI");
   unsetenv("VK_PRETEND_INTEGRATED");
   unsetenv("VK_PRETEND_FAIL");

@@ -154,9 +154,19 @@ static enum status find_types(struct vulkan_card *card) {
   return card->staging_type == CARD_NONE ? STATUS_DEVICE_NOT_FOUND : STATUS_OK;
 }
 
+static uint64_t read_most(const struct vulkan_card *card) {
+  VkPhysicalDeviceMaintenance3Properties limits = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
+  VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                     .pNext = &limits};
+  card->load.properties(card->physical, &all);
+  return limits.maxMemoryAllocationSize;
+}
+
 static void note(struct vulkan_card *card) {
   struct vulkan_find_facts facts;
   vulkan_find_facts(&card->load, card->physical, card->has, &facts);
+  card->most = read_most(card);
   VkPhysicalDeviceType type = facts.properties.properties.deviceType;
   bool shares =
       type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
@@ -250,7 +260,8 @@ void vulkan_card_describe(const struct vulkan_card *card, struct device_info *in
   info->total_bytes = heap_size(card);
 }
 
-/* A budget is what this process could have, with what it has; what it has left is anybody's. */
+/* A budget is what this process could have, with what it has; what it has left is anybody's.
+ * What it has beyond that is wanted back, and counts as used twice: else nobody would see it go. */
 void vulkan_card_budget(const struct vulkan_card *card, struct device_budget *budget) {
   VkPhysicalDeviceMemoryBudgetPropertiesEXT figures = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
@@ -263,7 +274,8 @@ void vulkan_card_budget(const struct vulkan_card *card, struct device_budget *bu
   uint64_t size = memory.memoryProperties.memoryHeaps[card->heap].size;
   uint64_t left = units_minus(figures.heapBudget[card->heap], figures.heapUsage[card->heap]);
   budget->free_bytes = units_min(left, size);
-  budget->used_bytes = size - budget->free_bytes;
+  budget->used_bytes = size - budget->free_bytes +
+                       units_minus(figures.heapUsage[card->heap], figures.heapBudget[card->heap]);
 }
 
 /* ---- making ---- */

@@ -56,6 +56,7 @@ struct vulkan_card {
   uint32_t type, heap;     /* of segments */
   uint32_t staging_type;   /* what a core fills or empties, coherent */
   uint32_t coherent_types; /* a bit each */
+  uint64_t most;           /* that the driver makes at once */
   uint64_t alignment;      /* of a segment, a power of two */
   uint64_t host_multiple;  /* what host memory that is lent begins and ends at; 0: none is, for the
                               card has its own, or cannot */

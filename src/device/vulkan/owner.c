@@ -9,11 +9,13 @@
 #include "device/vulkan/owner.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/os_drm_users.h"
 #include "base/units.h"
 #include "device/vulkan/card.h"
@@ -154,12 +156,9 @@ static enum status export_memory(const struct vulkan_card *card, VkDeviceMemory 
   return status ? status : keep_descriptor(fd, out);
 }
 
-enum status vulkan_owner_create(void *arg, uint64_t size, struct share *out) {
-  const struct owner *owner = arg;
-  const struct vulkan_card *card = owner->card;
+static enum status make(const struct vulkan_card *card, uint64_t size, VkDeviceMemory *out) {
   VkBuffer buffer;
   VkMemoryRequirements needs;
-  VkDeviceMemory memory;
   enum status status =
       vulkan_card_buffer(card, size, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT, &buffer, &needs);
   if (status)
@@ -172,7 +171,26 @@ enum status vulkan_owner_create(void *arg, uint64_t size, struct share *out) {
                                     .pNext = &shared,
                                     .allocationSize = needs.size,
                                     .memoryTypeIndex = card->type};
-  status = vulkan_load_check("make memory", card->allocate(card->device, &how, NULL, &memory));
+  return vulkan_load_check("make memory", card->allocate(card->device, &how, NULL, out));
+}
+
+/* Many drivers make more at once than they promise, so that all are asked; of one that refuses, no
+ * waiting and no eviction gets it. */
+static enum status explain(const struct vulkan_card *card, uint64_t size, enum status status) {
+  if (status != STATUS_INSUFFICIENT_MEMORY || size <= card->most)
+    return status;
+  log_warning("device",
+              "the Vulkan driver makes %" PRIu64 " MiB of memory at once, and not the %" PRIu64
+              " that were wanted",
+              card->most / MIB, size / MIB);
+  return STATUS_ALLOCATION_TOO_LARGE;
+}
+
+enum status vulkan_owner_create(void *arg, uint64_t size, struct share *out) {
+  const struct owner *owner = arg;
+  const struct vulkan_card *card = owner->card;
+  VkDeviceMemory memory;
+  enum status status = explain(card, size, make(card, size, &memory));
   if (status)
     return status;
   status = export_memory(card, memory, out);
