@@ -238,6 +238,27 @@ class OnCard(Saved):
         self.use(path, weights)
         self.assertEqual(2 * SEGMENT, self.worker.memory_bytes(None))
 
+    def test_nobody_waits_for_a_model_that_is_on_its_way(self):
+        (path, weights), (slow, _) = self.save("m", SEGMENT), self.save("slow", SEGMENT, seed=1)
+        self.use(path, weights)
+        here, go, place = threading.Event(), threading.Event(), self.card.place
+
+        def wait(tensor):
+            here.set()
+            go.wait()
+            return place(tensor)
+        self.card.place = wait
+        thread = threading.Thread(target=lambda: self.worker.using(str(slow)).__enter__())
+        thread.start()
+        try:
+            here.wait()
+            self.assertEqual((SEGMENT, [str(path)]), self.worker.give(10 * SEGMENT))
+            self.assertRaises(memkeep.ModelBusy, self.worker.park, None, self.worker.manager.get(str(slow)))
+        finally:
+            go.set()
+            thread.join()
+        self.assertEqual([str(slow)], self.on_card())
+
     def test_a_module_is_built_once_each_time_it_comes(self):
         class Nets(TorchWorker):
             def build(self, model_id, weights):

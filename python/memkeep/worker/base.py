@@ -46,7 +46,7 @@ class Worker:
         self._stopped = threading.Event()
         self._client: Optional[clients.Client] = None
         self._path: Optional[str] = None
-        self._pid = os.getpid()
+        self._process = os.getpid()
         self._dirty = False
 
     # -- yours to write
@@ -149,7 +149,10 @@ class Worker:
         for held in self.manager.candidates(device_id=device_id, **which):
             if before - self.memory_bytes(device_id) >= wanted or len(gone) == most:
                 break
-            self.let_go(held, which.get("force", False))
+            try:
+                self.let_go(held, which.get("force", False))
+            except (errors.ModelBusy, errors.ModelNotFound):  # since it was chosen
+                continue
             gone.append(held.model_id)
             del held
         return max(0, before - self.memory_bytes(device_id)), gone
@@ -200,7 +203,7 @@ class Worker:
     def stop(self) -> None:
         """Ends run_socket(), from any thread; in a forked child nothing."""
         self._stopped.set()
-        if self._connection is not None and os.getpid() == self._pid:
+        if self._connection is not None and os.getpid() == self._process:
             try:
                 self._connection.shutdown(2)
             except OSError:
@@ -301,12 +304,13 @@ class Worker:
         device_id = self._of_ours(call.data.get("device_id"))
         models, now = self.manager.list(device_id), time.monotonic()
         free = [held for held in models if not (held.busy or held.pinned or held.parked)]
+        way = "park" if self.has_written("park") else "unload"
         return {**self._pressure(call.data.get("device_id"), call.data.get("thresholds")),
                 "reclaimable_bytes": self._reclaimable(device_id),
                 "models": [{"model_id": held.model_id, "bytes": held.size, "reclaimable_bytes": held.size if held in free else 0,
                             "busy": held.busy, "pinned": held.pinned, "idle_seconds": round(now - held.used, 3),
                             "reload_seconds": held.reload_seconds} for held in models],
-                "recommended_actions": ["drain_caches"] * bool(self.cache_bytes(device_id)) + ["unload"] * bool(free)}
+                "recommended_actions": ["drain_caches"] * bool(self.cache_bytes(device_id)) + [way] * bool(free)}
 
     @action("memory.optimize", "memory.model_optimize", slow=True)
     def _optimize(self, call: Call) -> Dict[str, Any]:

@@ -44,6 +44,7 @@ class Resident(Held):
     def __init__(self, model_id: str, source: str, device_id: str, filled: bool = False) -> None:
         super().__init__(model_id, 0, device_id=device_id)
         self.source, self.filled = source, filled
+        self.moving = threading.RLock()  # of who brings it or parks it
 
     @property
     def parked(self) -> bool:
@@ -57,7 +58,6 @@ class TorchWorker(Worker):
         """`device` is the daemon's word. `card`: what takes torch.cuda's place."""
         super().__init__(name, **more)
         self.device, self.card = device, card or card_of(device, lambda: self.client)
-        self._placing = threading.RLock()
 
     def build(self, model_id: str, weights: Dict[str, torch.Tensor]) -> Any:
         """What using() gives; the weights by name unless this is overridden."""
@@ -86,7 +86,7 @@ class TorchWorker(Worker):
 
     def _find(self, name: str, call: Optional[Call] = None) -> str:
         """The daemon's id of a model, which is in its memory then."""
-        if models.is_path(name):
+        if not call and models.is_path(name):  # no path that is asked for is opened
             return self.client.load_model(name, device_id=self._host())["model_id"]
         model = self.client.call("memory.get_model_info", model_id=name)["model"]
         if model["residency"] != "disk" or not model["path"]:
@@ -137,9 +137,9 @@ class TorchWorker(Worker):
             self.manager.end(held)
 
     def _bring(self, held: Held, progress: Optional[Progress] = None) -> Any:
-        """Onto the device, if it is not there: what it is. A model is moved by one thread at a time."""
+        """Onto the device, if it is not there: what it is. Nobody waits for that but who wants the same model."""
         assert isinstance(held, Resident)
-        with self._placing:
+        with held.moving:
             if held.what is None:
                 weights, held.size = self._place(held, progress)
                 held.what, held.on_device = self.build(held.model_id, weights), self.card.copies
@@ -170,11 +170,16 @@ class TorchWorker(Worker):
         return placed, done
 
     def park(self, call: Optional[Call], held: Held, force: bool = False) -> None:
-        """The copy on the device goes, or the hold on the daemon's; ModelBusy while it is used."""
-        with self._placing:
+        """The copy on the device goes, or the hold on the daemon's; ModelBusy while it is used, or on its way."""
+        assert isinstance(held, Resident)
+        if not held.moving.acquire(blocking=force):
+            raise errors.ModelBusy(f"model {held.model_id} is on its way")
+        try:
             if held.busy and not force:
                 raise errors.ModelBusy(f"model {held.model_id} is used")
             held.what, held.size, held.on_device = None, 0, False
+        finally:
+            held.moving.release()
         self.drop_caches(None)
 
     def let_go(self, held: Held, force: bool = False) -> None:
@@ -182,8 +187,7 @@ class TorchWorker(Worker):
         self.changed()
 
     def unload(self, held: Held) -> None:
-        with self._placing:
-            held.what = None
+        held.what = None
         self.drop_caches(None)
 
     # -- bytes
