@@ -12,14 +12,49 @@ from client import ClientWords, environment
 from harness import MEMORY, MIB, DaemonCase, wait_until
 
 from stand_in_comfyui import ComfyUI
+from stand_in_llama_swap import LlamaSwap
 from stand_in_ollama import Ollama
+from test_cuda import CONTEXT, CardCase
 
 TOTAL, LLM, IMAGES = 1000 * MIB, 600 * MIB, 200 * MIB
 
 
-class Beside(ClientWords, DaemonCase):
+HOLDER = """
+import ctypes, os, sys
+driver, context = ctypes.CDLL(os.environ["MEMKEEP_LIBCUDA"]), ctypes.c_void_p()
+assert not driver.cuInit(0) and not driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+print("here", flush=True)
+sys.stdin.read()
+"""
+
+
+class Words:
+    """Workers beside servers, as processes; for one of harness.py's cases."""
+    idle, on = "0.1", "host:0"
+
+    def start(self, module, server, *words):
+        """The worker's process, and its name on the daemon's socket."""
+        log = open(self.daemon.folder / f"{module}.stderr", "ab+")  # pylint: disable=consider-using-with
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"memkeep.workers.{module}", "--url", server.url, "--device", self.on, "--every", "0.1",
+             "--idle", self.idle, "--socket", self.daemon.socket_path, *words], stderr=log, env=environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, f"{module}-{process.pid}"
+
+    def listed(self, name):
+        return next((worker for worker in self.workers() if worker["workerId"] == name), None)
+
+    def promises(self, name, size):
+        wait_until(lambda: (found := self.listed(name)) and found["reclaimableBytes"] == size, f"{name} to promise {size}")
+
+    def ask_by_name(self, name):
+        return self.ok(self.daemon.post(f"{MEMORY}/models/optimize", {"workerId": name, "minBytesToFree": MIB, "wait": True}))
+
+
+class Beside(Words, ClientWords, DaemonCase):
     flags, devices = ("--relief-trigger", "100"), (f"host:0={TOTAL // MIB}MiB",)
-    idle = "0.1"
 
     def setUp(self):
         super().setUp()
@@ -31,23 +66,6 @@ class Beside(ClientWords, DaemonCase):
         self.addCleanup(client.close)
         self.addCleanup(server.close)
         return server
-
-    def start(self, module, server, *words):
-        """The worker's process, and its name on the daemon's socket."""
-        log = open(self.daemon.folder / f"{module}.stderr", "ab+")  # pylint: disable=consider-using-with
-        self.addCleanup(log.close)
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"memkeep.workers.{module}", "--url", server.url, "--device", "host:0", "--every", "0.1",
-             "--idle", self.idle, "--socket", self.daemon.socket_path, *words], stderr=log, env=environment())
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process, f"{module}-{process.pid}"
-
-    def listed(self, name):
-        return next((worker for worker in self.workers() if worker["workerId"] == name), None)
-
-    def promises(self, name, size):
-        wait_until(lambda: (found := self.listed(name)) and found["reclaimableBytes"] == size, f"{name} to promise {size}")
 
     def both(self):
         return self.start("ollama", self.ollama)[1], self.start("comfyui", self.comfyui)[1]
@@ -118,7 +136,7 @@ class Asked(Beside):
         for name, size in ((ollama, LLM), (comfyui, IMAGES)):
             self.promises(name, size)
             before = self.device()["allocatedBytes"]
-            done = self.ok(self.daemon.post(f"{MEMORY}/models/optimize", {"workerId": name, "minBytesToFree": MIB, "wait": True}))
+            done = self.ask_by_name(name)
             self.assertEqual(size, before - self.device()["allocatedBytes"], done)
 
     def test_advice_says_what_they_would_give(self):
@@ -153,6 +171,42 @@ class Pressed(Beside):
         self.take(140 * MIB)  # 94 %
         wait_until(lambda: not self.ollama.memory, "Ollama to yield")
         self.assertEqual(["sd"], list(self.comfyui.memory))
+
+
+class Child:
+    """A model in a process of its own, with a context on a FAKE card: what the card says of it is the context's size."""
+
+    def __init__(self, card):
+        self.process = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=card)
+        self.process.stdout.readline()
+
+    def free(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+class ByTheCardsWord(Words, CardCase):
+    """A server that does not count its memory: the driver does, by process."""
+    on = "cuda:0"
+
+    def test_models_in_processes(self):
+        server = LlamaSwap()
+        self.addCleanup(server.close)
+        _, name = self.start("llama_swap", server)
+        self.promises(name, 0)
+        cards = {word: value for word, value in self.daemon.environment.items() if word.startswith(("FAKE_CUDA", "MEMKEEP_LIBCUDA"))}
+        server.memory["m"] = child = Child(environment(**cards))
+        self.contexts_become(child.process.pid)
+        self.promises(name, CONTEXT)
+        self.assertEqual(CONTEXT, self.listed(name)["memoryBytes"])
+        server.busy = True
+        self.ask_by_name(name)
+        self.assertIsNone(child.process.poll())
+        server.busy = False
+        self.ask_by_name(name)
+        self.assertIsNotNone(child.process.poll())
+        self.promises(name, 0)
+        self.contexts_become()
 
 
 class Lasting(Beside):
