@@ -81,10 +81,21 @@ static void take_opportunities(struct standing *standing, struct reader_value li
         take_opportunity(reader_at(list, i), &standing->opportunities[standing->opportunity_count]);
 }
 
+/* True: it is not known, and 0 stands there. */
+static bool take_figure(struct reader_value value, uint64_t *out) {
+  *out = reader_uint(value, UINT64_MAX);
+  bool unknown = *out == UINT64_MAX;
+  if (unknown)
+    *out = 0;
+  return unknown;
+}
+
 void standing_heard(struct standing *standing, struct reader_value data) {
   uint64_t generation = reader_uint(reader_get(data, "generation"), 0);
-  standing->memory_bytes = reader_uint(reader_get(data, "memory_usage_bytes"), 0);
-  standing->reclaimable_bytes = reader_uint(reader_get(data, "reclaimable_bytes"), 0);
+  standing->memory_unknown =
+      take_figure(reader_get(data, "memory_usage_bytes"), &standing->memory_bytes);
+  standing->reclaimable_unknown =
+      take_figure(reader_get(data, "reclaimable_bytes"), &standing->reclaimable_bytes);
   take_models(standing, reader_get(data, "loaded_models"));
   take_opportunities(standing, reader_get(data, "optimization_opportunities"));
   standing->valid = !standing->again && generation >= standing->generation;
@@ -109,4 +120,6 @@ void standing_view(const struct standing *standing, bool reports, struct view_wo
   out->status_ns = standing->valid ? standing->answered_ns : 0;
   out->memory_bytes = standing->memory_bytes;
   out->reclaimable_bytes = standing->reclaimable_bytes;
+  out->memory_unknown = standing->memory_unknown;
+  out->reclaimable_unknown = standing->reclaimable_unknown;
 }

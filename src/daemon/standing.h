@@ -19,8 +19,9 @@ struct standing {
   uint64_t generation; /* the newest that it told of */
   uint64_t answered_ns, asked_real;
   uint64_t memory_bytes, reclaimable_bytes;
-  struct view_worker_model *models;       /* malloced, without the worker's name */
-  struct view_opportunity *opportunities; /* the same */
+  bool memory_unknown, reclaimable_unknown; /* said to be null, or not said */
+  struct view_worker_model *models;         /* malloced, without the worker's name */
+  struct view_opportunity *opportunities;   /* the same */
   uint32_t model_count, opportunity_count;
   bool valid;  /* the answer is of the newest generation */
   bool asking; /* a question is under way */

@@ -145,6 +145,7 @@ struct view_worker {
   uint64_t generation; /* of its state, as it counts */
   uint64_t status_ns;  /* clock_now() of its answer, 0: it does not hold any more */
   uint64_t memory_bytes, reclaimable_bytes;
+  bool memory_unknown, reclaimable_unknown; /* it does not know either; 0 above then */
 };
 
 #define VIEW_WORKER_MODELS 256 /* of all workers together */

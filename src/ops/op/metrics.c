@@ -176,7 +176,7 @@ static void write_workers(struct service *service, struct buf *out) {
   exposition_family(out, "memkeep_worker_memory_bytes", EXPOSITION_GAUGE,
                     "Memory of its own, as it says.");
   for (uint32_t i = 0; i < count; i++)
-    if (workers[i].figures_known)
+    if (workers[i].figures_known && !workers[i].memory_unknown)
       add(out, "memkeep_worker_memory_bytes", name_of(&workers[i]),
           (double)workers[i].memory_bytes);
   free(workers);

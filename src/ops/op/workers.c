@@ -87,9 +87,8 @@ static void write_models(struct writer *w, const struct loaded *loaded, const ch
   writer_end(w);
 }
 
-static void write_figure(struct writer *w, const char *key, const struct view_worker *worker,
-                         uint64_t bytes) {
-  if (worker->figures_known)
+static void write_figure(struct writer *w, const char *key, bool known, uint64_t bytes) {
+  if (known)
     writer_uint(w, key, bytes);
   else
     writer_null(w, key);
@@ -106,8 +105,10 @@ static void write_worker(struct writer *w, const struct view_worker *worker,
   write_models(w, loaded, worker->id);
   writer_uint(w, "restarts", worker->restarts);
   writer_time(w, "lastContact", worker->last_contact);
-  write_figure(w, "memoryBytes", worker, worker->memory_bytes);
-  write_figure(w, "reclaimableBytes", worker, worker->reclaimable_bytes);
+  write_figure(w, "memoryBytes", worker->figures_known && !worker->memory_unknown,
+               worker->memory_bytes);
+  write_figure(w, "reclaimableBytes", worker->figures_known && !worker->reclaimable_unknown,
+               worker->reclaimable_bytes);
   writer_text(w, "transport", worker->transport);
   writer_end(w);
 }
