@@ -12,6 +12,7 @@ from client import ClientWords, environment
 from harness import MEMORY, MIB, DaemonCase, wait_until
 
 from stand_in_comfyui import ComfyUI
+from stand_in_lemonade import Lemonade
 from stand_in_llama_swap import LlamaSwap
 from stand_in_ollama import Ollama
 from test_cuda import CONTEXT, CardCase
@@ -157,6 +158,17 @@ class Asked(Beside):
         cleared = self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "all"}))["workers"]
         self.assertEqual({ollama: LLM, comfyui: IMAGES},
                          {worker["workerId"]: worker["clearedBytes"] for worker in cleared if worker["workerId"] in (ollama, comfyui)})
+
+
+    def test_what_nobody_counts_is_null(self):
+        server = Lemonade()
+        self.addCleanup(server.close)
+        server.load("m", MIB)
+        _, name = self.start("lemonade", server)
+        worker = wait_until(lambda: (found := self.listed(name)) and found["models"] and found, "its model to be known")
+        self.assertEqual((["m"], None, None), (worker["models"], worker["memoryBytes"], worker["reclaimableBytes"]))
+        self.ok(self.daemon.post(f"{MEMORY}/operations/clear", {"scope": "all"}))
+        self.assertEqual({}, server.memory)
 
 
 class Pressed(Beside):
