@@ -2,7 +2,7 @@
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
     bench/run.py [PART…]     parts: span policy forecast http million transfer footprint defragment restart client load
-                             models history (default: all)
+                             models history vulkan (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
 the project set itself; the exit code is 1 when one was missed. On a shared machine repeat before you believe a miss.
@@ -29,6 +29,7 @@ from models import MODELS, WHO_ATTACHES, WHO_LOOKS, write_sparse  # noqa: E402
 import replay  # noqa: E402
 from history import figures as figures_of_history  # noqa: E402
 from replay import data  # noqa: E402
+from vulkan import figures as figures_of_vulkan  # noqa: E402
 
 BENCH = Path(os.environ.get("MEMKEEP_BIN", SOURCE / "build/bin")).parent / "bench"
 CORES = sorted(os.sched_getaffinity(0))
@@ -492,13 +493,18 @@ def models():
     models_trace()
 
 
+def vulkan():
+    for name, value, unit, floor, beside in figures_of_vulkan(str(BENCH / "bench_link"), BENCH.parent / "tests/vulkan"):
+        line(f"vulkan: {name}", value, unit, floor, beside)
+
+
 def history():
     for name, value, unit, floor, beside in figures_of_history():
         line(f"history: {name}", value, unit, floor, beside)
 
 
 PARTS = {part.__name__: part for part in (span, torch, policy, forecast, http, million, transfer, footprint, defragment, restart, client,
-                                          load, models, history)}
+                                          load, models, history, vulkan)}
 
 
 def machine():
