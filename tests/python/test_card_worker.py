@@ -55,7 +55,7 @@ class Worker(ClientWords, ModelWords, CardDaemon):
     def test_its_cache_is_cleared(self):
         torch.empty(SIZE, dtype=torch.uint8, device="cuda")
         self.assertGreaterEqual(self.worker.cache_bytes("cuda:0"), SIZE)
-        done = self.ok(self.daemon.post("/api/memory/operations/clear", {"deviceId": "cuda:0"}))["workers"]
+        done = self.ok(self.daemon.post("/api/memory/operations/clear/cuda:0", {}))["workers"]
         cleared = {worker["workerId"]: worker["clearedBytes"] for worker in done}
         self.assertGreaterEqual(cleared[f"torch-{os.getpid()}"], SIZE)
         self.assertLess(self.worker.cache_bytes("cuda:0"), SIZE)

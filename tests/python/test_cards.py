@@ -60,7 +60,7 @@ def torch_with_a_card():
 
 class CardDaemon(DaemonCase):
     def setUp(self):
-        self.daemon = Daemon(devices=("host:0=1GiB",), start=False)
+        self.daemon = Daemon(devices=("host:0=4GiB",), start=False)
         self.daemon.command.remove("--no-gpu")
         self.daemon.start()
         self.addCleanup(self.daemon.close)
