@@ -17,6 +17,7 @@
 #include "base/units.h"
 
 #define USERS_NS (CLOCK_SECOND / 4)
+#define USERS_AT_LEAST 1024 /* files, however slow the machine is */
 #define USERS_PIDS 65536
 #define USERS_FILES 16384  /* of one process */
 #define USERS_CLIENTS 4096 /* of one card */
@@ -40,6 +41,7 @@ struct walk {
   const struct os_drm_root *root;
   const char *pci;
   uint64_t deadline;
+  uint32_t seen;     /* files */
   uint64_t *clients; /* that were counted */
   uint32_t client_count;
   struct os_drm_user *out;
@@ -166,14 +168,19 @@ static bool is_card(const char *folder, const char *name) {
   return n == sizeof USERS_NODES - 1 && !memcmp(target, USERS_NODES, sizeof USERS_NODES - 1);
 }
 
+static bool is_late(const struct walk *walk) {
+  return walk->seen >= USERS_AT_LEAST && clock_now() > walk->deadline;
+}
+
 static void look_at_files(struct walk *walk, DIR *files, const char *folder,
                           struct os_drm_user *user) {
   char path[USERS_PATH];
   const struct dirent *entry;
   bool uses = false;
   for (uint32_t i = 0; i < USERS_FILES && (entry = readdir(files)); i++) {
-    if (clock_now() > walk->deadline)
+    if (is_late(walk))
       break;
+    walk->seen++;
     if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || !is_card(folder, entry->d_name))
       continue;
     snprintf(path, sizeof path, "%.280sinfo/%.20s", folder, entry->d_name);
@@ -230,7 +237,7 @@ uint32_t os_drm_users(const struct os_drm_root *root, const char *pci, struct os
   walk.clients = calloc(USERS_CLIENTS, sizeof *walk.clients);
   walk.deadline = clock_now() + USERS_NS;
   uint32_t count = pids && walk.clients ? list_pids(root, pids) : 0;
-  for (uint32_t i = 0; i < count && walk.count < max && clock_now() < walk.deadline; i++)
+  for (uint32_t i = 0; i < count && walk.count < max && !is_late(&walk); i++)
     look_at_process(&walk, pids[i]);
   free(walk.clients);
   free(pids);

@@ -7,8 +7,8 @@
  * Only root sees all; others see their own.
  *
  * Costs two system calls for every open file that we may look at, and three more for every open
- * card; not longer than a quarter of a second, and what was not seen by then is missing. Any thread
- * that may wait so long.
+ * card; after the first thousand files not longer than a quarter of a second, and what was not seen
+ * by then is missing. Any thread that may wait so long.
  */
 #ifndef BASE_OS_DRM_USERS_H
 #define BASE_OS_DRM_USERS_H
