@@ -211,8 +211,12 @@ class OfVLLM(ArbiterCase):
         self.assertTrue(self.server.asleep)
         self.stays()
         self.worker.figure, self.worker._gave = 0, 5 * MIB  # pylint: disable=protected-access
-        device = {"device_id": "cuda:0", "pressure": {"level": "moderate"}, "available_bytes": 9 * MIB}
+        device = {"device_id": "cuda:0", "pressure": {"level": "low"}, "available_bytes": 9 * MIB}
         self.worker.devices = lambda: [device]
+        self.worker.tend()
+        self.assertTrue(self.server.asleep)  # who wanted its memory may not have it yet
+        self.worker.rest = 0
+        device["pressure"]["level"] = "moderate"
         self.worker.tend()
         device["pressure"]["level"], device["available_bytes"] = "low", 4 * MIB
         self.worker.tend()
@@ -224,7 +228,7 @@ class OfVLLM(ArbiterCase):
     def test_it_may_be_left_asleep(self):
         self.worker = self.make(wake=False)
         self.goes()
-        self.worker._gave = 0  # pylint: disable=protected-access
+        self.worker._gave = self.worker.rest = 0  # pylint: disable=protected-access
         self.worker.devices = lambda: [{"device_id": "cuda:0", "pressure": {"level": "low"}, "available_bytes": 1}]
         self.worker.tend()
         self.assertTrue(self.server.asleep)

@@ -7,13 +7,14 @@
     POST /sleep?level=1     weights to host memory, the KV cache is dropped
     POST /wake_up           back on the card
 
-One that sleeps answers nobody. It is woken when the pressure on its card is low again and what it gave fits there once more;
---no-wake leaves that to you. vLLM does not count its memory: what is known is the card's figure of its processes."""
+One that sleeps answers nobody. It is woken after half a minute at the earliest, when the pressure on its card is low and what it
+gave fits there once more; --no-wake leaves that to you, and so does a worker that cannot count what it gave. vLLM does not count its memory: what is known is the card's figure of its processes."""
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from typing import Any, Optional
 
 from .adapter import Trouble, name, rows, truth
@@ -25,11 +26,12 @@ _RUNNING = re.compile(rb"^vllm:num_requests_(?:running|waiting)(?:\{[^}\n]*\})? 
 
 class VLLM(Arbiter):
     server, module, url = "vLLM", "vllm", "http://127.0.0.1:8000"
+    rest = 30.0  # seconds that it sleeps at least: who wanted its memory has to get there first
 
     def __init__(self, *words: Any, wake: bool = True, **more: Any) -> None:
         super().__init__(*words, **more)
         self._wake, self._gave = wake, None  # type: bool, Optional[int]
-        self._put_to_sleep = False
+        self._put_to_sleep, self._since = False, 0.0
 
     def observe(self) -> Look:
         models = rows(self.http.get("/v1/models", self.settings.timeout), "data")
@@ -62,21 +64,27 @@ class VLLM(Arbiter):
     def dismiss(self, seen: Seen, hard: bool) -> None:
         before = self.figure
         self.http.post("/sleep?level=1", None, self.settings.patience)
-        self._put_to_sleep, self._gave = True, before
+        self._put_to_sleep, self._gave, self._since = True, before, time.monotonic()
 
     def tend(self) -> None:
-        rows_ = self.manager.list()
-        if not self._put_to_sleep or not rows_:
+        if not self._put_to_sleep or not self._yielding.acquire(blocking=False):
             return
-        if not rows_[0].parked:  # somebody else woke it
-            self._put_to_sleep = False
-        elif self._wake and self._has_room():
-            try:
-                self.http.post("/wake_up", None, self.settings.patience)
+        try:
+            models = self.manager.list()
+            if models and not models[0].parked:  # somebody else woke it
                 self._put_to_sleep = False
-            except Trouble as problem:
-                print(f"{self.name}: it sleeps on: {problem}", file=sys.stderr)
-            self.look()
+            elif models and self._wake and time.monotonic() >= self._since + self.rest and self._has_room():
+                self._rouse()
+        finally:
+            self._yielding.release()
+
+    def _rouse(self) -> None:
+        try:
+            self.http.post("/wake_up", None, self.settings.patience)
+            self._put_to_sleep = False
+        except Trouble as problem:
+            print(f"{self.name}: it sleeps on: {problem}", file=sys.stderr)
+        self.look()
 
     def _has_room(self) -> bool:
         """Pressure is low on its card, and what it gave, as far as that is known, is free there."""
