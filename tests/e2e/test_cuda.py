@@ -455,6 +455,12 @@ class Broken(CardCase):
         wait_until(lambda: self.worker()["pid"] is None, "its worker's end")
         self.assertEqual(sums, {name: self.transfer(name, "cuda:0", "host:0", mode="copy")["checksum"] for name in sums})
 
+    def test_a_worker_that_maps_all_segments_anew(self):
+        sums = self.scatter()
+        os.kill(self.worker()["pid"], signal.SIGKILL)
+        self.assertEqual(16, self.ok(self.defragment())["allocationsMoved"])
+        self.assertEqual(sums, {name: self.checksum(name) for name in sums})
+
     def test_a_defragmentation_that_loses_its_card_moves_nothing(self):
         self.lose_in_a_defragmentation("cuLaunchKernelEx:3")  # a batch launches two
         self.assertGreater(self.ok(self.defragment())["allocationsMoved"], 0)
