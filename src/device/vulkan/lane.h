@@ -23,9 +23,9 @@ void vulkan_lane_give(struct vulkan_lane_pool *pool, struct vulkan_lane *lane);
 
 /* Each returns when the bytes are where they shall be, or with what failed. */
 enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_place from, uint64_t size,
-                             void *to);
+                             void *bytes);
 enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
-                              const void *from);
+                              const void *bytes);
 enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
                              struct vulkan_place to, uint64_t size);
 enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,

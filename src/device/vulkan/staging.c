@@ -103,7 +103,8 @@ void *vulkan_staging_take(struct vulkan_staging *staging, uint64_t size) {
     return piece ? piece->bytes : NULL;
   bool failed = make(staging->card, size, &made);
   pthread_mutex_lock(&staging->lock);
-  *piece = failed ? (struct piece){.bytes = NULL} : made;
+  if (!failed)
+    *piece = made;
   piece->used = !failed;
   pthread_mutex_unlock(&staging->lock);
   return failed ? NULL : made.bytes;
