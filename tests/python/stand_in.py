@@ -54,7 +54,8 @@ class StandIn:
 
     def load(self, name, size):
         """A model comes, as when somebody asks for it."""
-        self.memory[name] = self.client.allocate(size, device=self.device, label=f"stand-in {name}") if self.client else Alone(size)
+        self.memory[name] = Alone(size) if self.client is None else self.client.allocate(
+            size, device=self.device, label=f"stand-in {name}")
 
     def drop(self, name):
         self.memory.pop(name).free()

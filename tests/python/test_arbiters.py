@@ -132,7 +132,8 @@ class OfOllama(ArbiterCase):
     def test_other_devices_are_none_of_its_business(self):
         self.server.load("m", MIB)
         self.stays(device_id="cuda:1")
-        self.assertEqual((0, 0), tuple(self.status(device_id="cuda:1")[key] for key in ("memory_usage_bytes", "reclaimable_bytes")))
+        status = self.status(device_id="cuda:1")
+        self.assertEqual((0, 0), (status["memory_usage_bytes"], status["reclaimable_bytes"]))
         self.goes(device_id="cuda:0")
 
     def test_where_no_device_was_said_it_is_a_card(self):

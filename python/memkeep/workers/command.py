@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Type
 
 from .arbiter import Arbiter, Settings
 
-_EPILOG = """The worker runs until it is stopped, waits for a server or a daemon that is away, and says on stderr when one comes or
-goes. A busy server is left alone unless memory is critical. docs/arbiters.md has the rest."""
+_EPILOG = """The worker runs until it is stopped, waits for a server or a daemon that is away, and says on stderr when one
+comes or goes. A busy server is left alone unless memory is critical. docs/arbiters.md has the rest."""
 
 
 def run(kind: Type[Arbiter], about: Optional[str], more: Optional[Callable[[argparse.ArgumentParser], Any]] = None,

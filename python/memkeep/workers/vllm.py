@@ -7,8 +7,9 @@
     POST /sleep?level=1     weights to host memory, the KV cache is dropped
     POST /wake_up           back on the card
 
-One that sleeps answers nobody. It is woken after half a minute at the earliest, when the pressure on its card is low and what it
-gave fits there once more; --no-wake leaves that to you, and so does a worker that cannot count what it gave. vLLM does not count its memory: what is known is the card's figure of its processes."""
+One that sleeps answers nobody. It is woken after half a minute at the earliest, when the pressure on its card is low
+and what it gave fits there once more; --no-wake leaves that to you, and so does a worker that cannot count what it gave.
+vLLM does not count its memory: what is known is the card's figure of its processes."""
 
 from __future__ import annotations
 
