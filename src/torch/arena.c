@@ -243,16 +243,21 @@ static bool expect_segment(struct arena *arena) {
   return true;
 }
 
-bool arena_add(struct arena *arena, const struct arena_segment *segment, uint32_t stream) {
-  struct block *gap = find(arena, segment->start);
-  if (!gap || gap->kind != BLOCK_GAP || gap->size < segment->size || !expect_segment(arena) ||
-      !block_expect(&arena->store, 1))
-    return false;
+/* After expect_segment. */
+static void enter(struct arena *arena, const struct arena_segment *segment) {
   uint32_t at = arena->segment_count++;
   for (; at && arena->segments[at - 1].start > segment->start; at--)
     arena->segments[at] = arena->segments[at - 1];
   arena->segments[at] = *segment;
   arena->reserved += segment->size;
+}
+
+bool arena_add(struct arena *arena, const struct arena_segment *segment, uint32_t stream) {
+  struct block *gap = find(arena, segment->start);
+  if (!gap || gap->kind != BLOCK_GAP || gap->size < segment->size || !expect_segment(arena) ||
+      !block_expect(&arena->store, 1))
+    return false;
+  enter(arena, segment);
   if (gap->size > segment->size)
     (void)cut(arena, gap, segment->size);
   gap->stream = stream;
@@ -300,6 +305,14 @@ bool arena_trim(struct arena *arena, uint64_t most, struct arena_segment *out) {
     return true;
   }
   return false;
+}
+
+void arena_keep(struct arena *arena, const struct arena_segment *segment) {
+  struct block *block = find(arena, segment->start);
+  if (!block || block->kind != BLOCK_LEAVING || !expect_segment(arena))
+    return;
+  enter(arena, segment);
+  set_free(arena, block);
 }
 
 void arena_gone(struct arena *arena, uint64_t start) {

@@ -68,6 +68,8 @@ bool arena_add(struct arena *arena, const struct arena_segment *segment, uint32_
 /* Takes an empty segment of at most `most` bytes out, the highest: it is to be unmapped when the
  * card has done all that it was told so far. False: there is none. */
 bool arena_trim(struct arena *arena, uint64_t most, struct arena_segment *out);
+/* What arena_trim took out stays after all, mapped and empty. */
+void arena_keep(struct arena *arena, const struct arena_segment *segment);
 /* What arena_trim took out is unmapped: its addresses may be used again. */
 void arena_gone(struct arena *arena, uint64_t start);
 

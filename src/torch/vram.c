@@ -180,29 +180,41 @@ static struct arena *arena_of(const struct vram *card, uint64_t start) {
   return card->arenas[start < card->middle ? ARENA_SMALL : ARENA_LARGE];
 }
 
-/* False: the driver does not let go; the process's end will. */
-static bool give_back(struct vram *card, const struct arena_segment *segment) {
+/* What the driver does not let go is left to the process's end. False: the daemon is away, and this
+ * one goes with the process. */
+static bool give_back(struct vram *card, const struct arena_segment *segment, uint64_t *went) {
   mk_allocation *allocation = segment->memory;
   if (card->params.driver->unmap(segment->start, segment->size))
-    return false;
-  if (mk_free(allocation))
-    (void)mk_detach(allocation); /* the daemon is away: it goes with this process */
+    return true;
+  *went += segment->size;
+  enum mk_code code = mk_free(allocation);
+  if (code)
+    (void)mk_detach(allocation);
   LOCK_SCOPE(&card->lock);
   arena_gone(arena_of(card, segment->start), segment->start);
-  return true;
+  return code != MK_DAEMON_NOT_FOUND;
+}
+
+/* Each would wait for the daemon as long as the first did. */
+static void keep(struct vram *card, const struct arena_segment *segments, uint32_t count) {
+  LOCK_SCOPE(&card->lock);
+  for (uint32_t i = 0; i < count; i++)
+    arena_keep(arena_of(card, segments[i].start), &segments[i]);
+  count_reserved(card);
 }
 
 /* In turn and in the context. */
 static uint64_t trim(struct vram *card, uint64_t most) {
   struct arena_segment segments[AT_ONCE];
   uint64_t went = 0, mark;
-  uint32_t count = AT_ONCE;
-  while (count == AT_ONCE && !card->ends) {
+  uint32_t count = AT_ONCE, i;
+  bool there = true;
+  while (count == AT_ONCE && there && !card->ends) {
     count = pick(card, most - went, segments, &mark);
-    if (!count || settle(card, mark))
-      break;
-    for (uint32_t i = 0; i < count; i++)
-      went += give_back(card, &segments[i]) ? segments[i].size : 0;
+    there = !settle(card, mark);
+    for (i = 0; i < count && there; i++)
+      there = give_back(card, &segments[i], &went);
+    keep(card, &segments[i], count - i);
   }
   return went;
 }

@@ -173,6 +173,20 @@ static void test_what_leaves_is_not_taken(void **state) {
   arena_gone(*state, segment.start);
 }
 
+static void test_what_was_to_leave_may_stay(void **state) {
+  struct arena_segment segments[2];
+  uint64_t first = take(*state, 8 * MIB, 0), second = take(*state, 8 * MIB, 0);
+  arena_give(*state, first);
+  arena_give(*state, second);
+  assert_true(arena_trim(*state, UINT64_MAX, &segments[0]));
+  assert_true(arena_trim(*state, UINT64_MAX, &segments[1]));
+  assert_int_equal(0, arena_reserved(*state));
+  arena_keep(*state, &segments[0]);
+  arena_keep(*state, &segments[1]);
+  assert_int_equal(16 * MIB, look(*state).empty);
+  assert_int_equal(first, arena_take(*state, 16 * MIB, 0));
+}
+
 static void test_a_stream_waits_for_another(void **state) {
   uint64_t start = take(*state, 8 * MIB, 0);
   arena_give(*state, start);
@@ -313,6 +327,7 @@ int main(void) {
       TEST(an_empty_segment_goes_whatever_lies_beside_it),
       TEST(no_more_goes_than_may),
       TEST(what_leaves_is_not_taken),
+      TEST(what_was_to_leave_may_stay),
       TEST(a_stream_waits_for_another),
       TEST(what_two_streams_use_waits_for_both),
       TEST(who_waits_long_holds_up_nobody),
