@@ -273,6 +273,15 @@ class OfLlamaSwap(ArbiterCase):
         self.be_critical()
         self.goes()
 
+    def test_an_older_one_unloads_all_or_nothing(self):
+        self.server.old = True
+        self.server.load("m", MIB)
+        self.server.load("n", MIB)
+        self.stays()
+        self.assertEqual(["m", "n"], list(self.server.memory))
+        self.server.drop("n")
+        self.goes()
+
     def test_one_that_starts_is_at_work(self):
         self.server.load("m", MIB)
         self.server.state = "starting"

@@ -3,6 +3,7 @@
     GET  /running                     models whose server runs, and its state
     GET  /upstream/NAME/slots         whether llama-server answers somebody right now; asked only before it would go
     POST /api/models/unload/NAME      stops it at once; it is started again when a request names it
+    GET  /unload                      the same, in versions without that: unloads all, so only where it is the only one
 
 A model whose server does not say whether it answers somebody (--no-slots, or another kind of server) stays, unless pressure is
 critical: unloading cuts off what it is answering. llama-swap does not count memory: what is known is the card's figure of its
@@ -32,7 +33,12 @@ class LlamaSwap(Arbiter):
         model = urllib.parse.quote(seen.model_id, safe="")
         if not hard and self._answers(model) is not False:
             raise errors.ModelBusy(f"{seen.model_id} may be answering somebody")
-        self.http.post(f"/api/models/unload/{model}", None, self.settings.patience)
+        try:
+            self.http.post(f"/api/models/unload/{model}", None, self.settings.patience)
+        except Trouble as problem:
+            if problem.status not in (404, 405) or len(self.manager.list()) != 1:
+                raise
+            self.http.ask("GET", "/unload", None, self.settings.patience)
 
     def _answers(self, model: str) -> Optional[bool]:
         """None: its server does not say."""
