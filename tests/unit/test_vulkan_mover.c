@@ -266,6 +266,28 @@ static void a_mover_of_another_card_imports_nothing(void **state) {
   bench_done(&bench);
 }
 
+/* The same descriptor, the same driver, but the card that is there now says that it is another: as
+ * it is between two cards, or after one was changed. */
+static void a_card_that_says_it_is_another_imports_nothing(void **state) {
+  (void)state;
+  struct spec spec = specs[0];
+  struct device_info info;
+  void *mover, *none = NULL;
+  vulkan_fixture_use(1, true);
+  struct bench bench = bench_make(&specs[0]);
+  assert_int_equal(STATUS_OK, vulkan_owner_describe(bench.owner, &info));
+  spec_bind(&spec, info.uuid, info.driver_uuid);
+  setenv("VK_PRETEND_UUIDS", "7", 1);
+  assert_int_equal(STATUS_OK, vulkan_mover_start(&spec, &mover));
+  assert_int_equal(STATUS_DEVICE_NOT_FOUND, vulkan_mover_import(mover, &bench.share, SIZE, &none));
+  assert_null(none);
+  unsetenv("VK_PRETEND_UUIDS");
+  assert_int_equal(STATUS_OK, vulkan_mover_import(mover, &bench.share, SIZE, &none));
+  vulkan_mover_drop(mover, none, SIZE);
+  vulkan_mover_stop(mover);
+  bench_done(&bench);
+}
+
 static void a_card_that_fell_off_is_not_asked_again(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
@@ -297,6 +319,7 @@ int main(void) {
       cmocka_unit_test(more_threads_than_lanes),
       cmocka_unit_test(what_is_no_memory_of_a_card_is_refused),
       cmocka_unit_test(a_mover_of_another_card_imports_nothing),
+      cmocka_unit_test(a_card_that_says_it_is_another_imports_nothing),
       cmocka_unit_test(a_card_that_fell_off_is_not_asked_again),
   };
   return cmocka_run_group_tests(tests, NULL, clean);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "device/vulkan/batch.h"
 #include "device/vulkan/loan.h"
 
@@ -60,6 +61,9 @@ static enum status judge(struct mover *mover, enum status status) {
 /* Under the lock. */
 static enum status open_card(struct mover *mover) {
   enum status status = mover->card ? STATUS_OK : vulkan_card_open(&mover->spec, &mover->card);
+  if (status == STATUS_DEVICE_NOT_FOUND)
+    log_error("device", "%s: no card here says that it is %s: nothing is imported", mover->spec.id,
+              mover->spec.uuid[0] ? mover->spec.uuid : "that");
   if (!status && !mover->staging)
     status = vulkan_staging_create(mover->card, &mover->staging);
   if (!status && !mover->pool)
