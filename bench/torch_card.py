@@ -59,6 +59,9 @@ def pairs():
         make(BLOCK)
     return {"seconds": (time.perf_counter() - began) / PAIRS}
 
+def fill(size):
+    make(int(size))
+
 def empty():
     torch.cuda.empty_cache()
     return {"reserved": reserved()}

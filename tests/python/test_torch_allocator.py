@@ -135,8 +135,9 @@ class Thrown(unittest.TestCase):
             source, probe = Path(folder, "probe.cpp"), Path(folder, "probe.so")
             source.write_text(PROBE)
             subprocess.run(["c++", "-shared", "-fPIC", source, "-o", probe], check=True)
-            done = subprocess.run([sys.executable, "-c", THROWS, LIB / "libmemkeep_torch.so.0", probe], capture_output=True, text=True,
-                                  timeout=120, env={**environment(), "MEMKEEP_SOCKET": "/nowhere/memkeep.sock"})
+            words = [sys.executable, "-c", THROWS, LIB / "libmemkeep_torch.so.0", probe]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120,
+                                  env={**environment(), "MEMKEEP_SOCKET": "/nowhere/memkeep.sock"})
         self.assertEqual((0, ""), (done.returncode, done.stderr))
         self.assertRegex(done.stdout, r"^N3c1016OutOfMemoryErrorE CUDA out of memory\. .*/nowhere/memkeep.sock")
 
