@@ -71,7 +71,8 @@ empty()
 print(json.dumps({"torch": torch.__version__}), flush=True)
 for text in sys.stdin:
     word, _, rest = text.strip().partition(" ")
-    answer = {"play": play, "pairs": pairs, "empty": empty, "fill": lambda size: [make(int(size))] and None}[word](*[rest] * bool(rest))
+    words = {"play": play, "pairs": pairs, "empty": empty, "fill": fill}
+    answer = words[word](*[rest] * bool(rest))
     print(json.dumps(answer), flush=True)
 """
 
