@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,13 +14,12 @@
 #include "service/bound.h"
 #include "service/kept.h"
 
-#define INVENTORY_UUID 36 /* length of the text of one */
-
 /* "GPU-fafafafa-…" of CUDA is "fafafafa-…" of Vulkan. */
 static bool same_uuid(const char *a, const char *b) {
-  size_t x = strlen(a), y = strlen(b);
-  return x >= INVENTORY_UUID && y >= INVENTORY_UUID &&
-         !strcasecmp(a + x - INVENTORY_UUID, b + y - INVENTORY_UUID);
+  uint64_t x[2], y[2];
+  bound_card(a, x);
+  bound_card(b, y);
+  return (x[0] | x[1]) && !memcmp(x, y, sizeof x);
 }
 
 /* Whether it is open under another API. Parts of one card have one address, and one API. */
