@@ -127,12 +127,6 @@ static void a_card_that_fell_off_says_so(void **state) {
   bench_done(bench);
 }
 
-static int clean(void **state) {
-  (void)state;
-  vulkan_fixture_done();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(many_moves_at_once),
@@ -140,5 +134,5 @@ int main(void) {
       cmocka_unit_test(none_is_nothing),
       cmocka_unit_test(a_card_that_fell_off_says_so),
   };
-  return cmocka_run_group_tests(tests, NULL, clean);
+  return cmocka_run_group_tests(tests, NULL, vulkan_fixture_done);
 }

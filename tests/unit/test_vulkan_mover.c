@@ -301,12 +301,6 @@ static void a_card_that_fell_off_is_not_asked_again(void **state) {
   bench_done(&bench);
 }
 
-static int clean(void **state) {
-  (void)state;
-  vulkan_fixture_done();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bytes_go_through_pieces_by_turns),
@@ -322,5 +316,5 @@ int main(void) {
       cmocka_unit_test(a_card_that_says_it_is_another_imports_nothing),
       cmocka_unit_test(a_card_that_fell_off_is_not_asked_again),
   };
-  return cmocka_run_group_tests(tests, NULL, clean);
+  return cmocka_run_group_tests(tests, NULL, vulkan_fixture_done);
 }

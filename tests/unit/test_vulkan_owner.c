@@ -195,12 +195,6 @@ static void a_card_that_cannot_share_is_left_out(void **state) {
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, vulkan_owner_open(&first, &none));
 }
 
-static int clean(void **state) {
-  (void)state;
-  vulkan_fixture_done();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_card_says_what_it_is),
@@ -215,5 +209,5 @@ int main(void) {
       cmocka_unit_test(without_a_driver_there_is_no_card),
       cmocka_unit_test(a_card_that_cannot_share_is_left_out),
   };
-  return cmocka_run_group_tests(tests, NULL, clean);
+  return cmocka_run_group_tests(tests, NULL, vulkan_fixture_done);
 }

@@ -148,10 +148,8 @@ static void what_is_no_card_of_use_is_not_found(void **state) {
 }
 
 static int clean(void **state) {
-  (void)state;
-  vulkan_fixture_done();
   drm_fixture_done();
-  return 0;
+  return vulkan_fixture_done(state);
 }
 
 int main(void) {

@@ -12,13 +12,19 @@ static void path_of(const char *name, char out[64]) {
   snprintf(out, 64, "/tmp/vk_pretend.%d/%s", (int)getpid(), name);
 }
 
-void vulkan_fixture_done(void) {
+static void remove_files(void) {
   static const char *const names[] = {"budget", "lost", "full", "torn", "memory", ""};
   char path[64];
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
     path_of(names[i], path);
     (void)remove(path);
   }
+}
+
+int vulkan_fixture_done(void **state) {
+  (void)state;
+  remove_files();
+  return 0;
 }
 
 void vulkan_fixture_set(const char *name, const char *text) {
@@ -43,7 +49,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
   snprintf(drivers, sizeof drivers, "%s/%s.json%s%s%s", folder, cards ? "card0" : "none",
            cards > 1 ? ":" : "", cards > 1 ? folder : "", cards > 1 ? "/card1.json" : "");
   snprintf(layers, sizeof layers, "%s:" LAYERS, folder);
-  vulkan_fixture_done();
+  remove_files();
   path_of("", home);
   if (mkdir(home, 0700))
     abort();

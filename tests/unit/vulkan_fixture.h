@@ -13,7 +13,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend);
 /* Writes the FAKE cards' file of that name, which is gone with the next use. */
 void vulkan_fixture_set(const char *name, const char *text);
 void vulkan_fixture_unset(const char *name);
-/* Removes what it wrote. */
-void vulkan_fixture_done(void);
+/* Removes what it wrote; a group's teardown, 0. */
+int vulkan_fixture_done(void **state);
 
 #endif
