@@ -56,3 +56,8 @@ void clock_format(uint64_t realtime_ns, char out[CLOCK_TEXT]) {
   out[20] = (char)('0' + ms / 100);
   two(out + 21, ms % 100);
 }
+
+struct timespec clock_timespec(uint64_t ns) {
+  return (struct timespec){.tv_sec = (time_t)(ns / CLOCK_SECOND),
+                           .tv_nsec = (long)(ns % CLOCK_SECOND)};
+}

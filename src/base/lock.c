@@ -75,3 +75,11 @@ void lock_give(struct lock *lock) {
   note_give(lock);
   pthread_mutex_unlock(&lock->mutex);
 }
+
+void lock_cond_init(pthread_cond_t *cond) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(cond, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}

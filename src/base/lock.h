@@ -30,6 +30,9 @@ void lock_give(struct lock *lock);
 /* Aborts in debug builds unless the calling thread holds it. */
 void lock_assert_held(const struct lock *lock);
 
+/* One whose deadlines are clock_timespec's of clock_now. */
+void lock_cond_init(pthread_cond_t *cond);
+
 static inline void lock_scope_end(struct lock **lock) { lock_give(*lock); }
 #define LOCK_SCOPE(l)                                                                              \
   struct lock *lock_scope_held __attribute__((cleanup(lock_scope_end), unused)) =                  \

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
@@ -58,8 +57,7 @@ static struct task *pop(struct queue *queue, bool timed) {
 }
 
 static void sleep_until(struct queue *queue, uint64_t due) {
-  struct timespec at = {.tv_sec = (time_t)(due / CLOCK_SECOND),
-                        .tv_nsec = (long)(due % CLOCK_SECOND)};
+  const struct timespec at = clock_timespec(due);
   pthread_cond_timedwait(&queue->wake, &queue->lock.mutex, &at);
 }
 
@@ -116,11 +114,7 @@ enum status queue_create(const char *name, struct queue **out) {
   if (!queue)
     return STATUS_INTERNAL_ERROR;
   lock_init(&queue->lock, LOCK_RANK_QUEUE, name);
-  pthread_condattr_t monotonic;
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&queue->wake, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  lock_cond_init(&queue->wake);
   queue->tail = &queue->head;
   if (start_thread(queue)) {
     release(queue);

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/reader.h"
 #include "torch/vram.h"
 
@@ -118,11 +118,8 @@ static enum mk_code on_question(void *arg, const struct mk_question *question, c
 
 /* False: it ends. */
 static bool wait(struct steward *steward) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  uint64_t ns = (uint64_t)until.tv_nsec + (atomic_load(&steward->pressed) ? SHORT_NS : LONG_NS);
-  until.tv_sec += (time_t)(ns / CLOCK_SECOND);
-  until.tv_nsec = (long)(ns % CLOCK_SECOND);
+  const struct timespec until =
+      clock_timespec(clock_now() + (atomic_load(&steward->pressed) ? SHORT_NS : LONG_NS));
   pthread_mutex_lock(&steward->lock);
   if (!steward->ends)
     (void)pthread_cond_timedwait(&steward->wake, &steward->lock, &until);
@@ -148,15 +145,11 @@ static void *run(void *arg) {
 
 struct steward *steward_start(mk_client *client) {
   struct steward *steward = calloc(1, sizeof *steward);
-  pthread_condattr_t monotonic;
   if (!steward)
     return NULL;
   steward->client = client;
   pthread_mutex_init(&steward->lock, NULL);
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&steward->wake, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  lock_cond_init(&steward->wake);
   if (pthread_create(&steward->thread, NULL, run, steward)) {
     free(steward);
     return NULL;

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "worker/instructor.h"
 #include "worker/interface_actions.h"
 #include "worker/told.h"
@@ -142,9 +142,7 @@ static bool may_move(struct interface *interface, const struct interface_call *c
 static void wait_in_line(struct interface *interface, struct interface_call *call) {
   pthread_mutex_lock(&interface->mutex);
   while (!may_move(interface, call)) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += INTERFACE_SIGN_S;
+    const struct timespec until = clock_timespec(clock_now() + INTERFACE_SIGN_S * CLOCK_SECOND);
     pthread_cond_timedwait(&interface->changed, &interface->mutex, &until);
     pthread_mutex_unlock(&interface->mutex);
     interface_progress(call, 0);
@@ -240,12 +238,8 @@ enum status interface_create(struct manager *manager, struct instructor *instruc
     return STATUS_INTERNAL_ERROR;
   interface->manager = manager;
   interface->instructor = instructor;
-  pthread_condattr_t clock;
-  pthread_condattr_init(&clock);
-  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
   pthread_mutex_init(&interface->mutex, NULL);
-  pthread_cond_init(&interface->changed, &clock);
-  pthread_condattr_destroy(&clock);
+  lock_cond_init(&interface->changed);
   *out = interface;
   return STATUS_OK;
 }

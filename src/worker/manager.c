@@ -11,10 +11,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/lock.h"
 
 #define MANAGER_DEVICES 32
 #define MANAGER_FILES 2048 /* of two of the largest models */
@@ -59,23 +59,16 @@ struct manager {
 
 /* An arrival, or the end of a use, is waited for this long. */
 static struct timespec patience(void) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += MANAGER_ARRIVAL_S;
-  return until;
+  return clock_timespec(clock_now() + MANAGER_ARRIVAL_S * CLOCK_SECOND);
 }
 
 enum status manager_create(struct manager **out) {
   struct manager *manager = calloc(1, sizeof *manager);
   if (!manager)
     return STATUS_INTERNAL_ERROR;
-  pthread_condattr_t clock;
-  pthread_condattr_init(&clock);
-  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
   pthread_mutex_init(&manager->mutex, NULL);
-  pthread_cond_init(&manager->changed, &clock);
+  lock_cond_init(&manager->changed);
   pthread_cond_init(&manager->wanted, NULL);
-  pthread_condattr_destroy(&clock);
   manager->files_last = &manager->files;
   *out = manager;
   return STATUS_OK;

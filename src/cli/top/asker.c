@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
@@ -149,8 +148,7 @@ static char *take_deed(struct top_asker *asker, char **data) {
 
 /* Until the time has come, or somebody wants something; false: the end. */
 static bool wait_until(struct top_asker *asker, uint64_t when) {
-  const struct timespec at = {.tv_sec = (time_t)(when / CLOCK_SECOND),
-                              .tv_nsec = (long)(when % CLOCK_SECOND)};
+  const struct timespec at = clock_timespec(when);
   LOCK_SCOPE(&asker->lock);
   while (!asker->ended && !asker->hurry && !asker->action && clock_now() < when)
     pthread_cond_timedwait(&asker->stir, &asker->lock.mutex, &at);
@@ -195,17 +193,13 @@ static void forget(struct top_asker *asker) {
 
 struct top_asker *top_asker_create(const struct globals *globals, uint64_t interval_ns) {
   struct top_asker *asker = calloc(1, sizeof *asker);
-  pthread_condattr_t monotonic;
   if (!asker)
     return NULL;
   asker->globals = globals;
   asker->interval_ns = interval_ns;
   asker->wish = (struct top_wish){"sizeBytes", true, 1};
   lock_init(&asker->lock, LOCK_RANK_LEAF, "asker");
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&asker->stir, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  lock_cond_init(&asker->stir);
   ask_init(&asker->ask, globals);
   if (start(asker))
     return asker;
