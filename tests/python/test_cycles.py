@@ -28,13 +28,9 @@ def resident(pid):
         return next(int(line.split()[1]) * KIB for line in status if line.startswith("RssAnon:"))
 
 
-class Cycles(ModelCase):
-    devices = ("host:0=1GiB", "fake:0=1GiB")
-
-    def setUp(self):
-        super().setUp()
-        self.path, tensors, _ = self.write(count=3, most=32 * KIB)
-        self.tensor = tensors[0]
+class CycleWords:
+    def look_at_all(self):
+        """What is watched from now on."""
         vault = json.loads((self.daemon.runtime / "memkeepd.json").read_text())["vaultPid"]
         self.pids = {"client": os.getpid(), "daemon": self.daemon.pid, "worker": self.mover()["pid"], "vault": vault}
 
@@ -66,6 +62,16 @@ class Cycles(ModelCase):
     def load_and_unload(self, device):
         model = self.client.load_model(self.path, device_id=device, keep_ram_copy=False)
         self.client.call("memory.unload_model", model_id=model["model_id"], to="disk")
+
+
+class Cycles(CycleWords, ModelCase):
+    devices = ("host:0=1GiB", "fake:0=1GiB")
+
+    def setUp(self):
+        super().setUp()
+        self.path, tensors, _ = self.write(count=3, most=32 * KIB)
+        self.tensor = tensors[0]
+        self.look_at_all()
 
     def test_in_host_memory(self):
         self.run_cycles(lambda: self.load_and_unload("host:0"), jobs=2)
