@@ -1,8 +1,8 @@
 /*
  * job: anything whose answer comes later. Counted references; finished exactly once; then
- * immutable, so that results are read without a lock. Listed jobs (id != 0) are kept one hour, at
- * most 10,000 finished ones, also over a restart, which ends what was under way; unlisted ones (id
- * 0) only carry a waiting answer (an allocation that needs a new segment, a refresh).
+ * immutable. Listed jobs (id != 0) are kept one hour, at most 10,000 finished ones and 8 MiB of
+ * them, also over a restart, which ends what was under way; unlisted ones (id 0) only carry a
+ * waiting answer (an allocation that needs a new segment, a refresh).
  */
 #ifndef SERVICE_JOB_H
 #define SERVICE_JOB_H
@@ -64,8 +64,9 @@ struct job_defrag_device {
   uint32_t allocations_moved, segments_released, fragmentation_before, fragmentation_after;
 };
 struct job_defrag {
-  struct job_defrag_device total, devices[VIEW_DEVICES];
+  struct job_defrag_device total;
   uint32_t device_count;
+  struct job_defrag_device devices[VIEW_DEVICES];
 };
 struct job_clear_device {
   const char *device_id;
@@ -73,13 +74,12 @@ struct job_clear_device {
 };
 struct job_clear {
   uint64_t cleared_bytes, cleared_allocations;
+  uint32_t device_count, worker_count;
   struct job_clear_device devices[VIEW_DEVICES];
-  uint32_t device_count;
   struct {
     char id[40];
     uint64_t cleared_bytes;
   } workers[VIEW_CLEARED];
-  uint32_t worker_count;
 };
 struct job_allocate {
   struct view_alloc allocation;
@@ -141,15 +141,17 @@ struct job_waiter {
   struct job_waiter *next;
 };
 
-/* What outsiders may read of a job at any time: job_look copies it under the lock. */
+/* What outsiders may read of a job at any time: job_look copies it under the lock. A finished job
+ * is kept smaller (job_pack.h): a result's arrays are its end, and the number of used entries comes
+ * before them. */
 struct job_view {
   uint64_t id;
   enum job_kind kind;
   enum job_state state;
   uint64_t bytes_done, bytes_total, bytes_per_second; /* 0: not known yet */
   uint64_t created_at, started_at, completed_at;
-  struct problem problem; /* why it failed */
   bool result_lost;       /* it ended before a restart, and its result was not kept */
+  struct problem problem; /* why it failed */
   union {
     struct job_transfer transfer;
     struct job_bytes bytes;
@@ -188,9 +190,15 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
 /* Each transfer that is listed, under the lock of the jobs: fn is short. */
 void job_visit_transfers(struct service *service,
                          void (*fn)(const struct job_view *view, void *arg), void *arg);
-/* Transfers by rising id after `cursor` (0: from the start), views into out[max]; *next is the
- * cursor for more or 0. */
-uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
-                            uint32_t max, uint64_t *next);
+#define JOB_ANY (-1)
+struct job_list {
+  int kind, state; /* enum job_kind, enum job_state, or JOB_ANY */
+  uint64_t cursor; /* only those after it; 0: from the start */
+  uint32_t max;    /* room in out */
+};
+/* Listed jobs by rising id, a reference each into out, the number of them as result; *next is the
+ * cursor for more, or 0. */
+uint32_t job_list(struct service *service, const struct job_list *params, struct job **out,
+                  uint64_t *next);
 
 #endif
