@@ -1,6 +1,7 @@
 /*
  * job: see job_work.h for the making and job.h for the looking. A job is a view under the jobs
- * lock, a list of waiters and a reference count. Once finished it never changes. Listed ones are in
+ * lock, a list of waiters and a reference count. Once finished it never changes: a listed one is
+ * packed then, and what only a running one needs is freed. Listed ones are in
  * the table (job_table.h) and in the ledger, which is changed under the state lock: both locks are
  * held where such a job begins, runs and ends.
  */
@@ -24,8 +25,11 @@ const char *const job_states[] = {"pending", "in_progress", "completed",
                                   "failed",  "cancelled",   NULL};
 
 void job_give(struct job *job) {
-  if (job && atomic_fetch_sub(&job->references, 1) == 1)
-    free(job);
+  if (!job || atomic_fetch_sub(&job->references, 1) != 1)
+    return;
+  free(job->running);
+  free(job->pack);
+  free(job);
 }
 
 struct job *job_keep(struct job *job) {
@@ -33,45 +37,63 @@ struct job *job_keep(struct job *job) {
   return job;
 }
 
-struct job *job_make(struct service *service, const struct job_params *params) {
+static struct job *blank(struct service *s) {
   struct job *job = calloc(1, sizeof *job);
   if (!job)
     return NULL;
   atomic_init(&job->references, 1);
-  job->service = service;
-  job->view.id = params->id;
-  job->view.kind = params->kind;
-  job->view.created_at = clock_real();
-  job->began_ns = clock_now();
-  job->view.bytes_total = params->bytes_total;
-  job->cancellable = params->cancellable;
+  job->service = s;
+  job->running = calloc(1, sizeof *job->running);
+  if (job->running)
+    return job;
+  free(job);
+  return NULL;
+}
+
+static void begin(struct job *job, const struct job_params *params) {
+  struct job_running *running = job->running;
+  job->id = running->view.id = params->id;
+  job->kind = running->view.kind = params->kind;
   job->record = params->record;
+  running->view.created_at = clock_real();
+  running->view.bytes_total = params->bytes_total;
+  running->began_ns = clock_now();
+  running->cancellable = params->cancellable;
   if (params->transfer)
-    job->view.result.transfer = *params->transfer;
-  if (params->caller) {
-    job->record.domain = params->caller->domain;
-    memcpy(job->correlation, params->caller->correlation, sizeof job->correlation);
-  }
+    running->view.result.transfer = *params->transfer;
+  if (!params->caller)
+    return;
+  job->record.domain = params->caller->domain;
+  memcpy(running->correlation, params->caller->correlation, sizeof running->correlation);
+}
+
+struct job *job_make(struct service *service, const struct job_params *params) {
+  struct job *job = blank(service);
+  if (!job)
+    return NULL;
+  begin(job, params);
   if (!params->id)
     return job;
   state_ledger_ahead(service);
-  LOCK_SCOPE(&service->jobs_lock);
-  if (!job_table_enter(service, job)) {
-    free(job);
-    return NULL;
-  }
-  return job;
+  lock_take(&service->jobs_lock);
+  bool entered = job_table_enter(service, job);
+  lock_give(&service->jobs_lock);
+  if (entered)
+    return job;
+  job_give(job);
+  return NULL;
 }
 
 /* Under the state lock. */
 static void note_running(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  if (job->view.state != JOB_PENDING)
+  struct job_running *running = job->running;
+  if (job->finished || running->view.state != JOB_PENDING)
     return;
-  job->view.state = JOB_RUNNING;
-  job->view.started_at = clock_real();
-  job->running_ns = job->told_ns = clock_now();
-  job_record_replace(job->service, &job->record, &job->view);
+  running->view.state = JOB_RUNNING;
+  running->view.started_at = clock_real();
+  running->running_ns = running->told_ns = clock_now();
+  job_record_replace(job->service, &job->record, &running->view);
 }
 
 void job_running(struct job *job) {
@@ -82,8 +104,8 @@ void job_running(struct job *job) {
 /* Of its first task; its later ones begin when they are handed over. */
 static uint64_t take_beginning(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  uint64_t began_ns = job->began_ns;
-  job->began_ns = 0;
+  uint64_t began_ns = job->running->began_ns;
+  job->running->began_ns = 0;
   return began_ns;
 }
 
@@ -93,83 +115,105 @@ void job_submit(struct job *job, struct mover_task *task) {
   job_running(job);
   layers_submit(s, task, take_beginning(job));
   if (job_cancelled(job))
-    s->mover->cancel(s->mover_ctx, job->view.id);
+    s->mover->cancel(s->mover_ctx, job->id);
   job_give(job);
 }
 
-static void measure(struct job *job, uint64_t bytes_done, uint64_t now) {
-  uint64_t elapsed = units_max(now - job->running_ns, 1);
-  job->view.bytes_done = bytes_done;
-  job->view.bytes_per_second = (uint64_t)((unsigned __int128)bytes_done * CLOCK_SECOND / elapsed);
+static void measure(struct job_running *running, uint64_t bytes_done, uint64_t now) {
+  uint64_t elapsed = units_max(now - running->running_ns, 1);
+  running->view.bytes_done = bytes_done;
+  running->view.bytes_per_second =
+      (uint64_t)((unsigned __int128)bytes_done * CLOCK_SECOND / elapsed);
+}
+
+/* Under the jobs lock. False: the event before it is too young. */
+static bool progress_event(struct job_running *running, uint64_t now, struct events_record *out) {
+  const struct job_view *view = &running->view;
+  if (now - running->told_ns < JOB_TOLD_NS)
+    return false;
+  running->told_ns = now;
+  *out = (struct events_record){.type = EVENTS_JOB_PROGRESS,
+                                .subject = view->id,
+                                .bytes = view->bytes_done,
+                                .other = view->bytes_total,
+                                .other_device = (uint8_t)view->kind,
+                                .detail = (uint8_t)view->state};
+  events_set_text(out, running->correlation);
+  return true;
 }
 
 void job_progress(struct job *job, uint64_t bytes_done) {
   uint64_t now = clock_now();
+  struct events_record event;
+  bool tell = false;
   lock_take(&job->service->jobs_lock);
-  measure(job, bytes_done, now);
-  struct events_record event = {.type = EVENTS_JOB_PROGRESS,
-                                .subject = job->view.id,
-                                .bytes = bytes_done,
-                                .other = job->view.bytes_total,
-                                .other_device = (uint8_t)job->view.kind,
-                                .detail = (uint8_t)job->view.state};
-  bool tell = now - job->told_ns >= JOB_TOLD_NS;
-  if (tell)
-    job->told_ns = now;
+  if (!job->finished) {
+    measure(job->running, bytes_done, now);
+    tell = progress_event(job->running, now, &event);
+  }
   lock_give(&job->service->jobs_lock);
-  if (!tell)
-    return;
-  events_set_text(&event, job->correlation);
-  events_add(job->service->events, &event);
+  if (tell)
+    events_add(job->service->events, &event);
 }
 
 bool job_cancelled(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  return job->cancel_asked;
+  return !job->finished && job->running->cancel_asked;
 }
 
-const char *job_correlation(const struct job *job) { return job->correlation; }
+const char *job_correlation(const struct job *job) { return job->running->correlation; }
 
-uint64_t job_id(const struct job *job) { return job->view.id; }
+uint64_t job_id(const struct job *job) { return job->id; }
 
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  fn(&job->view, arg);
+  fn(&job->running->view, arg);
 }
 
 void job_forget(struct job *job) {
   lock_take(&job->service->jobs_lock);
-  if (job->view.id)
+  if (job->id)
     job_table_leave(job->service, job);
   lock_give(&job->service->jobs_lock);
   job_give(job);
 }
 
 /* The wall clock may be corrected meanwhile: what it took is told by the other one. */
-static uint64_t ends_at(const struct job *job, uint64_t now) {
-  return job->view.started_at ? job->view.started_at + (now - job->running_ns) : clock_real();
+static uint64_t ends_at(const struct job_running *running, uint64_t now) {
+  uint64_t started_at = running->view.started_at;
+  return started_at ? started_at + (now - running->running_ns) : clock_real();
 }
 
 void job_promise(struct job *job) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  job->view.bytes_done = job->view.bytes_total;
-  job->view.completed_at = ends_at(job, clock_now());
-  job_record_replace(job->service, &job->record, &job->view);
-  job->view.completed_at = 0;
+  struct job_view *view = &job->running->view;
+  view->bytes_done = view->bytes_total;
+  view->completed_at = ends_at(job->running, clock_now());
+  job_record_replace(job->service, &job->record, view);
+  view->completed_at = 0;
 }
 
 static void set_end(struct job *job, const struct problem *problem) {
-  struct job_view *view = &job->view;
+  struct job_view *view = &job->running->view;
   view->state = problem->status == STATUS_OK          ? JOB_COMPLETED
                 : problem->status == STATUS_CANCELLED ? JOB_CANCELLED
                                                       : JOB_FAILED;
   view->problem = *problem;
   uint64_t now = clock_now();
   job->finished_ns = (int64_t)now;
-  view->completed_at = ends_at(job, now);
+  view->completed_at = ends_at(job->running, now);
   if (problem->status == STATUS_OK && view->bytes_total)
     view->bytes_done = view->bytes_total;
   view->bytes_per_second = job_record_rate(view);
+}
+
+/* Where there is no memory for that it stays as it is. */
+static void pack(struct job *job) {
+  job->pack = job_pack_make(&job->running->view);
+  if (!job->pack)
+    return;
+  free(job->running);
+  job->running = NULL;
 }
 
 /* Under the state lock if it is listed: its record says how it ended before anyone sees it. */
@@ -178,12 +222,13 @@ static struct job_waiter *finish_locked(struct job *job, const struct problem *p
   LOCK_SCOPE(&s->jobs_lock);
   set_end(job, problem);
   job->finished = true;
-  struct job_waiter *waiters = job->waiters;
-  job->waiters = NULL;
-  if (!job->view.id)
+  struct job_waiter *waiters = job->running->waiters;
+  job->running->waiters = NULL;
+  if (!job->id)
     return waiters;
   /* A listed job keeps the work's reference as the table's; it goes when the job is forgotten. */
-  job_record_replace(s, &job->record, &job->view);
+  job_record_replace(s, &job->record, &job->running->view);
+  pack(job);
   job_table_end(s, job);
   return waiters;
 }
@@ -195,7 +240,7 @@ static struct job_waiter *finish_listed(struct job *job, const struct problem *p
 }
 
 void job_finish(struct job *job, const struct problem *problem) {
-  bool listed = job->view.id != 0;
+  bool listed = job->id != 0;
   struct job_waiter *waiter = listed ? finish_listed(job, problem) : finish_locked(job, problem);
   for (struct job_waiter *next; waiter; waiter = next) {
     next = waiter->next;
@@ -209,14 +254,16 @@ bool job_wait(struct job *job, struct job_waiter *waiter) {
   LOCK_SCOPE(&job->service->jobs_lock);
   if (job->finished)
     return false;
-  waiter->next = job->waiters;
-  job->waiters = waiter;
+  waiter->next = job->running->waiters;
+  job->running->waiters = waiter;
   return true;
 }
 
 bool job_unwait(struct job *job, struct job_waiter *waiter) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  for (struct job_waiter **link = &job->waiters; *link; link = &(*link)->next) {
+  if (job->finished)
+    return false;
+  for (struct job_waiter **link = &job->running->waiters; *link; link = &(*link)->next) {
     if (*link != waiter)
       continue;
     *link = waiter->next;
@@ -231,22 +278,34 @@ bool job_abandon(struct job *job, struct job_waiter *waiter) {
   if (!job_unwait(job, waiter))
     return false;
   lock_take(&job->service->jobs_lock);
-  bool alone = !job->view.id && !job->waiters;
+  bool alone = !job->id && !job->running->waiters;
   lock_give(&job->service->jobs_lock);
   if (alone)
     (void)job_cancel(job, &nobody, &ignored);
   return true;
 }
 
+/* Under the jobs lock. */
+static void look(const struct job *job, struct job_view *out) {
+  if (job->pack)
+    job_pack_read(job->pack, out);
+  else
+    *out = job->running->view;
+}
+
+static enum job_state state_of(const struct job *job) {
+  return job->pack ? job_pack_state(job->pack) : job->running->view.state;
+}
+
 void job_look(struct job *job, struct job_view *out) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  *out = job->view;
+  look(job, out);
 }
 
 enum status job_find(struct service *service, uint64_t id, bool transfers_only, struct job **out) {
   LOCK_SCOPE(&service->jobs_lock);
   struct job *job = job_table_find(service, id);
-  if (!job || (transfers_only && job->view.kind != JOB_TRANSFER))
+  if (!job || (transfers_only && job->kind != JOB_TRANSFER))
     return transfers_only ? STATUS_TRANSFER_NOT_FOUND : STATUS_NOT_FOUND;
   *out = job_keep(job);
   return STATUS_OK;
@@ -257,16 +316,17 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
   if (caller->role != CALLER_ADMIN && caller->domain != job->record.domain)
     return problem_set(problem, STATUS_FORBIDDEN, "the job belongs to another domain");
   lock_take(&service->jobs_lock);
-  bool can = !job->finished && job->cancellable, first = can && !job->cancel_asked;
+  bool can = !job->finished && job->running->cancellable;
+  bool first = can && !job->running->cancel_asked;
   if (can)
-    job->cancel_asked = true;
+    job->running->cancel_asked = true;
   lock_give(&service->jobs_lock);
   if (!can)
     return problem_set(problem, STATUS_CONFLICT, "the job is finished, or cannot be cancelled");
   if (!first)
     return STATUS_OK;
-  if (job->view.id) {
-    service->mover->cancel(service->mover_ctx, job->view.id);
+  if (job->id) {
+    service->mover->cancel(service->mover_ctx, job->id);
     return STATUS_OK;
   }
   LOCK_SCOPE(&service->lock);
@@ -276,30 +336,35 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
 
 void job_visit_transfers(struct service *service,
                          void (*fn)(const struct job_view *view, void *arg), void *arg) {
+  struct job_view view;
   LOCK_SCOPE(&service->jobs_lock);
   struct job *job = job_table_next(service, 0);
-  for (; job; job = job_table_next(service, job->view.id))
-    if (job->view.kind == JOB_TRANSFER)
-      fn(&job->view, arg);
+  for (; job; job = job_table_next(service, job->id)) {
+    if (job->kind != JOB_TRANSFER)
+      continue;
+    look(job, &view);
+    fn(&view, arg);
+  }
 }
 
-uint32_t job_list_transfers(struct service *service, uint64_t cursor, struct job_view *out,
-                            uint32_t max, uint64_t *next) {
+static bool is_asked_for(const struct job *job, const struct job_list *params) {
+  return (params->kind == JOB_ANY || (int)job->kind == params->kind) &&
+         (params->state == JOB_ANY || (int)state_of(job) == params->state);
+}
+
+uint32_t job_list(struct service *service, const struct job_list *params, struct job **out,
+                  uint64_t *next) {
   LOCK_SCOPE(&service->jobs_lock);
   uint32_t count = 0;
-  uint64_t last = 0;
-  *next = 0;
-  struct job *job = job_table_next(service, cursor);
-  for (; job; job = job_table_next(service, job->view.id)) {
-    if (job->view.kind != JOB_TRANSFER)
+  struct job *job = job_table_next(service, params->cursor);
+  for (; job; job = job_table_next(service, job->id)) {
+    if (!is_asked_for(job, params))
       continue;
-    if (count == max) {
-      *next = last;
+    if (count == params->max)
       break;
-    }
-    out[count++] = job->view;
-    last = job->view.id;
+    out[count++] = job_keep(job);
   }
+  *next = job ? out[count - 1]->id : 0;
   return count;
 }
 
@@ -316,7 +381,7 @@ void job_cancel_all(struct service *service) {
     lock_take(&service->jobs_lock);
     struct job *job = job_table_next(service, after);
     if (job)
-      after = job_keep(job)->view.id;
+      after = job_keep(job)->id;
     lock_give(&service->jobs_lock);
     if (!job)
       return;

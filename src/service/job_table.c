@@ -10,8 +10,9 @@
 #include "base/clock.h"
 #include "base/units.h"
 
-#define JOB_KEPT 10000      /* finished ones that are still listed (contract 3) */
-#define JOB_UNFINISHED 4096 /* more at once is an attack or a bug */
+#define JOB_KEPT 10000           /* finished ones that are still listed (contract 3) */
+#define JOB_KEPT_BYTES (8 * MIB) /* of them: 10,000 with long errors do not fill the daemon */
+#define JOB_UNFINISHED 4096      /* more at once is an attack or a bug */
 #define JOB_KEPT_NS ((int64_t)(3600 * CLOCK_SECOND))
 #define JOB_KEYS 1024 /* buckets */
 #define JOB_BATCH 16  /* forgotten per holding of the locks */
@@ -21,6 +22,7 @@ struct job_table {
   struct idmap ids;
   struct job *oldest, *newest;
   uint32_t kept, unfinished;
+  size_t kept_bytes;
   struct job *keys[JOB_KEYS];
 };
 
@@ -36,6 +38,11 @@ enum status job_table_create(struct job_table **out) {
   }
   *out = jobs;
   return STATUS_OK;
+}
+
+size_t job_table_bytes(const struct job *job) {
+  return sizeof *job + (job->running ? sizeof *job->running : 0) +
+         (job->pack ? job_pack_bytes(job->pack) : 0);
 }
 
 static struct job **key_bucket(struct job_table *jobs, const uint64_t key[2]) {
@@ -61,7 +68,7 @@ static void forget_key(struct job_table *jobs, const struct job *job) {
 
 static void unlist(struct job_table *jobs, struct job *job) {
   forget_key(jobs, job);
-  idmap_erase(&jobs->ids, job->view.id);
+  idmap_erase(&jobs->ids, job->id);
   pool_give(&jobs->pointers, job->index);
 }
 
@@ -71,6 +78,7 @@ static struct job *take_oldest(struct job_table *jobs) {
   if (!jobs->oldest)
     jobs->newest = NULL;
   jobs->kept--;
+  jobs->kept_bytes -= job_table_bytes(job);
   unlist(jobs, job);
   return job;
 }
@@ -79,10 +87,15 @@ static bool is_old(const struct job *job) {
   return job->finished && (int64_t)clock_now() - job->finished_ns > JOB_KEPT_NS;
 }
 
+static bool is_due(const struct job_table *jobs) {
+  return jobs->oldest &&
+         (jobs->kept > JOB_KEPT || jobs->kept_bytes > JOB_KEPT_BYTES || is_old(jobs->oldest));
+}
+
 /* Under both locks. */
 static void forget_old(struct service *s, uint32_t max) {
   struct job_table *jobs = s->jobs;
-  while (max-- && jobs->oldest && (jobs->kept > JOB_KEPT || is_old(jobs->oldest))) {
+  while (max-- && is_due(jobs)) {
     struct job *job = take_oldest(jobs);
     job_record_drop(s, &job->record);
     job_give(job);
@@ -107,7 +120,7 @@ static bool list_job(struct job_table *jobs, struct job *job) {
   uint32_t index = pool_take(&jobs->pointers);
   if (!index)
     return false;
-  if (!idmap_append(&jobs->ids, job->view.id, index)) {
+  if (!idmap_append(&jobs->ids, job->id, index)) {
     pool_give(&jobs->pointers, index);
     return false;
   }
@@ -120,7 +133,7 @@ static bool list_job(struct job_table *jobs, struct job *job) {
 bool job_table_enter(struct service *s, struct job *job) {
   struct job_table *jobs = s->jobs;
   forget_old(s, JOB_BATCH);
-  if (jobs->unfinished == JOB_UNFINISHED || job_record_put(s, &job->record, &job->view))
+  if (jobs->unfinished == JOB_UNFINISHED || job_record_put(s, &job->record, &job->running->view))
     return false;
   if (!list_job(jobs, job)) {
     job_record_drop(s, &job->record);
@@ -138,6 +151,7 @@ void job_table_leave(struct service *s, struct job *job) {
 
 static void link_newest(struct job_table *jobs, struct job *job) {
   jobs->kept++;
+  jobs->kept_bytes += job_table_bytes(job);
   if (jobs->newest)
     jobs->newest->older = job;
   else
@@ -175,19 +189,32 @@ uint32_t job_table_unfinished(const struct service *s) { return s->jobs->unfinis
 
 /* ---- after a restart ---- */
 
-enum status job_table_adopt(struct service *s, const struct job_record *record,
-                            const struct job_view *view) {
+/* A finished job of what an earlier daemon left, as it reads now. NULL: no memory. */
+static struct job *adopted(struct service *s, struct job_record *record, struct job_view *view) {
   struct job *job = calloc(1, sizeof *job);
   if (!job)
-    return STATUS_INTERNAL_ERROR;
+    return NULL;
+  job_record_settle(s, record, view);
+  job->pack = job_pack_make(view);
+  if (!job->pack) {
+    free(job);
+    return NULL;
+  }
   atomic_init(&job->references, 1);
   job->service = s;
+  job->id = view->id;
+  job->kind = view->kind;
   job->record = *record;
-  job->view = *view;
   job->finished = true;
-  job_record_settle(s, &job->record, &job->view);
-  uint64_t age = units_minus(clock_real(), job->view.completed_at);
+  uint64_t age = units_minus(clock_real(), view->completed_at);
   job->finished_ns = (int64_t)(clock_now() - age);
+  return job;
+}
+
+enum status job_table_adopt(struct service *s, struct job_record *record, struct job_view *view) {
+  struct job *job = adopted(s, record, view);
+  if (!job)
+    return STATUS_INTERNAL_ERROR;
   if (list_job(s->jobs, job))
     return STATUS_OK;
   job_record_drop(s, &job->record);

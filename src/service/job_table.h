@@ -6,25 +6,38 @@
 #ifndef SERVICE_JOB_TABLE_H
 #define SERVICE_JOB_TABLE_H
 
+#include "service/job_pack.h"
 #include "service/job_record.h"
 #include "service/job_work.h"
 #include "service/state.h"
 
-struct job {
-  atomic_uint references;
-  struct service *service;
+/* What a job needs until it ends. */
+struct job_running {
   struct job_view view;
-  struct job_record record;
   char correlation[65];
   struct job_waiter *waiters;
-  bool finished, cancellable, cancel_asked;
-  int64_t finished_ns; /* on clock_now(); below 0: before the machine started */
-  uint64_t began_ns;   /* 0: its first task was handed over */
+  bool cancellable, cancel_asked;
+  uint64_t began_ns; /* 0: its first task was handed over */
   uint64_t running_ns, told_ns;
+};
+
+struct job {
+  atomic_uint references;
   uint32_t index; /* its place in the table */
+  struct service *service;
+  uint64_t id; /* 0: unlisted */
+  enum job_kind kind;
+  bool finished;
+  struct job_running *running; /* NULL: it is packed */
+  struct job_pack *pack; /* of a finished one that is listed; NULL: there was no memory for it */
+  struct job_record record;
+  int64_t finished_ns; /* on clock_now(); below 0: before the machine started */
   struct job *key_next;
   struct job *older; /* finished ones, oldest first */
 };
+
+/* What it occupies. */
+size_t job_table_bytes(const struct job *job);
 
 /* Under both locks: an unfinished job enters, with its record. False: no room, nothing happened. */
 bool job_table_enter(struct service *s, struct job *job);

@@ -58,10 +58,11 @@ void job_cancel_all(struct service *service);
  * hashed to. */
 struct job *job_by_key(struct service *service, const uint64_t key[2], uint32_t *args);
 
-/* What job_record_read found, by rising id, before there are others; then job_table_adopted once.
+/* What job_record_read found, by rising id, before there are others; both are settled
+ * (job_record_settle). Then job_table_adopted once.
  * INTERNAL_ERROR: no memory. */
-enum status job_table_adopt(struct service *service, const struct job_record *record,
-                            const struct job_view *view);
+enum status job_table_adopt(struct service *service, struct job_record *record,
+                            struct job_view *view);
 enum status job_table_adopted(struct service *service);
 
 #endif

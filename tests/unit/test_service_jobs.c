@@ -142,7 +142,8 @@ static void assert_same(struct service *s, const struct job_view *then) {
 }
 
 static void finished_jobs_are_listed_again(void **state) {
-  struct job_view views[6], listed[6];
+  struct job_view views[6];
+  struct job *listed[6];
   struct crash_fixture next;
   uint64_t more;
   uint64_t id = fixture_make(*state, "host:0", 5 * MIB).id;
@@ -163,8 +164,11 @@ static void finished_jobs_are_listed_again(void **state) {
   struct service *s = crash_fixture_next(&next, devices);
   for (unsigned i = 0; i < 6; i++)
     assert_same(s, &views[i]);
-  assert_int_equal(job_list_transfers(s, 0, listed, 6, &more), 4);
-  assert_int_equal(listed[0].id, views[1].id);
+  struct job_list asked = {.kind = JOB_TRANSFER, .state = JOB_ANY, .max = 6};
+  assert_int_equal(job_list(s, &asked, listed, &more), 4);
+  assert_int_equal(job_id(listed[0]), views[1].id);
+  for (unsigned i = 0; i < 4; i++)
+    job_give(listed[i]);
   assert_int_equal(records(s), 6);
   assert_int_equal(job_unfinished(s), 0);
   crash_fixture_end(&next);
@@ -378,6 +382,54 @@ static void no_more_than_ten_thousand_are_kept(void **state) {
   crash_fixture_end(&next);
 }
 
+/* One that fails with as many words as a problem can hold. */
+static uint64_t failed_at_length(struct service *s) {
+  struct problem problem;
+  lock_take(&s->lock);
+  struct job *job =
+      job_make(s, &(struct job_params){
+                      .kind = JOB_FILL, .caller = &fixture_admin, .id = ledger_next_id(s->ledger)});
+  lock_give(&s->lock);
+  assert_non_null(job);
+  uint64_t id = job_id(job);
+  problem_field(&problem, STATUS_INVALID_ARGUMENT, "field", "%0255d", 0);
+  snprintf(problem.allowed, sizeof problem.allowed, "%0511d", 0);
+  job_finish(job, &problem);
+  return id;
+}
+
+static void fewer_are_kept_where_they_are_large(void **state) {
+  struct service *s = fixture_service(*state);
+  struct job *job = NULL;
+  uint64_t first = failed_at_length(s), last = first;
+  for (unsigned i = 1; i < KEPT; i++)
+    last = failed_at_length(s);
+  assert_int_equal(job_find(s, first, false, &job), STATUS_NOT_FOUND);
+  assert_int_equal(strlen(view_of(s, last).problem.allowed), 511);
+  assert_in_range(records(s), KEPT / 2, KEPT - 1);
+}
+
+static void lists_are_of_a_state(void **state) {
+  struct service *s = fixture_service(*state);
+  struct job *found[3];
+  struct job_view view;
+  uint64_t next, id = fixture_make(*state, "host:0", 4096).id, done = fill(*state, id).id,
+                 bad = failed_at_length(s);
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *held = fill_started(*state, id);
+  fixture_until_held(*state, 1);
+  const uint64_t ids[] = {[JOB_RUNNING] = job_id(held), [JOB_COMPLETED] = done, [JOB_FAILED] = bad};
+  for (int i = JOB_RUNNING; i <= JOB_FAILED; i++) {
+    struct job_list asked = {.kind = JOB_ANY, .state = i, .max = 3};
+    assert_int_equal(job_list(s, &asked, found, &next), 1);
+    assert_int_equal(job_id(found[0]), ids[i]);
+    assert_int_equal(next, 0);
+    job_give(found[0]);
+  }
+  fixture_mover(*state, FIXTURE_WORKS);
+  fixture_end(held, &view);
+}
+
 static void a_refused_transfer_leaves_no_record(void **state) {
   struct work_transfer params = transfer_of(fixture_make(*state, "host:0", 200 * MIB).id, 0);
   struct job *job = NULL;
@@ -396,6 +448,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_promise_counts_if_the_target_is_there, setup, teardown),
       cmocka_unit_test_setup_teardown(an_hour_later_it_is_forgotten, setup, teardown),
       cmocka_unit_test_setup_teardown(no_more_than_ten_thousand_are_kept, setup, teardown),
+      cmocka_unit_test_setup_teardown(fewer_are_kept_where_they_are_large, setup, teardown),
+      cmocka_unit_test_setup_teardown(lists_are_of_a_state, setup, teardown),
       cmocka_unit_test_setup_teardown(a_refused_transfer_leaves_no_record, setup, teardown)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -296,18 +296,22 @@ static void a_dry_run_foretells(void **state) {
 
 static void transfers_are_listed_in_pages(void **state) {
   struct work_transfer transfer = transfer_of(written(*state, "host:0", 4096, 1), 0);
-  struct job_view view, page[2];
-  uint64_t cursor = 0, last = 0, seen = 0;
+  struct job_view view;
+  struct job *page[2];
+  struct job_list asked = {.kind = JOB_TRANSFER, .state = JOB_ANY, .max = 2};
+  uint64_t last = 0, seen = 0;
   for (unsigned i = 0; i < 5; i++)
     fixture_end(start(*state, &transfer), &view);
   do {
-    uint32_t count = job_list_transfers(fixture_service(*state), cursor, page, 2, &cursor);
+    uint32_t count = job_list(fixture_service(*state), &asked, page, &asked.cursor);
     for (uint32_t i = 0; i < count; i++) {
-      assert_true(page[i].id > last);
-      last = page[i].id;
+      job_look(page[i], &view);
+      job_give(page[i]);
+      assert_true(view.id > last);
+      last = view.id;
       seen++;
     }
-  } while (cursor);
+  } while (asked.cursor);
   assert_int_equal(seen, 5);
 }
 

@@ -310,28 +310,32 @@ static void list_defaults(void *params) { *(struct list *)params = (struct list)
 
 static enum ops_progress run_list(struct ops_call *call, void *params) {
   struct list *list = params;
+  struct job_list asked = {.kind = JOB_TRANSFER, .state = JOB_ANY, .max = (uint32_t)list->limit};
   struct problem problem;
   struct writer w;
   uint64_t next;
   if (op_cursor(&list->cursor, &problem))
     return reply_fail(call, &problem);
-  struct job_view *views = malloc(list->limit * sizeof *views);
-  if (!views) {
+  asked.cursor = list->cursor;
+  struct job **jobs = malloc(list->limit * sizeof(struct job *));
+  if (!jobs) {
     problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
     return reply_fail(call, &problem);
   }
-  uint32_t count =
-      job_list_transfers(ops_service(call->ops), list->cursor, views, (uint32_t)list->limit, &next);
+  uint32_t count = job_list(ops_service(call->ops), &asked, jobs, &next);
   reply_begin(call, &w);
   writer_array(&w, "transfers");
   for (uint32_t i = 0; i < count; i++) {
+    struct job_view view;
+    job_look(jobs[i], &view);
+    job_give(jobs[i]);
     writer_object(&w, NULL);
-    op_transfer_write(&w, &views[i]);
+    op_transfer_write(&w, &view);
     writer_end(&w);
   }
   writer_end(&w);
   writer_id(&w, "nextCursor", 't', next);
-  free(views);
+  free(jobs);
   return reply_end(call, &w);
 }
 
