@@ -84,7 +84,7 @@ extern const struct ops_row op_pressure_host, op_pressure_device, op_pressure_th
 extern const struct ops_row op_map_segments;
 extern const struct ops_row op_analytics_host;
 extern const struct ops_row op_optimization_list, op_optimization_apply;
-extern const struct ops_row op_jobs_get, op_jobs_cancel;
+extern const struct ops_row op_jobs_list, op_jobs_get, op_jobs_cancel;
 extern const struct ops_row op_workers_list, op_workers_restart;
 extern const struct ops_row op_events_stream;
 extern const struct ops_row op_health_short, op_health_detailed, op_health_openapi, op_health_ping;

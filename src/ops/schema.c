@@ -200,6 +200,7 @@ static const struct shape {
     {"SizeClass", "upToBytes:bytes segments:count bytes:bytes freeBytes:bytes"},
     {"Job", "jobId:text kind:text status:JobStatus progressPercent:percent createdAt:time "
             "startedAt:time? completedAt:time? result:any? errorCode:text? errorMessage:text?"},
+    {"JobPage", "jobs:[Job] nextCursor:text?"},
     {"Workers", "workers:[Worker]"},
     {"Worker",
      "workerId:text pid:count? state:WorkerState command:text? capabilities:[text] models:[text] "

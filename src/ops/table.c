@@ -28,7 +28,7 @@ static const struct ops_row *const rows[] = {
     &op_models_load_start, &op_models_unload,       &op_models_park,
     &op_models_change,     &op_models_status,       &op_models_optimize_start,
     &op_optimization_list, &op_optimization_apply,  &op_analytics_host,
-    &op_metrics,
+    &op_metrics,           &op_jobs_list,
 };
 #define ROWS (sizeof rows / sizeof(void *))
 

@@ -305,6 +305,22 @@ class Jobs(DaemonCase):
         wait_until(lambda: self.look(target)["status"] == "active", "the copy to end")
         self.assertEqual(1, self.look(target)["accessCount"])
 
+    def test_they_are_listed_in_pages_and_by_state(self):
+        allocation = self.allocate(4096)
+        done = [self.fill(allocation, value)["jobId"] for value in range(5)]
+        body, _, _ = self.slow_copy()
+        runs = self.start("copy", body)
+        pages, cursor = [], ""
+        while cursor is not None:
+            page = self.ok(self.daemon.get(f"{MEMORY}/jobs?limit=2{cursor and '&cursor=' + cursor}"))
+            pages.append([job["jobId"] for job in page["jobs"]])
+            cursor = page["nextCursor"]
+        self.assertEqual([done[:2], done[2:4], [done[4], runs]], pages)
+        page = self.ok(self.daemon.get(f"{MEMORY}/jobs?status=completed"))
+        self.assertEqual([self.job(job) for job in done], page["jobs"])
+        self.refused_field(self.daemon.get(f"{MEMORY}/jobs?status=asleep"), "INVALID_ARGUMENT", "status")
+        self.ok(self.daemon.delete(f"{MEMORY}/jobs/{runs}"))
+
     def test_a_running_one_can_be_cancelled(self):
         body, source, target = self.slow_copy()
         job_id = self.start("copy", body)

@@ -2,6 +2,7 @@
  * jobs: whatever takes longer. A transfer is a job too, under the same number with another letter.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/id.h"
@@ -167,3 +168,85 @@ const struct ops_row op_jobs_cancel = {.action = "memory.cancel_job",
                                        .answer = "Job",
                                        .schema = "Job",
                                        .handler = run_cancel};
+
+/* ---- list ---- */
+
+struct list {
+  uint64_t limit, cursor;
+  int state;
+};
+
+static void list_defaults(void *params) {
+  *(struct list *)params = (struct list){100, OP_START, JOB_ANY};
+}
+
+static void write_jobs(struct ops_call *call, struct job **jobs, uint32_t count, uint64_t next) {
+  struct writer w;
+  reply_begin(call, &w);
+  writer_array(&w, "jobs");
+  for (uint32_t i = 0; i < count; i++) {
+    struct job_view view;
+    job_look(jobs[i], &view);
+    job_give(jobs[i]);
+    writer_object(&w, NULL);
+    write_job(call, &w, &view);
+    writer_end(&w);
+  }
+  writer_end(&w);
+  writer_id(&w, "nextCursor", 'j', next);
+  reply_end(call, &w);
+}
+
+static enum ops_progress run_list(struct ops_call *call, void *params) {
+  struct list *list = params;
+  struct problem problem;
+  uint64_t next;
+  if (op_cursor(&list->cursor, &problem))
+    return reply_fail(call, &problem);
+  struct job **jobs = malloc(list->limit * sizeof(struct job *));
+  if (!jobs) {
+    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+    return reply_fail(call, &problem);
+  }
+  struct job_list asked = {
+      .kind = JOB_ANY, .state = list->state, .cursor = list->cursor, .max = (uint32_t)list->limit};
+  uint32_t count = job_list(ops_service(call->ops), &asked, jobs, &next);
+  write_jobs(call, jobs, count, next);
+  free(jobs);
+  return OPS_DONE;
+}
+
+static const struct reader_field list_fields[] = {
+    {.name = "limit",
+     .type = READER_UINT,
+     .offset = offsetof(struct list, limit),
+     .min = 1,
+     .max = 1000,
+     .otherwise = "100",
+     .doc = "how many at most"},
+    {.name = "cursor",
+     .type = READER_ID,
+     .offset = offsetof(struct list, cursor),
+     .prefix = 'j',
+     .doc = "nextCursor of the page before"},
+    {.name = "status",
+     .type = READER_WORD,
+     .offset = offsetof(struct list, state),
+     .words = job_states,
+     .doc = "only those that are in this"},
+};
+
+const struct ops_row op_jobs_list = {.action = "memory.list_jobs",
+                                     .method = OPS_GET,
+                                     .path = "/api/memory/jobs",
+                                     .role = CALLER_READ,
+                                     .envelope = true,
+                                     .fields = list_fields,
+                                     .field_count = OP_COUNT(list_fields),
+                                     .query_count = OP_COUNT(list_fields),
+                                     .params_size = sizeof(struct list),
+                                     .summary = "Jobs that run, and those of the last hour",
+                                     .answer = "Jobs",
+                                     .schema = "JobPage",
+                                     .defaults = list_defaults,
+                                     .handler = run_list};
