@@ -279,12 +279,26 @@ static enum status check_required(const struct verb *verb, const struct argument
   return STATUS_OK;
 }
 
+/* What is said first decides, where a verb has two. */
+static const struct cli_operation *operation_of(const struct verb *verb, const char *first) {
+  const struct cli_operation *usual = verbs_operation(verb), *bare = verbs_bare(verb);
+  bool off;
+  if (!first)
+    return bare;
+  if (strncmp(first, "--", 2) != 0)
+    return usual;
+  size_t n = strcspn(first, "=") - 2;
+  bool own = find_flag(verb, usual, first + 2, n, &off) < 0 &&
+             find_flag(verb, bare, first + 2, n, &off) >= 0;
+  return own ? bare : usual;
+}
+
 enum status arguments_read(const struct verb *verb, const char *const *words, int count,
                            struct arguments *out, struct problem *problem) {
   enum status status = STATUS_OK;
   bool only_words = false;
   int place = 0;
-  begin(out, count ? verbs_operation(verb) : verbs_bare(verb));
+  begin(out, operation_of(verb, count ? words[0] : NULL));
   for (int i = 0; i < count && !status; i++) {
     if (!only_words && strcmp(words[i], "--") == 0)
       only_words = true;

@@ -89,6 +89,16 @@ static void print_usage(const struct verb *verb, const struct cli_operation *ope
   puts(operation->field_count ? " [--FLAG VALUE…]" : "");
 }
 
+/* The flags of what a verb does where nothing is named. */
+static void print_bare(const struct verb *verb) {
+  const struct cli_operation *bare = verbs_bare(verb);
+  if (bare == verbs_operation(verb))
+    return;
+  for (size_t i = 0; i < bare->field_count; i++)
+    if (!verbs_is_word(verb, bare->fields[i].name))
+      print_flag(verb, &bare->fields[i]);
+}
+
 void help_verb(const struct verb *verb) {
   const struct cli_operation *operation = verbs_operation(verb);
   printf("memkeep %s: %s\n\n", verb->name, verb->summary);
@@ -104,6 +114,7 @@ void help_verb(const struct verb *verb) {
   for (size_t i = 0; i < operation->field_count; i++)
     if (!verbs_is_word(verb, operation->fields[i].name))
       print_flag(verb, &operation->fields[i]);
+  print_bare(verb);
   printf("\nexample: %s\n\nflags of all verbs: memkeep --help\n", verb->example);
 }
 

@@ -237,10 +237,17 @@ void show_transfers(struct reader_value data) {
 }
 
 void show_jobs(struct reader_value data) {
-  if (reader_get(data, "transfers").json)
-    show_transfers(data);
-  else
+  static const struct column columns[] = {{"JOB", "jobId"},         {"KIND", "kind"},
+                                          {"STATUS", "status"},     {">DONE", "progressPercent"},
+                                          {"CREATED", "createdAt"}, {"COMPLETED", "completedAt"},
+                                          {"ERROR", "errorCode"},   {NULL, NULL}};
+  struct reader_value jobs = reader_get(data, "jobs");
+  if (!jobs.json)
     paint_all(data);
+  else if (reader_count(jobs))
+    table(jobs, columns);
+  else
+    puts("no jobs in the last hour");
 }
 
 /* ---- models ---- */

@@ -22,7 +22,8 @@ struct verb {
   enum verb_program program;
   const struct cli_operation *own; /* of a program: what may be said to it; else NULL */
   const char *action;              /* of a question */
-  const char *bare;    /* the action when nothing at all is said behind the verb; NULL: the same */
+  const char *bare; /* the action when nothing is said behind the verb, or a flag of its own first;
+                       NULL: the same */
   const char *summary; /* one sentence */
   const char *example;
   const char *words[VERB_WORDS]; /* fields that are said without a flag, in their order */

@@ -317,18 +317,25 @@ static void print_item(const struct verb *verb, const struct cli_field *field) {
   putchar('\n');
 }
 
+static void print_items(const struct verb *verb, const struct cli_operation *operation,
+                        bool words) {
+  for (size_t i = 0; i < operation->field_count; i++)
+    if (verbs_is_word(verb, operation->fields[i].name) == words &&
+        !is_global(&operation->fields[i]))
+      print_item(verb, &operation->fields[i]);
+}
+
 static void print_section(const struct verb *verb) {
-  const struct cli_operation *operation = verbs_operation(verb);
+  const struct cli_operation *operation = verbs_operation(verb), *bare = verbs_bare(verb);
   printf(".SS ");
   print_roff(verb->name);
   putchar('\n');
   print_roff(verb->summary);
   printf(".\n");
-  for (int words = 1; words >= 0; words--)
-    for (size_t i = 0; i < operation->field_count; i++)
-      if (verbs_is_word(verb, operation->fields[i].name) == words &&
-          !is_global(&operation->fields[i]))
-        print_item(verb, &operation->fields[i]);
+  print_items(verb, operation, true);
+  print_items(verb, operation, false);
+  if (bare != operation)
+    print_items(verb, bare, false);
   printf(".PP\nExample: \\fB");
   print_roff(verb->example);
   printf("\\fR\n");
