@@ -138,13 +138,14 @@ static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice physical,
                                              VkPhysicalDeviceMemoryProperties2 *out) {
   const VkMemoryPropertyFlags coherent =
       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  const VkMemoryPropertyFlags seen = coherent | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
   const struct instance *instance = instance_of(physical);
   uint64_t host = 4096 * MIB;
   out->memoryProperties = (VkPhysicalDeviceMemoryProperties){
       .memoryTypeCount = 3,
-      .memoryTypes = {{VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0},
+      .memoryTypes = {{VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | (pretend_seen() ? seen : 0), 0},
                       {coherent, 1},
-                      {coherent | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, 1}},
+                      {seen, 1}},
       .memoryHeapCount = 2,
       .memoryHeaps = {{pretend_size(), VK_MEMORY_HEAP_DEVICE_LOCAL_BIT}, {host, 0}}};
   VkPhysicalDeviceMemoryBudgetPropertiesEXT *budget =
@@ -254,7 +255,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL map(VkDevice handle, VkDeviceMemory which,
                                           VkMemoryMapFlags flags, void **out) {
   pthread_mutex_lock(&lock);
   const struct memory *memory = *find_memory(handle, which);
-  bool far = memory && !memory->type;
+  bool far = memory && !memory->type && (!pretend_seen() || pretend_has("far"));
   pthread_mutex_unlock(&lock);
   return far ? VK_ERROR_MEMORY_MAP_FAILED
              : device_of(handle)->vkMapMemory(handle, which, offset, size, flags, out);

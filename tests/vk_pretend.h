@@ -11,6 +11,8 @@
  *
  * VK_PRETEND_PCI=ADDRESS,ADDRESS: where the cards are, told by VK_EXT_pci_bus_info; without it that
  * extension is not offered. VK_PRETEND_INTEGRATED=1: they are graphics of the processor's.
+ * VK_PRETEND_SEEN=1: a core sees the card's memory, cached, unless there is a file `far` (below):
+ * then it is said to be seen, and cannot be mapped.
  * VK_PRETEND_UUIDS=N,N: the last byte of each card's UUID, by which they are numbered (1, 2).
  * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
  * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
@@ -39,6 +41,7 @@ uint64_t pretend_setting(const char *name, uint64_t otherwise);
 /* A file of VK_PRETEND_DIR; NULL: there is none. */
 FILE *pretend_open(const char *name, const char *mode);
 VkPhysicalDeviceType pretend_type(void);
+bool pretend_seen(void);
 /* Changes what the driver says. */
 void pretend_uuid(uint32_t card, uint8_t uuid[VK_UUID_SIZE]);
 void pretend_trouble(void);

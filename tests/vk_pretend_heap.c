@@ -28,6 +28,8 @@ FILE *pretend_open(const char *name, const char *mode) {
   return folder ? fopen(path, mode) : NULL;
 }
 
+bool pretend_seen(void) { return getenv("VK_PRETEND_SEEN"); }
+
 VkPhysicalDeviceType pretend_type(void) {
   return pretend_setting("VK_PRETEND_INTEGRATED", 0) ? VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU
                                                      : VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;

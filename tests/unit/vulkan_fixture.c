@@ -13,7 +13,7 @@ static void path_of(const char *name, char out[64]) {
 }
 
 static void remove_files(void) {
-  static const char *const names[] = {"budget", "lost", "full", "torn", "memory", ""};
+  static const char *const names[] = {"budget", "lost", "full", "torn", "far", "memory", ""};
   char path[64];
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
     path_of(names[i], path);
@@ -64,6 +64,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
   unsetenv("VK_PRETEND_MOST");
   unsetenv("VK_PRETEND_PCI");
   unsetenv("VK_PRETEND_INTEGRATED");
+  unsetenv("VK_PRETEND_SEEN");
   unsetenv("VK_PRETEND_FAIL");
   unsetenv("VK_PRETEND_LACKS");
 }
