@@ -106,6 +106,49 @@ static void bytes_go_from_and_to_lent_memory(void **state) {
   go_and_come_back();
 }
 
+/* A core's writes and the card's by turns, each of which sees what the other did. */
+static void a_core_copies_where_it_sees_the_memory(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, false);
+  go_and_come_back();
+  struct bench bench = bench_make(&specs[0]);
+  bench_import(&bench);
+  struct device_range whole = {bench.segment, 0, SIZE};
+  struct device_range from = {bench.segment, 5, 3 * MIB}, to = {bench.segment, 8 * MIB, 3 * MIB};
+  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  const char *bytes = vulkan_mover_peek(bench.mover, &whole);
+  assert_non_null(bytes);
+  assert_memory_equal(bench.bytes, bytes, SIZE);
+  for (unsigned i = 1; i < 9; i++) {
+    memset(vulkan_mover_poke(bench.mover, &from), (int)i, 3 * MIB);
+    assert_int_equal(STATUS_OK, vulkan_mover_copy(bench.mover, &from, &to));
+    assert_memory_equal(bytes + 5, bytes + 8 * MIB, 3 * MIB);
+    assert_int_equal((char)i, bytes[8 * MIB]);
+    assert_int_equal(STATUS_OK, vulkan_mover_fill(bench.mover, &from, 0x5a));
+    assert_int_equal(0x5a, bytes[5 + 3 * MIB - 1]);
+  }
+  bench_done(&bench);
+}
+
+static void what_cannot_be_mapped_goes_by_the_lanes(void **state) {
+  (void)state;
+  vulkan_fixture_use(1, true);
+  setenv("VK_PRETEND_SEEN", "1", 1);
+  struct bench seen = bench_make(&specs[0]);
+  bench_import(&seen);
+  struct device_range whole = {seen.segment, 0, SIZE};
+  assert_non_null(vulkan_mover_peek(seen.mover, &whole));
+  bench_done(&seen);
+  vulkan_fixture_set("far", "");
+  go_and_come_back();
+  struct bench far = bench_make(&specs[0]);
+  bench_import(&far);
+  whole.segment = far.segment;
+  assert_null(vulkan_mover_peek(far.mover, &whole));
+  assert_null(vulkan_mover_poke(far.mover, &whole));
+  bench_done(&far);
+}
+
 /* The card takes them by itself, and what comes back is where it was asked for. */
 static void bytes_go_from_and_to_staging(void **state) {
   (void)state;
@@ -305,6 +348,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bytes_go_through_pieces_by_turns),
       cmocka_unit_test(bytes_go_from_and_to_lent_memory),
+      cmocka_unit_test(a_core_copies_where_it_sees_the_memory),
+      cmocka_unit_test(what_cannot_be_mapped_goes_by_the_lanes),
       cmocka_unit_test(bytes_go_from_and_to_staging),
       cmocka_unit_test(staging_has_an_end),
       cmocka_unit_test(a_host_without_memory_is_no_lost_card),

@@ -1,8 +1,8 @@
 /*
  * vulkan/card: among the memory that buffers can lie in and that can be shared, segments take the
  * kind that is the card's own and that no core sees, where there is one; staging takes what a core
- * sees, cached if possible. Copies go through a queue that can nothing else, where a card has one:
- * that is its copy engine.
+ * sees, cached and the host's if possible. Copies go through a queue that can nothing else, where a
+ * card has one: that is its copy engine.
  */
 #include "device/vulkan/card.h"
 
@@ -125,7 +125,11 @@ static enum status find_segment_type(struct vulkan_card *card,
                          VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
   if (card->type == CARD_NONE)
     return STATUS_DEVICE_NOT_FOUND;
+  const VkMemoryPropertyFlags seen = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                     VK_MEMORY_PROPERTY_HOST_COHERENT_BIT |
+                                     VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
   card->heap = memory->memoryTypes[card->type].heapIndex;
+  card->seen = (memory->memoryTypes[card->type].propertyFlags & seen) == seen;
   card->alignment = needs.alignment;
   return STATUS_OK;
 }
@@ -144,10 +148,12 @@ static enum status find_types(struct vulkan_card *card) {
   if (status)
     return status;
   card->destroy_buffer(card->device, buffer, NULL);
-  card->staging_type = find_type(&memory.memoryProperties, needs.memoryTypeBits,
-                                 seen | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, 0);
+  card->staging_type =
+      find_type(&memory.memoryProperties, needs.memoryTypeBits,
+                seen | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
   if (card->staging_type == CARD_NONE)
-    card->staging_type = find_type(&memory.memoryProperties, needs.memoryTypeBits, seen, 0);
+    card->staging_type = find_type(&memory.memoryProperties, needs.memoryTypeBits, seen,
+                                   VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
   for (uint32_t i = 0; i < memory.memoryProperties.memoryTypeCount; i++)
     if (memory.memoryProperties.memoryTypes[i].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
       card->coherent_types |= UINT32_C(1) << i;

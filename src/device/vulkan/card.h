@@ -53,7 +53,8 @@ struct vulkan_card {
     VkQueue queue;
     pthread_mutex_t lock;
   } queues[VULKAN_CARD_QUEUES];
-  uint32_t type, heap;     /* of segments */
+  uint32_t type, heap; /* of segments */
+  bool seen;           /* segments, by a core as well as it sees its own memory: cached, coherent */
   uint32_t staging_type;   /* what a core fills or empties, coherent */
   uint32_t coherent_types; /* a bit each */
   uint64_t most;           /* that the driver makes at once */

@@ -4,6 +4,10 @@
  * and one of another card, or of another driver, may well be imported, as other bytes: the spec
  * says which card it is by UUID (card.h), and no other is opened.
  *
+ * Where a core sees a card's memory as well as its own, as with graphics of a processor and
+ * software drivers, it copies from and to it by itself: all that a call starts on the card is over
+ * when it returns, and what a core wrote before is there for all that is submitted later.
+ *
  * A card that is lost stays so until the process ends: from then on nothing is asked of it, and the
  * worker, which hears DEVICE_UNAVAILABLE, is to be replaced.
  */
@@ -12,10 +16,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "base/stream.h"
+#include "base/units.h"
 #include "device/vulkan/batch.h"
 #include "device/vulkan/loan.h"
+
+#define MOVER_FAR (8 * MIB) /* a copy so large leaves nothing in the caches anyway */
 
 struct mover {
   struct spec spec;
@@ -29,6 +38,7 @@ struct mover {
 struct segment {
   VkDeviceMemory memory;
   VkBuffer buffer;
+  char *bytes; /* NULL: no core sees them */
 };
 
 enum status vulkan_mover_start(const struct spec *spec, void **out) {
@@ -102,6 +112,12 @@ static enum status import_memory(const struct vulkan_card *card, const struct sh
   return status;
 }
 
+/* A driver that will not is done without. */
+static char *map(const struct vulkan_card *card, VkDeviceMemory memory) {
+  void *bytes = NULL;
+  return card->map(card->device, memory, 0, VK_WHOLE_SIZE, 0, &bytes) ? NULL : bytes;
+}
+
 static enum status import(const struct vulkan_card *card, const struct share *share, uint64_t size,
                           struct segment *segment) {
   VkMemoryRequirements needs;
@@ -113,6 +129,8 @@ static enum status import(const struct vulkan_card *card, const struct share *sh
   if (!status)
     status = vulkan_load_check("use imported memory",
                                card->bind(card->device, segment->buffer, segment->memory, 0));
+  if (!status && card->seen)
+    segment->bytes = map(card, segment->memory);
   return status;
 }
 
@@ -158,6 +176,26 @@ bool vulkan_mover_unstage(void *arg, void *bytes) {
   return mover->staging && vulkan_staging_give(mover->staging, bytes);
 }
 
+/* ---- bytes that a core sees ---- */
+
+static char *seen(const struct mover *mover, const struct device_range *range) {
+  char *bytes = ((const struct segment *)range->segment)->bytes;
+  return bytes && !atomic_load(&mover->lost) ? bytes + range->offset : NULL;
+}
+
+static void copy_seen(void *to, const void *from, uint64_t size) {
+  if (size >= MOVER_FAR)
+    stream_copy(to, from, size);
+  else
+    memcpy(to, from, size);
+}
+
+const void *vulkan_mover_peek(void *arg, const struct device_range *range) {
+  return seen(arg, range);
+}
+
+void *vulkan_mover_poke(void *arg, const struct device_range *range) { return seen(arg, range); }
+
 /* ---- bytes ---- */
 
 static struct vulkan_place at(const struct device_range *range) {
@@ -175,52 +213,62 @@ static enum status give(struct mover *mover, struct vulkan_lane *lane, enum stat
 }
 
 /* Bytes of this process that a copy goes from or to by itself. */
-struct seen {
+struct reached {
   struct vulkan_loan loan;
   struct vulkan_place at;
   bool lent;
 };
 
-static bool sees(struct mover *mover, const void *bytes, uint64_t size, struct seen *seen) {
-  seen->lent = false;
-  if (vulkan_staging_find(mover->staging, bytes, size, &seen->at))
+static bool reaches(struct mover *mover, const void *bytes, uint64_t size, struct reached *out) {
+  out->lent = false;
+  if (vulkan_staging_find(mover->staging, bytes, size, &out->at))
     return true;
-  seen->lent = vulkan_loan_make(mover->card, bytes, size, &seen->loan);
-  if (seen->lent)
-    seen->at = seen->loan.at;
-  return seen->lent;
+  out->lent = vulkan_loan_make(mover->card, bytes, size, &out->loan);
+  if (out->lent)
+    out->at = out->loan.at;
+  return out->lent;
 }
 
-static enum status done(struct mover *mover, struct seen *seen, enum status status) {
-  if (seen->lent)
-    vulkan_loan_end(mover->card, &seen->loan);
+static enum status done(struct mover *mover, struct reached *reached, enum status status) {
+  if (reached->lent)
+    vulkan_loan_end(mover->card, &reached->loan);
   return status;
 }
 
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to) {
   struct mover *mover = arg;
-  struct seen seen;
+  struct reached reached;
   struct vulkan_lane *lane;
+  const char *source = seen(mover, from);
+  if (source) {
+    copy_seen(to, source, from->size);
+    return STATUS_OK;
+  }
   enum status status = take(mover, &lane);
   if (status)
     return status;
-  if (!sees(mover, to, from->size, &seen))
+  if (!reaches(mover, to, from->size, &reached))
     return give(mover, lane, vulkan_lane_read(lane, at(from), from->size, to));
-  status = vulkan_lane_copy(lane, at(from), seen.at, from->size);
-  return give(mover, lane, done(mover, &seen, status));
+  status = vulkan_lane_copy(lane, at(from), reached.at, from->size);
+  return give(mover, lane, done(mover, &reached, status));
 }
 
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from) {
   struct mover *mover = arg;
-  struct seen seen;
+  struct reached reached;
   struct vulkan_lane *lane;
+  char *target = seen(mover, to);
+  if (target) {
+    copy_seen(target, from, to->size);
+    return STATUS_OK;
+  }
   enum status status = take(mover, &lane);
   if (status)
     return status;
-  if (!sees(mover, from, to->size, &seen))
+  if (!reaches(mover, from, to->size, &reached))
     return give(mover, lane, vulkan_lane_write(lane, at(to), to->size, from));
-  status = vulkan_lane_copy(lane, seen.at, at(to), to->size);
-  return give(mover, lane, done(mover, &seen, status));
+  status = vulkan_lane_copy(lane, reached.at, at(to), to->size);
+  return give(mover, lane, done(mover, &reached, status));
 }
 
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,

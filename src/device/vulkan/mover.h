@@ -15,6 +15,8 @@ void *vulkan_mover_stage(void *arg, uint64_t size);
 bool vulkan_mover_unstage(void *arg, void *bytes);
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to);
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from);
+const void *vulkan_mover_peek(void *arg, const struct device_range *range);
+void *vulkan_mover_poke(void *arg, const struct device_range *range);
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
                               const struct device_range *to);
 enum status vulkan_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t count);
