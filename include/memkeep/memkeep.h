@@ -158,6 +158,9 @@ MK_API enum mk_code mk_detach(mk_allocation *allocation);
  * handle is as before: MK_ALLOCATION_BUSY when others have it attached, or it is persistent or
  * pinned (mk_call "memory.free" with "force":true, then mk_detach). NULL is fine. */
 MK_API enum mk_code mk_free(mk_allocation *allocation);
+/* mk_free for who cannot wait: a daemon that went away is given 0.3 s to be there again. Then it is
+ * MK_DAEMON_NOT_FOUND, the handle is as before, and this may be tried later. */
+MK_API enum mk_code mk_try_free(mk_allocation *allocation);
 
 /* What a handle knows; borrowed. All of them are constant while the handle lives. */
 MK_API const char *mk_id(const mk_allocation *allocation);     /* "a-48f9000000000004" */

@@ -221,10 +221,10 @@ void handle_detach(const struct handle_place *place, struct mk_allocation *alloc
 }
 
 enum mk_code handle_free(const struct handle_place *place, struct mk_allocation *allocation,
-                         struct failure *failure) {
+                         enum session_how how, struct failure *failure) {
   if (!hold_freeing(place->hold, allocation))
     return MK_OK;
-  enum mk_code code = ask_about(place, "memory.free", allocation->id, SESSION_AGAIN, failure);
+  enum mk_code code = ask_about(place, "memory.free", allocation->id, how, failure);
   if (code == MK_ALLOCATION_NOT_FOUND)
     code = MK_OK;
   hold_freed(place->hold, allocation, code == MK_OK);

@@ -145,15 +145,18 @@ enum mk_code mk_detach(mk_allocation *allocation) {
   return MK_OK;
 }
 
-enum mk_code mk_free(mk_allocation *allocation) {
+static enum mk_code give(mk_allocation *allocation, enum session_how how) {
   if (!allocation)
     return MK_OK;
   enum mk_code code = check(allocation->client);
   if (code)
     return code;
   const struct handle_place place = place_of(allocation->client);
-  return handle_free(&place, allocation, &last);
+  return handle_free(&place, allocation, how, &last);
 }
+
+enum mk_code mk_free(mk_allocation *allocation) { return give(allocation, SESSION_AGAIN); }
+enum mk_code mk_try_free(mk_allocation *allocation) { return give(allocation, SESSION_SOON); }
 
 const char *mk_id(const mk_allocation *allocation) { return allocation->id_text; }
 const char *mk_device(const mk_allocation *allocation) { return allocation->device; }

@@ -16,11 +16,13 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/os_runtime.h"
+#include "base/units.h"
 #include "client/client.h"
 
 #define TRIES 4                    /* a question that ends four daemons is not put to a fifth */
 #define PAUSE (10 * CLOCK_MS)      /* between two looks for a daemon, doubled each time */
 #define PAUSE_MAX (100 * CLOCK_MS) /* a restart takes a quarter of a second */
+#define SOON (300 * CLOCK_MS)      /* ... and is over then */
 
 struct session {
   char path[OS_RUNTIME_SOCKET_MAX + 2];
@@ -70,6 +72,11 @@ static enum mk_code greet(struct session *session, struct wire *wire, uint64_t *
   return code;
 }
 
+static uint64_t patient_until(const struct session *session, enum session_how how) {
+  uint64_t most = how == SESSION_SOON ? SOON : UINT64_MAX;
+  return clock_now() + units_min(session->patience_ns, most);
+}
+
 /* MK_DAEMON_NOT_FOUND: it may come yet. */
 static enum mk_code connect_once(struct session *session, struct wire **out, uint64_t *generation,
                                  struct failure *failure) {
@@ -91,9 +98,8 @@ static enum mk_code connect_once(struct session *session, struct wire **out, uin
   return code;
 }
 
-static enum mk_code connect_patiently(struct session *session, struct wire **out,
-                                      uint64_t *generation, struct failure *failure) {
-  uint64_t end = clock_now() + session->patience_ns;
+static enum mk_code connect_until(struct session *session, uint64_t end, struct wire **out,
+                                  uint64_t *generation, struct failure *failure) {
   uint64_t pause = PAUSE;
   for (;;) {
     enum mk_code code = connect_once(session, out, generation, failure);
@@ -105,24 +111,39 @@ static enum mk_code connect_patiently(struct session *session, struct wire **out
   }
 }
 
-/* The lock is held, and given back meanwhile. */
-static enum mk_code connect_for_all(struct session *session) {
+/* The lock is held, and given back meanwhile. A failure in a hurry is nobody else's. */
+static enum mk_code connect_for_all(struct session *session, enum session_how how,
+                                    struct failure *reason) {
   struct wire *wire = NULL;
   struct failure failure;
   uint64_t generation = 0;
   session->connecting = true;
   lock_give(&session->lock);
-  enum mk_code code = connect_patiently(session, &wire, &generation, &failure);
+  enum mk_code code =
+      connect_until(session, patient_until(session, how), &wire, &generation, &failure);
   lock_take(&session->lock);
   session->connecting = false;
   session->wire = wire;
   session->generation = generation;
-  if (code) {
+  if (code && how != SESSION_SOON) {
     session->failures++;
     session->failure = failure;
   }
+  if (code)
+    *reason = failure;
   pthread_cond_broadcast(&session->changed);
   return code;
+}
+
+/* The lock is held. False: somebody else still tries to connect, and this is in a hurry. */
+static bool await_connecting(struct session *session, enum session_how how) {
+  const struct timespec until = clock_timespec(patient_until(session, how));
+  while (session->connecting)
+    if (how != SESSION_SOON)
+      pthread_cond_wait(&session->changed, &session->lock.mutex);
+    else if (pthread_cond_timedwait(&session->changed, &session->lock.mutex, &until))
+      return false;
+  return true;
 }
 
 static void drop_broken(struct session *session) {
@@ -136,15 +157,14 @@ static void drop_broken(struct session *session) {
 static enum mk_code need_wire(struct session *session, enum session_how how,
                               struct failure *failure) {
   uint64_t failures = session->failures;
-  while (session->connecting)
-    pthread_cond_wait(&session->changed, &session->lock.mutex);
+  bool waited = await_connecting(session, how);
   drop_broken(session);
   if (session->wire)
     return MK_OK;
-  if (how == SESSION_IF_THERE)
+  if (!waited || how == SESSION_IF_THERE)
     return failure_set(failure, MK_DAEMON_NOT_FOUND, "the daemon is not there");
-  if (session->failures == failures && !connect_for_all(session))
-    return MK_OK;
+  if (session->failures == failures)
+    return connect_for_all(session, how, failure);
   *failure = session->failure;
   return failure->code;
 }
@@ -183,7 +203,7 @@ enum mk_code session_create(const char *path, uint64_t patience_ns, struct hold 
   if (!session)
     return failure_no_memory(failure);
   lock_init(&session->lock, LOCK_RANK_STATE, "client session");
-  pthread_cond_init(&session->changed, NULL);
+  lock_cond_init(&session->changed);
   session->pid = getpid();
   session->hold = hold;
   session->key = id_random();
@@ -254,7 +274,7 @@ enum mk_code session_ask(struct session *session, const struct wire_question *qu
                          enum session_how how, struct session_answer *out,
                          struct failure *failure) {
   *out = (struct session_answer){.generation = 0};
-  for (int i = 0; i < (how == SESSION_AGAIN ? TRIES : 1); i++) {
+  for (int i = 0; i < (how == SESSION_AGAIN || how == SESSION_SOON ? TRIES : 1); i++) {
     struct wire *wire = NULL;
     bool broke = false;
     enum mk_code code = take_wire(session, how, &wire, &out->generation, failure);

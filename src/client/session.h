@@ -34,6 +34,7 @@ void session_answer_done(struct session_answer *answer);
 enum session_how {
   SESSION_ONCE,    /* it may have been done when the connection breaks: never put twice */
   SESSION_AGAIN,   /* put again on the next connection */
+  SESSION_SOON,    /* the same, but one that does not come at once is not waited for */
   SESSION_IF_THERE /* not worth a connection: without one it fails at once */
 };
 
