@@ -32,6 +32,8 @@ struct vram {
   struct fence fence;
   uint64_t peaks[ARENAS]; /* of the window before this one */
   uint64_t reserved, peak_reserved, peak_used;
+  _Atomic(mk_allocation *)
+      owed; /* unmapped when the daemon was away: freed before anything else is */
   bool ends;
 };
 
@@ -180,22 +182,28 @@ static struct arena *arena_of(const struct vram *card, uint64_t start) {
   return card->arenas[start < card->middle ? ARENA_SMALL : ARENA_LARGE];
 }
 
-/* What the driver does not let go is left to the process's end. False: the daemon is away, and this
- * one goes with the process. */
+/* False: the daemon is away, and is owed this one. */
+static bool hand_over(struct vram *card, mk_allocation *allocation) {
+  enum mk_code code = mk_try_free(allocation);
+  bool there = code != MK_DAEMON_NOT_FOUND;
+  if (code && there)
+    (void)mk_detach(allocation);
+  card->owed = there ? NULL : allocation;
+  return there;
+}
+
+/* What the driver does not let go is left to the process's end. False: the daemon is away. */
 static bool give_back(struct vram *card, const struct arena_segment *segment, uint64_t *went) {
-  mk_allocation *allocation = segment->memory;
   if (card->params.driver->unmap(segment->start, segment->size))
     return true;
   *went += segment->size;
-  enum mk_code code = mk_free(allocation);
-  if (code)
-    (void)mk_detach(allocation);
+  bool there = hand_over(card, segment->memory);
   LOCK_SCOPE(&card->lock);
   arena_gone(arena_of(card, segment->start), segment->start);
-  return code != MK_DAEMON_NOT_FOUND;
+  return there;
 }
 
-/* Each would wait for the daemon as long as the first did. */
+/* Each would wait for the daemon, too: they stay of use here until that is back. */
 static void keep(struct vram *card, const struct arena_segment *segments, uint32_t count) {
   LOCK_SCOPE(&card->lock);
   for (uint32_t i = 0; i < count; i++)
@@ -208,7 +216,7 @@ static uint64_t trim(struct vram *card, uint64_t most) {
   struct arena_segment segments[AT_ONCE];
   uint64_t went = 0, mark;
   uint32_t count = AT_ONCE, i;
-  bool there = true;
+  bool there = !card->owed || hand_over(card, card->owed);
   while (count == AT_ONCE && there && !card->ends) {
     count = pick(card, most - went, segments, &mark);
     there = !settle(card, mark);
@@ -238,7 +246,7 @@ void vram_tick(struct vram *card) {
     card->peaks[i] = peak;
   }
   lock_give(&card->lock);
-  if (surplus >= card->granule)
+  if (surplus >= card->granule || card->owed)
     (void)vram_trim(card, surplus);
 }
 

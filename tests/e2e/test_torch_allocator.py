@@ -227,6 +227,22 @@ class Memory(AllocatorCase):
         self.torch("empty_cache()")
         self.assertLess(self.bytes_of_mine(), 50 * MIB)
 
+    def test_what_is_given_back_while_the_daemon_is_away_is_not_lost(self):
+        """It is tried for a moment, stays of use here, and goes when there is a daemon again."""
+        self.torch("[free(alloc(size * 2 ** 20)) for size in (20, 40, 80)]")
+        reserved = self.torch("look()['reserved']")
+        self.daemon.kill()
+        began = time.monotonic()
+        self.torch("[empty_cache() for _ in range(3)]")
+        print(f"without a daemon three tries took {time.monotonic() - began:.2f} s")
+        self.assertLess(0, self.torch("look()['reserved']"))  # one may be unmapped: the first
+        self.assertGreater(reserved, self.torch("look()['reserved']"))
+        self.assertTrue(self.torch("alloc(20 * 2 ** 20)"))
+        self.daemon.start()
+        wait_until(lambda: self.bytes_of_mine() == self.torch("look()['reserved']"), "what is owed to be freed")
+        self.torch("empty_cache()")
+        self.assertEqual(20 * MIB, self.bytes_of_mine())
+
     def test_nothing_at_all(self):
         self.assertEqual([None, "", None], self.torch("[alloc(0), error(), free(None)]"))
         self.torch("[free(12345), free(alloc(1), device=99)]")
