@@ -20,9 +20,8 @@
 #define TALK_HELLO_NS (30 * CLOCK_SECOND)
 #define TALK_TERM_NS (2 * CLOCK_SECOND) /* from the order, or the request, to go to the end */
 #define TALK_PING_NS (20 * CLOCK_SECOND)
-#define TALK_BAD_LINES 10 /* a minute: then it is ended */
-#define TALK_STATUS_NS                                                                             \
-  CLOCK_SECOND /* how old an answer is served: half of what contract 8 allows */
+#define TALK_BAD_LINES 10           /* a minute: then it is ended */
+#define TALK_STATUS_NS CLOCK_SECOND /* how old an answer is served: half of contract 8's 2 s */
 
 struct talk {
   struct talk_params params;
@@ -163,10 +162,11 @@ static void lost_line(struct talk *talk, const struct problem *problem) {
 }
 
 /* Dropped and logged; but a worker must not be able to fill the log. */
-static void foreign_answer(struct talk *talk, const char *id) {
+static void foreign_answer(struct talk *talk, const char *id, struct reader_value root) {
+  const char *error = reader_text(reader_get(root, "error"), "");
   if (minute_count(&talk->foreign) <= TALK_BAD_LINES)
-    log_warning("daemon", "worker %s: an answer to %.40s, for which nobody waits",
-                talk->params.name, id);
+    log_warning("daemon", "worker %s: an answer to %.40s, for which nobody waits%s%.200s",
+                talk->params.name, id, *error ? ": " : "", error);
 }
 
 /* Asked at its hello, where it is one that may be asked this. */
@@ -285,6 +285,8 @@ void talk_heard(struct talk *talk, struct reader_value root) {
   wake_up(talk);
   talk->figures.contact_real = clock_real();
   talk->contact_ns = clock_now();
+  if (!id && reader_get(root, "error_code").json)
+    id = "null"; /* of a line that it could not read */
   if (!id) {
     if (name)
       heard_event(talk, name, reader_get(root, "data"));
@@ -294,7 +296,7 @@ void talk_heard(struct talk *talk, struct reader_value root) {
   }
   struct request *request = requests_find(&talk->requests, wire_request(id));
   if (!request) {
-    foreign_answer(talk, id);
+    foreign_answer(talk, id, root);
     return;
   }
   request->heard_ns = talk->contact_ns;

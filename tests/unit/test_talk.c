@@ -308,6 +308,20 @@ static void a_silent_one_of_ours_is_ended_and_then_killed(void **state) {
   assert_over(fixture, STATUS_WORKER_TIMEOUT);
 }
 
+/* Ten lines that nobody can read end it; its own complaints of such lines do not. */
+static void a_complaint_is_no_bad_line(void **state) {
+  struct fixture *fixture = *state;
+  begin(fixture, false);
+  hello(fixture, "");
+  for (unsigned i = 0; i < 20; i++)
+    say(fixture, "{\"request_id\":null,\"success\":false,\"error_code\":\"INVALID_JSON\","
+                 "\"error\":\"line 5 is not a JSON object\"}");
+  assert_int_equal(fixture->ends, 0);
+  for (unsigned i = 0; i < 10; i++)
+    say(fixture, i % 2 ? "{\"request_id\":null,\"success\":true}" : "line 5");
+  assert_int_equal(fixture->ends, 1);
+}
+
 static void one_that_was_asked_to_go_is_used_no_more(void **state) {
   struct fixture *fixture = *state;
   begin(fixture, false);
@@ -338,6 +352,7 @@ int main(void) {
       test(one_that_leaves_fails_what_it_had_begun),
       test(what_it_had_not_begun_is_given_back),
       test(a_silent_one_of_ours_is_ended_and_then_killed),
+      test(a_complaint_is_no_bad_line),
       test(one_that_was_asked_to_go_is_used_no_more),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
