@@ -63,6 +63,8 @@ static int compare(const void *a, const void *b, void *arg) {
   int way = (one->number > other->number) - (one->number < other->number);
   if (!way)
     way = strcasecmp(one->text, other->text);
+  if (!way && is_age(order)) /* of the same millisecond: ids only grow */
+    way = strcmp(one->id, other->id);
   if (order->descending != is_age(order))
     way = -way;
   return way ? way : strcmp(one->id, other->id);
