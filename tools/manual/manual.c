@@ -106,11 +106,7 @@ static void print_words(const struct verb *verb, const struct cli_field *field) 
   puts("\" ;;");
 }
 
-static void print_verb(const struct verb *verb) {
-  const struct cli_operation *operation = verbs_operation(verb);
-  for (size_t i = 0; i < operation->field_count; i++)
-    print_words(verb, &operation->fields[i]);
-  printf("  \"%s\":*) flags=\"", verb->name);
+static void print_flags(const struct verb *verb, const struct cli_operation *operation) {
   for (size_t i = 0; i < operation->field_count; i++) {
     const struct cli_field *field = &operation->fields[i];
     if (verbs_is_word(verb, field->name) || is_global(field))
@@ -119,6 +115,19 @@ static void print_verb(const struct verb *verb) {
     print_hyphened(verbs_flag(verb, field->name));
     putchar(' ');
   }
+}
+
+static void print_verb(const struct verb *verb) {
+  const struct cli_operation *operation = verbs_operation(verb), *bare = verbs_bare(verb);
+  for (size_t i = 0; i < operation->field_count; i++)
+    print_words(verb, &operation->fields[i]);
+  for (size_t i = 0; bare != operation && i < bare->field_count; i++)
+    if (!verbs_is_word(verb, bare->fields[i].name))
+      print_words(verb, &bare->fields[i]);
+  printf("  \"%s\":*) flags=\"", verb->name);
+  print_flags(verb, operation);
+  if (bare != operation)
+    print_flags(verb, bare);
   puts("\" ;;");
 }
 
@@ -241,8 +250,13 @@ static void print_fish_member(const struct verb *verb, int n) {
   printf("' -a %s -d ", verb->name + n + 1);
 }
 
+static void print_fish_flags(const struct verb *verb, const struct cli_operation *operation) {
+  for (size_t i = 0; i < operation->field_count; i++)
+    if (!verbs_is_word(verb, operation->fields[i].name) && !is_global(&operation->fields[i]))
+      print_fish_flag(verb, &operation->fields[i]);
+}
+
 static void print_fish_verb(const struct verb *verb) {
-  const struct cli_operation *operation = verbs_operation(verb);
   int n;
   if (is_group(verb, &n))
     print_fish_member(verb, n);
@@ -251,9 +265,9 @@ static void print_fish_verb(const struct verb *verb) {
            verb->name);
   print_quoted(verb->summary);
   putchar('\n');
-  for (size_t i = 0; i < operation->field_count; i++)
-    if (!verbs_is_word(verb, operation->fields[i].name) && !is_global(&operation->fields[i]))
-      print_fish_flag(verb, &operation->fields[i]);
+  print_fish_flags(verb, verbs_operation(verb));
+  if (verbs_bare(verb) != verbs_operation(verb))
+    print_fish_flags(verb, verbs_bare(verb));
 }
 
 static int print_fish(void) {
