@@ -319,7 +319,7 @@ void making_foretell(const struct making *making, struct alloc_made *out) {
   if (i == VIEW_DEVICES || !making->params.evict)
     return;
   out->placement.device_id = making->service->devices[i].info->id;
-  out->placement.reason = "models would make room";
+  out->placement.reason = plan->count ? "models would make room" : "workers would make room";
 }
 
 static enum status wait_for_memory(struct making *making) {

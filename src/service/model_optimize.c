@@ -17,6 +17,7 @@
 #include "service/job_work.h"
 #include "service/model_room.h"
 #include "service/model_unload.h"
+#include "service/model_worth.h"
 #include "service/waiting.h"
 #include "service/worker_optimize.h"
 #include "service/worker_relief.h"
@@ -33,7 +34,7 @@ struct optimizing {
   uint64_t *excluded; /* models' ids */
   uint32_t excluded_count, max_models;
   bool force, workers_too; /* they were not looked at yet */
-  bool workers_only;       /* models would go in vain */
+  bool workers_first;      /* without what they give, models would go in vain */
   struct {
     char name[40];
     uint64_t promised;
@@ -114,35 +115,6 @@ static uint64_t name_of(const struct service *s, const struct models_weights *we
   return index ? models_at(s, index)->id : 0;
 }
 
-/* ---- what it costs ---- */
-
-/* Bytes times uses in the last hour; under the lock, as are the next two. */
-static double worth(const struct service *s, const struct models_weights *weights, uint64_t bytes) {
-  uint64_t uses = 0, now = clock_now();
-  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
-  for (; entry; entry = idmap_next(&s->models->ids, entry->id))
-    if (models_at(s, entry->value)->weights == weights)
-      uses += model_uses_hour(&models_at(s, entry->value)->uses, now);
-  return (double)bytes * (double)uses;
-}
-
-static double worth_of_all(struct service *s, const struct optimizing *o) {
-  struct model_room_picture picture;
-  double sum = 0;
-  for (uint32_t d = 0; d < s->device_count; d++) {
-    if ((o->device != UINT32_MAX && o->device != d) || model_room_look(s, d, &picture))
-      continue;
-    for (uint32_t i = 0; i < picture.snapshot.count; i++)
-      sum += picture.models[i].spare ? 0 : worth(s, picture.weights[i], picture.models[i].bytes);
-    model_room_free(&picture);
-  }
-  return sum;
-}
-
-static uint32_t share(double gone, double all) {
-  return all > 0 ? (uint32_t)(10000 * (gone < all ? gone / all : 1)) : 0;
-}
-
 /* ---- the job ---- */
 
 static void set_result(struct job_view *view, void *arg) {
@@ -158,7 +130,7 @@ static void finish(struct optimizing *o) {
   s->models->last_model = 0;
   s->models->last_at = clock_real();
   lock_give(&s->lock);
-  o->result.impact = share(o->gone_worth, o->all_worth);
+  o->result.impact = model_worth_share(o->gone_worth, o->all_worth);
   o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
   job_update(o->job, set_result, &o->result);
   job_finish(o->job, &o->problem);
@@ -199,7 +171,7 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
   struct models_weights *weights = plan.count ? picture.weights[plan.steps[0].model] : NULL;
   const char *name;
   if (weights && o->result.count < JOB_VICTIMS) {
-    o->victim_worth = act == POLICY_DRAIN ? 0 : worth(s, weights, plan.steps[0].bytes);
+    o->victim_worth = act == POLICY_DRAIN ? 0 : model_worth_of(s, weights, plan.steps[0].bytes);
     o->victim = model_unload_victim(s, &o->caller, weights, act);
     o->victim_bytes = plan.steps[0].bytes;
     o->result.victims[o->result.count].model = name_of(s, weights, &name);
@@ -290,14 +262,35 @@ static bool turn_to_workers(struct optimizing *o) {
   return waits;
 }
 
+static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most);
+
+/* Whether it is the models' turn. False: workers are at it still, or it is over. No lock held. */
+static bool turn_to_models(struct optimizing *o) {
+  struct service *s = o->service;
+  uint64_t most;
+  if (!o->workers_first)
+    return true;
+  if (turn_to_workers(o))
+    return false;
+  o->workers_first = false;
+  lock_take(&s->lock);
+  bool covered = is_covered(s, o, &most);
+  lock_give(&s->lock);
+  if (!covered)
+    finish(o);
+  return covered;
+}
+
 /* On the decision thread: the next victim, or the end. */
 static void step(struct task *task) {
   struct optimizing *o = (struct optimizing *)((char *)task - offsetof(struct optimizing, hop));
   struct service *s = o->service;
   bool found = false;
+  if (!turn_to_models(o))
+    return;
   o->again_ns = 0;
   lock_take(&s->lock);
-  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job) && !o->workers_only;
+  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job);
   for (uint32_t i = 0; goes_on && !found && i < s->device_count; i++)
     if (o->device == UINT32_MAX || o->device == i)
       found = begin_victim(o, i);
@@ -335,7 +328,7 @@ static double foretell_device(struct service *s, const struct optimizing *o, uin
     victim->to = (int)model_unload_to(plan.steps[i].act);
     out->bytes += victim->bytes;
     if (plan.steps[i].act != POLICY_DRAIN)
-      gone += worth(s, picture.weights[plan.steps[i].model], victim->bytes);
+      gone += model_worth_of(s, picture.weights[plan.steps[i].model], victim->bytes);
   }
   out->covered = out->covered || plan.covered;
   policy_plan_free(&plan);
@@ -348,7 +341,7 @@ static void foretell(struct service *s, const struct optimizing *o, struct model
   for (uint32_t d = 0; d < s->device_count; d++)
     if ((o->device == UINT32_MAX || o->device == d) && wanted(s, o, d))
       gone += foretell_device(s, o, d, out);
-  out->impact = share(gone, o->all_worth);
+  out->impact = model_worth_share(gone, o->all_worth);
 }
 
 static enum status describe(struct service *s, const struct model_optimize *params,
@@ -387,7 +380,7 @@ static enum status start(struct service *s, const struct model_optimize *params,
   if (status)
     return status;
   o->result.utilization_before = utilization(s, o);
-  o->all_worth = worth_of_all(s, o);
+  o->all_worth = model_worth_all(s, o->device);
   out->plan.triggered = params->force || wanted_most(s, o);
   if (!out->plan.triggered)
     snprintf(out->plan.reason, sizeof out->plan.reason, "use is below the target of %u %% already",
@@ -438,12 +431,15 @@ enum status model_optimize_start(struct service *s, const struct caller *caller,
 
 /* ---- for an allocation ---- */
 
-static bool is_covered(struct service *s, const struct optimizing *o) {
+/* Under the lock: whether models that may go are enough; *most: what they would free. */
+static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most) {
   struct model_room_picture picture;
   struct policy_plan plan;
+  *most = 0;
   if (plan_device(s, o, o->device, &picture, &plan))
     return false;
   bool covered = plan.next_ns || (plan.covered && plan.count);
+  *most = plan.freed_bytes;
   policy_plan_free(&plan);
   model_room_free(&picture);
   return covered;
@@ -470,9 +466,10 @@ struct job *model_optimize_room(struct service *s, const struct caller *caller,
     return NULL;
   *o = for_need(s, need);
   o->caller = *caller;
-  bool covered = is_covered(s, o);
-  o->workers_only = o->workers_too = !covered && worker_relief_promised(s);
-  if (covered || o->workers_only)
+  uint64_t models, workers = worker_relief_promised(s);
+  bool covered = is_covered(s, o, &models);
+  o->workers_first = o->workers_too = !covered && workers && models + workers >= need->bytes;
+  if (covered || o->workers_first)
     o->job = job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller});
   if (!o->job) {
     free(o);
@@ -487,6 +484,13 @@ struct job *model_optimize_room(struct service *s, const struct caller *caller,
 void model_optimize_foretell(struct service *s, const struct model_optimize_need *need,
                              struct model_plan *out) {
   struct optimizing o = for_need(s, need);
+  uint64_t workers = worker_relief_promised(s);
   o.policy.force = true; /* who is young will be old enough when he has been waited for */
   (void)foretell_device(s, &o, need->device, out);
+  if (out->covered || !workers)
+    return;
+  *out = (struct model_plan){.covered = workers >= need->bytes};
+  o.min_bytes = units_minus(need->bytes, workers);
+  if (o.min_bytes)
+    (void)foretell_device(s, &o, need->device, out);
 }

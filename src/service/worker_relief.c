@@ -58,7 +58,7 @@ struct worker_relief {
   struct relieving devices[VIEW_DEVICES];
   char broke[VIEW_WORKERS][40]; /* promised and did not give; "" none */
   uint32_t broke_next;
-  bool promised; /* by somebody who is believed; under the state lock */
+  uint64_t promised; /* to be expected of those who are believed; under the state lock */
 };
 
 /* ---- trust ---- */
@@ -290,11 +290,13 @@ void worker_relief_start(struct service *s, uint32_t device) {
 void worker_relief_look(struct service *s) {
   struct view_worker workers[VIEW_WORKERS];
   uint32_t count = service_workers(s, workers, VIEW_WORKERS);
-  bool promised = false;
-  for (uint32_t i = 0; i < count; i++)
-    promised = promised || (worker_optimize_promises(&workers[i]) &&
-                            !find_broken(s->worker_relief, workers[i].id));
+  uint64_t promised = 0;
   LOCK_SCOPE(&s->lock);
+  for (uint32_t i = 0; i < count; i++) {
+    const struct promise before = promise_of(&s->models->promises, workers[i].id);
+    if (worker_optimize_promises(&workers[i]) && !find_broken(s->worker_relief, workers[i].id))
+      promised += promise_scale(&before, workers[i].reclaimable_bytes);
+  }
   s->worker_relief->promised = promised;
 }
 
@@ -303,8 +305,8 @@ bool worker_relief_may_give(const struct service *s, uint32_t device) {
   return all->devices[device].running || (all->promised && !s->models->relieved[device]);
 }
 
-bool worker_relief_promised(const struct service *s) {
-  return s->worker_relief && s->worker_relief->promised;
+uint64_t worker_relief_promised(const struct service *s) {
+  return s->worker_relief ? s->worker_relief->promised : 0;
 }
 
 enum status worker_relief_create(struct service *s, worker_relief_fn *models) {

@@ -24,8 +24,9 @@ void worker_relief_look(struct service *s);
 /* A relief of the device is under way, or will be and somebody promises something. Under the lock.
  */
 bool worker_relief_may_give(const struct service *s, uint32_t device);
-/* Somebody who is believed promised something when last looked. Under the lock. */
-bool worker_relief_promised(const struct service *s);
+/* Bytes to be expected of those who are believed, of what they promised when last looked. Under the
+ * lock. */
+uint64_t worker_relief_promised(const struct service *s);
 /* After the queues: nothing of it runs any more. */
 void worker_relief_free(struct service *s);
 

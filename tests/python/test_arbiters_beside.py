@@ -10,6 +10,7 @@ import unittest
 import memkeep
 from client import ClientWords, environment
 from harness import MEMORY, MIB, DaemonCase, wait_until
+from models import ModelWords, write_sparse
 
 from stand_in_comfyui import ComfyUI
 from stand_in_lemonade import Lemonade
@@ -128,6 +129,53 @@ class Yielding(Beside):
         self.assertEqual({}, self.ollama.memory)
         self.ollama.load("small", 100 * MIB)
         self.promises(ollama, 100 * MIB)
+
+
+class Together(ModelWords, Beside):
+    """What neither the daemon's models nor a server could make room for alone: 950 MiB, while a server has 600 of 1000 and a
+    model 100."""
+    wanted, model = 950 * MIB, 100 * MIB
+
+    def setUp(self):
+        super().setUp()
+        path = self.folder("models") / "ours.safetensors"
+        write_sparse(path, self.model)
+        self.load(path, "host:0", name="ours")
+        self.ollama.load("llama", LLM)
+        self.promises(self.start("ollama", self.ollama)[1], LLM)
+
+    def is_refused(self):
+        self.assertRaises(memkeep.InsufficientMemory, self.take, self.wanted, evict=True)
+        self.assertEqual("ready", self.look_model("ours")["state"])
+
+    def foretold(self, size):
+        """What a dry run says, once the daemon has looked at who promises something."""
+        def asked():
+            said = self.ok(self.daemon.post(f"{MEMORY}/allocations/allocate/host:0",
+                                            {"sizeBytes": size, "evict": True, "dryRun": True}))
+            return said if said["wouldFit"] else None
+        said = wait_until(asked, f"room for {size} bytes to be foretold")
+        return [victim["name"] for victim in said["wouldEvict"]], said["placement"]["reason"]
+
+    def test_both_give(self):
+        self.assertEqual((["ours"], "models would make room"), self.foretold(self.wanted))
+        self.get_some(self.wanted)
+        self.assertEqual(({}, "unloaded"), (self.ollama.memory, self.look_model("ours")["state"]))
+
+    def test_a_model_stays_where_the_server_gives_enough(self):
+        self.assertEqual(([], "workers would make room"), self.foretold(self.wanted - self.model))
+        self.get_some(self.wanted - self.model)
+        self.assertEqual(({}, "ready"), (self.ollama.memory, self.look_model("ours")["state"]))
+
+    def test_nobody_goes_where_both_would_not_do(self):
+        self.ok(self.daemon.http.request("PATCH", f"{MEMORY}/models/ours", {"pinned": True}))
+        self.is_refused()
+        self.assertEqual(["llama"], list(self.ollama.memory))
+
+    def test_a_model_does_not_go_for_one_that_keeps_its_word_to_itself(self):
+        self.ollama.keeps = True
+        wait_until(lambda: self.is_refused() or ("POST", "/api/generate") in self.ollama.asked, "the server to be asked")
+        self.assertEqual(["llama"], list(self.ollama.memory))
 
 
 class Asked(Beside):
