@@ -263,8 +263,8 @@ class Jobs(DaemonCase):
     def start(self, operation, body):
         return self.ok(self.daemon.post(f"{OPERATIONS}/{operation}", body | {"wait": False}), 202)["jobId"]
 
-    def slow_copy(self, size=500 * MIB):
-        """The body of a copy that takes ten seconds, and what it reads and writes."""
+    def slow_copy(self, size=150 * MIB):
+        """The body of a copy that takes six seconds (it reads the target again), and what it reads and writes."""
         source, target = self.allocate(size, "host:0"), self.allocate(size, "fake:0")
         return {"sourceAllocationId": name_of(source), "targetAllocationId": name_of(target)}, source, target
 
@@ -289,7 +289,7 @@ class Jobs(DaemonCase):
         self.assertEqual("completed", self.job(job_id)["status"])
 
     def test_a_wait_that_is_too_short_answers_with_the_job(self):
-        body, _, _ = self.slow_copy(120 * MIB)
+        body, _, _ = self.slow_copy(40 * MIB)
         job_id = self.ok(self.daemon.post(f"{OPERATIONS}/copy?timeout=1", body), 202)["jobId"]
         self.assertEqual("completed", self.ends(job_id)["status"])
 
