@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 23 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 25 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *
@@ -57,6 +57,10 @@ struct backend {
   bool (*unstage)(void *mover, void *bytes);  /* with it; false: it is none of stage's */
   enum status (*read)(void *mover, const struct device_range *from, void *to);        /* required */
   enum status (*write)(void *mover, const struct device_range *to, const void *from); /* required */
+  enum status (*feed)(void *mover, const struct device_range *to,
+                      const struct device_flow *flow); /* optional: no. Writes what `each` fills */
+  enum status (*drain)(void *mover, const struct device_range *from,
+                       const struct device_flow *flow); /* with it. Reads what `each` empties */
   const void *(*peek)(void *mover,
                       const struct device_range *range); /* optional: the bytes where they are, NULL
                                                             where read is needed; default: NULL */

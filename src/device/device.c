@@ -354,6 +354,11 @@ bool device_copies(struct device_segment *from, const struct device_segment *to)
          (from->mover == to->mover && to->mover->table.copy);
 }
 
+bool device_flows(const struct device_segment *from, const struct device_segment *to) {
+  const struct backend *a = &from->mover->table, *b = &to->mover->table;
+  return (a->host_memory && b->feed) || (b->host_memory && a->drain);
+}
+
 void *device_stage(const struct device_segment *segment, uint64_t size) {
   const struct device_mover *mover = segment->mover;
   void *bytes = mover->table.stage ? mover->table.stage(mover->mover, size) : NULL;
@@ -394,6 +399,16 @@ enum status device_write(struct device_place to, uint64_t size, const void *from
   const struct device_mover *mover = to.segment->mover;
   struct device_range range = range_of(to, size);
   return mover->table.write(mover->mover, &range, from);
+}
+
+enum status device_feed(struct device_place to, uint64_t size, const struct device_flow *flow) {
+  struct device_range range = range_of(to, size);
+  return to.segment->mover->table.feed(to.segment->mover->mover, &range, flow);
+}
+
+enum status device_drain(struct device_place from, uint64_t size, const struct device_flow *flow) {
+  struct device_range range = range_of(from, size);
+  return from.segment->mover->table.drain(from.segment->mover->mover, &range, flow);
 }
 
 bool device_is_host(const struct device_segment *segment) {

@@ -150,6 +150,19 @@ bool device_is_host(const struct device_segment *segment);
 bool device_overlap(struct device_place a, struct device_place b, uint64_t size);
 /* Whether one of the devices copies between the two by itself, without staging. */
 bool device_copies(struct device_segment *from, const struct device_segment *to);
+/* Bytes that a device takes from, or brings to, pieces of memory of its own, which its copy engine
+ * reaches: each of them is filled, or emptied, while others are on the link. In order, each of the
+ * bytes once, on the calling thread. `each` must not use that device; what it returns but OK ends
+ * the copy with that. */
+struct device_flow {
+  enum status (*each)(void *arg, void *bytes, uint64_t offset, uint64_t size);
+  void *arg;
+};
+/* Whether one end is host memory and the other's device does so. */
+bool device_flows(const struct device_segment *from, const struct device_segment *to);
+/* Host memory is what `each` reads from, or writes to. */
+enum status device_feed(struct device_place to, uint64_t size, const struct device_flow *flow);
+enum status device_drain(struct device_place from, uint64_t size, const struct device_flow *flow);
 /* Ranges were checked by the caller to lie in their segments. Copies between overlapping ranges of
  * one segment are refused (INVALID_ARGUMENT). `staging` has at least size bytes; it may be NULL
  * where the device copies by itself. */
