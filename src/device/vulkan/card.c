@@ -1,8 +1,14 @@
 /*
  * vulkan/card: among the memory that buffers can lie in and that can be shared, segments take the
  * kind that is the card's own and that no core sees, where there is one; staging takes what a core
- * sees, cached and the host's if possible. Copies go through a queue that can nothing else, where a
- * card has one: that is its copy engine.
+ * sees, cached and the host's if possible.
+ *
+ * Bytes cross the link by a queue that can nothing else, where a card has one: that is its copy
+ * engine, which is made for the link and leaves the rest of the card alone. Inside the card they go
+ * by a queue that computes: a copy engine is no faster there than for a link or two (on an H100 82
+ * GB/s, beside 313 by the family that computes). That is a rule, since a race at the first copy
+ * would be decided by what else the card does just then; bench_vulkan_calls tells both figures of
+ * each family.
  */
 #include "device/vulkan/card.h"
 
@@ -40,22 +46,42 @@ static bool can_share(const struct vulkan_card *card) {
          !(can & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT);
 }
 
-static bool find_family(struct vulkan_card *card) {
+static bool can_copy(const VkQueueFamilyProperties *family, bool alone) {
+  const VkQueueFlags more = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT; /* these can copy too */
+  bool only = (family->queueFlags & VK_QUEUE_TRANSFER_BIT) && !(family->queueFlags & more);
+  return family->queueCount && (alone ? only : family->queueFlags & more);
+}
+
+/* The first such family; CARD_NONE: there is none. */
+static uint32_t find_family(const VkQueueFamilyProperties *all, uint32_t count, bool alone) {
+  for (uint32_t i = 0; i < count; i++)
+    if (can_copy(&all[i], alone))
+      return i;
+  return CARD_NONE;
+}
+
+static struct vulkan_family *add_family(struct vulkan_card *card,
+                                        const VkQueueFamilyProperties *all, uint32_t index) {
+  struct vulkan_family *family = &card->families[0];
+  while (family < card->families + card->family_count && family->index != index)
+    family++;
+  if (family == card->families + card->family_count)
+    card->family_count++;
+  family->index = index;
+  family->count = (uint32_t)units_min(all[index].queueCount, VULKAN_CARD_QUEUES);
+  return family;
+}
+
+static bool find_families(struct vulkan_card *card) {
   VkQueueFamilyProperties all[CARD_FAMILIES];
   uint32_t count = CARD_FAMILIES;
-  const VkQueueFlags more = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT;
-  bool found = false, alone = false;
   card->load.families(card->physical, &count, all);
-  for (uint32_t i = 0; i < count; i++) {
-    bool only = (all[i].queueFlags & VK_QUEUE_TRANSFER_BIT) && !(all[i].queueFlags & more);
-    if (!all[i].queueCount || (!only && (found || !(all[i].queueFlags & more))) || alone)
-      continue;
-    card->family = i;
-    card->queue_count = (uint32_t)units_min(all[i].queueCount, VULKAN_CARD_QUEUES);
-    found = true;
-    alone = only;
-  }
-  return found;
+  uint32_t link = find_family(all, count, true), inside = find_family(all, count, false);
+  if (link == CARD_NONE && inside == CARD_NONE)
+    return false;
+  card->ways[VULKAN_LINK] = add_family(card, all, link == CARD_NONE ? inside : link);
+  card->ways[VULKAN_INSIDE] = add_family(card, all, inside == CARD_NONE ? link : inside);
+  return true;
 }
 
 /* ---- opening ---- */
@@ -70,14 +96,16 @@ static enum status open_device(struct vulkan_card *card) {
   const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
       .timelineSemaphore = VK_TRUE};
-  const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                         .queueFamilyIndex = card->family,
-                                         .queueCount = card->queue_count,
-                                         .pQueuePriorities = priorities};
+  VkDeviceQueueCreateInfo queues[VULKAN_WAYS];
+  for (uint32_t i = 0; i < card->family_count; i++)
+    queues[i] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                          .queueFamilyIndex = card->families[i].index,
+                                          .queueCount = card->families[i].count,
+                                          .pQueuePriorities = priorities};
   const VkDeviceCreateInfo how = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                   .pNext = (void *)&timeline,
-                                  .queueCreateInfoCount = 1,
-                                  .pQueueCreateInfos = &queue,
+                                  .queueCreateInfoCount = card->family_count,
+                                  .pQueueCreateInfos = queues,
                                   .enabledExtensionCount = count,
                                   .ppEnabledExtensionNames = names};
   return vulkan_load_check("open a card",
@@ -186,7 +214,7 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     status = vulkan_find_physical(&card->load, spec, &card->physical);
   if (!status)
     status = vulkan_find_extensions(&card->load, card->physical, card->has);
-  if (!status && (!can_share(card) || !find_family(card)))
+  if (!status && (!can_share(card) || !find_families(card)))
     status = STATUS_DEVICE_NOT_FOUND;
   if (!status)
     status = open_device(card);
@@ -196,8 +224,9 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     status = find_types(card);
   if (status)
     return status;
-  for (uint32_t i = 0; i < card->queue_count; i++)
-    card->get_queue(card->device, card->family, i, &card->queues[i].queue);
+  for (uint32_t i = 0; i < card->family_count; i++)
+    for (uint32_t n = 0; n < card->families[i].count; n++)
+      card->get_queue(card->device, card->families[i].index, n, &card->families[i].queues[n].queue);
   note(card);
   return STATUS_OK;
 }
@@ -206,8 +235,9 @@ enum status vulkan_card_open(const struct spec *spec, struct vulkan_card **out) 
   struct vulkan_card *card = calloc(1, sizeof *card);
   if (!card)
     return STATUS_INTERNAL_ERROR;
-  for (unsigned i = 0; i < VULKAN_CARD_QUEUES; i++)
-    pthread_mutex_init(&card->queues[i].lock, NULL);
+  for (unsigned i = 0; i < VULKAN_WAYS; i++)
+    for (unsigned n = 0; n < VULKAN_CARD_QUEUES; n++)
+      pthread_mutex_init(&card->families[i].queues[n].lock, NULL);
   enum status status = open_card(card, spec);
   if (status)
     vulkan_card_close(card);
@@ -222,8 +252,9 @@ void vulkan_card_close(struct vulkan_card *card) {
   if (card->device && card->destroy_device)
     card->destroy_device(card->device, NULL);
   vulkan_load_close(&card->load);
-  for (unsigned i = 0; i < VULKAN_CARD_QUEUES; i++)
-    pthread_mutex_destroy(&card->queues[i].lock);
+  for (unsigned i = 0; i < VULKAN_WAYS; i++)
+    for (unsigned n = 0; n < VULKAN_CARD_QUEUES; n++)
+      pthread_mutex_destroy(&card->families[i].queues[n].lock);
   free(card);
 }
 
@@ -291,10 +322,15 @@ enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
                                VkMemoryRequirements *needs) {
   const VkExternalMemoryBufferCreateInfo external = {
       .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = shared};
+  const uint32_t families[VULKAN_WAYS] = {card->families[0].index, card->families[1].index};
   const VkBufferCreateInfo how = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                   .pNext = shared ? &external : NULL,
                                   .size = size,
-                                  .usage = CARD_USAGE};
+                                  .usage = CARD_USAGE,
+                                  .sharingMode = card->family_count > 1 ? VK_SHARING_MODE_CONCURRENT
+                                                                        : VK_SHARING_MODE_EXCLUSIVE,
+                                  .queueFamilyIndexCount = card->family_count,
+                                  .pQueueFamilyIndices = families};
   enum status status =
       vulkan_load_check("make a buffer", card->create_buffer(card->device, &how, NULL, buffer));
   if (!status)
@@ -303,7 +339,8 @@ enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
 }
 
 enum status vulkan_card_submit(struct vulkan_card *card, const struct vulkan_submit *submit) {
-  struct vulkan_queue *queue = &card->queues[submit->queue % card->queue_count];
+  struct vulkan_family *family = card->ways[submit->way];
+  struct vulkan_queue *queue = &family->queues[submit->queue % family->count];
   const VkTimelineSemaphoreSubmitInfo when = {.sType =
                                                   VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
                                               .signalSemaphoreValueCount = 1,

@@ -42,19 +42,28 @@
   X(destroy_semaphore, DestroySemaphore)                                                           \
   X(wait, WaitSemaphores)
 
-#define VULKAN_CARD_QUEUES 4 /* while one signals that it is done, the next copies */
+#define VULKAN_CARD_QUEUES 4 /* of a family: while one signals that it is done, the next copies */
+
+/* Between the host and the card; from and to the card's own memory. */
+enum vulkan_way { VULKAN_LINK, VULKAN_INSIDE, VULKAN_WAYS };
+
+struct vulkan_family {
+  uint32_t index, count; /* count: of queues */
+  struct vulkan_queue {
+    VkQueue queue;
+    pthread_mutex_t lock;
+  } queues[VULKAN_CARD_QUEUES];
+};
 
 struct vulkan_card {
   struct vulkan_load load;
   VkPhysicalDevice physical;
   VkDevice device;
-  uint32_t family, queue_count;
-  struct vulkan_queue {
-    VkQueue queue;
-    pthread_mutex_t lock;
-  } queues[VULKAN_CARD_QUEUES];
-  uint32_t type, heap; /* of segments */
-  bool seen;           /* segments, by a core as well as it sees its own memory: cached, coherent */
+  struct vulkan_family families[VULKAN_WAYS];
+  uint32_t family_count;
+  struct vulkan_family *ways[VULKAN_WAYS]; /* of the families the one that takes it */
+  uint32_t type, heap;                     /* of segments */
+  bool seen; /* segments, by a core as well as it sees its own memory: cached, coherent */
   uint32_t staging_type;   /* what a core fills or empties, coherent */
   uint32_t coherent_types; /* a bit each */
   uint64_t most;           /* that the driver makes at once */
@@ -89,8 +98,9 @@ enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
                                VkExternalMemoryHandleTypeFlags shared, VkBuffer *buffer,
                                VkMemoryRequirements *needs);
 /* Signals `semaphore` with `value` when the commands are done. What goes to one queue is done in
- * order; any number means one of the queues. */
+ * order; any number means one of the queues. The commands are of a pool of the way's family. */
 struct vulkan_submit {
+  enum vulkan_way way;
   unsigned queue;
   VkCommandBuffer commands;
   VkSemaphore semaphore;

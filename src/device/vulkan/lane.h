@@ -1,6 +1,7 @@
 /*
- * vulkan/lane: the way to a card: commands, a semaphore that counts them, and two pieces of staging
- * through which bytes go that lie elsewhere. One call uses one lane; several run side by side.
+ * vulkan/lane: the way to a card: commands, a semaphore that counts them, and a ring of pieces of
+ * staging through which bytes go that lie elsewhere. One call uses one lane; several run side by
+ * side.
  *
  * All functions of a pool may be called by any thread, those of a lane by the one that took it.
  */
@@ -21,11 +22,20 @@ void vulkan_lane_pool_free(struct vulkan_lane_pool *pool);
 enum status vulkan_lane_take(struct vulkan_lane_pool *pool, struct vulkan_lane **out);
 void vulkan_lane_give(struct vulkan_lane_pool *pool, struct vulkan_lane *lane);
 
-/* Each returns when the bytes are where they shall be, or with what failed. */
+/* Each returns when the bytes are where they shall be, or with what failed; of what failed in the
+ * middle nothing is under way any more. Feed and drain are backend.h's. */
+enum status vulkan_lane_feed(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
+                             const struct device_flow *flow);
+enum status vulkan_lane_drain(struct vulkan_lane *lane, struct vulkan_place from, uint64_t size,
+                              const struct device_flow *flow);
 enum status vulkan_lane_read(struct vulkan_lane *lane, struct vulkan_place from, uint64_t size,
                              void *bytes);
 enum status vulkan_lane_write(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,
                               const void *bytes);
+/* Over the link, where the card reaches both ends. */
+enum status vulkan_lane_send(struct vulkan_lane *lane, struct vulkan_place from,
+                             struct vulkan_place to, uint64_t size);
+/* Inside the card. */
 enum status vulkan_lane_copy(struct vulkan_lane *lane, struct vulkan_place from,
                              struct vulkan_place to, uint64_t size);
 enum status vulkan_lane_fill(struct vulkan_lane *lane, struct vulkan_place to, uint64_t size,

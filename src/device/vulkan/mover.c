@@ -24,7 +24,8 @@
 #include "device/vulkan/batch.h"
 #include "device/vulkan/loan.h"
 
-#define MOVER_FAR (8 * MIB) /* a copy so large leaves nothing in the caches anyway */
+#define MOVER_SEEN (512 * KIB) /* stays in the L2 cache */
+#define MOVER_FAR (8 * MIB)    /* a copy so large leaves nothing in the caches anyway */
 
 struct mover {
   struct spec spec;
@@ -249,7 +250,7 @@ enum status vulkan_mover_read(void *arg, const struct device_range *from, void *
     return status;
   if (!reaches(mover, to, from->size, &reached))
     return give(mover, lane, vulkan_lane_read(lane, at(from), from->size, to));
-  status = vulkan_lane_copy(lane, at(from), reached.at, from->size);
+  status = vulkan_lane_send(lane, at(from), reached.at, from->size);
   return give(mover, lane, done(mover, &reached, status));
 }
 
@@ -267,8 +268,58 @@ enum status vulkan_mover_write(void *arg, const struct device_range *to, const v
     return status;
   if (!reaches(mover, from, to->size, &reached))
     return give(mover, lane, vulkan_lane_write(lane, at(to), to->size, from));
-  status = vulkan_lane_copy(lane, reached.at, at(to), to->size);
+  status = vulkan_lane_send(lane, reached.at, at(to), to->size);
   return give(mover, lane, done(mover, &reached, status));
+}
+
+/* Where a core sees the memory, a piece is a part of it. */
+static enum status flow_seen(char *bytes, uint64_t size, const struct device_flow *flow) {
+  enum status status = STATUS_OK;
+  for (uint64_t done = 0, n; !status && done < size; done += n) {
+    n = units_min(MOVER_SEEN, size - done);
+    status = flow->each(flow->arg, bytes + done, done, n);
+  }
+  return status;
+}
+
+/* What the caller says is no word on the card. */
+struct told {
+  const struct device_flow *flow;
+  enum status status;
+};
+
+static enum status tell(void *arg, void *bytes, uint64_t offset, uint64_t size) {
+  struct told *told = arg;
+  return told->status = told->flow->each(told->flow->arg, bytes, offset, size);
+}
+
+typedef enum status flow_by_lane(struct vulkan_lane *lane, struct vulkan_place place, uint64_t size,
+                                 const struct device_flow *flow);
+
+static enum status flow_by(struct mover *mover, flow_by_lane *go, const struct device_range *range,
+                           const struct device_flow *flow) {
+  struct vulkan_lane *lane;
+  struct told told = {.flow = flow};
+  const struct device_flow through = {tell, &told};
+  char *bytes = seen(mover, range);
+  if (bytes)
+    return flow_seen(bytes, range->size, flow);
+  enum status status = take(mover, &lane);
+  if (status)
+    return status;
+  status = go(lane, at(range), range->size, &through);
+  status = give(mover, lane, told.status ? STATUS_OK : status);
+  return told.status ? told.status : status;
+}
+
+enum status vulkan_mover_feed(void *arg, const struct device_range *to,
+                              const struct device_flow *flow) {
+  return flow_by(arg, vulkan_lane_feed, to, flow);
+}
+
+enum status vulkan_mover_drain(void *arg, const struct device_range *from,
+                               const struct device_flow *flow) {
+  return flow_by(arg, vulkan_lane_drain, from, flow);
 }
 
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,

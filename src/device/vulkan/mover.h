@@ -15,6 +15,10 @@ void *vulkan_mover_stage(void *arg, uint64_t size);
 bool vulkan_mover_unstage(void *arg, void *bytes);
 enum status vulkan_mover_read(void *arg, const struct device_range *from, void *to);
 enum status vulkan_mover_write(void *arg, const struct device_range *to, const void *from);
+enum status vulkan_mover_feed(void *arg, const struct device_range *to,
+                              const struct device_flow *flow);
+enum status vulkan_mover_drain(void *arg, const struct device_range *from,
+                               const struct device_flow *flow);
 const void *vulkan_mover_peek(void *arg, const struct device_range *range);
 void *vulkan_mover_poke(void *arg, const struct device_range *range);
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
