@@ -6,6 +6,10 @@
  * under way while the other ends. Sums of chunks are work for a crew too: while one thread's chunk
  * is on the link, others sum up theirs.
  *
+ * Between host memory and a card that has pieces of its own on the link (device_flows), a thread
+ * fills or empties them: it needs no staging, and takes so much at a time that the last piece's
+ * way, which nobody uses, is little of it.
+ *
  * The checksum of a whole must see its bytes in order. So what is verified goes through three
  * stages, each of which takes one step after the other: the source is read and summed up, the bytes
  * are written, the target is read again and summed up. A thread carries a step through all of them
@@ -26,6 +30,7 @@
 #define MOVER_CARD (256 * MIB)    /* large beside a call of the driver, small beside a second */
 #define MOVER_CHUNK (64 * MIB)    /* of host memory: the same for a core, or a link */
 #define MOVER_STAGED (512 * KIB)  /* stays in the L2 cache; a slow link still shows progress */
+#define MOVER_FLOW (16 * MIB)     /* some ms of a core, beside which 50 us at the end are little */
 #define MOVER_STEP (512 * KIB)    /* of a relay: it and both ends stay in the L2 cache */
 #define MOVER_LOOK_NS 50000       /* about what a stage takes for a step */
 #define MOVER_RUNNERS 3           /* one per stage */
@@ -68,13 +73,55 @@ static enum status look(struct device_place place, struct step *step, struct sum
   return status;
 }
 
+/* ---- a flow ---- */
+
+struct flow {
+  const struct mover_work *work;
+  uint64_t offset; /* of its first byte */
+  struct sum *sum; /* NULL: not wanted */
+};
+
+static enum status fill_piece(void *arg, void *bytes, uint64_t offset, uint64_t size) {
+  const struct flow *flow = arg;
+  if (atomic_load(flow->work->cancel))
+    return STATUS_CANCELLED;
+  enum status status = device_read(at(flow->work->from, flow->offset + offset), size, bytes);
+  if (!status && flow->sum)
+    sum_add(flow->sum, bytes, size);
+  return status;
+}
+
+/* What comes to host memory is summed up there. */
+static enum status empty_piece(void *arg, void *bytes, uint64_t offset, uint64_t size) {
+  const struct flow *flow = arg;
+  struct device_place to = at(flow->work->to, flow->offset + offset);
+  struct step step = {.size = size, .staging = bytes};
+  if (atomic_load(flow->work->cancel))
+    return STATUS_CANCELLED;
+  enum status status = device_write(to, size, bytes);
+  return status || !flow->sum ? status : look(to, &step, flow->sum);
+}
+
+static bool flows(const struct mover_work *work) {
+  return !device_copies(work->from.segment, work->to.segment) &&
+         device_flows(work->from.segment, work->to.segment);
+}
+
+static enum status run_flow(struct flow *flow, uint64_t size) {
+  const struct mover_work *work = flow->work;
+  bool arrives = device_is_host(work->to.segment);
+  const struct device_flow how = {arrives ? empty_piece : fill_piece, flow};
+  return arrives ? device_drain(at(work->from, flow->offset), size, &how)
+                 : device_feed(at(work->to, flow->offset), size, &how);
+}
+
 /* ---- crew ---- */
 
 struct crew {
   struct mover_work *work;
   uint64_t chunk;
   uint64_t *sums; /* by chunk; NULL: not wanted */
-  bool staged;
+  bool staged, flows;
   atomic_uint_fast64_t next;
   atomic_int status;
   uint64_t done; /* under the lock */
@@ -124,13 +171,24 @@ static enum status sum_in_place(const struct mover_work *work, uint64_t offset, 
   return status;
 }
 
+/* Where the bytes of one end are seen they need no piece. */
+static enum status plain_chunk(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
+  const struct mover_work *work = crew->work;
+  struct flow flow = {.work = work, .offset = offset};
+  return crew->flows && !device_peek(at(work->from, offset), size)
+             ? run_flow(&flow, size)
+             : copy_chunk(work, offset, size, staging);
+}
+
 static enum status sum_chunk(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
   const struct mover_work *work = crew->work;
   struct sum *sum = sum_create();
   if (!sum)
     return STATUS_INTERNAL_ERROR;
-  enum status status = staging ? sum_staged(work, offset, size, staging, sum)
-                               : sum_in_place(work, offset, size, sum);
+  struct flow flow = {work, offset, sum};
+  enum status status = crew->flows ? run_flow(&flow, size)
+                       : staging   ? sum_staged(work, offset, size, staging, sum)
+                                   : sum_in_place(work, offset, size, sum);
   crew->sums[offset / LOAD_CHUNK] = sum_get(sum);
   sum_free(sum);
   return status;
@@ -162,7 +220,7 @@ static void *work_on(void *arg) {
       break;
     uint64_t size = units_min(crew->chunk, crew->work->size - offset);
     enum status status = crew->sums ? sum_chunk(crew, offset, size, staging)
-                                    : copy_chunk(crew->work, offset, size, staging);
+                                    : plain_chunk(crew, offset, size, staging);
     if (status)
       atomic_store(&crew->status, (int)status);
     else
@@ -200,8 +258,15 @@ struct cut {
   unsigned threads;
 };
 
+/* Of a flow, as much for each thread. */
+static uint64_t chunk_for(uint64_t size) {
+  return units_up(units_min(size / MOVER_STAGERS + 1, MOVER_FLOW), MIB);
+}
+
 static struct cut cut_for(const struct mover_work *work, bool staged) {
   bool linked = device_path(work->from.segment, work->to.segment) == DEVICE_PATH_STAGED;
+  if (flows(work))
+    return (struct cut){chunk_for(work->size), MOVER_STAGERS};
   if (staged)
     return (struct cut){MOVER_STAGED, linked ? MOVER_STAGERS : MOVER_THREADS};
   if (device_is_host(work->from.segment))
@@ -210,9 +275,11 @@ static struct cut cut_for(const struct mover_work *work, bool staged) {
 }
 
 static enum status run_plain(struct mover_work *work) {
-  bool staged = !device_copies(work->from.segment, work->to.segment);
+  bool flowing = flows(work),
+       staged = !flowing && !device_copies(work->from.segment, work->to.segment);
   struct cut cut = cut_for(work, staged);
-  struct crew crew = {.work = work, .chunk = cut.chunk, .staged = staged, .status = STATUS_OK};
+  struct crew crew = {
+      .work = work, .chunk = cut.chunk, .staged = staged, .flows = flowing, .status = STATUS_OK};
   return run_crew(&crew, cut.threads);
 }
 
@@ -222,8 +289,9 @@ static enum status run_sums(struct mover_work *work) {
   struct crew crew = {.work = work,
                       .chunk = LOAD_CHUNK,
                       .sums = calloc(chunks, sizeof *crew.sums),
-                      .staged = !pinned || !device_peek(work->from, work->size),
+                      .flows = flows(work),
                       .status = STATUS_OK};
+  crew.staged = !crew.flows && (!pinned || !device_peek(work->from, work->size));
   enum status status = crew.sums ? run_crew(&crew, MOVER_SUMMERS) : STATUS_INTERNAL_ERROR;
   if (!status)
     work->fingerprint = load_fingerprint(crew.sums, chunks);
