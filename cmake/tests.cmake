@@ -105,7 +105,8 @@ set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
   "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
 
 # Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
-add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c tests/vk_pretend_link.c)
+add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c tests/vk_pretend_link.c
+  tests/vk_pretend_queues.c)
 target_link_libraries(vk_pretend PRIVATE house Threads::Threads)
 set_target_properties(vk_pretend PROPERTIES
   PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
@@ -145,7 +146,7 @@ foreach(variant "" _pretend)
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}"
     FAIL_REGULAR_EXPRESSION "vulkan:0: left out;VUID-;Validation Error")
 endforeach()
-set_tests_properties(test_vulkan_owner test_vulkan_mover test_vulkan_truth test_vulkan_batch PROPERTIES
+set_tests_properties(test_vulkan_owner test_vulkan_mover test_vulkan_truth test_vulkan_batch test_vulkan_flow PROPERTIES
   FAIL_REGULAR_EXPRESSION "VUID-;Validation Error")
 
 foreach(kind e2e tools)

@@ -2,7 +2,6 @@
  * vk_pretend: the layer. One record for each instance, each device and each piece of memory; what
  * is asked of any of them goes to the next below, but for what a card would say otherwise.
  */
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,48 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "vk_pretend.h"
+#include "vk_pretend_handles.h"
 
-#define CARDS 8
 enum { ALL_TYPES = 7, HOST_TYPES = 6 };
-
-/* Those of the next below us, which are found when an instance or a device is made: later the
- * loader answers with those of the first. */
-#define OF_INSTANCE(X)                                                                             \
-  X(vkDestroyInstance)                                                                             \
-  X(vkEnumeratePhysicalDevices)                                                                    \
-  X(vkGetPhysicalDeviceProperties2)                                                                \
-  X(vkGetPhysicalDeviceMemoryProperties2)                                                          \
-  X(vkEnumerateDeviceExtensionProperties)                                                          \
-  X(vkCreateDevice)
-#define OF_DEVICE(X)                                                                               \
-  X(vkDestroyDevice)                                                                               \
-  X(vkAllocateMemory)                                                                              \
-  X(vkFreeMemory)                                                                                  \
-  X(vkMapMemory)                                                                                   \
-  X(vkGetMemoryFdKHR)                                                                              \
-  X(vkQueueSubmit)                                                                                 \
-  X(vkCmdCopyBuffer)                                                                               \
-  X(vkGetBufferMemoryRequirements)                                                                 \
-  X(vkGetMemoryHostPointerPropertiesEXT)
-#define MEMBER(name) PFN_##name name;
-
-struct instance {
-  void *key; /* of it and its cards: the loader's table */
-  PFN_vkGetInstanceProcAddr find;
-  OF_INSTANCE(MEMBER)
-  VkPhysicalDevice cards[CARDS];
-  uint32_t count;
-  struct instance *next;
-};
-
-struct device {
-  void *key; /* of it and its queues */
-  PFN_vkGetDeviceProcAddr find;
-  OF_DEVICE(MEMBER)
-  uint32_t card;
-  struct device *next;
-};
 
 struct memory {
   VkDevice device;
@@ -70,7 +30,7 @@ static uint64_t allocations;
 
 static void *key_of(const void *handle) { return *(void *const *)handle; }
 
-static struct instance *instance_of(const void *handle) {
+struct instance *pretend_instance_of(const void *handle) {
   pthread_mutex_lock(&lock);
   struct instance *instance = instances;
   while (instance && instance->key != key_of(handle))
@@ -79,7 +39,7 @@ static struct instance *instance_of(const void *handle) {
   return instance;
 }
 
-static struct device *device_of(const void *handle) {
+struct device *pretend_device_of(const void *handle) {
   pthread_mutex_lock(&lock);
   struct device *device = devices;
   while (device && device->key != key_of(handle))
@@ -116,7 +76,7 @@ static void *find_in_chain(void *chain, VkStructureType type) {
 
 static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice physical,
                                                  VkPhysicalDeviceProperties2 *out) {
-  const struct instance *instance = instance_of(physical);
+  const struct instance *instance = pretend_instance_of(physical);
   instance->vkGetPhysicalDeviceProperties2(physical, out);
   uint32_t card = card_of(instance, physical);
   out->properties.deviceType = pretend_type();
@@ -139,7 +99,7 @@ static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice physical,
   const VkMemoryPropertyFlags coherent =
       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
   const VkMemoryPropertyFlags seen = coherent | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-  const struct instance *instance = instance_of(physical);
+  const struct instance *instance = pretend_instance_of(physical);
   uint64_t host = 4096 * MIB;
   out->memoryProperties = (VkPhysicalDeviceMemoryProperties){
       .memoryTypeCount = 3,
@@ -164,7 +124,7 @@ static const VkExtensionProperties added[] = {{VK_EXT_MEMORY_BUDGET_EXTENSION_NA
 
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer,
                                                       uint32_t *count, VkExtensionProperties *out) {
-  const struct instance *instance = instance_of(physical);
+  const struct instance *instance = pretend_instance_of(physical);
   uint32_t room = *count;
   VkResult answer = instance->vkEnumerateDeviceExtensionProperties(physical, layer, count, out);
   if (answer || layer)
@@ -204,7 +164,7 @@ static bool is_refused(const struct device *device, const VkMemoryAllocateInfo *
 static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice handle, const VkMemoryAllocateInfo *how,
                                                const VkAllocationCallbacks *callbacks,
                                                VkDeviceMemory *out) {
-  const struct device *device = device_of(handle);
+  const struct device *device = pretend_device_of(handle);
   bool import = is_import(how);
   if (!import && (how->memoryTypeIndex ? pretend_has("full") : is_refused(device, how)))
     return VK_ERROR_OUT_OF_DEVICE_MEMORY;
@@ -247,7 +207,7 @@ static VKAPI_ATTR void VKAPI_CALL free_memory(VkDevice handle, VkDeviceMemory go
     *at = memory->next;
   pthread_mutex_unlock(&lock);
   free(memory);
-  device_of(handle)->vkFreeMemory(handle, gone, callbacks);
+  pretend_device_of(handle)->vkFreeMemory(handle, gone, callbacks);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL map(VkDevice handle, VkDeviceMemory which,
@@ -258,13 +218,13 @@ static VKAPI_ATTR VkResult VKAPI_CALL map(VkDevice handle, VkDeviceMemory which,
   bool far = memory && !memory->type && (!pretend_seen() || pretend_has("far"));
   pthread_mutex_unlock(&lock);
   return far ? VK_ERROR_MEMORY_MAP_FAILED
-             : device_of(handle)->vkMapMemory(handle, which, offset, size, flags, out);
+             : pretend_device_of(handle)->vkMapMemory(handle, which, offset, size, flags, out);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL export_fd(VkDevice handle, const VkMemoryGetFdInfoKHR *how,
                                                 int *out) {
   struct stat stat;
-  VkResult answer = device_of(handle)->vkGetMemoryFdKHR(handle, how, out);
+  VkResult answer = pretend_device_of(handle)->vkGetMemoryFdKHR(handle, how, out);
   if (answer || !getenv("VK_PRETEND_DIR") || fstat(*out, &stat))
     return answer;
   pthread_mutex_lock(&lock);
@@ -280,7 +240,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL export_fd(VkDevice handle, const VkMemoryG
 
 static VKAPI_ATTR void VKAPI_CALL needs(VkDevice handle, VkBuffer buffer,
                                         VkMemoryRequirements *out) {
-  device_of(handle)->vkGetBufferMemoryRequirements(handle, buffer, out);
+  pretend_device_of(handle)->vkGetBufferMemoryRequirements(handle, buffer, out);
   out->memoryTypeBits = ALL_TYPES;
 }
 
@@ -289,21 +249,15 @@ static VKAPI_ATTR VkResult VKAPI_CALL host_types(VkDevice handle,
                                                  const void *bytes,
                                                  VkMemoryHostPointerPropertiesEXT *out) {
   VkResult answer =
-      device_of(handle)->vkGetMemoryHostPointerPropertiesEXT(handle, kind, bytes, out);
+      pretend_device_of(handle)->vkGetMemoryHostPointerPropertiesEXT(handle, kind, bytes, out);
   out->memoryTypeBits = HOST_TYPES;
   return answer;
-}
-
-static VKAPI_ATTR VkResult VKAPI_CALL submit(VkQueue queue, uint32_t count,
-                                             const VkSubmitInfo *what, VkFence fence) {
-  return pretend_has("lost") ? VK_ERROR_DEVICE_LOST
-                             : device_of(queue)->vkQueueSubmit(queue, count, what, fence);
 }
 
 static VKAPI_ATTR void VKAPI_CALL copy(VkCommandBuffer commands, VkBuffer from, VkBuffer to,
                                        uint32_t count, const VkBufferCopy *regions) {
   count -= count > 1 && pretend_remove("torn");
-  device_of(commands)->vkCmdCopyBuffer(commands, from, to, count, regions);
+  pretend_device_of(commands)->vkCmdCopyBuffer(commands, from, to, count, regions);
 }
 
 /* ---- instances and devices ---- */
@@ -339,7 +293,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
 /* Each card keeps the place that the loader gave it. */
 static VKAPI_ATTR VkResult VKAPI_CALL list_cards(VkInstance handle, uint32_t *count,
                                                  VkPhysicalDevice *out) {
-  struct instance *instance = instance_of(handle);
+  struct instance *instance = pretend_instance_of(handle);
   pretend_trouble();
   VkResult answer = instance->vkEnumeratePhysicalDevices(handle, count, out);
   if (answer >= VK_SUCCESS && out) {
@@ -352,7 +306,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL list_cards(VkInstance handle, uint32_t *co
 
 static VKAPI_ATTR void VKAPI_CALL destroy_instance(VkInstance handle,
                                                    const VkAllocationCallbacks *callbacks) {
-  struct instance *instance = instance_of(handle), **at = &instances;
+  struct instance *instance = pretend_instance_of(handle), **at = &instances;
   PFN_vkDestroyInstance destroy = instance->vkDestroyInstance;
   pthread_mutex_lock(&lock);
   while (*at != instance)
@@ -366,6 +320,7 @@ static VKAPI_ATTR void VKAPI_CALL destroy_instance(VkInstance handle,
 static VkResult create_below(VkPhysicalDevice physical, const VkDeviceCreateInfo *how,
                              PFN_vkCreateDevice create, VkDevice *out) {
   const char *names[64];
+  VkDeviceQueueCreateInfo queue;
   VkDeviceCreateInfo real = *how;
   real.enabledExtensionCount = 0;
   real.ppEnabledExtensionNames = names;
@@ -373,6 +328,7 @@ static VkResult create_below(VkPhysicalDevice physical, const VkDeviceCreateInfo
     if (strcmp(how->ppEnabledExtensionNames[i], added[0].extensionName) != 0 &&
         strcmp(how->ppEnabledExtensionNames[i], added[1].extensionName) != 0)
       names[real.enabledExtensionCount++] = how->ppEnabledExtensionNames[i];
+  pretend_real_queues(&real, &queue);
   return create(physical, &real, NULL, out);
 }
 
@@ -380,7 +336,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
                                                     const VkDeviceCreateInfo *how,
                                                     const VkAllocationCallbacks *callbacks,
                                                     VkDevice *out) {
-  const struct instance *instance = instance_of(physical);
+  const struct instance *instance = pretend_instance_of(physical);
   VkLayerDeviceCreateInfo *link = pretend_device_link(how);
   struct device *device = calloc(1, sizeof *device);
   (void)callbacks;
@@ -390,6 +346,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
   }
   device->find = link->u.pLayerInfo->pfnNextGetDeviceProcAddr;
   device->card = card_of(instance, physical);
+  pthread_mutex_init(&device->lock, NULL);
   link->u.pLayerInfo = link->u.pLayerInfo->pNext;
   VkResult answer = create_below(physical, how, instance->vkCreateDevice, out);
   if (answer) {
@@ -409,13 +366,14 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
 
 static VKAPI_ATTR void VKAPI_CALL destroy_device(VkDevice handle,
                                                  const VkAllocationCallbacks *callbacks) {
-  struct device *device = device_of(handle), **at = &devices;
+  struct device *device = pretend_device_of(handle), **at = &devices;
   PFN_vkDestroyDevice destroy = device->vkDestroyDevice;
   pthread_mutex_lock(&lock);
   while (*at != device)
     at = &(*at)->next;
   *at = device->next;
   pthread_mutex_unlock(&lock);
+  pthread_mutex_destroy(&device->lock);
   free(device);
   destroy(handle, callbacks);
 }
@@ -439,6 +397,7 @@ static const struct {
     ROW(vkEnumeratePhysicalDevices, list_cards, false),
     ROW(vkGetPhysicalDeviceProperties2, get_properties, false),
     ROW(vkGetPhysicalDeviceMemoryProperties2, get_memory, false),
+    ROW(vkGetPhysicalDeviceQueueFamilyProperties, pretend_families, false),
     ROW(vkEnumerateDeviceExtensionProperties, list_extensions, false),
     ROW(vkCreateDevice, create_device, false),
     ROW(vkGetDeviceProcAddr, find_of_device, true),
@@ -447,7 +406,11 @@ static const struct {
     ROW(vkFreeMemory, free_memory, true),
     ROW(vkMapMemory, map, true),
     ROW(vkGetMemoryFdKHR, export_fd, true),
-    ROW(vkQueueSubmit, submit, true),
+    ROW(vkGetDeviceQueue, pretend_get_queue, true),
+    ROW(vkCreateCommandPool, pretend_create_pool, true),
+    ROW(vkCreateBuffer, pretend_create_buffer, true),
+    ROW(vkQueueSubmit, pretend_submit, true),
+    ROW(vkWaitSemaphores, pretend_wait, true),
     ROW(vkCmdCopyBuffer, copy, true),
     ROW(vkGetBufferMemoryRequirements, needs, true),
     ROW(vkGetMemoryHostPointerPropertiesEXT, host_types, true),
@@ -463,13 +426,13 @@ static PFN_vkVoidFunction find_ours(const char *name, bool of_device) {
 
 static PFN_vkVoidFunction find_of_device(VkDevice handle, const char *name) {
   PFN_vkVoidFunction function = find_ours(name, true);
-  const struct device *device = function ? NULL : device_of(handle);
+  const struct device *device = function ? NULL : pretend_device_of(handle);
   return device ? device->find(handle, name) : function;
 }
 
 static PFN_vkVoidFunction find_of_instance(VkInstance handle, const char *name) {
   PFN_vkVoidFunction function = find_ours(name, false);
-  const struct instance *instance = function || !handle ? NULL : instance_of(handle);
+  const struct instance *instance = function || !handle ? NULL : pretend_instance_of(handle);
   return instance ? instance->find(handle, name) : function;
 }
 

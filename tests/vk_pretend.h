@@ -13,6 +13,7 @@
  * extension is not offered. VK_PRETEND_INTEGRATED=1: they are graphics of the processor's.
  * VK_PRETEND_SEEN=1: a core sees the card's memory, cached, unless there is a file `far` (below):
  * then it is said to be seen, and cannot be mapped.
+ * VK_PRETEND_FAMILIES=1: they have two families of queues, of which the second can but copy.
  * VK_PRETEND_UUIDS=N,N: the last byte of each card's UUID, by which they are numbered (1, 2).
  * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
  * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
@@ -20,9 +21,11 @@
  * (all). VK_PRETEND_FAIL=N: each N-th allocation of a card's
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
- * a file `lost` means that the card fell off, `full` that the host's heap has no more, `torn` that
- * the next command of several copies leaves out its last (then it is gone), and where the layer
- * notes in `memory` what was exported; without it what was exported and freed is not counted.
+ * a file `lost` means that the card fell off, after so many submissions as it says, `full` that the
+ * host's heap has no more, `torn` that the next command of several copies leaves out its last (then
+ * it is gone), and where the layer writes to `trace`, if it is there, a letter for each submission
+ * (s; t: to the family that can but copy) and for each call that waits for one (w), and notes in
+ * `memory` what was exported; without it what was exported and freed is not counted.
  */
 #ifndef TESTS_VK_PRETEND_H
 #define TESTS_VK_PRETEND_H

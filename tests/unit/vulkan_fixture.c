@@ -13,7 +13,8 @@ static void path_of(const char *name, char out[64]) {
 }
 
 static void remove_files(void) {
-  static const char *const names[] = {"budget", "lost", "full", "torn", "far", "memory", ""};
+  static const char *const names[] = {"budget", "lost",  "full",   "torn",
+                                      "far",    "trace", "memory", ""};
   char path[64];
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
     path_of(names[i], path);
@@ -41,6 +42,16 @@ void vulkan_fixture_unset(const char *name) {
   (void)remove(path);
 }
 
+void vulkan_fixture_trace(char *out, size_t size) {
+  char path[64];
+  path_of("trace", path);
+  FILE *file = fopen(path, "re");
+  out[file ? fread(out, 1, size - 1, file) : 0] = 0;
+  if (file)
+    fclose(file);
+  vulkan_fixture_set("trace", "");
+}
+
 void vulkan_fixture_use(unsigned cards, bool pretend) {
   char self[512] = "", folder[600], drivers[1400], layers[700], home[64];
   if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
@@ -65,6 +76,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
   unsetenv("VK_PRETEND_PCI");
   unsetenv("VK_PRETEND_INTEGRATED");
   unsetenv("VK_PRETEND_SEEN");
+  unsetenv("VK_PRETEND_FAMILIES");
   unsetenv("VK_PRETEND_FAIL");
   unsetenv("VK_PRETEND_LACKS");
 }

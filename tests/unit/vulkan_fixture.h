@@ -6,6 +6,7 @@
 #define TESTS_VULKAN_FIXTURE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* What is found from now on: so many cards of one driver, 0 to 2; as FAKE cards of 1 GiB each, of
  * which no call fails, or bare. */
@@ -13,6 +14,8 @@ void vulkan_fixture_use(unsigned cards, bool pretend);
 /* Writes the FAKE cards' file of that name, which is gone with the next use. */
 void vulkan_fixture_set(const char *name, const char *text);
 void vulkan_fixture_unset(const char *name);
+/* What the FAKE cards traced since the file `trace` was set, which is empty from now on. */
+void vulkan_fixture_trace(char *out, size_t size);
 /* Removes what it wrote; a group's teardown, 0. */
 int vulkan_fixture_done(void **state);
 
