@@ -18,110 +18,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
-#include "base/clock.h"
 #include "base/os_memfd.h"
-#include "base/units.h"
+#include "vulkan_raw.h"
 
 #define SIZE (64 * MIB)
 #define SMALL (512 * KIB) /* what the worker has under way at a time */
-#define ROUNDS 5
-#define MOST 64
-#define USAGE (VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT)
-#define OPAQUE VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT
-#define LENT VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT
 
-#define FUNCTIONS(X)                                                                               \
-  X(EnumeratePhysicalDevices)                                                                      \
-  X(GetPhysicalDeviceProperties2)                                                                  \
-  X(GetPhysicalDeviceMemoryProperties)                                                             \
-  X(GetPhysicalDeviceQueueFamilyProperties)                                                        \
-  X(CreateDevice)                                                                                  \
-  X(GetDeviceQueue)                                                                                \
-  X(AllocateMemory)                                                                                \
-  X(FreeMemory)                                                                                    \
-  X(MapMemory)                                                                                     \
-  X(GetMemoryFdKHR)                                                                                \
-  X(GetMemoryHostPointerPropertiesEXT)                                                             \
-  X(CreateBuffer)                                                                                  \
-  X(DestroyBuffer)                                                                                 \
-  X(GetBufferMemoryRequirements)                                                                   \
-  X(BindBufferMemory)                                                                              \
-  X(CreateCommandPool)                                                                             \
-  X(AllocateCommandBuffers)                                                                        \
-  X(BeginCommandBuffer)                                                                            \
-  X(EndCommandBuffer)                                                                              \
-  X(CmdCopyBuffer)                                                                                 \
-  X(CreateSemaphore)                                                                               \
-  X(QueueSubmit)                                                                                   \
-  X(WaitSemaphores)
-
-static struct {
-#define X(name) PFN_vk##name name;
-  FUNCTIONS(X)
-#undef X
-} vk;
-
-struct family {
-  VkQueue queue;
-  VkCommandBuffer commands;
-};
-
-static struct {
-  VkInstance instance;
-  VkPhysicalDevice physical;
-  VkDevice device;
-  VkPhysicalDeviceMemoryProperties memory;
-  VkQueueFamilyProperties properties[MOST];
-  struct family families[MOST];
-  uint32_t family_count, family; /* the one that copies when no other is asked for */
-  VkSemaphore semaphore;
-  uint64_t started;
-} card;
-
-struct memory {
-  VkDeviceMemory memory;
-  VkBuffer buffer;
-  char *bytes; /* NULL: not mapped */
-};
-
-static double us(uint64_t since) { return (double)(clock_now() - since) / 1e3; }
-
-static double rate(uint64_t size, double us_taken) { return (double)size / us_taken / 1e3; }
-
-static void must(VkResult answer, const char *what) {
-  if (answer >= VK_SUCCESS)
-    return;
-  printf("%s: %d\n", what, (int)answer);
-  exit(1);
-}
-
-/* ---- a card ---- */
-
-static void find_functions(PFN_vkGetInstanceProcAddr find) {
-#define X(name) vk.name = (PFN_vk##name)find(card.instance, "vk" #name);
-  FUNCTIONS(X)
-#undef X
-}
-
-static bool open_instance(void) {
-  void *library = dlopen("libvulkan.so.1", RTLD_NOW);
-  void *symbol = library ? dlsym(library, "vkGetInstanceProcAddr") : NULL;
-  PFN_vkGetInstanceProcAddr find = NULL;
-  memcpy(&find, &symbol, sizeof find);
-  PFN_vkCreateInstance create =
-      find ? (PFN_vkCreateInstance)find(NULL, "vkCreateInstance") : (PFN_vkCreateInstance)NULL;
-  const VkApplicationInfo us_here = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                     .apiVersion = VK_API_VERSION_1_2};
-  const VkInstanceCreateInfo how = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                    .pApplicationInfo = &us_here};
-  if (!create || create(&how, NULL, &card.instance))
-    return false;
-  find_functions(find);
-  return true;
-}
+/* ---- questions ---- */
 
 static void print_facts(VkPhysicalDevice physical) {
   VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {
@@ -150,171 +53,6 @@ static void print_facts(VkPhysicalDevice physical) {
     printf("facts: family %u: %u queues, flags %#x (1 graphics, 2 compute, 4 transfer)\n", i,
            card.properties[i].queueCount, card.properties[i].queueFlags);
 }
-
-static bool find_card(void) {
-  VkPhysicalDevice all[MOST];
-  uint32_t count = MOST;
-  if (vk.EnumeratePhysicalDevices(card.instance, &count, all) < VK_SUCCESS || !count)
-    return false;
-  card.physical = all[0];
-  for (uint32_t i = count; i-- > 0;) {
-    VkPhysicalDeviceProperties2 facts = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    vk.GetPhysicalDeviceProperties2(all[i], &facts);
-    if (facts.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU)
-      card.physical = all[i];
-  }
-  card.family_count = MOST;
-  vk.GetPhysicalDeviceMemoryProperties(card.physical, &card.memory);
-  vk.GetPhysicalDeviceQueueFamilyProperties(card.physical, &card.family_count, card.properties);
-  print_facts(card.physical);
-  return true;
-}
-
-static void open_family(uint32_t index) {
-  struct family *family = &card.families[index];
-  VkCommandPool pool;
-  const VkCommandPoolCreateInfo how = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                       .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                       .queueFamilyIndex = index};
-  vk.GetDeviceQueue(card.device, index, 0, &family->queue);
-  must(vk.CreateCommandPool(card.device, &how, NULL, &pool), "a pool");
-  const VkCommandBufferAllocateInfo one = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                           .commandPool = pool,
-                                           .commandBufferCount = 1};
-  must(vk.AllocateCommandBuffers(card.device, &one, &family->commands), "commands");
-}
-
-static void open_device(void) {
-  static const char *const extensions[] = {VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME,
-                                           VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME};
-  static const float priority = 1;
-  VkDeviceQueueCreateInfo queues[MOST];
-  for (uint32_t i = 0; i < card.family_count; i++)
-    queues[i] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                          .queueFamilyIndex = i,
-                                          .queueCount = 1,
-                                          .pQueuePriorities = &priority};
-  VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
-      .timelineSemaphore = VK_TRUE};
-  const VkDeviceCreateInfo how = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                  .pNext = &timeline,
-                                  .queueCreateInfoCount = card.family_count,
-                                  .pQueueCreateInfos = queues,
-                                  .enabledExtensionCount = 2,
-                                  .ppEnabledExtensionNames = extensions};
-  const VkSemaphoreTypeCreateInfo counts = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
-                                            .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-  const VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
-                                           .pNext = &counts};
-  must(vk.CreateDevice(card.physical, &how, NULL, &card.device), "a device");
-  must(vk.CreateSemaphore(card.device, &semaphore, NULL, &card.semaphore), "a semaphore");
-  for (uint32_t i = 0; i < card.family_count; i++)
-    open_family(i);
-}
-
-/* ---- memory ---- */
-
-static VkBuffer make_buffer(uint64_t size, VkExternalMemoryHandleTypeFlags shared,
-                            VkMemoryRequirements *needs) {
-  const VkExternalMemoryBufferCreateInfo external = {
-      .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = shared};
-  const VkBufferCreateInfo how = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                                  .pNext = shared ? &external : NULL,
-                                  .size = size,
-                                  .usage = USAGE};
-  VkBuffer buffer = VK_NULL_HANDLE;
-  must(vk.CreateBuffer(card.device, &how, NULL, &buffer), "a buffer");
-  vk.GetBufferMemoryRequirements(card.device, buffer, needs);
-  return buffer;
-}
-
-static bool make_memory(uint64_t size, uint32_t type, struct memory *out) {
-  VkMemoryRequirements needs;
-  void *bytes = NULL;
-  *out = (struct memory){.buffer = make_buffer(size, 0, &needs)};
-  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .allocationSize = needs.size,
-                                    .memoryTypeIndex = type};
-  bool can = needs.memoryTypeBits >> type & 1;
-  bool made = can && !vk.AllocateMemory(card.device, &how, NULL, &out->memory);
-  if (!made) {
-    vk.DestroyBuffer(card.device, out->buffer, NULL);
-    return false;
-  }
-  must(vk.BindBufferMemory(card.device, out->buffer, out->memory, 0), "bind");
-  if (card.memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)
-    must(vk.MapMemory(card.device, out->memory, 0, VK_WHOLE_SIZE, 0, &bytes), "map");
-  out->bytes = bytes;
-  return true;
-}
-
-static void free_memory(const struct memory *memory) {
-  vk.DestroyBuffer(card.device, memory->buffer, NULL);
-  vk.FreeMemory(card.device, memory->memory, NULL);
-}
-
-/* Of the card's own; the first kind that has `want` otherwise. */
-static uint32_t type_with(VkMemoryPropertyFlags want, VkMemoryPropertyFlags avoid) {
-  for (uint32_t i = 0; i < card.memory.memoryTypeCount; i++) {
-    VkMemoryPropertyFlags flags = card.memory.memoryTypes[i].propertyFlags;
-    if ((flags & want) == want && !(flags & avoid))
-      return i;
-  }
-  return avoid ? type_with(want, 0) : 0;
-}
-
-/* ---- copies ---- */
-
-/* One submission, waited for. Microseconds. */
-static double copy(uint32_t index, VkBuffer from, VkBuffer to, uint64_t size) {
-  const struct family *family = &card.families[index];
-  const VkBufferCopy what = {.size = size};
-  const uint64_t value = ++card.started;
-  const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                          .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-  const VkTimelineSemaphoreSubmitInfo when = {.sType =
-                                                  VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                              .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &value};
-  const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                               .pNext = &when,
-                               .commandBufferCount = 1,
-                               .pCommandBuffers = &family->commands,
-                               .signalSemaphoreCount = 1,
-                               .pSignalSemaphores = &card.semaphore};
-  const VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                                    .semaphoreCount = 1,
-                                    .pSemaphores = &card.semaphore,
-                                    .pValues = &value};
-  uint64_t start = clock_now();
-  must(vk.BeginCommandBuffer(family->commands, &begin), "begin");
-  vk.CmdCopyBuffer(family->commands, from, to, 1, &what);
-  must(vk.EndCommandBuffer(family->commands), "end");
-  must(vk.QueueSubmit(family->queue, 1, &submit, VK_NULL_HANDLE), "submit");
-  must(vk.WaitSemaphores(card.device, &wait, UINT64_MAX), "wait");
-  return us(start);
-}
-
-/* The fastest of some. */
-static double best_copy(uint32_t family, VkBuffer from, VkBuffer to, uint64_t size) {
-  double best = copy(family, from, to, size);
-  for (int i = 0; i < ROUNDS; i++) {
-    double one = copy(family, from, to, size);
-    best = one < best ? one : best;
-  }
-  return best;
-}
-
-static uint32_t find_family(void) {
-  for (uint32_t i = 0; i < card.family_count; i++)
-    if ((card.properties[i].queueFlags & (VK_QUEUE_TRANSFER_BIT | VK_QUEUE_GRAPHICS_BIT |
-                                          VK_QUEUE_COMPUTE_BIT)) == VK_QUEUE_TRANSFER_BIT)
-      return i;
-  return 0;
-}
-
-/* ---- questions ---- */
 
 static void ask_memory(const struct memory *target) {
   char *mine = malloc(SIZE);
@@ -466,8 +204,8 @@ int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0); /* what was answered is kept if a later question is fatal */
   if (!open_instance() || !find_card())
     return fputs("bench_vulkan_calls: no card\n", stderr), 1;
+  print_facts(card.physical);
   open_device();
-  card.family = find_family();
   uint32_t own =
       type_with(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
   uint32_t seen =

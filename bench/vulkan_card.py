@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A card by Vulkan beside the same card by CUDA, and where the time goes: what each call of the Vulkan driver takes.
+"""A card by Vulkan beside the same card by CUDA, and where the time goes: what each call of the Vulkan driver takes, and what its link
+gives by the size of a piece and by how many of them are under way.
 
     bench/vulkan_card.py [--mib N] [--kinds vulkan,cuda]     N: size of what is moved (default 1024)
 
@@ -20,8 +21,8 @@ ROUNDS = 3
 WAYS = {"in": "host memory to the card", "out": "the card to host memory", "inside": "inside the card", "across": "card to card"}
 
 
-def calls():
-    done = subprocess.run([str(run.BENCH / "bench_vulkan_calls")], capture_output=True, text=True)
+def driver(program):
+    done = subprocess.run([str(run.BENCH / program)], capture_output=True, text=True)
     print("  " + "\n  ".join((done.stdout + done.stderr).strip().splitlines()))
 
 
@@ -68,19 +69,22 @@ def main():
     parser.add_argument("--kinds", default="cuda,vulkan")
     words = parser.parse_args()
     print(f"bench: {run.machine()}")
-    rates = {}
+    rates, engines = {}, {}
     for kind in words.kinds.split(","):
         for name, value in (engine(kind, words.mib) or {}).items():
             way = name.removeprefix("link.")
+            engines[kind, way] = value
             line(f"{kind}: engine, {WAYS.get(way, way)}", value, "" if way.endswith(("_memcpy", "_sum")) else "GB/s")
         for way, found in (through_daemon(kind, words.mib) or {}).items():
             rates[kind, way] = statistics.median(found[1:])
             line(f"{kind}: through the daemon, {WAYS[way]}", rates[kind, way], "GB/s", None, f"the first {found[0]:.2f}")
-    for way in ("in", "out"):
-        if ("cuda", way) in rates and ("vulkan", way) in rates:
-            line(f"vulkan / cuda, {WAYS[way]}", rates["vulkan", way] / rates["cuda", way], "", (">=", 0.8))
+    for what, found in (("the engine", engines), ("through the daemon", rates)):
+        for way in ("in", "out"):
+            if ("cuda", way) in found and ("vulkan", way) in found:
+                line(f"vulkan / cuda, {what}, {WAYS[way]}", found["vulkan", way] / found["cuda", way], "", (">=", 0.9))
     if "vulkan" in words.kinds:
-        calls()
+        driver("bench_vulkan_calls")
+        driver("bench_vulkan_flow")
 
 
 if __name__ == "__main__":
