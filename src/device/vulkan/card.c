@@ -7,8 +7,8 @@
  * engine, which is made for the link and leaves the rest of the card alone. Inside the card they go
  * by a queue that computes: a copy engine is no faster there than for a link or two (on an H100 82
  * GB/s, beside 313 by the family that computes). That is a rule, since a race at the first copy
- * would be decided by what else the card does just then; bench_vulkan_calls tells both figures of
- * each family.
+ * would be decided by what else the card does just then; bench_vulkan_flow tells what each family
+ * gives.
  */
 #include "device/vulkan/card.h"
 
