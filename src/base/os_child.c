@@ -28,6 +28,7 @@ struct os_child {
   line_fn *on_line;
   void (*on_end)(void *arg, const char *how);
   void *arg;
+  const char *why; /* what it was ended for here; "": not at all */
   bool draining,
       gone; /* freed while its last lines were told: the struct itself goes behind them */
 };
@@ -51,8 +52,11 @@ static void readable(void *arg, int events) {
     return;
   /* It has closed its end, or is not heard any more: then it must go. */
   stop_reading(child);
-  if (status != STATUS_NOT_FOUND)
-    os_child_signal(child, SIGTERM);
+  if (status == STATUS_NOT_FOUND)
+    return;
+  if (status == STATUS_BODY_TOO_LARGE)
+    child->why = ", for one of its lines was too long";
+  os_child_signal(child, SIGTERM);
 }
 
 static void watch_output(struct os_child *child) {
@@ -89,10 +93,10 @@ static void died(void *arg, int events) {
     free(child);
     return;
   }
-  char how[32] = "unknown";
+  char how[64] = "unknown";
   if (told)
-    snprintf(how, sizeof how, "%s %d", info.si_code == CLD_EXITED ? "exit" : "signal",
-             info.si_status);
+    snprintf(how, sizeof how, "%s %d%s", info.si_code == CLD_EXITED ? "exit" : "signal",
+             info.si_status, child->why);
   child->on_end(child->arg, how);
 }
 
@@ -166,6 +170,7 @@ enum status os_child_start(struct loop *loop, const struct os_child_params *para
   *child = (struct os_child){.process = {.pid = 0, .pidfd = -1},
                              .to = -1,
                              .from = -1,
+                             .why = "",
                              .on_line = params->on_line,
                              .on_end = params->on_end,
                              .arg = params->arg};

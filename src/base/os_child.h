@@ -22,8 +22,8 @@ struct os_child_params {
   size_t max_line, max_queue;
   /* May free the child, and returns false then. */
   line_fn *on_line;
-  /* Once, after the process ended and its last lines were told: "exit 0", "signal 9"; "unknown"
-   * when the system did not keep how. May free the child. */
+  /* Once, after the process ended and its last lines were told: "exit 0", "signal 9" and what
+   * for, if that was here; "unknown" when the system did not keep how. May free the child. */
   void (*on_end)(void *arg, const char *how);
   void *arg;
 };

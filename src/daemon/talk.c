@@ -394,7 +394,6 @@ void talk_close(struct talk *talk) {
 
 /* Nothing that was asked of it is waited for any longer. */
 static void give_up(struct talk *talk) {
-  log_warning("daemon", "worker %s does not answer", talk->params.name);
   talk->silent = true;
   while (talk->requests.first) {
     struct request *request = talk->requests.first;
@@ -413,7 +412,8 @@ static void press(struct talk *talk, struct request *request, uint64_t now) {
   unsigned due = requests_step(request, now);
   if (due <= request->step)
     return;
-  request->step++;
+  if (++request->step == 2)
+    log_warning("daemon", "worker %s does not answer", talk->params.name);
   if (request->step == 1)
     send_cancel(talk, request->number);
   else if (request->step == 2 && talk->params.guest)

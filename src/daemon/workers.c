@@ -201,7 +201,8 @@ static void offer(struct workers *workers, struct mover_task *task) {
   else if (!coming(workers, worker))
     refuse(task, "no worker runs that could move bytes (see --no-worker)");
   else if (clock_now() >= task->request)
-    refuse(task, "the worker did not become ready in time");
+    refuse(task, worker && worker_ready(worker) ? "the worker has too much to do already"
+                                                : "the worker did not become ready in time");
   else
     wait(workers, task);
 }

@@ -25,7 +25,7 @@ struct fixture {
   struct loop *loop;
   struct os_child *child;
   char lines[LINES][128];
-  char how[32];
+  char how[64];
   int count, stop_at, ends, open;
   bool frees;          /* at the first line */
   const char *reply;   /* sent at the first line */
@@ -164,6 +164,13 @@ static void it_can_be_signalled(void **state) {
   os_child_signal(f->child, SIGTERM);
   run_to_end(f);
   assert_string_equal("signal 15", f->how);
+}
+
+static void one_that_says_too_much_at_once_is_ended_and_it_is_told_why(void **state) {
+  struct fixture *f = *state;
+  start(f, "printf '%0200d' 1; exec sleep 1000");
+  run_to_end(f);
+  assert_string_equal("signal 15, for one of its lines was too long", f->how);
 }
 
 /* All of it is in the pipe when its end is noticed: the loop did not run before. */
@@ -314,6 +321,7 @@ int main(int argc, char **argv) {
       TEST(it_may_be_asked_from_its_own_line),
       TEST(its_signal_is_told),
       TEST(it_can_be_signalled),
+      TEST(one_that_says_too_much_at_once_is_ended_and_it_is_told_why),
       TEST(what_it_wrote_before_its_end_is_told),
       TEST(it_may_be_freed_at_a_line),
       TEST(it_may_be_freed_at_a_line_behind_its_end),
