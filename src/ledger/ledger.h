@@ -106,7 +106,8 @@ struct ledger_job {
   uint64_t created_real_ns, completed_real_ns; /* completed 0: under way */
   uint64_t key_hash[2];                        /* idempotency key and domain; both 0: none */
   uint64_t allocation, target_allocation;      /* of a transfer, 0: none; of a load: its model */
-  uint64_t size_bytes, checksum;
+  uint64_t size_bytes : 48, waited : 8, evicted : 8; /* the two of a transfer */
+  uint64_t checksum;
   uint64_t source : 48, flags : 16;           /* source, target: the counted part of a limit */
   uint64_t target : 48, kind : 8, status : 8; /* record's id, 0: none */
   uint32_t domain, key_args;

@@ -105,7 +105,8 @@ static const struct shape {
      "path:TransferPath? status:JobStatus "
      "progressPercent:percent sizeBytes:bytes transferredBytes:bytes bytesPerSecond:bytes? "
      "estimatedCompletion:time? verified:flag? checksum:text? createdAt:time startedAt:time? "
-     "completedAt:time? errorCode:text? errorMessage:text?"},
+     "completedAt:time? requestsWaited:count? modelsEvicted:count? "
+     "errorCode:text? errorMessage:text?"},
     {"StartedTransfer", "+Transfer jobId:text"},
     {"TransferTrial", "impact:TransferImpact"},
     {"TransferImpact",

@@ -1,9 +1,9 @@
 /*
  * job: see job_work.h for the making and job.h for the looking. A job is a view under the jobs
- * lock, a list of waiters and a reference count. Once finished it never changes: a listed one is
- * packed then, and what only a running one needs is freed. Listed ones are in
- * the table (job_table.h) and in the ledger, which is changed under the state lock: both locks are
- * held where such a job begins, runs and ends.
+ * lock, a list of waiters and a reference count. Once finished it changes no more, but
+ * for what a transfer did afterwards: a listed one is packed then, and what only a running one
+ * needs is freed. Listed ones are in the table (job_table.h) and in the ledger, which is changed
+ * under the state lock: both locks are held where such a job begins, runs and ends.
  */
 #include "service/job.h"
 
@@ -167,7 +167,19 @@ uint64_t job_id(const struct job *job) { return job->id; }
 
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg) {
   LOCK_SCOPE(&job->service->jobs_lock);
-  fn(&job->running->view, arg);
+  if (job->running) {
+    fn(&job->running->view, arg);
+    return;
+  }
+  struct job_view view;
+  job_pack_read(job->pack, &view);
+  fn(&view, arg);
+  struct job_pack *changed = job_pack_make(&view);
+  if (!changed)
+    return;
+  free(job->pack);
+  job->pack = changed;
+  job_record_replace(job->service, &job->record, &view);
 }
 
 void job_forget(struct job *job) {

@@ -53,6 +53,8 @@ struct job_transfer {
   bool verified, verified_known;
   bool checksum_known;
   uint64_t checksum;
+  bool effects_known;      /* what it did to models: effects.h */
+  uint8_t waited, evicted; /* 255: or more */
 };
 struct job_bytes { /* copy and fill */
   uint64_t bytes, checksum;

@@ -22,7 +22,8 @@ enum {
   FINISHED = 64,
   MODEL = 128, /* what was transferred is one, not an allocation */
   PATH_SHIFT = 8,
-  PATH_MASK = 7
+  PATH_MASK = 7,
+  EFFECTS_KNOWN = 2048
 };
 
 static unsigned flag(bool is_set, unsigned bit) { return is_set ? bit : 0; }
@@ -33,7 +34,8 @@ static unsigned transfer_flags(const struct job_transfer *transfer) {
   return flag(transfer->move, MOVE) | flag(transfer->verify, VERIFY) |
          flag(transfer->verified, VERIFIED) | flag(transfer->verified_known, VERIFIED_KNOWN) |
          flag(transfer->checksum_known, CHECKSUM_KNOWN) | flag(transfer->path_known, PATH_KNOWN) |
-         flag(transfer->model != 0, MODEL) | ((unsigned)transfer->path & PATH_MASK) << PATH_SHIFT;
+         flag(transfer->model != 0, MODEL) | flag(transfer->effects_known, EFFECTS_KNOWN) |
+         ((unsigned)transfer->path & PATH_MASK) << PATH_SHIFT;
 }
 
 static void write_result(struct ledger_job *facts, const struct job_view *view) {
@@ -45,6 +47,8 @@ static void write_result(struct ledger_job *facts, const struct job_view *view) 
     facts->target_allocation =
         transfer->model ? transfer->target_model : transfer->target_allocation;
     facts->checksum = transfer->checksum;
+    facts->waited = transfer->waited;
+    facts->evicted = transfer->evicted;
   } else if (view->kind == JOB_COPY || view->kind == JOB_FILL) {
     flags |= flag(view->result.bytes.checksum_known, CHECKSUM_KNOWN);
     facts->checksum = view->result.bytes.checksum;
@@ -63,7 +67,7 @@ static struct ledger_record record_of(const struct job_record *record,
   made.u.job = (struct ledger_job){.created_real_ns = view->created_at,
                                    .completed_real_ns = view->completed_at,
                                    .key_hash = {record->key[0], record->key[1]},
-                                   .size_bytes = view->bytes_total,
+                                   .size_bytes = view->bytes_total & LEDGER_ID_COUNTED,
                                    .source = record->source & LEDGER_ID_COUNTED,
                                    .target = record->target & LEDGER_ID_COUNTED,
                                    .kind = (uint8_t)view->kind,
@@ -114,6 +118,9 @@ static void read_transfer(const struct ledger_job *facts, struct job_transfer *o
   out->path = (enum device_path)(flags >> PATH_SHIFT & PATH_MASK);
   out->path_known = flags & PATH_KNOWN && out->path <= DEVICE_PATH_STAGED;
   out->size_bytes = facts->size_bytes;
+  out->effects_known = flags & EFFECTS_KNOWN;
+  out->waited = facts->waited;
+  out->evicted = facts->evicted;
 }
 
 static void read_result(const struct ledger_job *facts, struct job_view *view) {

@@ -39,7 +39,8 @@ void job_progress(struct job *job, uint64_t bytes_done);
 bool job_cancelled(struct job *job);
 const char *job_correlation(const struct job *job);
 uint64_t job_id(const struct job *job);
-/* Changes the result while the job runs (fn runs under the jobs lock). */
+/* Changes the result (fn runs under the jobs lock). Of a finished job under the state lock, and
+ * only numbers: its record is changed too. */
 void job_update(struct job *job, void (*fn)(struct job_view *view, void *arg), void *arg);
 /* Under the state lock, right before the step that makes the result of a transfer real, when the
  * view names its target allocation: should a crash come between that step and job_finish, the job

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "memory/slab.h"
 #include "service/choice.h"
+#include "service/effects.h"
 #include "service/model_estimate.h"
 #include "service/model_key.h"
 #include "service/model_open.h"
@@ -365,8 +366,12 @@ static enum status plan(struct model_work *work) {
   bool trial = work->params.dry_run;
   if (job_cancelled(work->job))
     return problem_set(&work->problem, STATUS_CANCELLED, "cancelled");
-  if (!work->weights && find_same(work, &same))
+  if (!work->weights && find_same(work, &same)) {
+    if (!work->waited)
+      effects_weights(s, same);
+    work->waited = true;
     return STATUS_PENDING;
+  }
   if (!work->weights && !trial)
     learn_facts(model, work);
   if (same && !trial)

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/effects.h"
 #include "service/model_record.h"
 #include "service/model_table.h"
 #include "service/recorder.h"
@@ -294,8 +295,9 @@ static struct model_work *make_work(struct service *s, const struct start *start
   return work;
 }
 
-static enum status launch(struct service *s, struct start *start, struct work_started *out,
-                          struct problem *problem) {
+/* `bytes` come to the target. */
+static enum status launch(struct service *s, struct start *start, uint64_t bytes,
+                          struct work_started *out, struct problem *problem) {
   bool copies = !start->move->params->mode;
   if (copies && !make_second(s, start))
     return problem_set(problem, STATUS_RATE_LIMITED, "there are %d models: unload some", MODEL_MAX);
@@ -309,6 +311,10 @@ static enum status launch(struct service *s, struct start *start, struct work_st
     return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   }
   out->job = job_keep(job);
+  effects_begin(s, job,
+                &(struct effects_of){.target = start->move->target,
+                                     .bytes = bytes,
+                                     .weights = start->model->weights});
   tell_transfer(s, work, EVENTS_TRANSFER_STARTED);
   if (!aim(s, work))
     problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
@@ -335,7 +341,7 @@ enum status model_move_start(struct service *s, const struct model_move *move,
       is_there(s, move, model->weights) ? 0 : models_bytes_on(s, model->weights, move->target);
   if (!move->params->dry_run) {
     status = check_space(s, move, need, problem);
-    return status ? status : launch(s, &start, out, problem);
+    return status ? status : launch(s, &start, need, out, problem);
   }
   uint64_t goes = move->params->mode ? models_bytes_on(s, model->weights, move->source) : 0;
   out->impact =
@@ -408,6 +414,9 @@ void model_move_tell(struct model_work *work) {
 
 void model_move_ended(struct model_work *work) {
   enum status status = work->problem.status;
+  lock_take(&work->service->lock);
+  effects_end(work->service, work->job);
+  lock_give(&work->service->lock);
   tell_transfer(work->service, work,
                 status == STATUS_OK          ? EVENTS_TRANSFER_COMPLETED
                 : status == STATUS_CANCELLED ? EVENTS_TRANSFER_CANCELLED

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "model/policy_preset.h"
 #include "service/coordination.h"
+#include "service/effects.h"
 #include "service/job_work.h"
 #include "service/model_room.h"
 #include "service/model_unload.h"
@@ -41,6 +42,7 @@ struct optimizing {
   } workers[VIEW_WORKERS]; /* to be asked */
   uint32_t worker_count, worker_at;
   uint64_t victim_bytes;
+  uint64_t over[VIEW_DEVICES]; /* the trigger, at most since it began */
   double victim_worth, gone_worth, all_worth;
   uint64_t again_ns; /* somebody will have been there long enough then */
   struct job_optimize result;
@@ -143,12 +145,17 @@ static void finish(struct optimizing *o) {
 
 static void step(struct task *task);
 
+static void go_on(struct optimizing *o) {
+  job_give(o->victim);
+  o->victim = NULL;
+  o->hop.run = step;
+  queue_post(o->service->decision, &o->hop);
+}
+
 static void victim_gone(struct job_waiter *waiter) {
   struct optimizing *o = (struct optimizing *)waiter;
   struct job_view view;
   job_look(o->victim, &view);
-  job_give(o->victim);
-  o->victim = NULL;
   if (view.state == JOB_COMPLETED) {
     o->result.freed_bytes += o->victim_bytes;
     o->gone_worth += o->victim_worth;
@@ -156,8 +163,7 @@ static void victim_gone(struct job_waiter *waiter) {
     o->result.count--;
   }
   o->deadline = view.state == JOB_COMPLETED ? o->deadline : 0;
-  o->hop.run = step;
-  queue_post(o->service->decision, &o->hop);
+  go_on(o);
 }
 
 /* Under the lock: the first victim of a device's plan. False: there is none. */
@@ -178,6 +184,10 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
     o->result.victims[o->result.count].to = (int)model_unload_to(act);
     o->result.count += o->victim != NULL;
   }
+  uint64_t over = state_excess(s, &s->devices[device], s->models->relief.trigger);
+  o->over[device] = units_max(o->over[device], over);
+  if (o->victim)
+    effects_space(s, device, o->over[device], EFFECTS_EVICTED);
   /* By the plan's clock: what has come since is for the next one. */
   if (!plan.covered && plan.next_ns > picture.snapshot.now_ns)
     o->again_ns = plan.next_ns;
@@ -197,13 +207,6 @@ static void choose_workers(struct optimizing *o) {
     memcpy(o->workers[o->worker_count].name, workers[i].id, sizeof workers[i].id);
     o->workers[o->worker_count++].promised = workers[i].reclaimable_bytes;
   }
-}
-
-static void go_on(struct optimizing *o) {
-  job_give(o->victim);
-  o->victim = NULL;
-  o->hop.run = step;
-  queue_post(o->service->decision, &o->hop);
 }
 
 static void workers_said(struct job_waiter *waiter) {

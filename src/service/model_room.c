@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "model/policy_preset.h"
+#include "service/effects.h"
 #include "service/model_load.h"
 #include "service/model_unload.h"
 #include "service/strain.h"
@@ -202,6 +203,17 @@ static bool waits_for_calm(const struct model_work *work, uint32_t device, uint6
          strain_keeps_out(work->service, device, work->params.priority);
 }
 
+static void note_effects(struct model_work *work, uint32_t device, uint64_t missing,
+                         enum status status) {
+  if (status != STATUS_PENDING)
+    return;
+  if (!work->waited)
+    effects_space(work->service, device, missing, EFFECTS_WAITED);
+  work->waited = true;
+  if (work->victim)
+    effects_space(work->service, device, missing, EFFECTS_EVICTED);
+}
+
 enum status model_room_make(struct model_work *work, uint32_t device, uint64_t need) {
   struct model_room_picture picture;
   struct policy_params params = params_of(work, device, need);
@@ -218,6 +230,7 @@ enum status model_room_make(struct model_work *work, uint32_t device, uint64_t n
     status = STATUS_PENDING;
   else
     status = refuse(work, device, need);
+  note_effects(work, device, params.bytes, status);
   policy_plan_free(&plan);
   model_room_free(&picture);
   return status;

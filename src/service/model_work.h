@@ -45,6 +45,7 @@ struct model_work {
   /* model_room.c */
   struct job *victim; /* whose end is waited for */
   uint32_t rounds;
+  bool waited; /* for room, or for others who work on its weights: effects.h was told */
 
   /* a transfer: model_move.c */
   bool transfers;

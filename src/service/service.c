@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "service/attachment.h"
 #include "service/bound.h"
+#include "service/effects.h"
 #include "service/inventory.h"
 #include "service/job_work.h"
 #include "service/keys.h"
@@ -308,6 +309,7 @@ void service_free(struct service *s) {
   worker_relief_free(s);
   models_free(s);
   waiting_free(s);
+  effects_free(s);
   attachment_free(s);
   lease_free(s);
   keys_free(s);

@@ -194,6 +194,7 @@ struct service {
   struct lease *lease;        /* expiries and processes: lease.c */
   struct keys *keys;          /* idempotency: keys.c */
   struct waiting *waiting;    /* allocations that wait for memory: waiting.c */
+  struct effects *effects;    /* transfers and what they do to models: effects.c */
   struct job_table *jobs;     /* job.c */
   struct space_grow *growing; /* segments being made: space.c */
   uint32_t growing_count;

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/effects.h"
 #include "service/job_work.h"
 #include "service/quota.h"
 #include "service/recorder.h"
@@ -37,6 +38,7 @@ static void finish(void *arg) {
                                 .other_device = (uint8_t)(transfer->target_device + 1)};
   lock_take(&s->lock);
   space_owner_let_go(s, transfer->facts.owner);
+  effects_end(s, transfer->job);
   lock_give(&s->lock);
   events_set_text(&event, transfer->correlation);
   events_add(s->events, &event);
@@ -340,6 +342,7 @@ enum status transfer_begin(struct transfer *transfer, bool *placed) {
     state_alloc(s, transfer->alloc)->busy++;
   else if (transfer->alloc)
     state_alloc(s, transfer->alloc)->moving = 1;
+  effects_begin(s, transfer->job, &(struct effects_of){.target = want.device, .bytes = want.size});
   *placed = status == STATUS_OK;
   return STATUS_OK;
 }

@@ -152,7 +152,8 @@ TRANSFER = {
     "status": word("pending", "in_progress", "completed", "failed", "cancelled"), "progressPercent": percent,
     "sizeBytes": count, "transferredBytes": count, "bytesPerSecond": maybe(number),
     "estimatedCompletion": maybe(time), "verified": maybe(flag), "checksum": maybe(checksum), "createdAt": time,
-    "startedAt": maybe(time), "completedAt": maybe(time), "errorCode": maybe(text), "errorMessage": maybe(text),
+    "startedAt": maybe(time), "completedAt": maybe(time), "requestsWaited": maybe(count), "modelsEvicted": maybe(count),
+    "errorCode": maybe(text), "errorMessage": maybe(text),
     "jobId?": id_of("t"),
 }
 

@@ -142,6 +142,43 @@ class Transfer(CliWords, TransferWords, DaemonCase):
         self.assertIn(self.look_model("m@host:0")["modelId"], said)
 
 
+class Effects(TransferWords, DaemonCase):
+    """What a transfer does to models is kept with it."""
+    devices = ("host:0=256MiB", "fake:0=64MiB,rate=16MiB/s", "fake:1=64MiB")
+
+    def loaded(self, name, device, mib):
+        write_sharded(self.folder(name), [Tensor("t", "I8", [mib * MIB], bytes(mib * MIB))], 1)
+        self.load(self.folder(name), device, name=name, keepRamCopy=False)
+
+    def effects_become(self, transfer, *want):
+        def effects():
+            end = self.ok(self.daemon.get(f"{MEMORY}/transfer/{transfer}"))
+            return (end["requestsWaited"], end["modelsEvicted"]) == want
+        wait_until(effects, f"{transfer} to have done {want}", 20)
+
+    def test_models_make_room_for_it(self):
+        self.loaded("old", "fake:1", 24)
+        self.loaded("m", "fake:0", 2)
+        self.loaded("large", "fake:0", 30)
+        small = self.transferred("m", "fake:0", "fake:1", mode="move")["transferId"]
+        large = self.transferred("large", "fake:0", "fake:1", mode="move")["transferId"]
+        self.effects_become(large, 0, 1)  # once it is idle; it may be over by then
+        self.effects_become(small, 0, 0)  # there was room enough for this one
+        self.assertEqual("parked", self.look_model("old")["state"])
+        self.daemon.kill()
+        self.daemon.start()
+        self.effects_become(large, 0, 1)
+
+    def test_requests_wait_for_it(self):
+        self.loaded("m", "fake:0", 8)
+        job = self.ok(self.try_transfer("m", "fake:0", "fake:1", mode="move", wait=False), 202)["jobId"]
+        self.load(self.folder("m"), "fake:1", name="other")
+        self.job_ends(job)
+        self.effects_become(job, 1, 0)
+        self.load(self.folder("m"), "fake:1", name="third")
+        self.effects_become(job, 1, 0)
+
+
 class Killed(TransferWords, RestartCase):
     """One in turn is killed, at a random moment of a transfer."""
     devices = ("host:0=256MiB", "fake:0=64MiB,rate=96MiB/s", "fake:1=64MiB,rate=96MiB/s")

@@ -46,6 +46,14 @@ static void write_progress(struct writer *w, const struct job_view *view) {
   writer_time(w, "estimatedCompletion", running ? clock_real() + needed : 0);
 }
 
+static void write_effect(struct writer *w, const char *key, const struct job_transfer *transfer,
+                         uint32_t count) {
+  if (transfer->effects_known)
+    writer_uint(w, key, count);
+  else
+    writer_null(w, key);
+}
+
 static void write_outcome(struct writer *w, const struct job_view *view) {
   const struct job_transfer *transfer = &view->result.transfer;
   if (transfer->verified_known)
@@ -56,6 +64,8 @@ static void write_outcome(struct writer *w, const struct job_view *view) {
   writer_time(w, "createdAt", view->created_at);
   writer_time(w, "startedAt", view->started_at);
   writer_time(w, "completedAt", view->completed_at);
+  write_effect(w, "requestsWaited", transfer, transfer->waited);
+  write_effect(w, "modelsEvicted", transfer, transfer->evicted);
   bool failed = view->state == JOB_FAILED || view->state == JOB_CANCELLED;
   writer_text(w, "errorCode", failed ? status_code(view->problem.status) : NULL);
   writer_text(w, "errorMessage", failed ? view->problem.text : NULL);
