@@ -26,7 +26,11 @@ static const struct {
     {"QUOTA_EXCEEDED", "see memkeep limits"},
     {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are"},
     {"DEVICE_NOT_FOUND", "memkeep devices lists those there are"},
+    {"MODEL_NOT_FOUND", "memkeep model ls lists those there are"},
+    {"WORKER_NOT_FOUND", "memkeep workers lists those there are"},
+    {"TRANSFER_NOT_FOUND", "memkeep jobs lists what there was in the last hour"},
     {"WORKER_UNAVAILABLE", "see memkeep workers"},
+    {"DEVICE_UNAVAILABLE", "memkeep status says how the device is"},
     {"FORBIDDEN", "ask as the daemon's user or as root, or with a token of a higher role"},
     {"UNAUTHORIZED", "name a file with a token: --token-file FILE"},
 };

@@ -9,6 +9,29 @@
 #include "cli/globals.h"
 
 #define COLUMN 26
+#define WIDTH 80 /* of the narrowest terminal that people use */
+
+/* Words up to the edge, then on under the first; ends the line. `at` is where the cursor stands. */
+static void print_words(FILE *out, const char *text, int indent, int at) {
+  while (*text) {
+    int n = (int)strcspn(text, " ");
+    if (at > indent && at + 1 + n > WIDTH) {
+      fprintf(out, "\n%*s", indent, "");
+      at = indent;
+    } else if (at > indent) {
+      putc(' ', out);
+      at++;
+    }
+    at += fprintf(out, "%.*s", n, text);
+    text += n + (text[n] == ' ');
+  }
+  putc('\n', out);
+}
+
+static void print_row(FILE *out, int column, const char *name, const char *text) {
+  int at = fprintf(out, "  %-*s ", column, name);
+  print_words(out, text, at, at);
+}
 
 void help_program(FILE *out) {
   fputs("memkeep: asks the daemon (memkeepd) that keeps the memory of this host's devices\n"
@@ -18,21 +41,28 @@ void help_program(FILE *out) {
         "verbs\n",
         out);
   for (const struct verb *verb = verbs; verb->name; verb++)
-    fprintf(out, "  %-16s %s\n", verb->name, verb->summary);
-  fputs("  exec             any operation by its name, or a program over a model in memory\n"
-        "\n"
-        "flags of all verbs, wherever they stand\n",
-        out);
-  for (const struct globals_flag *flag = globals_flags; flag->name; flag++)
+    print_row(out, 16, verb->name, verb->summary);
+  print_row(out, 16, "exec", "any operation by its name, or a program over a model in memory");
+  fputs("\nflags of all verbs, wherever they stand\n", out);
+  for (const struct globals_flag *flag = globals_flags; flag->name; flag++) {
+    char name[32];
+    snprintf(name, sizeof name, "%s %s", flag->name, flag->value ? flag->value : "");
     if (flag->doc)
-      fprintf(out, "  %s %-*s %s\n", flag->name, (int)(17 - strlen(flag->name)),
-              flag->value ? flag->value : "", flag->doc);
+      print_row(out, 18, name, flag->doc);
+  }
   fputs("\n"
-        "sizes are 4096, 512M or 8GiB (powers of 1024). Exit codes: 0 done, 1 failed, 2 usage,\n"
-        "3 not reachable.\n"
+        "sizes are 4096, 512M or 8GiB (powers of 1024).\n"
+        "Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable.\n"
         "\n"
         "example: memkeep alloc 8GiB --device host:0 --label cache\n",
         out);
+}
+
+bool help_is_group(const char *word) {
+  for (const struct verb *verb = verbs; verb->name; verb++)
+    if (verbs_member(verb, word))
+      return true;
+  return false;
 }
 
 void help_group(const char *word) {
@@ -43,7 +73,7 @@ void help_group(const char *word) {
     if (!any)
       printf("memkeep %s: one of\n\n", word);
     any = true;
-    printf("  %-16s %s\n", verb->name, verb->summary);
+    print_row(stdout, 16, verb->name, verb->summary);
   }
   if (!any)
     help_program(stdout);
@@ -54,25 +84,23 @@ static void print_hyphened(const char *name) {
     putchar(*name == '_' ? '-' : *name);
 }
 
-static void print_doc(const struct cli_field *field, bool needed) {
-  printf("%s", field->doc);
-  if (needed)
-    printf(" (required)");
-  else if (field->otherwise)
-    printf(" (%s)", field->otherwise);
-  putchar('\n');
+static void print_doc(const struct cli_field *field, bool needed, bool off, int indent, int at) {
+  char text[512];
+  const char *more = needed ? "required" : field->otherwise;
+  snprintf(text, sizeof text, "%s%s%s%s%s", off ? "do not: " : "", field->doc, more ? " (" : "",
+           more ? more : "", more ? ")" : "");
+  print_words(stdout, text, indent, at);
 }
 
 static void print_flag(const struct verb *verb, const struct cli_field *field) {
   const char *flag = verbs_flag(verb, field->name), *value = table_value(field);
   bool off = table_is_on(field);
-  size_t width = strlen(flag) + strlen(value) + (*value ? 1 : 0) + (off ? 5 : 2);
+  int width = (int)(strlen(flag) + strlen(value) + (*value ? 1 : 0) + (off ? 5 : 2));
+  int pad = width < COLUMN ? COLUMN - width : 0;
   printf("  --%s", off ? "no-" : "");
   print_hyphened(flag);
-  printf("%s%s%*s ", *value ? " " : "", value, width < COLUMN ? (int)(COLUMN - width) : 0, "");
-  if (off)
-    printf("do not: ");
-  print_doc(field, field->required);
+  printf("%s%s%*s ", *value ? " " : "", value, pad, "");
+  print_doc(field, field->required, off, COLUMN + 3, width + pad + 3);
 }
 
 static void print_usage(const struct verb *verb, const struct cli_operation *operation) {
@@ -101,14 +129,15 @@ static void print_bare(const struct verb *verb) {
 
 void help_verb(const struct verb *verb) {
   const struct cli_operation *operation = verbs_operation(verb);
-  printf("memkeep %s: %s\n\n", verb->name, verb->summary);
+  print_words(stdout, verb->summary, 0, printf("memkeep %s:", verb->name));
+  putchar('\n');
   print_usage(verb, operation);
   if (verb->words[0])
     putchar('\n');
   for (int i = 0; i < VERB_WORDS && verb->words[i]; i++) {
     const struct cli_field *field = &operation->fields[table_field(operation, verb->words[i])];
     printf("  %-*s ", COLUMN, field->name);
-    print_doc(field, field->required && !verb->bare);
+    print_doc(field, field->required && !verb->bare, false, COLUMN + 3, COLUMN + 3);
   }
   putchar('\n');
   for (size_t i = 0; i < operation->field_count; i++)
@@ -126,7 +155,7 @@ void help_exec(void) {
        "usage: memkeep exec ACTION [FIELD=VALUE… | JSON]\n\n"
        "memkeep exec ACTION --help lists the fields of one. Actions:");
   for (size_t i = 0; i < count; i++)
-    printf("  %-28s %s\n", operations[i].action, operations[i].summary);
+    print_row(stdout, 28, operations[i].action, operations[i].summary);
   puts("\nexample: memkeep exec memory.get_status device_id=host:0\n"
        "         memkeep exec memory.allocate '{\"size_bytes\":4096}' --json");
 }
@@ -135,8 +164,8 @@ void help_operation(const struct cli_operation *operation) {
   printf("memkeep exec %s: %s\n\n", operation->action, operation->summary);
   for (size_t i = 0; i < operation->field_count; i++) {
     const struct cli_field *field = &operation->fields[i];
-    printf("  %-*s %-7s ", COLUMN, field->name, field->type);
-    print_doc(field, field->required);
+    int at = printf("  %-*s %-7s ", COLUMN, field->name, field->type);
+    print_doc(field, field->required, false, at, at);
   }
   printf("\nexample: memkeep exec %s%s\n", operation->action,
          operation->field_count ? " FIELD=VALUE" : "");

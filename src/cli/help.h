@@ -12,6 +12,8 @@
 void help_program(FILE *out);
 /* The verbs whose first word this is; of the program where there are none. */
 void help_group(const char *word);
+/* Whether it is the first word of verbs. */
+bool help_is_group(const char *word);
 void help_verb(const struct verb *verb);
 void help_exec(void);
 void help_operation(const struct cli_operation *operation);

@@ -1,6 +1,7 @@
 /*
  * main: the program `memkeep`: finds the verb, turns its words into a question, shows the answer.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -165,9 +166,11 @@ static int obey(const struct globals *globals) {
     return run_verb(globals, verb);
   if (strcmp(globals->words[0], "exec") == 0)
     return exec_is_meant(globals) ? exec_run(globals) : run_exec(globals);
+  bool second = globals->count > 1, group = help_is_group(globals->words[0]);
   problem_set(&problem, STATUS_INVALID_ARGUMENT,
-              "there is no verb \"%.60s%s%.60s\": memkeep --help lists them", globals->words[0],
-              globals->count > 1 ? " " : "", globals->count > 1 ? globals->words[1] : "");
+              "there is no verb \"%.60s%s%.60s\": memkeep %.60s%s--help lists them",
+              globals->words[0], second ? " " : "", second ? globals->words[1] : "",
+              group ? globals->words[0] : "", group ? " " : "");
   return misused(&problem);
 }
 
@@ -177,7 +180,8 @@ int main(int argc, char **argv) {
   if (globals_take(argc, argv, &globals, &problem))
     return misused(&problem);
   int code = obey(&globals);
-  if (fflush(stdout) || ferror(stdout))
-    return code ? code : EXIT_FAILED;
-  return code;
+  if (!fflush(stdout) && !ferror(stdout))
+    return code;
+  fprintf(stderr, "memkeep: the output could not be written: %s\n", strerror(errno));
+  return code ? code : EXIT_FAILED;
 }

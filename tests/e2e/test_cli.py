@@ -262,10 +262,32 @@ class Usage(CliWords, SharedDaemonCase):
         for verb in ("status", "ps", "alloc", "free", "clear", "defrag", "transfer", "devices"):
             self.assertRegex(out, rf"\b{verb}\b")
 
+    def test_help_fits_80_columns(self):
+        verbs = [line.split("  ")[1] for line in self.memkeep("--help").stdout.split("flags of all")[0].splitlines()
+                 if line.startswith("  ") and line[2] != " "]
+        self.assertIn("model load", verbs)
+        for verb in verbs:
+            if verb.startswith(("exec", "events")):
+                continue
+            for line in self.memkeep(*verb.split(), "--help").stdout.splitlines():
+                if not line.startswith("example"):
+                    self.assertLessEqual(len(line), 80, f"{verb}: {line}")
+
+    def test_a_group_of_verbs_is_told(self):
+        for words in (["model"], ["model", "frob"]):
+            self.assertIn("memkeep model --help lists them", self.memkeep(*words, code=2).stderr)
+
     def test_help_of_a_verb(self):
         for verb in ("status", "ps", "alloc", "free", "clear", "defrag", "transfer", "devices"):
             with self.subTest(verb):
                 self.assertIn(verb, self.memkeep(verb, "--help").stdout)
+
+    def test_an_answer_that_cannot_be_written_is_a_failure(self):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run([program("memkeep"), "--socket", self.daemon.socket_path, "status"], stdout=full,
+                                    stderr=subprocess.PIPE, text=True, env=clean_environment(), timeout=60)
+        self.assertEqual((FAILED, "memkeep: the output could not be written: No space left on device\n"),
+                         (result.returncode, result.stderr))
 
     def test_version(self):
         self.assertIn(self.daemon.facts["version"], self.memkeep("--version").stdout)
