@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,8 @@
 
 #define SIZE (40 * MIB)
 #define FLOW (8 * MIB)
-#define PIECES 8 /* of a flow, one MiB each */
-#define RING 3   /* pieces that may be under way, as in vulkan/lane */
+#define PIECES 16 /* of a flow, 512 KiB each */
+#define RING 3    /* pieces that may be under way, as in vulkan/lane */
 
 static const struct spec spec = {.id = "vulkan:0", .backend = "vulkan"};
 
@@ -195,10 +196,11 @@ static void what_the_caller_says_ends_it(void **state) {
 static void a_card_that_falls_off_in_the_middle_says_so(void **state) {
   (void)state;
   for (unsigned after = 0; after < 2 * PIECES; after++) {
-    char text[8] = {(char)('0' + after % PIECES)};
+    char text[16];
     struct side side = {.next = 0};
     struct bench bench = bench_make(false);
     go_and_come_back(&bench, FLOW);
+    snprintf(text, sizeof text, "%u", after % PIECES);
     vulkan_fixture_set("lost", text);
     assert_int_equal(STATUS_DEVICE_UNAVAILABLE,
                      after < PIECES ? feed(&bench, FLOW, &side) : drain(&bench, FLOW, &side));

@@ -19,7 +19,7 @@
 #include "vulkan_fixture.h"
 
 #define SIZE (16 * MIB)
-#define THREADS 12 /* more than there are lanes */
+#define THREADS 16 /* more than there are lanes */
 #define STAGED 64  /* pieces, as in vulkan/staging */
 
 static const struct spec specs[] = {{.id = "vulkan:0", .backend = "vulkan"},
