@@ -27,6 +27,10 @@ bool os_pages_touch(void *pages, size_t bytes) {
   return !madvise(pages, bytes, MADV_POPULATE_READ);
 }
 
+bool os_pages_make(void *pages, size_t bytes) {
+  return !madvise(pages, bytes, MADV_POPULATE_WRITE);
+}
+
 void os_pages_release(void *pages, size_t bytes) {
   if (pages)
     munmap(pages, bytes);

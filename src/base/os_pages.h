@@ -15,6 +15,9 @@ void os_pages_expect(void *pages, size_t used);
 /* Brings the pages of a mapping for reading, at once instead of at each first touch. False: not
  * all of them; who touches one brings it then, if it can be had. */
 bool os_pages_touch(void *pages, size_t bytes);
+/* The same for writing, on a shared mapping too: pages that were not there are made, and cleared.
+ * False: not all of them; some may have been made. */
+bool os_pages_make(void *pages, size_t bytes);
 /* Harmless on NULL. */
 void os_pages_release(void *pages, size_t bytes);
 

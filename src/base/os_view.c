@@ -4,6 +4,9 @@
  * memcpy. The mapping spans the whole memfd and is made when the first granule needs it: addresses
  * cost nothing.
  *
+ * Pages that several threads make are made at once, each thread its own: written by system calls
+ * they would come one after the other, for a memfd is locked meanwhile.
+ *
  * Why not at once: filling the tables costs a third of what reading by system calls does, and
  * taking them down again delays the end of the memory. `make bench` (transfer) shows the first copy
  * beside the later ones.
@@ -157,6 +160,20 @@ const void *os_view_peek(struct os_view *view, uint64_t offset, size_t n) {
 void *os_view_poke(struct os_view *view, uint64_t offset, size_t n) {
   char *place = where(view, offset, n);
   return place && view->writable ? place : NULL;
+}
+
+/* Its granules are tabled as far as the range goes; beyond it, what is there comes by faults. */
+void os_view_bring(struct os_view *view, uint64_t offset, uint64_t n) {
+  uint64_t start = offset / PAGE * PAGE, end = offset + n;
+  if (!n || where(view, offset, n))
+    return;
+  if (!atomic_load(&view->bytes))
+    map(view);
+  char *bytes = atomic_load(&view->bytes);
+  if (!bytes || !view->writable || !os_pages_make(bytes + start, end - start))
+    return;
+  for (uint64_t granule = offset / GRANULE; granule * GRANULE < end; granule++)
+    atomic_store(&view->uses[granule], TABLED);
 }
 
 enum status os_view_read(struct os_view *view, uint64_t offset, void *out, size_t n) {

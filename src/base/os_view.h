@@ -32,6 +32,10 @@ enum status os_view_fill(struct os_view *view, uint64_t offset, uint8_t value, u
 const void *os_view_peek(struct os_view *view, uint64_t offset, size_t n);
 /* The same, to be written there; NULL: write them. */
 void *os_view_poke(struct os_view *view, uint64_t offset, size_t n);
+/* Several threads are about to write different ranges: makes the pages of this one and maps them,
+ * so that it can be written in place. A memfd takes written bytes from one thread after the other,
+ * but pages from all at once. Without effect where it cannot be. */
+void os_view_bring(struct os_view *view, uint64_t offset, uint64_t n);
 
 struct os_view_range {
   struct os_view *view;

@@ -140,6 +140,39 @@ static void test_what_is_used_often_is_where_it_can_be_reached(void **state) {
   close_view(&fixture);
 }
 
+static void test_what_is_brought_is_zero_and_can_be_written(void **state) {
+  struct fixture fixture;
+  (void)state;
+  open_view(&fixture, OS_MEMFD_SEAL_SIZE);
+  os_view_bring(fixture.view, 256 * KIB + 9, 300 * KIB);
+  assert_int_equal(304 * KIB, resident(&fixture)); /* no page besides */
+  char *place = os_view_poke(fixture.view, 256 * KIB + 9, 300 * KIB);
+  memset(bytes, 0, sizeof bytes);
+  assert_memory_equal(bytes, place, 300 * KIB);
+  memset(place, 0x22, 300 * KIB);
+  memset(bytes + 256 * KIB + 9, 0x22, 300 * KIB);
+  assert_null(os_view_poke(fixture.view, 0, SIZE));
+  reads(&fixture, 0, SIZE);
+  os_view_bring(fixture.view, 0, SIZE); /* what is there stays */
+  assert_memory_equal(bytes, os_view_peek(fixture.view, 0, SIZE), SIZE);
+  close_view(&fixture);
+}
+
+static void test_what_is_sealed_is_not_brought(void **state) {
+  struct fixture fixture;
+  (void)state;
+  open_view(&fixture, OS_MEMFD_SEAL_SIZE | OS_MEMFD_SEAL_WRITE);
+  os_view_bring(fixture.view, 0, SIZE);
+  assert_int_equal(0, resident(&fixture));
+  assert_null(os_view_poke(fixture.view, 0, SIZE));
+  close_view(&fixture);
+  open_view(&fixture, 0); /* it could be cut meanwhile */
+  os_view_bring(fixture.view, 0, SIZE);
+  assert_int_equal(0, resident(&fixture));
+  assert_null(os_view_poke(fixture.view, 0, SIZE));
+  close_view(&fixture);
+}
+
 static void test_what_is_sealed_can_be_looked_at_only(void **state) {
   struct fixture fixture;
   (void)state;
@@ -218,6 +251,8 @@ int main(void) {
       cmocka_unit_test(test_what_can_shrink_is_no_signal),
       cmocka_unit_test(test_what_is_sealed_is_read_only),
       cmocka_unit_test(test_what_is_used_often_is_where_it_can_be_reached),
+      cmocka_unit_test(test_what_is_brought_is_zero_and_can_be_written),
+      cmocka_unit_test(test_what_is_sealed_is_not_brought),
       cmocka_unit_test(test_what_is_sealed_can_be_looked_at_only),
       cmocka_unit_test(test_by_several_threads),
       cmocka_unit_test(test_copies_of_every_size),
