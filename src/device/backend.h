@@ -66,6 +66,8 @@ struct backend {
                                                             where read is needed; default: NULL */
   void *(*poke)(void *mover, const struct device_range *range); /* optional: the same, to be written
                                                                    there; default: NULL */
+  void (*bring)(void *mover, const struct device_range *range); /* optional: makes the bytes there,
+                                                                   so that poke gives them */
   enum status (*copy)(void *mover, const struct device_range *from,
                       const struct device_range *to); /* optional: read + write staged. From a
                                                          segment of this mover to another, or to

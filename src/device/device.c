@@ -425,6 +425,13 @@ static void *poke(struct device_place to, uint64_t size) {
   return mover->table.poke ? mover->table.poke(mover->mover, &range) : NULL;
 }
 
+void device_bring(struct device_place to, uint64_t size) {
+  struct device_range range = range_of(to, size);
+  const struct device_mover *mover = to.segment->mover;
+  if (mover->table.bring)
+    mover->table.bring(mover->mover, &range);
+}
+
 /* Bytes that are to be seen at one end need no staging. */
 static enum status copy_staged(const struct device_copy *copy) {
   const void *source = device_peek(copy->from, copy->size);

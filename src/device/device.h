@@ -189,6 +189,9 @@ void device_unstage(const struct device_segment *segment, void *bytes);
 enum status device_read(struct device_place from, uint64_t size, void *to);
 /* The bytes where they are, until the segment is dropped; NULL: they must be read. */
 const void *device_peek(struct device_place from, uint64_t size);
+/* Where several threads are about to write host memory, each calls this for its range: the pages
+ * are made side by side. Without effect on other memory. */
+void device_bring(struct device_place to, uint64_t size);
 enum status device_write(struct device_place to, uint64_t size, const void *from);
 enum status device_fill(struct device_place to, uint64_t size, uint8_t value);
 

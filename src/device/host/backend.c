@@ -25,6 +25,7 @@ const struct backend host_backend = {
     .write = host_mover_write,
     .peek = host_mover_peek,
     .poke = host_mover_poke,
+    .bring = host_mover_bring,
     .copy = host_mover_copy,
     .fill = host_mover_fill,
 };

@@ -58,6 +58,11 @@ void *host_mover_poke(void *mover, const struct device_range *range) {
   return os_view_poke(range->segment, range->offset, range->size);
 }
 
+void host_mover_bring(void *mover, const struct device_range *range) {
+  (void)mover;
+  os_view_bring(range->segment, range->offset, range->size);
+}
+
 enum status host_mover_fill(void *mover, const struct device_range *range, uint8_t value) {
   (void)mover;
   return os_view_fill(range->segment, range->offset, value, range->size);

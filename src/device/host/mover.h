@@ -17,6 +17,7 @@ enum status host_mover_copy(void *mover, const struct device_range *from,
                             const struct device_range *to);
 const void *host_mover_peek(void *mover, const struct device_range *range);
 void *host_mover_poke(void *mover, const struct device_range *range);
+void host_mover_bring(void *mover, const struct device_range *range);
 enum status host_mover_fill(void *mover, const struct device_range *range, uint8_t value);
 
 #endif
