@@ -15,6 +15,9 @@
  * are written, the target is read again and summed up. A thread carries a step through all of them
  * in its own staging, so that it stays in that core's cache, and waits before each for the step
  * ahead to have left it: a relay.
+ *
+ * Host memory that bytes from a card come to is fresh as a rule, and written by system calls it
+ * takes them from one thread after the other. So each thread makes the pages of its step first.
  */
 #include "worker/mover.h"
 
@@ -32,8 +35,10 @@
 #define MOVER_STAGED (512 * KIB)  /* stays in the L2 cache; a slow link still shows progress */
 #define MOVER_FLOW (16 * MIB)     /* some ms of a core, beside which 50 us at the end are little */
 #define MOVER_STEP (512 * KIB)    /* of a relay: it and both ends stay in the L2 cache */
+#define MOVER_BROUGHT 4           /* threads that make up for the more that each does for a page */
 #define MOVER_LOOK_NS 50000       /* about what a stage takes for a step */
 #define MOVER_RUNNERS 3           /* one per stage */
+#define MOVER_BRINGERS 7          /* the same, and four that make pages meanwhile */
 #define MOVER_WAITERS 2           /* for a card */
 #define MOVER_THREADS 4           /* more gain nothing on the machines measured */
 #define MOVER_STAGERS 8           /* 4 brought 10 GB/s to a card whose link takes 55 */
@@ -50,6 +55,20 @@ static struct device_place at(struct device_place place, uint64_t offset) {
 static const struct device_segment *staged_by(const struct mover_work *work) {
   const struct device_segment *from = work->from.segment;
   return from && !device_is_host(from) ? from : work->to.segment;
+}
+
+/* At most max, and no more than there are cores. */
+static unsigned threads_for(unsigned max) {
+  long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  return cores < 1 ? 1 : cores < (long)max ? (unsigned)cores : max;
+}
+
+/* Small ones are written by one thread. On few cores the system calls win: their pages need not be
+ * cleared first, nor mapped. */
+static bool brings(const struct mover_work *work) {
+  const struct device_segment *from = work->from.segment;
+  return from && !device_is_host(from) && device_is_host(work->to.segment) &&
+         work->size >= MOVER_PARALLEL && threads_for(MOVER_BROUGHT) == MOVER_BROUGHT;
 }
 
 /* ---- a step ---- */
@@ -132,6 +151,8 @@ static enum status copy_chunk(const struct mover_work *work, uint64_t offset, ui
                               void *staging) {
   struct device_copy copy = {
       .from = at(work->from, offset), .to = at(work->to, offset), .size = size, .staging = staging};
+  if (brings(work))
+    device_bring(copy.to, size);
   return device_copy(&copy);
 }
 
@@ -228,12 +249,6 @@ static void *work_on(void *arg) {
   }
   device_unstage(stager, staging);
   return NULL;
-}
-
-/* At most max, and no more than there are cores. */
-static unsigned threads_for(unsigned max) {
-  long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  return cores < 1 ? 1 : cores < (long)max ? (unsigned)cores : max;
 }
 
 /* The caller is one of the crew; helpers that cannot be started are done without. */
@@ -376,6 +391,15 @@ static bool pass(struct relay *relay, int stage, struct step *step) {
   return true;
 }
 
+/* Under the lock, which is let go meanwhile. */
+static void bring(struct relay *relay, const struct step *step) {
+  if (!brings(relay->work))
+    return;
+  pthread_mutex_unlock(&relay->lock);
+  device_bring(at(relay->work->to, step->offset), step->size);
+  pthread_mutex_lock(&relay->lock);
+}
+
 static void *run_stages(void *arg) {
   struct relay *relay = arg;
   const struct device_segment *stager = staged_by(relay->work);
@@ -387,6 +411,7 @@ static void *run_stages(void *arg) {
     step.offset = relay->claimed;
     step.size = units_min(MOVER_STEP, relay->work->size - step.offset);
     relay->claimed += step.size;
+    bring(relay, &step);
     for (int stage = 0; stage < STAGES && pass(relay, stage, &step); stage++)
       ;
   }
@@ -396,9 +421,9 @@ static void *run_stages(void *arg) {
 }
 
 static void run_all_stages(struct relay *relay) {
-  pthread_t helpers[MOVER_RUNNERS];
-  unsigned count = 0;
-  unsigned wanted = relay->work->size < MOVER_SHARED ? 0 : threads_for(MOVER_RUNNERS) - 1;
+  pthread_t helpers[MOVER_BRINGERS];
+  unsigned count = 0, most = brings(relay->work) ? MOVER_BRINGERS : MOVER_RUNNERS;
+  unsigned wanted = relay->work->size < MOVER_SHARED ? 0 : threads_for(most) - 1;
   pthread_mutex_init(&relay->lock, NULL);
   pthread_cond_init(&relay->moved, NULL);
   while (count < wanted && !pthread_create(&helpers[count], NULL, run_stages, relay))

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #define XXH_INLINE_ALL
@@ -130,6 +131,40 @@ static void sums_are_the_same_whichever_way(void **state) {
   assert_true(prints[0] == prints[1]);
 }
 
+static void comes_to_fresh_memory(struct bench *bench, bool verify, bool sums) {
+  const uint64_t size = SIZE - 9;
+  struct mover_work work = work_on(bench, size);
+  struct device_segment *fresh;
+  struct share share;
+  assert_int_equal(STATUS_OK, os_memfd_create("fresh", SIZE, &share));
+  assert_int_equal(STATUS_OK, os_memfd_seal(&share, OS_MEMFD_SEAL_SIZE));
+  assert_int_equal(STATUS_OK, device_import(bench->host_mover, &share, SIZE, &fresh));
+  work.from = (struct device_place){bench->card, 3};
+  work.to = (struct device_place){fresh, 5};
+  work.verify = verify;
+  work.sums = sums;
+  assert_int_equal(STATUS_OK, mover_copy(&work));
+  if (sysconf(_SC_NPROCESSORS_ONLN) >= 4)
+    assert_non_null(device_peek(work.to, size)); /* written in place */
+  assert_int_equal(STATUS_OK, device_read((struct device_place){fresh, 0}, size + 5, bench->back));
+  assert_memory_equal(bench->bytes + 7, bench->back + 5, size);
+  assert_memory_equal("\0\0\0\0\0", bench->back, 5);
+  assert_true(!verify || (work.verified && work.checksum == XXH3_64bits(bench->bytes + 7, size)));
+  device_drop(fresh);
+  share_close(&share);
+}
+
+static void what_comes_from_a_card_is_written_in_place(void **state) {
+  (void)state;
+  struct bench bench = bench_make(true, "");
+  struct mover_work work = work_on(&bench, SIZE - 9);
+  assert_int_equal(STATUS_OK, mover_copy(&work));
+  comes_to_fresh_memory(&bench, false, false);
+  comes_to_fresh_memory(&bench, true, false);
+  comes_to_fresh_memory(&bench, false, true);
+  bench_done(&bench);
+}
+
 static void what_may_be_written_is_staged(void **state) {
   (void)state;
   struct bench bench = bench_make(false, "");
@@ -154,6 +189,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_card_reads_what_nobody_writes),
       cmocka_unit_test(sums_are_the_same_whichever_way),
+      cmocka_unit_test(what_comes_from_a_card_is_written_in_place),
       cmocka_unit_test(what_may_be_written_is_staged),
       cmocka_unit_test(a_card_that_cannot_is_staged_to),
   };
