@@ -67,14 +67,14 @@ def timed(work):
     return time.monotonic() - began, result
 
 
-def write_model(path, size):
-    """Tensors of float16 of 32 MiB each, of bytes that no two pages share."""
+def write_model(path, size, behind=0):
+    """Tensors of float16 of 32 MiB each, of bytes that no two pages share; the first one so far behind a multiple of 256."""
     count, each = size // (32 * MIB), 32 * MIB
     header = json.loads(safetensors_header([Tensor(f"t{i}", "F16", [each // 2], b"") for i in range(count)]))
     for i in range(count):
         header[f"t{i}"]["data_offsets"] = [i * each, (i + 1) * each]
     text = json.dumps(header).encode()
-    text += b" " * (-(len(text) + 8) % 256)
+    text += b" " * ((behind - len(text) - 8) % 256)
     block = os.urandom(each)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -216,6 +216,43 @@ def residency(daemon, card, path, size, link):
     unload(daemon, model)
 
 
+def padded(daemon, card, folder, size, link):
+    """Weights that do not begin at a multiple of 256 in their file do so on the card, so their bytes lie a pad apart in RAM."""
+    size = min(size, 2 * GIB)
+    for behind in (0, 8):
+        path = write_model(Path(folder) / f"behind{behind}.safetensors", size, behind)
+        model = load_model(daemon, path, card, keepRamCopy=True, verify=False)
+        found = []
+        for _ in range(ROUNDS):
+            unload(daemon, model, "ram")
+            time.sleep(SETTLE)
+            found.append(rate(size, timed(lambda: load_model(daemon, path, card, keepRamCopy=True, verify=False))[0]))
+        got = statistics.median(found)
+        line(f"card: RAM to card, weights {behind} behind a multiple of 256 / pinned copy", got / link["card.h2d"], "", None,
+             f"{got:.1f} GB/s, {size / GIB:.1f} GiB")
+        unload(daemon, model)
+        path.unlink()
+
+
+def to_ram(daemon, card, link):
+    """Into memory that was never touched, and into the same again."""
+    size = 2 * GIB
+    source = allocate(daemon, size, card)
+    data(daemon.post(f"{MEMORY}/operations/fill", {"allocationId": source["allocationId"], "value": 7}))
+    for verify, how in ((False, ""), (True, ", verified")):
+        fresh, again = [], []
+        for _ in range(ROUNDS):
+            target = allocate(daemon, size, "host:0")
+            for found in (fresh, again):
+                found.append(rate(size, data(daemon.post(f"{MEMORY}/operations/copy", {
+                    "sourceAllocationId": source["allocationId"], "targetAllocationId": target["allocationId"],
+                    "verify": verify}))["timeMs"] / 1e3))
+            data(daemon.delete(f"{MEMORY}/allocations/{target['allocationId']}"))
+        for found, what in ((fresh, "fresh memory"), (again, "memory that was written before")):
+            line(f"card: to RAM, {what}{how}", statistics.median(found), "GB/s", None, f"the link: {link['card.d2h']:.1f}")
+    data(daemon.delete(f"{MEMORY}/allocations/{source['allocationId']}"))
+
+
 def into_torch(daemon, path, size, theirs):
     """What is resident as tensors of a process that has its context; theirs: seconds of safetensors, from the page cache."""
     found = [seconds_of("memkeep.torch", MEMKEEP_TORCH, daemon.socket_path, str(path)) for _ in range(ROUNDS)]
@@ -320,6 +357,8 @@ def main():
             defragmenting(daemon, names[0], link)
             from_disk(daemon, names[0], path, size, link)
             residency(daemon, names[0], path, size, link)
+            padded(daemon, names[0], folder, size, link)
+            to_ram(daemon, names[0], link)
         with CardBench() as daemon:
             torch_allocator(daemon, names[0])
     print(f"bench: {len(run.missed)} missed: {', '.join(run.missed)}" if run.missed else "bench: all floors hold")
