@@ -427,9 +427,8 @@ static void *poke(struct device_place to, uint64_t size) {
 
 void device_bring(struct device_place to, uint64_t size) {
   struct device_range range = range_of(to, size);
-  const struct device_mover *mover = to.segment->mover;
-  if (mover->table.bring)
-    mover->table.bring(mover->mover, &range);
+  if (to.segment->mover->table.bring)
+    to.segment->mover->table.bring(to.segment->mover->mover, &range);
 }
 
 /* Bytes that are to be seen at one end need no staging. */
