@@ -65,9 +65,8 @@ static unsigned threads_for(unsigned max) {
 
 /* Small ones are written by one thread. On few cores the system calls win: their pages need not be
  * cleared first, nor mapped. */
-static bool brings(const struct mover_work *work) {
-  const struct device_segment *from = work->from.segment;
-  return from && !device_is_host(from) && device_is_host(work->to.segment) &&
+static bool is_brought(const struct mover_work *work) {
+  return !device_is_host(work->from.segment) && device_is_host(work->to.segment) &&
          work->size >= MOVER_PARALLEL && threads_for(MOVER_BROUGHT) == MOVER_BROUGHT;
 }
 
@@ -117,6 +116,8 @@ static enum status empty_piece(void *arg, void *bytes, uint64_t offset, uint64_t
   struct step step = {.size = size, .staging = bytes};
   if (atomic_load(flow->work->cancel))
     return STATUS_CANCELLED;
+  if (flow->work->brings)
+    device_bring(to, size);
   enum status status = device_write(to, size, bytes);
   return status || !flow->sum ? status : look(to, &step, flow->sum);
 }
@@ -151,7 +152,7 @@ static enum status copy_chunk(const struct mover_work *work, uint64_t offset, ui
                               void *staging) {
   struct device_copy copy = {
       .from = at(work->from, offset), .to = at(work->to, offset), .size = size, .staging = staging};
-  if (brings(work))
+  if (work->brings)
     device_bring(copy.to, size);
   return device_copy(&copy);
 }
@@ -393,7 +394,7 @@ static bool pass(struct relay *relay, int stage, struct step *step) {
 
 /* Under the lock, which is let go meanwhile. */
 static void bring(struct relay *relay, const struct step *step) {
-  if (!brings(relay->work))
+  if (!relay->work->brings)
     return;
   pthread_mutex_unlock(&relay->lock);
   device_bring(at(relay->work->to, step->offset), step->size);
@@ -422,7 +423,7 @@ static void *run_stages(void *arg) {
 
 static void run_all_stages(struct relay *relay) {
   pthread_t helpers[MOVER_BRINGERS];
-  unsigned count = 0, most = brings(relay->work) ? MOVER_BRINGERS : MOVER_RUNNERS;
+  unsigned count = 0, most = relay->work->brings ? MOVER_BRINGERS : MOVER_RUNNERS;
   unsigned wanted = relay->work->size < MOVER_SHARED ? 0 : threads_for(most) - 1;
   pthread_mutex_init(&relay->lock, NULL);
   pthread_cond_init(&relay->moved, NULL);
@@ -457,6 +458,7 @@ enum status mover_copy(struct mover_work *work) {
   if (device_overlap(work->from, work->to, work->size))
     return STATUS_INVALID_ARGUMENT;
   device_reach(work->from.segment, work->to.segment);
+  work->brings = is_brought(work);
   enum status status = work->sums     ? run_sums(work)
                        : work->verify ? run_relay(work, false)
                                       : run_plain(work);

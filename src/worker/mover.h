@@ -31,6 +31,8 @@ struct mover_work {
   uint64_t fingerprint; /* of `sums`: load.h's, as if the source were a whole file */
   bool verified;        /* the target, read again, has the same checksum */
   uint64_t device_us;   /* time spent in copies, fills and readings */
+
+  bool brings; /* mover's: each thread makes the pages that it writes; a fill leaves it false */
 };
 
 /* INVALID_ARGUMENT: the two ranges overlap. CANCELLED between chunks: the target holds part of the
