@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import operator
 import os
 import weakref
 from typing import Any, Dict, Optional, Sequence
@@ -185,7 +186,7 @@ def _fields(size: int, device: Optional[str], fields: Dict[str, Any]) -> Dict[st
 
 
 def _request(size: int, device: Optional[str], fields: Dict[str, Any]) -> _library.Request:
-    request = _library.Request(size=_number("size", size), device=device.encode() if device else None)
+    request = _library.Request(size=_number("size", size), device=str(device).encode() if device else None)
     for name, value in fields.items():
         if name in _FLAGS:
             request.flags |= _FLAGS[name] if value else 0
@@ -200,9 +201,9 @@ def _request(size: int, device: Optional[str], fields: Dict[str, Any]) -> _libra
 
 
 def _number(name: str, value: Any) -> int:
-    number = value.__index__()
-    if not 0 <= number < 1 << 64:
-        raise errors.InvalidArgument(f"{name} is {number}, which is not 0 … 2^64 - 1")
+    number = operator.index(value)
+    if not 0 <= number < 1 << 63:  # JSON's on the wire
+        raise errors.InvalidArgument(f"{name} is {number}, which is not 0 … 2^63 - 1")
     return number
 
 

@@ -105,6 +105,8 @@ static enum mk_code check_request(const struct mk_request *request) {
     return refuse("there is no request");
   if (request->flags & ~(uint32_t)REQUEST_FLAGS)
     return refuse("flags holds one that a request does not know");
+  if ((request->size | request->alignment | request->ttl_seconds | request->wait_ms) > INT64_MAX)
+    return refuse("a number of the request is larger than 2^63 - 1");
   if (request->reserved_too || !is_zero(request->reserved, 4))
     return refuse("reserved of the request must be 0");
   return MK_OK;

@@ -200,18 +200,18 @@ static void a_refusal_comes_out_as_it_was_said(void **state) {
 static void what_cannot_be_is_refused_here(void **state) {
   struct fixture *f = *state;
   mk_allocation *made = NULL;
-  char *result = NULL;
   const struct mk_options options = {.reserved = {0, 1}};
+  const struct mk_request wrong[] = {{.flags = MK_READ_ONLY}, {.size = UINT64_C(1) << 63}};
   mk_client *client = NULL;
   assert_int_equal(mk_connect(&options, &client), MK_INVALID_ARGUMENT);
   assert_int_equal(mk_connect(&(struct mk_options){.socket = "/nowhere/s"}, &client),
                    MK_DAEMON_NOT_FOUND);
-  assert_int_equal(mk_allocate(f->client, &(struct mk_request){.flags = MK_READ_ONLY}, &made),
-                   MK_INVALID_ARGUMENT);
+  for (size_t i = 0; i < 2; i++)
+    assert_int_equal(mk_allocate(f->client, &wrong[i], &made), MK_INVALID_ARGUMENT);
   assert_int_equal(mk_allocate(NULL, &(struct mk_request){.size = 1}, &made), MK_INVALID_ARGUMENT);
   assert_int_equal(mk_attach(f->client, "m-1", 0, &made), MK_ALLOCATION_NOT_FOUND);
-  assert_int_equal(mk_call(f->client, "ping", "{\"a\":", &result), MK_INVALID_ARGUMENT);
-  assert_int_equal(mk_call(f->client, "memory.attach", NULL, &result), MK_INVALID_ARGUMENT);
+  assert_int_equal(mk_call(f->client, "ping", "{\"a\":", NULL), MK_INVALID_ARGUMENT);
+  assert_int_equal(mk_call(f->client, "memory.attach", NULL, NULL), MK_INVALID_ARGUMENT);
   assert_int_equal(standin_fixture_count(f->standin, "memory."), 0);
 }
 
