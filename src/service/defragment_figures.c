@@ -1,0 +1,44 @@
+/*
+ * defragment_figures: rows of figures, and their sum.
+ */
+#include "service/defragment_figures.h"
+
+#include "base/units.h"
+
+void defragment_figures_before(const struct service *s, uint32_t device,
+                               struct job_defrag_device *row) {
+  row->device_id = s->devices[device].info->id;
+  row->fragmentation_before =
+      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->largest_before = state_largest(s, &s->devices[device]);
+}
+
+void defragment_figures_after(const struct service *s, uint32_t device,
+                              struct job_defrag_device *row) {
+  row->fragmentation_after =
+      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
+  row->largest_after = state_largest(s, &s->devices[device]);
+}
+
+uint32_t defragment_figures_overall(const struct service *s, const uint32_t *devices,
+                                    uint32_t count) {
+  uint64_t allocated = 0, committed = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    allocated += s->devices[devices[i]].allocated;
+    committed += s->devices[devices[i]].committed;
+  }
+  return state_fragmentation(allocated, committed);
+}
+
+void defragment_figures_add_up(struct job_defrag *result) {
+  struct job_defrag_device *total = &result->total;
+  for (uint32_t i = 0; i < result->device_count; i++) {
+    const struct job_defrag_device *row = &result->devices[i];
+    total->moved_bytes += row->moved_bytes;
+    total->released_bytes += row->released_bytes;
+    total->allocations_moved += row->allocations_moved;
+    total->segments_released += row->segments_released;
+    total->largest_before = units_max(total->largest_before, row->largest_before);
+    total->largest_after = units_max(total->largest_after, row->largest_after);
+  }
+}
