@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from models import Tensor, safetensors_header
 ROUNDS = 5
 SETTLE = 0.3  # seconds after a park: the driver clears memory that came back, and new memory waits for that
 FREED = 0.01  # seconds after a free, for the same reason
+SEGMENTS_BACK = re.compile(r"segments were back ([0-9.]+) ms after the last")
 WHO_ATTACHES = """
 import sys, time
 from doors import Unix
@@ -315,6 +317,8 @@ def defragmenting(daemon, card, link):
         moved = data(daemon.http.request("POST", f"{MEMORY}/operations/defragment/{card}?timeout=300",
                                          {"strategy": "thorough"}, timeout=320))
         assert sums == [checksum(daemon, one, scratch) for one in looked], "bytes changed"
+    found = run.wait_until(lambda: SEGMENTS_BACK.search(daemon.log()), "the segments", 10)
+    line("card: the segments are back, after its last move", float(found[1]), "ms")
     got = moved["defragmentedBytes"] / 1e6 / moved["defragmentationTimeMs"]
     line("card: defragment / the card's own copies", got / link["card.d2d"], "", (">=", 0.3),
          f"{got:.0f} GB/s: {moved['allocationsMoved']:,} of {len(made) // 2:,} blocks, "

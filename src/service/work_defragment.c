@@ -9,6 +9,10 @@
  * there are more, so that it maps the segments of some while it copies others. They may end in any
  * order, for no move of a plan waits for another: what is taken was free before, what is left stays
  * closed. The first ones are small: the mover is not to wait for a whole one.
+ *
+ * A card's driver takes back one segment after the other, half a millisecond each, whatever we do.
+ * So on cards the job ends with its last move, as a free's answer does not wait for that either:
+ * the bytes count as on their way, and who needs them next waits for them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +21,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "service/choice.h"
+#include "service/defragment_figures.h"
 #include "service/job_work.h"
 #include "service/record.h"
 #include "service/snapshot.h"
@@ -63,47 +68,9 @@ struct defragment {
   uint64_t moved_ns;  /* when the last one was */
   uint32_t releasing; /* segments on their way back; under the state lock */
   bool ended;         /* nothing more will be moved; under the state lock */
+  bool costly;        /* all devices: the job ends before its segments are back */
   struct problem problem;
 };
-
-/* ---- figures ---- */
-
-static void figures_before(const struct service *s, uint32_t device,
-                           struct job_defrag_device *row) {
-  row->device_id = s->devices[device].info->id;
-  row->fragmentation_before =
-      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
-  row->largest_before = state_largest(s, &s->devices[device]);
-}
-
-static void figures_after(const struct service *s, uint32_t device, struct job_defrag_device *row) {
-  row->fragmentation_after =
-      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
-  row->largest_after = state_largest(s, &s->devices[device]);
-}
-
-/* The totals' fragmentation is over all devices worked on, weighted by what is committed. */
-static uint32_t overall(const struct service *s, const struct defragment *work) {
-  uint64_t allocated = 0, committed = 0;
-  for (uint32_t i = 0; i < work->result.device_count; i++) {
-    allocated += s->devices[work->devices[i]].allocated;
-    committed += s->devices[work->devices[i]].committed;
-  }
-  return state_fragmentation(allocated, committed);
-}
-
-static void add_up(struct job_defrag *result) {
-  struct job_defrag_device *total = &result->total;
-  for (uint32_t i = 0; i < result->device_count; i++) {
-    const struct job_defrag_device *row = &result->devices[i];
-    total->moved_bytes += row->moved_bytes;
-    total->released_bytes += row->released_bytes;
-    total->allocations_moved += row->allocations_moved;
-    total->segments_released += row->segments_released;
-    total->largest_before = units_max(total->largest_before, row->largest_before);
-    total->largest_after = units_max(total->largest_after, row->largest_after);
-  }
-}
 
 /* ---- the end ---- */
 
@@ -122,20 +89,30 @@ static void work_free(struct defragment *work) {
   free(work);
 }
 
-static void finish(struct defragment *work) {
+static void answer(struct defragment *work) {
   struct service *s = work->service;
   lock_take(&s->lock);
   for (uint32_t i = 0; i < work->result.device_count; i++)
-    figures_after(s, work->devices[i], &work->result.devices[i]);
-  add_up(&work->result);
-  work->result.total.fragmentation_after = overall(s, work);
+    defragment_figures_after(s, work->devices[i], &work->result.devices[i]);
+  defragment_figures_add_up(&work->result);
+  work->result.total.fragmentation_after =
+      defragment_figures_overall(s, work->devices, work->result.device_count);
   lock_give(&s->lock);
+  job_update(work->job, set_result, &work->result);
+  job_finish(work->job, &work->problem);
+}
+
+/* All is back. */
+static void leave(struct defragment *work) {
   log_info("service", "defragmented: %u blocks; %u segments were back %.1f ms after the last",
            work->result.total.allocations_moved, work->result.total.segments_released,
            (double)(clock_now() - work->moved_ns) / (double)CLOCK_MS);
-  job_update(work->job, set_result, &work->result);
-  job_finish(work->job, &work->problem);
   work_free(work);
+}
+
+static void finish(struct defragment *work) {
+  answer(work);
+  leave(work);
 }
 
 /* A segment is back with the driver. */
@@ -145,19 +122,23 @@ static void released(void *arg) {
   lock_take(&s->lock);
   bool last = !--work->releasing && work->ended;
   lock_give(&s->lock);
-  if (last)
+  if (last && work->costly)
+    leave(work);
+  else if (last)
     queue_post(s->decision, &work->step);
 }
 
 static void end(struct defragment *work) {
   struct service *s = work->service;
+  work->moved_ns = clock_now();
+  if (work->costly)
+    answer(work);
   lock_take(&s->lock);
   work->ended = true;
-  work->moved_ns = clock_now();
   bool waits = work->releasing > 0;
   lock_give(&s->lock);
   if (!waits)
-    finish(work);
+    (work->costly ? leave : finish)(work);
 }
 
 /* ---- reserve, copy, commit ---- */
@@ -384,14 +365,17 @@ static enum status choose_devices(struct service *s, struct defragment *work,
                                   struct problem *problem) {
   uint32_t named;
   const struct work_defragment *params = &work->params;
+  work->costly = true;
   if (choice_named(s, params->device, params->memory, &named, problem))
     return problem->status;
   for (uint32_t i = 0; i < s->device_count; i++) {
     if (!choice_has(s, named, params->memory, i))
       continue;
     work->devices[work->result.device_count] = i;
-    figures_before(s, i, &work->result.devices[work->result.device_count++]);
-    work->result.total.fragmentation_before = overall(s, work);
+    work->costly &= s->devices[i].info->costly;
+    defragment_figures_before(s, i, &work->result.devices[work->result.device_count++]);
+    work->result.total.fragmentation_before =
+        defragment_figures_overall(s, work->devices, work->result.device_count);
   }
   return STATUS_OK;
 }
@@ -430,7 +414,7 @@ static void dry_run(struct defragment *work, struct job_defrag *out) {
     row->largest_after = state_largest(s, device) + row->released_bytes;
   }
   lock_give(&s->lock);
-  add_up(&work->result);
+  defragment_figures_add_up(&work->result);
   work->result.total.fragmentation_after = state_fragmentation(allocated, committed);
   *out = work->result;
 }

@@ -461,6 +461,16 @@ class Broken(CardCase):
         self.assertEqual(16, self.ok(self.defragment())["allocationsMoved"])
         self.assertEqual(sums, {name: self.checksum(name) for name in sums})
 
+    def test_what_it_gives_back_is_there_for_who_needs_it_next(self):
+        sums = self.scatter()
+        data = self.ok(self.defragment())
+        self.assertGreater(data["releasedBytes"], 0)
+        room = self.device("cuda:0")["availableBytes"]
+        name = self.allocate(room, "cuda:0")["allocationId"]  # needs what is on its way back
+        wait_until(lambda: f"{data['segmentsReleased']} segments were back" in self.daemon.log(), "the segments")
+        self.free(name)
+        self.assertEqual(sums, {name: self.checksum(name) for name in sums})
+
     def test_a_defragmentation_that_loses_its_card_moves_nothing(self):
         self.lose_in_a_defragmentation("cuLaunchKernelEx:3")  # a batch launches two
         self.assertGreater(self.ok(self.defragment())["allocationsMoved"], 0)
