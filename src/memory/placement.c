@@ -28,12 +28,13 @@ static const char *rejected(const struct placement_request *request,
   return request->size_bytes > candidate->available_bytes ? "not enough memory" : NULL;
 }
 
-static uint64_t score(const struct placement_request *request,
-                      const struct placement_candidate *candidate) {
+/* Of bytes, which are at most 2^62: it fits. */
+static int64_t score(const struct placement_request *request,
+                     const struct placement_candidate *candidate) {
   if (request->strategy == PLACEMENT_SPREAD)
-    return candidate->available_bytes;
+    return (int64_t)candidate->available_bytes;
   if (request->strategy == PLACEMENT_BEST_FIT)
-    return UINT64_MAX - (candidate->available_bytes - request->size_bytes);
+    return -(int64_t)(candidate->available_bytes - request->size_bytes);
   return candidate->utilization_hundredths;
 }
 
@@ -73,7 +74,7 @@ uint32_t placement_rank(const struct placement_request *request,
   uint32_t fitting = 0;
   for (uint32_t i = 0; i < count; i++) {
     const char *why = rejected(request, &candidates[i]);
-    uint64_t points = why ? 0 : score(request, &candidates[i]);
+    int64_t points = why ? 0 : score(request, &candidates[i]);
     ranked[i] = (struct ranked){{i, points, why}, &candidates[i]};
     fitting += !why;
   }

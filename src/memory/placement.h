@@ -30,7 +30,7 @@ struct placement_candidate {
 
 struct placement_verdict {
   uint32_t index;       /* into the candidates */
-  uint64_t score;       /* larger is better, comparable within one answer only */
+  int64_t score;        /* larger is better, comparable within one answer only */
   const char *rejected; /* NULL: fits. Else "wrong memory type", "unhealthy", "not enough memory",
                            "over its limit", "not asked for", "pressure" */
 };

@@ -27,7 +27,7 @@ struct alloc_placement {
   uint32_t count;
   struct {
     const char *device_id;
-    uint64_t score;
+    int64_t score;
     const char *rejected;
   } candidates[VIEW_DEVICES];
 };

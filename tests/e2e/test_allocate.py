@@ -225,7 +225,11 @@ class Placement(DaemonCase):
             self.assertEqual("fake:0", self.where(memoryType=memory)["allocation"]["deviceId"])
 
     def test_best_fit_leaves_least_over(self):
-        self.assertEqual("host:0", self.where(strategy="best-fit")["allocation"]["deviceId"])
+        answer = self.where(strategy="best-fit")
+        self.assertEqual("host:0", answer["allocation"]["deviceId"])
+        scores = [c["score"] for c in answer["placement"]["candidates"] if not c["rejected"]]
+        self.assertEqual(sorted(scores, reverse=True), scores)
+        self.assertTrue(all(-2**62 <= score <= 0 for score in scores), scores)  # a JSON integer's range
 
     def test_pack_takes_the_fullest_that_fits(self):
         self.allocate(1 * GIB, "host:1")

@@ -65,7 +65,7 @@ static void write_placement(struct writer *w, const struct alloc_placement *plac
     if (placement->candidates[i].rejected)
       writer_null(w, "score");
     else
-      writer_uint(w, "score", placement->candidates[i].score);
+      writer_int(w, "score", placement->candidates[i].score);
     writer_text(w, "rejected", placement->candidates[i].rejected);
     writer_end(w);
   }
