@@ -61,9 +61,9 @@ uint64_t spread_percentile(const struct spread *spread, unsigned hundredth) {
     total += spread->counts[i];
   if (!total)
     return 0;
-  uint64_t wanted = (total - 1) * hundredth / 100;
+  uint64_t wanted = (total * hundredth + 99) / 100; /* the nearest rank, from 1 */
   unsigned i = 0;
-  while ((seen += spread->counts[i]) <= wanted)
+  while ((seen += spread->counts[i]) < wanted)
     i++;
   return middle_of(i);
 }

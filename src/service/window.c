@@ -47,7 +47,7 @@ struct window_figures window_figures(const struct window *window) {
   qsort(values, n, sizeof *values, by_value);
   return (struct window_figures){.average = (uint64_t)(sum / n),
                                  .p50 = values[(n - 1) / 2],
-                                 .p95 = values[(n - 1) * 95 / 100],
+                                 .p95 = values[(n * 95 + 99) / 100 - 1],
                                  .peak = values[n - 1]};
 }
 

@@ -195,6 +195,16 @@ static void test_records_come_back(void **state) {
   assert_int_equal(ask(there, now - 9 * DAY, now)->operations[0].count, 140007);
 }
 
+static void test_of_two_samples_the_larger_is_the_95th(void **state) {
+  struct there *there = *state;
+  uint64_t now = clock_real();
+  sample(there, now - 2 * CLOCK_SECOND, GIB, 0);
+  sample(there, now - CLOCK_SECOND, 9 * GIB, 0);
+  const struct history_usage *usage = &ask(there, now - HOUR, now)->usage;
+  assert_in_range(usage->p50, GIB - GIB / 50, GIB + GIB / 50);
+  assert_in_range(usage->p95, 9 * GIB - GIB / 5, 9 * GIB);
+}
+
 static struct history_state state_of(struct there *there) {
   struct history_state found;
   history_state(there->history, &found);
@@ -327,6 +337,7 @@ int main(void) {
       TEST(test_hours_and_weekdays_are_utc),
       TEST(test_it_outlives_a_restart),
       TEST(test_records_come_back),
+      TEST(test_of_two_samples_the_larger_is_the_95th),
       TEST(test_a_corrupt_file_is_set_aside),
       TEST(test_a_newer_file_is_set_aside),
       TEST(test_what_is_open_elsewhere_is_left_alone_until_it_is_free),
