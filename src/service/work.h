@@ -33,6 +33,7 @@ struct work_transfer {
   char source[80], target[80];       /* device id, UUID or PCI address */
   char model[256];                   /* id or name, in place of an allocation; "": none */
   uint64_t allocation;               /* 0: a trial of size_bytes, or a model */
+  bool nobody;                       /* what was said for the allocation cannot be an id */
   uint64_t offset_bytes, size_bytes; /* size 0: to the end */
   bool part;                         /* offset or size was said */
   int mode;                          /* 0 copy, 1 move */

@@ -16,19 +16,23 @@
 
 /* ---- checks ---- */
 
+static bool is_trial(const struct work_transfer *params) {
+  return !params->allocation && !params->nobody;
+}
+
 /* What is wrong whatever there is. */
 static enum status check_fields(struct transfer *transfer) {
   const struct work_transfer *params = &transfer->params;
   struct problem *problem = &transfer->problem;
-  if (params->model[0] && (params->allocation || params->part))
+  if (params->model[0] && (!is_trial(params) || params->part))
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "modelId",
                          "a model goes whole: neither allocationId nor a part can be said");
   if (params->model[0])
     return STATUS_OK;
-  if (!params->allocation && !params->size_bytes)
+  if (is_trial(params) && !params->size_bytes)
     return problem_field(problem, STATUS_MISSING_PARAMETER, "allocationId",
                          "name an allocation, or modelId, or sizeBytes alone for a measured trial");
-  if (!params->allocation && params->mode)
+  if (is_trial(params) && params->mode)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "mode",
                          "a trial transfer cannot move anything");
   if (params->mode && params->part)
@@ -89,7 +93,7 @@ static enum status check(struct service *s, const struct caller *caller,
     return problem_set(&transfer->problem, STATUS_QUOTA_EXCEEDED, "too many owners");
   transfer->facts.alignment = 256;
   transfer->size = transfer->params.size_bytes;
-  if (!transfer->params.allocation)
+  if (is_trial(&transfer->params))
     return STATUS_OK;
   enum status status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc,
                                         &transfer->problem);

@@ -214,6 +214,12 @@ class Trial(DaemonCase):
             answer = self.try_transfer(None, "host:0", "fake:0", sizeBytes=2 * GIB, wait=True)
             self.refused_space(answer, "ALLOCATION_TOO_LARGE")
 
+    def test_devices_are_judged_before_allocations(self):
+        for words in (("a-none", "host:7", "host:1"), ("a-none", "host:0", "host:7")):
+            self.refused(self.try_transfer(*words), 404, "DEVICE_NOT_FOUND")
+        for fields in ({}, {"sizeBytes": 1}, {"mode": "move"}):
+            self.refused(self.try_transfer("a-none", "host:0", "host:1", **fields), 404, "ALLOCATION_NOT_FOUND")
+
     def test_a_trial_cannot_move(self):
         answer = self.try_transfer(None, "host:0", "host:1", sizeBytes=1 * MIB, mode="move")
         self.assertEqual((400, "INVALID_ARGUMENT"), (answer.status, answer.code), answer.body)

@@ -137,26 +137,22 @@ static enum ops_progress answer_impact(struct ops_call *call, const struct work_
 }
 
 /* An id that is none names nothing, and must not be taken for "no id was said". */
-static enum status settle(struct transfer *transfer, struct problem *problem) {
+static void settle(struct transfer *transfer) {
   struct work_transfer *params = &transfer->params;
-  if (!transfer->allocation)
-    return problem_set(problem, STATUS_ALLOCATION_NOT_FOUND, "no allocation of that id");
+  params->nobody = !transfer->allocation;
   params->allocation = transfer->allocation == NOT_SAID ? 0 : transfer->allocation;
   params->part = transfer->offset != NOT_SAID || transfer->size != NOT_SAID;
   params->offset_bytes = transfer->offset == NOT_SAID ? 0 : transfer->offset;
   params->size_bytes = transfer->size == NOT_SAID ? 0 : transfer->size;
-  return STATUS_OK;
 }
 
 static enum ops_progress run_start(struct ops_call *call, void *arg) {
   struct transfer *transfer = arg;
   struct work_started started;
   struct problem problem;
-  enum status status = settle(transfer, &problem);
-  if (!status)
-    status = work_transfer_start(ops_service(call->ops), &call->caller, &transfer->params, &started,
-                                 &problem);
-  if (status)
+  settle(transfer);
+  if (work_transfer_start(ops_service(call->ops), &call->caller, &transfer->params, &started,
+                          &problem))
     return reply_fail(call, &problem);
   if (transfer->params.dry_run)
     return answer_impact(call, &started.impact);
