@@ -43,6 +43,14 @@ struct view_device;
     .size = sizeof(((params_type *)0)->member), .otherwise = "1h",                                 \
     .doc = "how far back: a number with s, m, h or d"                                              \
   }
+/* "asc" or OP_DESCENDING. */
+#define OP_ORDER(params_type, member, text, sentence)                                              \
+  {                                                                                                \
+    .name = "order", .type = READER_WORD, .offset = offsetof(params_type, member),                 \
+    .words = op_allocations_orders, .otherwise = (text), .doc = (sentence)                         \
+  }
+#define OP_DESCENDING 1
+extern const char *const op_allocations_orders[];
 #define OP_COUNT(fields) (sizeof(fields) / sizeof *(fields))
 
 /* any RAM VRAM CPU GPU; for what is done to all devices "all" stands first and "any" means it too.

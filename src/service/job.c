@@ -364,12 +364,18 @@ static bool is_asked_for(const struct job *job, const struct job_list *params) {
          (params->state == JOB_ANY || (int)state_of(job) == params->state);
 }
 
+static struct job *next_of(const struct service *s, const struct job_list *params, uint64_t id) {
+  if (!params->newest_first)
+    return job_table_next(s, id);
+  return job_table_prev(s, id ? id : UINT64_MAX);
+}
+
 uint32_t job_list(struct service *service, const struct job_list *params, struct job **out,
                   uint64_t *next) {
   LOCK_SCOPE(&service->jobs_lock);
   uint32_t count = 0;
-  struct job *job = job_table_next(service, params->cursor);
-  for (; job; job = job_table_next(service, job->id)) {
+  struct job *job = next_of(service, params, params->cursor);
+  for (; job; job = next_of(service, params, job->id)) {
     if (!is_asked_for(job, params))
       continue;
     if (count == params->max)

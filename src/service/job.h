@@ -195,11 +195,12 @@ void job_visit_transfers(struct service *service,
 #define JOB_ANY (-1)
 struct job_list {
   int kind, state; /* enum job_kind, enum job_state, or JOB_ANY */
-  uint64_t cursor; /* only those after it; 0: from the start */
+  bool newest_first;
+  uint64_t cursor; /* only those after it in that order; 0: from the start */
   uint32_t max;    /* room in out */
 };
-/* Listed jobs by rising id, a reference each into out, the number of them as result; *next is the
- * cursor for more, or 0. */
+/* Listed jobs by rising or falling id, a reference each into out, the number of them as result;
+ * *next is the cursor for more, or 0. */
 uint32_t job_list(struct service *service, const struct job_list *params, struct job **out,
                   uint64_t *next);
 

@@ -185,6 +185,13 @@ struct job *job_table_next(const struct service *s, uint64_t after) {
   return entry ? job_at(s->jobs, entry->value) : NULL;
 }
 
+struct job *job_table_prev(const struct service *s, uint64_t before) {
+  const struct idmap_entry *entry = idmap_prev(&s->jobs->ids, before);
+  while (entry && is_old(job_at(s->jobs, entry->value)))
+    entry = idmap_prev(&s->jobs->ids, entry->id);
+  return entry ? job_at(s->jobs, entry->value) : NULL;
+}
+
 uint32_t job_table_unfinished(const struct service *s) { return s->jobs->unfinished; }
 
 /* ---- after a restart ---- */

@@ -50,6 +50,8 @@ struct job *job_table_find(const struct service *s, uint64_t id);
 struct job *job_table_find_key(const struct service *s, const uint64_t key[2]);
 /* The first of those with an id > after, NULL at the end. */
 struct job *job_table_next(const struct service *s, uint64_t after);
+/* The last of those with an id < before, UINT64_MAX: of all. */
+struct job *job_table_prev(const struct service *s, uint64_t before);
 uint32_t job_table_unfinished(const struct service *s);
 
 #endif

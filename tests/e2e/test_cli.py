@@ -206,7 +206,7 @@ class Acting(CliWords, DaemonCase):
     def test_jobs_are_listed_or_one_is_shown(self):
         self.assertIn("no jobs", self.table("jobs"))
         allocation = self.allocate(4096)
-        done = [self.fill(allocation, value)["jobId"] for value in range(3)]
+        done = [self.fill(allocation, value)["jobId"] for value in range(3)][::-1]
         for words, listed in (((), done), (("--status", "completed"), done), (("--limit=1",), done[:1])):
             self.assertEqual(listed, [line.split()[0] for line in self.table("jobs", *words).splitlines()[1:]])
         self.assertIn("no jobs", self.table("jobs", "--status", "failed"))

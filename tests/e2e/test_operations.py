@@ -312,12 +312,14 @@ class Jobs(DaemonCase):
         runs = self.start("copy", body)
         pages, cursor = [], ""
         while cursor is not None:
-            page = self.ok(self.daemon.get(f"{MEMORY}/jobs?limit=2{cursor and '&cursor=' + cursor}"))
+            page = self.ok(self.daemon.get(f"{MEMORY}/jobs?order=asc&limit=2{cursor and '&cursor=' + cursor}"))
             pages.append([job["jobId"] for job in page["jobs"]])
             cursor = page["nextCursor"]
         self.assertEqual([done[:2], done[2:4], [done[4], runs]], pages)
-        page = self.ok(self.daemon.get(f"{MEMORY}/jobs?status=completed"))
-        self.assertEqual([self.job(job) for job in done], page["jobs"])
+        page = self.ok(self.daemon.get(f"{MEMORY}/jobs?status=completed&limit=3"))
+        self.assertEqual([self.job(job) for job in reversed(done[2:])], page["jobs"])
+        page = self.ok(self.daemon.get(f"{MEMORY}/jobs?status=completed&limit=3&cursor={page['nextCursor']}"))
+        self.assertEqual(([self.job(job) for job in reversed(done[:2])], None), (page["jobs"], page["nextCursor"]))
         self.refused_field(self.daemon.get(f"{MEMORY}/jobs?status=asleep"), "INVALID_ARGUMENT", "status")
         self.ok(self.daemon.delete(f"{MEMORY}/jobs/{runs}"))
 

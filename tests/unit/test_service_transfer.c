@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/attach.h"
+#include "service/job_work.h"
 #include "service/state.h"
 
 static const char *const devices[] = {"host:0=256MiB", "fake:0=128MiB", NULL};
@@ -313,6 +314,17 @@ static void transfers_are_listed_in_pages(void **state) {
     }
   } while (asked.cursor);
   assert_int_equal(seen, 5);
+  asked.newest_first = true;
+  do {
+    uint32_t count = job_list(fixture_service(*state), &asked, page, &asked.cursor);
+    for (uint32_t i = 0; i < count; i++) {
+      assert_true(job_id(page[i]) <= last);
+      last = job_id(page[i]) - 1;
+      job_give(page[i]);
+      seen--;
+    }
+  } while (asked.cursor);
+  assert_int_equal(seen, 0);
 }
 
 /* ---- a source that a client can write to ---- */

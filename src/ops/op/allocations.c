@@ -45,7 +45,7 @@ static enum ops_progress run_list(struct ops_call *call, void *params) {
 }
 
 static const char *const sorts[] = {"createdAt", "sizeBytes", "lastAccessedAt", NULL};
-static const char *const orders[] = {"asc", "desc", NULL};
+const char *const op_allocations_orders[] = {"asc", "desc", NULL};
 
 #define TEXT(member, field, sentence)                                                              \
   {                                                                                                \
@@ -77,12 +77,7 @@ static const struct reader_field fields[] = {
      .words = sorts,
      .otherwise = "createdAt",
      .doc = "what they are in order of"},
-    {.name = "order",
-     .type = READER_WORD,
-     .offset = offsetof(struct list, order),
-     .words = orders,
-     .otherwise = "asc",
-     .doc = "smallest or largest first"},
+    OP_ORDER(struct list, order, "asc", "smallest or largest first"),
 };
 
 const struct ops_row op_allocations_list = {.action = "memory.list_allocations",

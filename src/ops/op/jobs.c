@@ -173,11 +173,11 @@ const struct ops_row op_jobs_cancel = {.action = "memory.cancel_job",
 
 struct list {
   uint64_t limit, cursor;
-  int state;
+  int state, order;
 };
 
 static void list_defaults(void *params) {
-  *(struct list *)params = (struct list){100, OP_START, JOB_ANY};
+  *(struct list *)params = (struct list){100, OP_START, JOB_ANY, OP_DESCENDING};
 }
 
 static void write_jobs(struct ops_call *call, struct job **jobs, uint32_t count, uint64_t next) {
@@ -208,8 +208,11 @@ static enum ops_progress run_list(struct ops_call *call, void *params) {
     problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
     return reply_fail(call, &problem);
   }
-  struct job_list asked = {
-      .kind = JOB_ANY, .state = list->state, .cursor = list->cursor, .max = (uint32_t)list->limit};
+  struct job_list asked = {.kind = JOB_ANY,
+                           .state = list->state,
+                           .newest_first = list->order == OP_DESCENDING,
+                           .cursor = list->cursor,
+                           .max = (uint32_t)list->limit};
   uint32_t count = job_list(ops_service(call->ops), &asked, jobs, &next);
   write_jobs(call, jobs, count, next);
   free(jobs);
@@ -234,6 +237,7 @@ static const struct reader_field list_fields[] = {
      .offset = offsetof(struct list, state),
      .words = job_states,
      .doc = "only those that are in this"},
+    OP_ORDER(struct list, order, "desc", "newest or oldest first"),
 };
 
 const struct ops_row op_jobs_list = {.action = "memory.list_jobs",

@@ -310,9 +310,12 @@ const struct ops_row op_transfer_cancel = {.action = "memory.cancel_transfer",
 
 struct list {
   uint64_t limit, cursor;
+  int order;
 };
 
-static void list_defaults(void *params) { *(struct list *)params = (struct list){100, OP_START}; }
+static void list_defaults(void *params) {
+  *(struct list *)params = (struct list){100, OP_START, 0};
+}
 
 static enum ops_progress run_list(struct ops_call *call, void *params) {
   struct list *list = params;
@@ -323,6 +326,7 @@ static enum ops_progress run_list(struct ops_call *call, void *params) {
   if (op_cursor(&list->cursor, &problem))
     return reply_fail(call, &problem);
   asked.cursor = list->cursor;
+  asked.newest_first = list->order == OP_DESCENDING;
   struct job **jobs = malloc(list->limit * sizeof(struct job *));
   if (!jobs) {
     problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
@@ -358,6 +362,7 @@ static const struct reader_field list_fields[] = {
      .offset = offsetof(struct list, cursor),
      .prefix = 't',
      .doc = "nextCursor of the page before"},
+    OP_ORDER(struct list, order, "asc", "oldest or newest first"),
 };
 
 const struct ops_row op_transfer_list = {.action = "memory.list_transfers",
@@ -366,8 +371,8 @@ const struct ops_row op_transfer_list = {.action = "memory.list_transfers",
                                          .role = CALLER_READ,
                                          .envelope = true,
                                          .fields = list_fields,
-                                         .field_count = 2,
-                                         .query_count = 2,
+                                         .field_count = OP_COUNT(list_fields),
+                                         .query_count = OP_COUNT(list_fields),
                                          .params_size = sizeof(struct list),
                                          .summary = "Transfers of the last hour",
                                          .answer = "Transfers",
