@@ -103,7 +103,7 @@ static bool ask_all(struct top_asker *asker, struct top_snapshot *snapshot,
   return ask_part(asker, snapshot, TOP_STATUS, "{}", problem) &&
          ask_part(asker, snapshot, TOP_USAGE, "{\"window\":\"1m\",\"points\":1}", problem) &&
          ask_part(asker, snapshot, TOP_MODELS, "{\"limit\":1000}", problem) &&
-         ask_part(asker, snapshot, TOP_TRANSFERS, "{\"limit\":100}", problem) &&
+         ask_part(asker, snapshot, TOP_TRANSFERS, "{\"limit\":100,\"order\":\"desc\"}", problem) &&
          ask_pages(asker, snapshot, wish, problem);
 }
 
