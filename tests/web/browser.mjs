@@ -9,8 +9,9 @@ const PATIENCE_MS = 60000;
 
 let browser;
 
-/** A page on the daemon, loaded and live; closed with the test. `faults` collects what must not be. */
-export async function open(test, daemon, { width = 1280, height = 900, theme = "light", live = true } = {}) {
+/** A page on the daemon, loaded and live; closed with the test. `faults` collects what must not be. With `clock` its time
+ * passes as page.clock says, too. */
+export async function open(test, daemon, { width = 1280, height = 900, theme = "light", live = true, clock = false } = {}) {
   browser ??= await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
   const page = await context.newPage();
@@ -31,6 +32,7 @@ export async function open(test, daemon, { width = 1280, height = 900, theme = "
     await context.close();
     if (page.faults.length) throw new Error(page.faults.join("\n"));
   });
+  if (clock) await page.clock.install();
   await page.goto(daemon.url);
   if (live) await page.locator("#link", { hasText: /^live$/ }).waitFor();
   return page;

@@ -237,6 +237,30 @@ test("history is drawn, in other windows, and zoomed", async (t) => {
   await page.locator("#history-zoom").waitFor({ state: "hidden" });
 });
 
+test("history is asked for again when there is another point to see", async (t) => {
+  const daemon = await start(t);
+  const page = await open(t, daemon, { clock: true });
+  const asked = { "5m": 0, "30d": 0 };
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (decodeURIComponent(url.pathname).endsWith("/usage/host:0")) asked[url.searchParams.get("window")]++;
+  });
+  const choose = async (words, window) => {
+    await page.locator("#history-window").getByRole("button", { name: words, exact: true }).click();
+    await until(async () => (await page.clock.runFor(500), asked[window] > 0), `${window} to be asked for`);
+  };
+  const pass = async () => { // ten seconds: whatever else is on the page is asked for meanwhile
+    const trends = page.waitForResponse((answer) => answer.url().includes("window=15m"));
+    await page.clock.runFor(10000);
+    await trends;
+  };
+  await choose("30 d", "30d");
+  for (let i = 0; i < 3; i++) await pass();
+  assert.equal(asked["30d"], 1);
+  await choose("5 min", "5m");
+  await until(async () => (await pass(), asked["5m"] > 2), "the short window to be asked for again");
+});
+
 test("a worker is restarted", async (t) => {
   const daemon = await start(t);
   const before = await daemon.mover();

@@ -5,8 +5,11 @@ import { chooseDevice } from "./devices.js";
 import { bytes, duration, percent } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
-const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"], ["30d", "30 d"]];
+const WINDOWS = [["5m", "5 min", 300], ["1h", "1 h", 3600], ["24h", "24 h", 86400], ["7d", "7 d", 7 * 86400],
+  ["30d", "30 d", 30 * 86400]]; // as the API says it, as a person does, in seconds
 const POINTS = 500;
+const LEAST_MS = 5000;
+const MOST_MS = 600000;
 
 let again;
 let chosen = "1h";
@@ -108,6 +111,12 @@ async function load() {
   sayFigures(found);
 }
 
+/** Until there is another point. */
+function rest() {
+  const [, , length] = WINDOWS.find(([value]) => value === chosen);
+  return Math.min(Math.max(length * 1000 / POINTS, LEAST_MS), MOST_MS);
+}
+
 function choose(window) {
   chosen = window;
   for (const button of byId("history-window").children) mark(button, "aria-pressed", String(button.value === window));
@@ -123,7 +132,7 @@ export function restart() {
 export function start() {
   byId("history-window").append(...WINDOWS.map(([value, text]) =>
     make("button", { type: "button", value, "aria-pressed": String(value === chosen), onclick: () => choose(value) }, text)));
-  again = keepFresh(load, { every: 5000, least: 200 });
+  again = keepFresh(load, { every: rest, least: 200 });
   chooseDevice(byId("history-device"), again);
   byId("history-device").addEventListener("change", restart);
   busy(byId("history-zoom"), () => restart());

@@ -4,9 +4,9 @@
 const parts = [];
 let tell = () => {};
 
-/** load: async; every: ms; after: beginnings of event types; least: ms from one start to the next. Returns again(). */
+/** load: async; every: ms, or what says them; after: beginnings of event types; least: ms from one start to the next. Returns again(). */
 export function keepFresh(load, { every, after = [], least = 500 }) {
-  const part = { load, every, after, least, began: -Infinity, running: false, wanted: true, timer: 0 };
+  const part = { load, every: typeof every === "function" ? every : () => every, after, least, began: -Infinity, running: false, wanted: true, timer: 0 };
   parts.push(part);
   return () => want(part);
 }
@@ -33,7 +33,7 @@ function plan(part) {
   if (part.running) return;
   clearTimeout(part.timer);
   const since = performance.now() - part.began;
-  part.timer = setTimeout(() => run(part), Math.max(0, (part.wanted ? part.least : part.every) - since));
+  part.timer = setTimeout(() => run(part), Math.max(0, (part.wanted ? part.least : part.every()) - since));
 }
 
 async function run(part) {
