@@ -49,7 +49,6 @@ function onProblem(problem) {
 
 function onEvent(event) {
   events.add(event);
-  work.notice(event);
   refresh.concern(event);
 }
 

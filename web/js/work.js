@@ -7,34 +7,12 @@ import { keepFresh } from "./refresh.js";
 import { ask, attempt, field } from "./talk.js";
 
 const SHOWN = 20;
-const JOBS_MOST = 50;
 const RUNNING = ["pending", "in_progress", "running"];
 
 let again;
 let devices = [];
-const jobs = new Map(); // id: the job; found through events, as there is no list of them
 
 const runs = (item) => RUNNING.includes(item.status);
-
-/** What the events say of jobs: a new id is asked for. */
-export function notice(event) {
-  if (event.type !== "job.progress" || !event.jobId || event.jobId.startsWith("t-") || jobs.has(event.jobId)) return;
-  jobs.set(event.jobId, null);
-  if (jobs.size > JOBS_MOST) jobs.delete(jobs.keys().next().value);
-}
-
-async function loadJobs() {
-  for (const [id, job] of jobs)
-    if (!job || runs(job)) {
-      try {
-        jobs.set(id, await get(`jobs/${name(id)}`));
-      } catch (problem) {
-        if (problem.status !== 404) throw problem;
-        jobs.delete(id);
-      }
-    }
-  return [...jobs.values()].filter(Boolean);
-}
 
 const asJob = (job) => ({ id: job.jobId, title: words(job.kind), address: `jobs/${name(job.jobId)}`, ...job });
 
@@ -76,8 +54,9 @@ function update(row, item) {
 }
 
 async function refresh() {
-  const [{ transfers }, found] = [await get("transfers", { limit: SHOWN }), await loadJobs()];
-  const all = [...transfers.map(asTransfer), ...found.map(asJob)]
+  const newest = { limit: SHOWN, order: "desc" };
+  const [{ transfers }, { jobs }] = await Promise.all([get("transfers", newest), get("jobs", newest)]);
+  const all = [...transfers.map(asTransfer), ...jobs.filter((job) => job.kind !== "transfer").map(asJob)]
     .sort((a, b) => runs(b) - runs(a) || b.createdAt.localeCompare(a.createdAt)).slice(0, SHOWN);
   list(byId("work-list"), all, { key: (item) => item.id, create, update });
   byId("work-empty").hidden = all.length > 0;
