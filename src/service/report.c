@@ -85,6 +85,14 @@ static void device_of(const struct service *s, const struct state_device *device
   out->updated_at = device->budget_real;
 }
 
+/* A card whose memory is host memory, where all of that is a device too: counted there already. */
+static bool is_part(const struct service *s, const struct state_device *device) {
+  bool whole = false;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    whole |= s->devices[i].info->whole_host;
+  return whole && device->info->memory == DEVICE_UNIFIED;
+}
+
 /* What all host devices may still promise together is bounded by the same RAM: the largest of them,
  * not the sum. */
 static void add_up(const struct service *s, struct view_host *out) {
@@ -92,23 +100,23 @@ static void add_up(const struct service *s, struct view_host *out) {
   uint64_t host_available = 0, host_room = 0;
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct view_figures *one = &out->devices[i].figures;
-    sum->total_bytes += one->total_bytes;
-    sum->used_bytes += known(one->used_bytes);
+    const struct state_device *device = &s->devices[i];
+    bool part = is_part(s, device);
+    sum->total_bytes += part ? 0 : one->total_bytes;
+    sum->used_bytes += part ? 0 : known(one->used_bytes);
+    sum->external_bytes += part ? 0 : known(one->external_bytes);
     sum->allocated_bytes += one->allocated_bytes;
     sum->committed_bytes += one->committed_bytes;
     sum->cached_bytes += one->cached_bytes;
-    sum->external_bytes += known(one->external_bytes);
     sum->reserved_bytes += one->reserved_bytes;
     sum->lingering_bytes += one->lingering_bytes;
     sum->active_allocations += one->active_allocations;
     sum->segments += one->segments;
     sum->largest_free_bytes = units_max(sum->largest_free_bytes, one->largest_free_bytes);
-    if (!s->devices[i].info->host_memory) {
-      sum->available_bytes += one->available_bytes;
-      continue;
-    }
-    host_available += one->available_bytes;
-    host_room = state_host_room(s, &s->devices[i]);
+    *(part || device->info->host_memory ? &host_available : &sum->available_bytes) +=
+        one->available_bytes;
+    if (device->info->host_memory)
+      host_room = state_host_room(s, device);
   }
   sum->available_bytes += units_min(host_available, host_room);
   sum->utilization = units_percent(sum->used_bytes, sum->total_bytes);

@@ -67,6 +67,17 @@ class Found(FindCase):
         self.assertEqual(("UNIFIED", 15 * GIB + 512 * MIB, 2 * GIB + 400 * MIB),
                          tuple(card[name] for name in ("memoryType", "totalBytes", "usedBytes")))
 
+    def test_memory_that_is_the_hosts_is_counted_once(self):
+        self.devices = ("host:0",)
+        self.find(tree=TREES / "amd-apu", cards=1, pci="0000:c1:00.0", VK_PRETEND_INTEGRATED="1")
+        self.allocate(5 * MIB, "vulkan:0")
+        host = self.host()
+        ram = next(device for device in host["devices"] if device["deviceId"] == "host:0")
+        for name in ("totalBytes", "usedBytes", "externalBytes"):
+            self.assertEqual(ram[name], host[name], name)
+        self.assertLessEqual(host["availableBytes"], ram["totalBytes"])
+        self.assertEqual(5 * MIB, host["allocatedBytes"])
+
     def test_one_that_was_named_is_not_there_twice(self):
         self.devices = ("host:0=2GiB", "vulkan:1=100MiB")
         self.assertEqual(["host:0", "vulkan:0", "vulkan:1"], sorted(self.find()))
