@@ -22,8 +22,12 @@ enum status report_fresh(struct service *s, bool refresh, struct job **job) {
   return sampler_fresh(s, refresh, job);
 }
 
+static bool answers(const struct state_device *device) {
+  return device->answering && !device->gone;
+}
+
 static enum view_health health_of(const struct state_device *device) {
-  if (!device->answering || device->gone)
+  if (!answers(device))
     return VIEW_ERROR;
   if (device->pressure.level == PRESSURE_CRITICAL ||
       (device->error_at && clock_now() - device->error_at < REPORT_ERROR_NS))
@@ -53,10 +57,12 @@ static void figures_of(const struct service *s, const struct state_device *devic
       .segments = device->segments};
   if (info->share == SHARE_VULKAN_OPAQUE) /* no driver says what a context takes */
     out->overhead_bytes = DEVICE_BYTES_UNKNOWN;
-  if (device->silent) {
+  if (device->silent || !answers(device)) {
     out->used_bytes = out->external_bytes = DEVICE_BYTES_UNKNOWN;
     out->utilization = 0;
   }
+  if (!answers(device)) /* nothing new comes to lie there */
+    out->available_bytes = out->largest_free_bytes = 0;
 }
 
 static uint64_t known(uint64_t bytes) { return bytes == DEVICE_BYTES_UNKNOWN ? 0 : bytes; }

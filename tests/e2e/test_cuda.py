@@ -397,6 +397,10 @@ class Broken(CardCase):
             gone = events.next()
             self.assertEqual(("device.lost", "cuda:0"), (gone.type, gone.data["deviceId"]))
             self.assertEqual(["error", "healthy"], [self.device(name)["health"] for name in ("cuda:0", "cuda:1")])
+            figures = self.device("cuda:0")
+            self.assertEqual([None, None, 0, 0, 21 * MIB],
+                             [figures[key] for key in ("usedBytes", "externalBytes", "availableBytes",
+                                                       "largestFreeBytes", "allocatedBytes")])
             self.assertEqual(["lost", "active"], [self.look(one)["status"] for one in (bad, good)])
             for answer in (self.daemon.post("/api/memory/operations/fill",
                                             {"allocationId": bad["allocationId"], "value": 1}),
