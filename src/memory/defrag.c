@@ -38,9 +38,11 @@ struct sorted {
   uint32_t index;
 };
 
-struct planner {
+struct defrag_planner {
   const struct defrag_snapshot *snapshot;
+  struct defrag_params params;
   struct defrag_plan plan;
+  uint32_t next; /* of order: the next slab to try */
   struct pool nodes;
   struct slab *slabs;
   struct sorted *order; /* slabs, the emptiest first, those that stay at the end */
@@ -56,11 +58,11 @@ struct planner {
 
 /* ---- bounds ---- */
 
-static uint64_t bound_of(const struct planner *p, uint32_t index) {
+static uint64_t bound_of(const struct defrag_planner *p, uint32_t index) {
   return p->bounds[p->leaves + p->slabs[index].place];
 }
 
-static void bound_set(struct planner *p, uint32_t index, uint64_t bound) {
+static void bound_set(struct defrag_planner *p, uint32_t index, uint64_t bound) {
   size_t i = (size_t)p->leaves + p->slabs[index].place;
   p->bounds[i] = bound;
   while (i >>= 1)
@@ -68,7 +70,7 @@ static void bound_set(struct planner *p, uint32_t index, uint64_t bound) {
 }
 
 /* Until the victim is settled, the bound can be had back. */
-static void bound_sink(struct planner *p, uint32_t index, uint64_t bound) {
+static void bound_sink(struct defrag_planner *p, uint32_t index, uint64_t bound) {
   struct slab *slab = &p->slabs[index];
   if (bound >= bound_of(p, index))
     return;
@@ -80,7 +82,7 @@ static void bound_sink(struct planner *p, uint32_t index, uint64_t bound) {
   bound_set(p, index, bound);
 }
 
-static void bounds_settle(struct planner *p, bool restore) {
+static void bounds_settle(struct defrag_planner *p, bool restore) {
   while (p->touched_count) {
     uint32_t index = p->touched[--p->touched_count];
     p->slabs[index].touched = false;
@@ -90,7 +92,7 @@ static void bounds_settle(struct planner *p, bool restore) {
 }
 
 /* The first place from this one on whose bound is at least `need`; UINT32_MAX: none. */
-static uint32_t place_from(const struct planner *p, uint32_t place, uint64_t need) {
+static uint32_t place_from(const struct defrag_planner *p, uint32_t place, uint64_t need) {
   if (place >= p->leaves)
     return UINT32_MAX;
   size_t i = (size_t)p->leaves + place;
@@ -113,8 +115,8 @@ static uint64_t free_in(const struct slab *slab) {
 }
 
 /* A snapshot is made in pieces: blocks of it that overlap were not there at the same time. */
-static void copy_block(const struct planner *p, struct slab *slab, const struct defrag_block *block,
-                       uint64_t *end) {
+static void copy_block(const struct defrag_planner *p, struct slab *slab,
+                       const struct defrag_block *block, uint64_t *end) {
   uint64_t start = units_max(block->offset, *end);
   uint64_t stop = block->offset + units_up(block->size, p->snapshot->granule);
   const struct span_request request = {units_minus(stop, start), 1, 1};
@@ -125,7 +127,7 @@ static void copy_block(const struct planner *p, struct slab *slab, const struct 
   *end = units_max(*end, stop);
 }
 
-static bool copy_slab(struct planner *p, uint32_t index) {
+static bool copy_slab(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
   struct slab *slab = &p->slabs[index];
@@ -170,7 +172,7 @@ static void sort_by(const struct sorted *from, struct sorted *to, uint32_t count
 
 /* By key, then by `then`; what agrees in both stays in order. One byte after the other, the lowest
  * first, and only those that differ: of sizes and offsets these are few. */
-static void sort(const struct planner *p, struct sorted *items, uint32_t count) {
+static void sort(const struct defrag_planner *p, struct sorted *items, uint32_t count) {
   struct sorted differ = {0}, *from = items, *to = p->spare;
   for (uint32_t i = 1; i < count; i++) {
     differ.key |= items[i].key ^ items[0].key;
@@ -188,7 +190,7 @@ static void sort(const struct planner *p, struct sorted *items, uint32_t count) 
     memcpy(items, from, count * sizeof *items);
 }
 
-static bool make(struct planner *p, const struct defrag_snapshot *snapshot) {
+static bool make(struct defrag_planner *p, const struct defrag_snapshot *snapshot) {
   size_t blocks = snapshot->block_count, segments = snapshot->segment_count;
   uint64_t nodes = 4 * (uint64_t)blocks + segments; /* each, and a free range behind; and moved */
   p->snapshot = snapshot;
@@ -207,9 +209,9 @@ static bool make(struct planner *p, const struct defrag_snapshot *snapshot) {
          !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1));
 }
 
-static void unmake(struct planner *p) {
+static void unmake(struct defrag_planner *p) {
   for (uint32_t i = 0; p->slabs && i < p->snapshot->segment_count; i++)
-    span_free(p->slabs[i].span);
+    span_forget(p->slabs[i].span);
   pool_done(&p->nodes);
   free(p->slabs);
   free(p->order);
@@ -220,7 +222,7 @@ static void unmake(struct planner *p) {
   free(p->bounds);
 }
 
-static bool look(struct planner *p) {
+static bool look(struct defrag_planner *p) {
   uint32_t count = p->snapshot->segment_count;
   for (uint32_t i = 0; i < count; i++)
     if (!copy_slab(p, i))
@@ -237,7 +239,7 @@ static bool look(struct planner *p) {
 
 /* ---- one block ---- */
 
-static bool put_in(struct planner *p, uint32_t index, const struct span_request *request,
+static bool put_in(struct defrag_planner *p, uint32_t index, const struct span_request *request,
                    struct defrag_move *move, uint32_t *node) {
   struct slab *slab = &p->slabs[index];
   uint64_t granule = p->snapshot->granule, offset;
@@ -252,7 +254,7 @@ static bool put_in(struct planner *p, uint32_t index, const struct span_request 
   return true;
 }
 
-static bool put(struct planner *p, struct defrag_move *move, uint32_t *node) {
+static bool put(struct defrag_planner *p, struct defrag_move *move, uint32_t *node) {
   const struct defrag_block *block = &p->snapshot->blocks[move->block];
   const struct span_request request = {block->size, units_max(block->alignment, 1), 1};
   uint64_t granule = p->snapshot->granule, need = units_up(block->size, granule);
@@ -271,7 +273,7 @@ static bool put(struct planner *p, struct defrag_move *move, uint32_t *node) {
 
 /* ---- one victim ---- */
 
-static void largest_first(struct planner *p, const struct defrag_segment *segment) {
+static void largest_first(struct defrag_planner *p, const struct defrag_segment *segment) {
   for (uint32_t i = 0; i < segment->blocks; i++) {
     uint64_t size = p->snapshot->blocks[segment->first_block + i].size;
     p->blocks[i] = (struct sorted){UINT64_MAX - size, 0, segment->first_block + i};
@@ -280,7 +282,7 @@ static void largest_first(struct planner *p, const struct defrag_segment *segmen
 }
 
 /* Moves by rising place, as those who take exact places like them (span_take_at). */
-static void order_moves(struct planner *p, struct defrag_move *moves, uint32_t count) {
+static void order_moves(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
     p->blocks[i] = (struct sorted){moves[i].target_segment, moves[i].target_offset, moves[i].block};
   sort(p, p->blocks, count);
@@ -290,7 +292,7 @@ static void order_moves(struct planner *p, struct defrag_move *moves, uint32_t c
                                     .target_offset = p->blocks[i].then};
 }
 
-static bool place_all(struct planner *p, const struct defrag_segment *segment) {
+static bool place_all(struct defrag_planner *p, const struct defrag_segment *segment) {
   struct defrag_move *moves = p->plan.moves + p->plan.move_count;
   uint32_t count = 0;
   largest_first(p, segment);
@@ -308,7 +310,7 @@ static bool place_all(struct planner *p, const struct defrag_segment *segment) {
   return all;
 }
 
-static void empty(struct planner *p, uint32_t index) {
+static void empty(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   uint64_t own = free_in(&p->slabs[index]), used = span_used(p->slabs[index].span);
   uint64_t bound = bound_of(p, index);
@@ -332,34 +334,63 @@ static void empty(struct planner *p, uint32_t index) {
   p->free_bytes -= own + used;
 }
 
-static bool is_enough(const struct planner *p, const struct defrag_params *params) {
-  if (params->max_bytes && p->plan.moved_bytes >= params->max_bytes)
+static bool is_enough(const struct defrag_planner *p) {
+  if (p->params.max_bytes && p->plan.moved_bytes >= p->params.max_bytes)
     return true;
   uint32_t lost = units_percent(units_minus(p->committed, p->allocated), p->committed);
-  return params->strategy == DEFRAG_BALANCED && lost < DEFRAG_ENOUGH;
+  return p->params.strategy == DEFRAG_BALANCED && lost < DEFRAG_ENOUGH;
 }
 
-static bool is_victim(const struct planner *p, uint32_t index, enum defrag_strategy strategy) {
+static bool is_victim(const struct defrag_planner *p, uint32_t index) {
   const struct slab *slab = &p->slabs[index];
   if (slab->stays || !slab->span)
     return false;
-  return strategy != DEFRAG_QUICK ||
+  return p->params.strategy != DEFRAG_QUICK ||
          span_used(slab->span) < span_size(slab->span) / DEFRAG_QUICK_PART;
+}
+
+/* ---- all of it ---- */
+
+enum status defrag_planner_create(const struct defrag_snapshot *snapshot,
+                                  const struct defrag_params *params, struct defrag_planner **out) {
+  struct defrag_planner *p = calloc(1, sizeof *p);
+  if (!p)
+    return STATUS_INTERNAL_ERROR;
+  p->params = *params;
+  if (!make(p, snapshot) || !look(p)) {
+    defrag_planner_free(p);
+    return STATUS_INTERNAL_ERROR;
+  }
+  *out = p;
+  return STATUS_OK;
+}
+
+void defrag_planner_free(struct defrag_planner *p) {
+  if (!p)
+    return;
+  unmake(p);
+  defrag_plan_free(&p->plan);
+  free(p);
+}
+
+const struct defrag_plan *defrag_planner_go_on(struct defrag_planner *p, uint32_t moves) {
+  while (p->plan.move_count < moves && p->next < p->snapshot->segment_count && !is_enough(p)) {
+    uint32_t index = p->order[p->next++].index;
+    if (is_victim(p, index))
+      empty(p, index);
+  }
+  return &p->plan;
 }
 
 enum status defrag_plan_make(const struct defrag_snapshot *snapshot,
                              const struct defrag_params *params, struct defrag_plan *out) {
-  struct planner p = {0};
-  if (!make(&p, snapshot) || !look(&p)) {
-    unmake(&p);
-    defrag_plan_free(&p.plan);
-    return STATUS_INTERNAL_ERROR;
-  }
-  for (uint32_t i = 0; i < snapshot->segment_count && !is_enough(&p, params); i++)
-    if (is_victim(&p, p.order[i].index, params->strategy))
-      empty(&p, p.order[i].index);
-  unmake(&p);
-  *out = p.plan;
+  struct defrag_planner *p;
+  enum status status = defrag_planner_create(snapshot, params, &p);
+  if (status)
+    return status;
+  *out = *defrag_planner_go_on(p, UINT32_MAX);
+  p->plan = (struct defrag_plan){0};
+  defrag_planner_free(p);
   return STATUS_OK;
 }
 

@@ -64,4 +64,15 @@ enum status defrag_plan_make(const struct defrag_snapshot *snapshot,
                              const struct defrag_params *params, struct defrag_plan *out);
 void defrag_plan_free(struct defrag_plan *plan);
 
+/* The same plan piece by piece, for who carries out the beginning while the rest is planned. The
+ * snapshot outlives the planner. */
+struct defrag_planner;
+enum status defrag_planner_create(const struct defrag_snapshot *snapshot,
+                                  const struct defrag_params *params, struct defrag_planner **out);
+/* Plans whole victims on until there are at least so many moves, or all. The plan is the planner's;
+ * what stood in it before stays where it is. */
+const struct defrag_plan *defrag_planner_go_on(struct defrag_planner *planner, uint32_t moves);
+/* NULL is fine. */
+void defrag_planner_free(struct defrag_planner *planner);
+
 #endif

@@ -44,6 +44,8 @@ enum status span_nodes_init(struct pool *nodes, uint32_t max);
 enum status span_create(struct pool *nodes, uint64_t size, uint64_t granule, struct span **out);
 /* Gives all its nodes back to the pool. */
 void span_free(struct span *span);
+/* The same where the pool goes too: its nodes stay in it. */
+void span_forget(struct span *span);
 
 /* A range of at least `size` bytes (rounded up to the granule) at a multiple of `alignment` (power
  * of two). INSUFFICIENT_MEMORY: no free range is that long (or the node pool is empty). user must

@@ -42,3 +42,19 @@ void defragment_figures_add_up(struct job_defrag *result) {
     total->largest_after = units_max(total->largest_after, row->largest_after);
   }
 }
+
+void defragment_figures_foretell(const struct service *s, const uint32_t *devices,
+                                 struct job_defrag *result) {
+  uint64_t allocated = 0, committed = 0;
+  for (uint32_t i = 0; i < result->device_count; i++) {
+    const struct state_device *device = &s->devices[devices[i]];
+    struct job_defrag_device *row = &result->devices[i];
+    uint64_t left = units_minus(device->committed, row->released_bytes);
+    allocated += device->allocated;
+    committed += left;
+    row->fragmentation_after = state_fragmentation(device->allocated, left);
+    row->largest_after = state_largest(s, device) + row->released_bytes;
+  }
+  defragment_figures_add_up(result);
+  result->total.fragmentation_after = state_fragmentation(allocated, committed);
+}

@@ -16,6 +16,9 @@ void defragment_figures_after(const struct service *s, uint32_t device,
  * of a percent. */
 uint32_t defragment_figures_overall(const struct service *s, const uint32_t *devices,
                                     uint32_t count);
+/* What all figures will be afterwards: the rows say what will be moved and given back. */
+void defragment_figures_foretell(const struct service *s, const uint32_t *devices,
+                                 struct job_defrag *result);
 /* The devices' rows into the total, but for its fragmentation. */
 void defragment_figures_add_up(struct job_defrag *result);
 

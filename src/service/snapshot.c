@@ -150,13 +150,12 @@ void snapshot_make(struct service *s, uint32_t device, uint64_t owner, struct sn
   free(slabs.ids);
 }
 
-enum status snapshot_plan(const struct snapshot *snapshot, enum defrag_strategy strategy,
-                          struct defrag_plan *out) {
-  struct defrag_snapshot view = {.segments = snapshot->segments,
-                                 .segment_count = snapshot->segments_count,
-                                 .blocks = snapshot->blocks,
-                                 .block_count = snapshot->blocks_count,
-                                 .granule = SLAB_GRANULE};
-  struct defrag_params params = {.strategy = strategy};
-  return defrag_plan_make(&view, &params, out);
+enum status snapshot_planner(struct snapshot *snapshot, enum defrag_strategy strategy,
+                             struct defrag_planner **out) {
+  snapshot->view = (struct defrag_snapshot){.segments = snapshot->segments,
+                                            .segment_count = snapshot->segments_count,
+                                            .blocks = snapshot->blocks,
+                                            .block_count = snapshot->blocks_count,
+                                            .granule = SLAB_GRANULE};
+  return defrag_planner_create(&snapshot->view, &(struct defrag_params){.strategy = strategy}, out);
 }

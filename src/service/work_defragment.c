@@ -8,7 +8,8 @@
  * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
  * there are more, so that it maps the segments of some while it copies others. They may end in any
  * order, for no move of a plan waits for another: what is taken was free before, what is left stays
- * closed. The first ones are small: the mover is not to wait for a whole one.
+ * closed. The first ones are small, and of a plan only what they take is made before them: the
+ * mover is not to wait for the whole.
  *
  * A card's driver takes back one segment after the other, half a millisecond each, whatever we do.
  * So on cards the job ends with its last move, as a free's answer does not wait for that either:
@@ -62,8 +63,10 @@ struct defragment {
   uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
   struct snapshot snapshot;
-  struct defrag_plan plan;
+  struct defrag_planner *planner;
+  const struct defrag_plan *plan;               /* so far: the rest is planned beside the copies */
   uint32_t next_move, batch_moves, batch_count; /* at most so many in the next batch; batches */
+  uint32_t closed;                              /* of the plan's victims */
   uint64_t deadline;
   uint64_t moved_ns;  /* when the last one was */
   uint32_t releasing; /* segments on their way back; under the state lock */
@@ -78,9 +81,16 @@ static void set_result(struct job_view *view, void *arg) {
   view->result.defrag = *(struct job_defrag *)arg;
 }
 
-static void work_free(struct defragment *work) {
+static void forget_plan(struct defragment *work) {
+  defrag_planner_free(work->planner);
+  work->planner = NULL;
+  work->plan = NULL;
+  work->next_move = work->closed = 0;
   snapshot_free(&work->snapshot);
-  defrag_plan_free(&work->plan);
+}
+
+static void work_free(struct defragment *work) {
+  forget_plan(work);
   for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++) {
     free(work->batches[i].segments);
     free(work->batches[i].moves);
@@ -143,15 +153,34 @@ static void end(struct defragment *work) {
 
 /* ---- reserve, copy, commit ---- */
 
-/* Victims take no new blocks while they are emptied. */
-static void close_victims(struct defragment *work, bool closed) {
+static void close_victim(struct defragment *work, uint32_t victim, bool closed) {
   struct service *s = work->service;
-  LOCK_SCOPE(&s->lock);
-  for (uint32_t i = 0; i < work->plan.victim_count; i++) {
-    uint32_t index = idmap_find(&s->segment_ids, work->snapshot.segment_ids[work->plan.victims[i]]);
-    if (index)
-      state_segment(s, index)->closed = closed;
-  }
+  uint32_t index = idmap_find(&s->segment_ids, work->snapshot.segment_ids[victim]);
+  if (index)
+    state_segment(s, index)->closed = closed;
+}
+
+/* Victims take no new blocks while they are emptied. */
+static void close_victims(struct defragment *work) {
+  LOCK_SCOPE(&work->service->lock);
+  while (work->closed < work->plan->victim_count)
+    close_victim(work, work->plan->victims[work->closed++], true);
+}
+
+static void open_victims(struct defragment *work) {
+  LOCK_SCOPE(&work->service->lock);
+  while (work->closed)
+    close_victim(work, work->plan->victims[--work->closed], false);
+}
+
+/* Another victim where those before are used up. False: none. */
+static bool plan_on(struct defragment *work) {
+  if (!work->planner)
+    return false;
+  work->plan = defrag_planner_go_on(work->planner, work->next_move + 1);
+  if (work->closed < work->plan->victim_count)
+    close_victims(work);
+  return work->next_move < work->plan->move_count;
 }
 
 /* The index of a segment in the batch's list. */
@@ -189,16 +218,13 @@ static void reserve(struct batch *batch, const struct defrag_move *move) {
   batch->reservations[batch->move_count++] = (struct reservation){.alloc = index, .to = to};
 }
 
-static bool is_planned(const struct defragment *work) {
-  return work->next_move < work->plan.move_count;
-}
-
 static void reserve_some(struct batch *batch) {
   struct defragment *work = batch->work;
   LOCK_SCOPE(&work->service->lock);
-  for (unsigned i = 0;
-       i < DEFRAGMENT_LOCKED && is_planned(work) && batch->move_count < work->batch_moves; i++)
-    reserve(batch, &work->plan.moves[work->next_move++]);
+  for (unsigned i = 0; i < DEFRAGMENT_LOCKED && work->next_move < work->plan->move_count &&
+                       batch->move_count < work->batch_moves;
+       i++)
+    reserve(batch, &work->plan->moves[work->next_move++]);
 }
 
 /* Under the lock: the switch of one block, or its reservation given back. */
@@ -251,7 +277,7 @@ static void copied(struct mover_task *task) {
 static bool start_batch(struct batch *batch) {
   struct defragment *work = batch->work;
   batch->move_count = batch->segment_count = 0;
-  while (is_planned(work) && batch->move_count < work->batch_moves)
+  while (batch->move_count < work->batch_moves && plan_on(work))
     reserve_some(batch);
   if (!batch->move_count)
     return false;
@@ -300,18 +326,20 @@ static bool next_owner(struct defragment *work) {
   return false;
 }
 
-/* Plans for the next owner that has something to gain. */
-static bool next_plan(struct defragment *work) {
+/* Begins a plan for the next owner that has something to gain: at least so many moves of it, or
+ * all. None if there was no memory for it. */
+static bool next_plan(struct defragment *work, uint32_t moves) {
   while (next_owner(work)) {
-    snapshot_free(&work->snapshot);
-    defrag_plan_free(&work->plan);
+    forget_plan(work);
     uint32_t device = work->devices[work->at];
     bool card = work->service->devices[device].info->costly;
-    work->next_move = 0;
     work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
     snapshot_make(work->service, device, work->owner, &work->snapshot);
-    (void)snapshot_plan(&work->snapshot, (enum defrag_strategy)work->params.strategy, &work->plan);
-    if (work->plan.move_count) /* none if there was no memory for a plan */
+    if (snapshot_planner(&work->snapshot, (enum defrag_strategy)work->params.strategy,
+                         &work->planner))
+      continue;
+    work->plan = defrag_planner_go_on(work->planner, moves);
+    if (work->plan->move_count)
       return true;
   }
   return false;
@@ -334,14 +362,13 @@ static void go_on(struct defragment *work) {
   while (!is_over(work)) {
     if (start_batches(work))
       return;
-    close_victims(work, false);
-    if (!next_plan(work))
+    open_victims(work);
+    if (!next_plan(work, 1))
       break;
-    close_victims(work, true);
   }
   if (is_under_way(work))
     return;
-  close_victims(work, false);
+  open_victims(work);
   end(work);
 }
 
@@ -384,9 +411,10 @@ static enum status choose_devices(struct service *s, struct defragment *work,
 static uint64_t planned_bytes(struct defragment *work) {
   struct service *s = work->service;
   uint64_t bytes = 0;
-  for (uint32_t i = 0; i < work->plan.move_count; i++) {
+  for (uint32_t i = 0; i < work->plan->move_count; i++) {
     LOCK_SCOPE(&s->lock);
-    uint32_t index = idmap_find(&s->alloc_ids, work->snapshot.block_ids[work->plan.moves[i].block]);
+    uint32_t index =
+        idmap_find(&s->alloc_ids, work->snapshot.block_ids[work->plan->moves[i].block]);
     bytes += index ? record_place(s, index).size : 0;
   }
   return bytes;
@@ -395,27 +423,16 @@ static uint64_t planned_bytes(struct defragment *work) {
 /* What a run would do, without doing it. */
 static void dry_run(struct defragment *work, struct job_defrag *out) {
   struct service *s = work->service;
-  while (next_plan(work)) {
+  while (next_plan(work, UINT32_MAX)) {
     struct job_defrag_device *row = &work->result.devices[work->at];
     row->moved_bytes += planned_bytes(work);
-    row->allocations_moved += work->plan.move_count;
-    row->segments_released += work->plan.victim_count;
-    row->released_bytes += work->plan.released_bytes;
+    row->allocations_moved += work->plan->move_count;
+    row->segments_released += work->plan->victim_count;
+    row->released_bytes += work->plan->released_bytes;
   }
-  uint64_t allocated = 0, committed = 0;
   lock_take(&s->lock);
-  for (uint32_t i = 0; i < work->result.device_count; i++) {
-    const struct state_device *device = &s->devices[work->devices[i]];
-    struct job_defrag_device *row = &work->result.devices[i];
-    allocated += device->allocated;
-    committed += units_minus(device->committed, row->released_bytes);
-    row->fragmentation_after =
-        state_fragmentation(device->allocated, units_minus(device->committed, row->released_bytes));
-    row->largest_after = state_largest(s, device) + row->released_bytes;
-  }
+  defragment_figures_foretell(s, work->devices, &work->result);
   lock_give(&s->lock);
-  defragment_figures_add_up(&work->result);
-  work->result.total.fragmentation_after = state_fragmentation(allocated, committed);
   *out = work->result;
 }
 

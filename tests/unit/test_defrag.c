@@ -161,6 +161,34 @@ static void random_plans_can_be_carried_out(void **state) {
   }
 }
 
+static void a_plan_made_in_pieces_is_the_same(void **state) {
+  (void)state;
+  for (unsigned seed = 1; seed <= 12; seed++) {
+    struct picture *picture = picture_make(40, 40 * 16384);
+    struct defrag_params params = {.strategy = (enum defrag_strategy)(seed % 3)};
+    struct defrag_planner *planner;
+    struct defrag_plan whole;
+    random_picture(picture, seed);
+    plan_for(picture, params.strategy, &whole);
+    assert_int_equal(STATUS_OK, defrag_planner_create(&picture->snapshot, &params, &planner));
+    const struct defrag_plan *plan = defrag_planner_go_on(planner, 0);
+    assert_int_equal(0, plan->move_count);
+    for (uint32_t moves = 1; moves <= whole.move_count; moves = plan->move_count + 1) {
+      plan = defrag_planner_go_on(planner, moves);
+      assert_true(plan->move_count >= moves);
+      assert_memory_equal(whole.moves, plan->moves, plan->move_count * sizeof *plan->moves);
+    }
+    plan = defrag_planner_go_on(planner, UINT32_MAX);
+    assert_int_equal(whole.move_count, plan->move_count);
+    assert_int_equal(whole.victim_count, plan->victim_count);
+    assert_int_equal(whole.moved_bytes, plan->moved_bytes);
+    assert_int_equal(whole.released_bytes, plan->released_bytes);
+    defrag_planner_free(planner);
+    defrag_plan_free(&whole);
+    picture_done(picture);
+  }
+}
+
 /* ---- what the strategies promise ---- */
 
 static struct picture *every_second_of_100000(void) {
@@ -380,6 +408,7 @@ static void nothing_is_planned_for_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_plans_can_be_carried_out),
+      cmocka_unit_test(a_plan_made_in_pieces_is_the_same),
       cmocka_unit_test(thorough_leaves_next_to_nothing),
       cmocka_unit_test(equal_blocks_leave_one_slab_partly_used),
       cmocka_unit_test(blocks_of_all_sizes_do_not_spread_over_all_slabs),
