@@ -217,6 +217,8 @@ static void set_end(struct job *job, const struct problem *problem) {
   if (problem->status == STATUS_OK && view->bytes_total)
     view->bytes_done = view->bytes_total;
   view->bytes_per_second = job_record_rate(view);
+  if (problem->status == STATUS_OK && !view->started_at)
+    view->started_at = view->completed_at; /* there was nothing to be done */
 }
 
 /* Where there is no memory for that it stays as it is. */

@@ -87,12 +87,17 @@ static void count_part(const struct service *s, uint64_t id, uint64_t *bytes) {
   *bytes += index ? state_record(s, state_alloc(s, index))->size_bytes : 0;
 }
 
+static void count_state(enum model_state state, struct model_totals *out) {
+  out->loaded += state == MODEL_READY;
+  out->parked += state == MODEL_PARKED;
+}
+
 void model_count(struct service *s, struct model_totals *out) {
   *out = (struct model_totals){0};
   LOCK_SCOPE(&s->lock);
   const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
   for (; entry; entry = idmap_next(&s->models->ids, entry->id))
-    out->loaded += models_state(s, models_at(s, entry->value)) == MODEL_READY;
+    count_state(models_state(s, models_at(s, entry->value)), out);
   for (struct models_weights *w = s->models->weights; w; w = w->next)
     for (uint32_t i = 0; i < w->part_count; i++) {
       count_part(s, w->parts[i].at[MODELS_CARD], &out->device_bytes);

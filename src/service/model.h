@@ -162,7 +162,7 @@ enum status model_optimize_start(struct service *service, const struct caller *c
 
 /* For the host's status: how many are resident and where their bytes are. */
 struct model_totals {
-  uint32_t loaded;
+  uint32_t loaded, parked;
   uint64_t device_bytes, ram_bytes;
 };
 void model_count(struct service *service, struct model_totals *out);

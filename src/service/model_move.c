@@ -27,15 +27,6 @@ static enum models_copy copy_on(const struct service *s, uint32_t device) {
 
 /* ---- checks ---- */
 
-/* Names of the same weights, a pin of any of which holds them. */
-static bool is_pinned(const struct service *s, const struct models_weights *weights) {
-  bool pinned = false;
-  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
-  for (; entry; entry = idmap_next(&s->models->ids, entry->id))
-    pinned |= models_at(s, entry->value)->weights == weights && models_at(s, entry->value)->pinned;
-  return pinned;
-}
-
 /* A job that copies from or to one of its allocations. */
 static bool is_used(const struct service *s, const struct models_weights *weights) {
   bool used = false;
@@ -53,7 +44,7 @@ static enum status check_move(const struct service *s, const struct models_model
     return problem_set(problem, STATUS_MODEL_BUSY,
                        "%.100s is attached by somebody and cannot be moved; a copy can be made",
                        model->name);
-  if (is_pinned(s, model->weights))
+  if (models_pinned(s, model->weights))
     return problem_set(problem, STATUS_CONFLICT, "%.100s is pinned and cannot be moved",
                        model->name);
   return STATUS_OK;

@@ -27,7 +27,8 @@ static enum status check(const struct service *s, const struct caller *caller,
   if (last && !params->force && models_attachments(s, weights))
     return problem_set(problem, STATUS_MODEL_BUSY,
                        "%.100s is attached by somebody; force takes it all the same", model->name);
-  if (!params->force && model->pinned)
+  /* Another name keeps the bytes where they are; into RAM they go for all of them. */
+  if (!params->force && (last ? models_pinned(s, weights) : model->pinned))
     return problem_set(problem, STATUS_MODEL_BUSY, "%.100s is pinned; force takes it all the same",
                        model->name);
   if (params->to_ram && models_home_is_host(s, weights))

@@ -280,6 +280,14 @@ uint32_t models_attachments(const struct service *s, const struct models_weights
          models_attachments_of(s, weights, MODELS_CARD);
 }
 
+bool models_pinned(const struct service *s, const struct models_weights *weights) {
+  bool pinned = false;
+  const struct idmap_entry *entry = idmap_next(&s->models->ids, 0);
+  for (; entry; entry = idmap_next(&s->models->ids, entry->id))
+    pinned |= models_at(s, entry->value)->weights == weights && models_at(s, entry->value)->pinned;
+  return pinned;
+}
+
 /* ---- what it looks like ---- */
 
 enum model_state models_state(const struct service *s, const struct models_model *model) {

@@ -179,6 +179,8 @@ enum models_copy models_home_copy(const struct service *s, const struct models_w
 uint32_t models_attachments_of(const struct service *s, const struct models_weights *weights,
                                enum models_copy copy);
 uint32_t models_attachments(const struct service *s, const struct models_weights *weights);
+/* A pin of any of their names holds them. */
+bool models_pinned(const struct service *s, const struct models_weights *weights);
 enum model_state models_state(const struct service *s, const struct models_model *model);
 enum model_residency models_residency(const struct service *s, const struct models_model *model);
 void models_view(const struct service *s, uint32_t index, struct model_view *out);

@@ -153,6 +153,31 @@ class OneCopy(ModelWords, SharedDaemonCase):
                 self.unload(second)
                 self.assertEqual([0, 0], self.both())
 
+    def test_a_pin_of_one_name_holds_the_other(self):
+        path, _, _ = self.write("pinned")
+        free, pinned = (self.load(path, "fake:0", name=name, pinned=name == "pinned") for name in ("free", "pinned"))
+        self.refused(self.try_unload(free, "ram"), 409, "MODEL_BUSY")
+        self.assertEqual("ready", self.look_model(pinned)["state"])
+        status = self.ok(self.daemon.get(f"{MODELS}/status"))["modelMemory"]
+        self.assertEqual(len(status["loadedModels"]), status["count"])
+        self.unload(free)  # the other name keeps the bytes
+        self.assertEqual("ready", self.look_model(pinned)["state"])
+        self.unload(pinned, "ram", force=True)
+        status = self.ok(self.daemon.get(f"{MODELS}/status"))["modelMemory"]
+        self.assertIn(pinned["modelId"], [model["modelId"] for model in status["loadedModels"]])
+        self.assertEqual(len(status["loadedModels"]), status["count"])
+        self.unload(pinned, force=True)
+
+    def test_a_job_that_had_nothing_to_do_began_all_the_same(self):
+        path, _, _ = self.write("again")
+        self.load(path, "fake:0", name="first")
+        job = self.job_ends(self.start_load(path, "fake:0", name="second"))
+        self.assertEqual("completed", job["status"])
+        self.assertLessEqual(job["createdAt"], job["startedAt"] or "")
+        self.assertLessEqual(job["startedAt"], job["completedAt"])
+        for name in ("first", "second"):
+            self.unload(name)
+
     def test_two_names_at_the_same_time(self):
         path, content, _ = self.write("at once")
         jobs = [self.start_load(path, "fake:0", name=f"n{i}", keepRamCopy=False) for i in range(6)]

@@ -83,7 +83,7 @@ static bool write_memory(struct ops_call *call, const struct view_host *host,
   writer_uint(w, "availableBytes", host->figures.available_bytes);
   writer_uint(w, "reclaimableBytes", status->reclaimable_bytes);
   writer_uint(w, "ramBytes", totals.ram_bytes);
-  writer_uint(w, "count", totals.loaded);
+  writer_uint(w, "count", totals.loaded + totals.parked);
   writer_hundredths(w, "fragmentationPercent", host->figures.fragmentation);
   writer_array(w, "loadedModels");
   bool ok = each_model(call, write_loaded, w);
