@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/effects.h"
 #include "service/job_work.h"
 #include "service/layers.h"
 #include "service/model_optimize.h"
@@ -322,6 +323,14 @@ void making_foretell(const struct making *making, struct alloc_made *out) {
   out->placement.reason = plan->count ? "models would make room" : "workers would make room";
 }
 
+/* Under the lock: transfers without whose bytes it need not wait keep that. */
+static void note_effects(struct making *making) {
+  struct model_optimize_need need;
+  uint32_t i = next_short(making, 0, &need);
+  for (; i != VIEW_DEVICES; i = next_short(making, i + 1, &need))
+    effects_space(making->service, i, need.bytes, EFFECTS_WAITED);
+}
+
 static enum status wait_for_memory(struct making *making) {
   struct choice choice = choice_of(making, 0);
   making->queued = (struct waiting_entry){.deadline = making->deadline,
@@ -393,6 +402,8 @@ enum status making_start(struct making *making, struct alloc_made *out, bool *pl
     making->deadline = units_max(making->deadline, clock_now() + MAKING_ROOM_NS);
   if (short_of && (making->params.wait_ms || making->room))
     status = wait_for_memory(making);
+  if (status == STATUS_PENDING && short_of)
+    note_effects(making);
   bool at_once = status == STATUS_OK && !making->params.commit && !needs_zeroing(making);
   if (at_once) {
     status = record(making, &out->answer);

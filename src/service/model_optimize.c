@@ -42,7 +42,7 @@ struct optimizing {
   } workers[VIEW_WORKERS]; /* to be asked */
   uint32_t worker_count, worker_at;
   uint64_t victim_bytes;
-  uint64_t over[VIEW_DEVICES]; /* the trigger, at most since it began */
+  uint64_t over[VIEW_DEVICES]; /* the trigger, or what a request lacks: at most since it began */
   double victim_worth, gone_worth, all_worth;
   uint64_t again_ns; /* somebody will have been there long enough then */
   struct job_optimize result;
@@ -459,6 +459,7 @@ static struct optimizing for_need(struct service *s, const struct model_optimize
                          .started_ns = clock_now(),
                          .deadline = UINT64_MAX};
   o.policy.max_priority = (uint8_t)need->max_priority;
+  o.over[need->device] = need->bytes;
   return o;
 }
 

@@ -169,6 +169,14 @@ class Effects(TransferWords, DaemonCase):
         self.daemon.start()
         self.effects_become(large, 0, 1)
 
+    def test_an_allocation_waits_for_what_it_took(self):
+        self.loaded("old", "fake:1", 8)
+        source = self.allocate(40 * MIB)
+        body = {"allocationId": source["allocationId"], "sourceDeviceId": "host:0", "targetDeviceId": "fake:1"}
+        transfer = self.ok(self.daemon.post(f"{MEMORY}/transfer", body | {"wait": True}))["transferId"]
+        self.allocate(20 * MIB, "fake:1", evict=True)  # 16 are left, 56 would be
+        self.effects_become(transfer, 1, 1)
+
     def test_requests_wait_for_it(self):
         self.loaded("m", "fake:0", 8)
         job = self.ok(self.try_transfer("m", "fake:0", "fake:1", mode="move", wait=False), 202)["jobId"]
