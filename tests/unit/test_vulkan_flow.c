@@ -44,9 +44,12 @@ struct side {
   enum status end;
 };
 
-static void scatter(char *bytes, uint64_t size) {
-  for (uint64_t i = 0; i < size; i++)
-    bytes[i] = (char)(i * 31 + i / 977);
+/* SIZE bytes, eight at a time: under a sanitizer each takes a while. */
+static void scatter(char *bytes) {
+  for (uint64_t i = 0; i < SIZE; i += 8) {
+    uint64_t eight = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    memcpy(bytes + i, &eight, sizeof eight);
+  }
 }
 
 static struct bench bench_make(bool two_families) {
@@ -54,7 +57,7 @@ static struct bench bench_make(bool two_families) {
   vulkan_fixture_use(1, true);
   if (two_families)
     setenv("VK_PRETEND_FAMILIES", "1", 1);
-  scatter(bench.bytes, SIZE);
+  scatter(bench.bytes);
   assert_int_equal(STATUS_OK, vulkan_owner_open(&spec, &bench.owner));
   assert_int_equal(STATUS_OK, vulkan_owner_create(bench.owner, SIZE, &bench.share));
   assert_int_equal(STATUS_OK, vulkan_mover_start(&spec, &bench.mover));
@@ -195,15 +198,16 @@ static void what_the_caller_says_ends_it(void **state) {
 
 static void a_card_that_falls_off_in_the_middle_says_so(void **state) {
   (void)state;
-  for (unsigned after = 0; after < 2 * PIECES; after++) {
+  static const unsigned afters[] = {0, 1, RING, RING + 1, PIECES - 1};
+  for (unsigned i = 0; i < 2 * sizeof afters / sizeof *afters; i++) {
     char text[16];
     struct side side = {.next = 0};
     struct bench bench = bench_make(false);
     go_and_come_back(&bench, FLOW);
-    snprintf(text, sizeof text, "%u", after % PIECES);
+    snprintf(text, sizeof text, "%u", afters[i / 2]);
     vulkan_fixture_set("lost", text);
     assert_int_equal(STATUS_DEVICE_UNAVAILABLE,
-                     after < PIECES ? feed(&bench, FLOW, &side) : drain(&bench, FLOW, &side));
+                     i % 2 ? feed(&bench, FLOW, &side) : drain(&bench, FLOW, &side));
     vulkan_fixture_unset("lost");
     side = (struct side){.next = 0};
     assert_int_equal(STATUS_DEVICE_UNAVAILABLE, feed(&bench, 1, &side));
@@ -321,7 +325,7 @@ static void a_transfer_goes_and_comes_back(void **state) {
   char *bytes = malloc(SIZE);
   vulkan_fixture_use(1, true);
   worker_open(&worker);
-  scatter(bytes, SIZE);
+  scatter(bytes);
   uint64_t print = fingerprint_of(bytes + 5, SIZE - 9);
   for (unsigned round = 0; round < 8; round++) {
     struct mover_work in = work_of(&worker, true), out = work_of(&worker, false);
