@@ -43,6 +43,14 @@ def moved(daemon, allocation, source, target, size):
     return size / 1e9 / (time.monotonic() - began)
 
 
+def tell_layers(daemon, kind):
+    """Where the time of a transfer goes: to make and give back memory is the daemon's, to import it the worker's, the copy the device's."""
+    for row in data(daemon.get(f"{MEMORY}/analytics?window=1h"))["layers"]:
+        if row["operation"] == "memory.transfer":
+            for layer in ("decision", "wire", "worker", "device"):
+                line(f"{kind}: of a transfer, {layer}", row[f"{layer}Ms"], "ms")
+
+
 def through_daemon(kind, mib):
     """{way: [GB/s of each round]}; None: no such device."""
     card, size, found = f"{kind}:0", mib * MIB, {"in": [], "out": []}
@@ -58,6 +66,7 @@ def through_daemon(kind, mib):
         for _ in range(ROUNDS + 1):
             found["in"].append(moved(daemon, allocation, "host:0", card, size))
             found["out"].append(moved(daemon, allocation, card, "host:0", size))
+        tell_layers(daemon, kind)
         return found
     finally:
         daemon.close()
