@@ -24,7 +24,7 @@ test("devices are as the API says, and follow it", async (t) => {
   const bar = await card.locator(".bar").getAttribute("aria-label");
   assert.match(bar, /512 MiB used.*64.0 MiB reserved.*limit 1.0 GiB/);
   assert.equal(await card.locator(".part.used").evaluate((part) => part.style.width), "25%");
-  await page.locator("#host", { hasText: "1 allocations" }).waitFor();
+  await page.locator("#host", { hasText: "1 allocation " }).waitFor();
   await daemon.api("DELETE", `/api/memory/allocations/${allocation.allocationId}`);
   await card.getByText("0 B of 2.0 GiB").waitFor();
 });
@@ -121,7 +121,7 @@ test("the map shows blocks to pointer and keys, and gives memory back", async (t
   const small = [];
   for (let i = 0; i < 300; i++) small.push(await daemon.allocate(MIB / 2, { purpose: "kv_cache" }));
   const page = await open(t, daemon);
-  await page.locator("#map-figures", { hasText: "segments" }).waitFor();
+  await page.locator("#map-figures", { hasText: "segment" }).waitFor();
 
   const canvas = page.locator("#map-canvas");
   await canvas.hover({ position: { x: 40, y: 5 } });

@@ -2,7 +2,7 @@
 import { get, name, remove } from "./api.js";
 import { action, busy, byId, list, make, mark, options, say } from "./dom.js";
 import { onDevices } from "./devices.js";
-import { ago, bytes, clock, duration, words } from "./format.js";
+import { ago, bytes, clock, duration, many, words } from "./format.js";
 import { keepFresh } from "./refresh.js";
 import { ask, attempt, attemptForced } from "./talk.js";
 
@@ -81,7 +81,7 @@ async function refresh() {
   byId("allocation-next").hidden = !page.next;
   byId("allocation-first").hidden = !page.cursor;
   say(byId("allocation-total"), found.totalAllocations === null ? ""
-    : `${found.totalAllocations} allocations, ${bytes(found.totalBytes)}`);
+    : `${many(found.totalAllocations, "allocation")}, ${bytes(found.totalBytes)}`);
 }
 
 function turn(cursor) {

@@ -1,7 +1,7 @@
 // Devices: a bar of what the memory is used for, the limit, the pressure and when it will be full.
 import { get } from "./api.js";
 import { byId, list, make, mark, options, say } from "./dom.js";
-import { bytes, duration, percent } from "./format.js";
+import { bytes, duration, many, percent } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
 // What a device's bytes are split into, in the order of the bar; the rest is free.
@@ -80,7 +80,7 @@ function update(card, device) {
 
 function fillHost(host) {
   const { pressure, workers } = host;
-  say(byId("host"), `${bytes(host.usedBytes)} of ${bytes(host.totalBytes)} · ${host.activeAllocations} allocations · ` +
+  say(byId("host"), `${bytes(host.usedBytes)} of ${bytes(host.totalBytes)} · ${many(host.activeAllocations, "allocation")} · ` +
     `${workers.healthy} of ${workers.total} workers · pressure ${pressure.level}`);
 }
 

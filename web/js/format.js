@@ -38,3 +38,5 @@ export function ago(time) {
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour12: false });
 
 export const words = (name) => name.replaceAll("_", " ");
+
+export const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;

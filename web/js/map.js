@@ -3,7 +3,7 @@ import { get, name, post } from "./api.js";
 import { show } from "./allocations.js";
 import { busy, byId, colour, list, make, rem, say } from "./dom.js";
 import { chooseDevice } from "./devices.js";
-import { bytes, words } from "./format.js";
+import { bytes, many, words } from "./format.js";
 import * as layouts from "./map_layout.js";
 import { keepFresh } from "./refresh.js";
 import { attempt } from "./talk.js";
@@ -79,8 +79,9 @@ function sayFigures() {
   if (!figures) return;
   const { holes, averageHoleBytes, largestFreeBytes, releasableBytes } = figures;
   say(byId("map-figures"), layout.places.length === 0 ? "This device holds no segment."
-    : `${whole ? "" : "the first "}${layout.places.length} segments · holes: ${holes}, ${bytes(averageHoleBytes)} on average` +
-      ` · largest hole ${bytes(largestFreeBytes)} · ${bytes(releasableBytes)} could be given back by defragmenting`);
+    : `${whole ? "" : "the first "}${many(layout.places.length, "segment")} · ` +
+      (holes ? `holes: ${holes}, ${bytes(averageHoleBytes)} on average, the largest ${bytes(largestFreeBytes)}` : "no holes") +
+      ` · ${bytes(releasableBytes)} could be given back by defragmenting`);
 }
 
 async function load() {
