@@ -11,9 +11,8 @@
  * closed. The first ones are small, and of a plan only what they take is made before them: the
  * mover is not to wait for the whole.
  *
- * A card's driver takes back one segment after the other, half a millisecond each, whatever we do.
- * So on cards the job ends with its last move, as a free's answer does not wait for that either:
- * the bytes count as on their way, and who needs them next waits for them.
+ * A card's driver takes half a millisecond to take a segment back. So on cards the job ends with
+ * its last move, as a free's answer does: who needs the bytes that are on their way waits for them.
  */
 #include <stdlib.h>
 #include <string.h>
