@@ -117,8 +117,10 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
     }
     work->fresh = fresh;
     starting->work = work;
-    if (!params->dry_run)
+    if (!params->dry_run) {
       describe(models_at(s, index), params);
+      models_event(s, index, EVENTS_MODEL_LOADING, caller->correlation);
+    }
     out->job = job_keep(work->job);
   }
   if (status == STATUS_OK || status == STATUS_PENDING) {

@@ -178,6 +178,15 @@ class OneCopy(ModelWords, SharedDaemonCase):
         for name in ("first", "second"):
             self.unload(name)
 
+    def test_a_load_is_told_from_its_beginning(self):
+        path, _, _ = self.write("told")
+        with self.daemon.events("?types=model.*") as events:
+            model = self.load(path, "fake:0", name="told")
+            _, before = events.find(lambda event: event.type == "model.ready"
+                                    and event.data["modelId"] == model["modelId"])
+        self.assertIn(("model.loading", model["modelId"]), [(event.type, event.data["modelId"]) for event in before])
+        self.unload(model)
+
     def test_two_names_at_the_same_time(self):
         path, content, _ = self.write("at once")
         jobs = [self.start_load(path, "fake:0", name=f"n{i}", keepRamCopy=False) for i in range(6)]
