@@ -31,7 +31,9 @@ static void history(const struct service *s, uint64_t id, struct alloc_looked *o
   while (id && count < ALLOC_HISTORY && events_at(s->events, id, &chain[count]))
     id = chain[count++].before;
   out->history_count = count;
-  out->history_truncated = id != 0;
+  /* Of one that an earlier daemon made its ring is gone. */
+  bool whole = count && chain[count - 1].type == EVENTS_ALLOCATION_CREATED;
+  out->history_truncated = id != 0 || !whole;
   for (uint32_t i = 0; i < count; i++)
     tell(s, &chain[count - 1 - i], &out->history[i]);
 }
