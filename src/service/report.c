@@ -51,7 +51,7 @@ static void figures_of(const struct service *s, const struct state_device *devic
       .resident_bytes = info->host_memory ? device->resident : device->committed + device->cached,
       .lingering_bytes = device->lingering,
       .largest_free_bytes = state_largest(s, device),
-      .utilization = units_percent(used, info->total_bytes),
+      .utilization = (uint32_t)units_min(units_percent(used, info->total_bytes), 10000),
       .fragmentation = state_fragmentation(device->allocated, device->committed),
       .active_allocations = device->allocations,
       .segments = device->segments};

@@ -284,11 +284,14 @@ void state_space_problem(const struct service *s, const struct state_device *dev
 uint32_t state_percent(const struct service *s, const struct state_device *device) {
   if (device->gone)
     return 0;
-  return pressure_percent(&(struct pressure_figures){.used_bytes = state_used(s, device),
-                                                     .reclaimable_cache_bytes = device->cached,
-                                                     .total_bytes = device->info->total_bytes,
-                                                     .committed_bytes = device->committed,
-                                                     .limit_bytes = device->limit});
+  /* A limit may be set below what is committed already. */
+  return (uint32_t)units_min(
+      pressure_percent(&(struct pressure_figures){.used_bytes = state_used(s, device),
+                                                  .reclaimable_cache_bytes = device->cached,
+                                                  .total_bytes = device->info->total_bytes,
+                                                  .committed_bytes = device->committed,
+                                                  .limit_bytes = device->limit}),
+      10000);
 }
 
 static uint64_t share_of(uint64_t bytes, uint32_t hundredths) {

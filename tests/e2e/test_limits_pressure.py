@@ -48,6 +48,7 @@ class Limits(DaemonCase):
         self.put({"maxBytes": 150 * MIB})
         self.assertEqual(0, self.device()["availableBytes"])
         self.assertEqual(300 * MIB, self.device()["allocatedBytes"])
+        self.assertEqual(100, self.device()["pressure"]["percent"])
         self.refused_space(self.try_allocate(4096, "host:0"), "INSUFFICIENT_MEMORY")
         for allocation in held:
             self.free(allocation)
