@@ -1,6 +1,7 @@
 /*
  * device/cuda/batch, by way of the mover, on FAKE cards: many moves at once, compared on the card.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +22,10 @@
 #define SIZE (16 * MIB)
 #define HALF (SIZE / 2)
 #define MOVES 100
+#define PARTS 4
+#define NO_SECOND                                                                                  \
+  "cuMemAlloc_v2:2:2,cuMemAlloc_v2:3:2,cuMemAlloc_v2:4:2,cuMemAlloc_v2:5:2,cuMemAlloc_v2:6:2,"     \
+  "cuMemAlloc_v2:7:2,cuMemAlloc_v2:8:2"
 
 struct bench {
   void *owner, *mover, *segment;
@@ -98,6 +103,49 @@ static void many_moves_at_once(void **state) {
   bench_done(bench);
 }
 
+struct part {
+  struct bench *bench;
+  pthread_t thread;
+  unsigned first;
+  enum status status;
+};
+
+static void *move_part(void *arg) {
+  struct part *part = arg;
+  for (unsigned round = 0; round < 8 && !part->status; round++)
+    part->status =
+        cuda_mover_copy_all(part->bench->mover, &part->bench->pairs[part->first], MOVES / PARTS);
+  return NULL;
+}
+
+static void move_in_parts(struct bench *bench) {
+  struct part parts[PARTS];
+  for (unsigned i = 0; i < PARTS; i++) {
+    parts[i] = (struct part){.bench = bench, .first = MOVES / PARTS * i, .status = STATUS_OK};
+    assert_int_equal(0, pthread_create(&parts[i].thread, NULL, move_part, &parts[i]));
+  }
+  for (unsigned i = 0; i < PARTS; i++) {
+    pthread_join(parts[i].thread, NULL);
+    assert_int_equal(STATUS_OK, parts[i].status);
+  }
+  assert_moved(bench);
+}
+
+static void many_batches_at_once(void **state) {
+  (void)state;
+  struct bench *bench = bench_make("fake_libcuda", NULL);
+  move_in_parts(bench);
+  bench_done(bench);
+}
+
+/* The one that there is serves all. */
+static void a_card_without_room_for_a_second_list(void **state) {
+  (void)state;
+  struct bench *bench = bench_make("fake_libcuda", NO_SECOND);
+  move_in_parts(bench);
+  bench_done(bench);
+}
+
 static void a_move_that_differs_is_told_from_the_others(void **state) {
   (void)state;
   struct bench *bench = bench_make("fake_libcuda", "piece:3:1,piece:120:1");
@@ -151,6 +199,8 @@ static void the_kernels_are_valid(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(many_moves_at_once),
+      cmocka_unit_test(many_batches_at_once),
+      cmocka_unit_test(a_card_without_room_for_a_second_list),
       cmocka_unit_test(a_move_that_differs_is_told_from_the_others),
       cmocka_unit_test(a_batch_that_fails_says_so),
       cmocka_unit_test(an_older_driver_has_none),
