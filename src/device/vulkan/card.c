@@ -97,14 +97,15 @@ static enum status open_device(struct vulkan_card *card) {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
       .timelineSemaphore = VK_TRUE};
   VkDeviceQueueCreateInfo queues[VULKAN_WAYS];
-  for (uint32_t i = 0; i < card->family_count; i++)
+  uint32_t made = card->copies ? card->family_count : 1; /* Vulkan opens no card without a queue */
+  for (uint32_t i = 0; i < made; i++)
     queues[i] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                           .queueFamilyIndex = card->families[i].index,
-                                          .queueCount = card->families[i].count,
+                                          .queueCount = card->copies ? card->families[i].count : 1,
                                           .pQueuePriorities = priorities};
   const VkDeviceCreateInfo how = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                   .pNext = (void *)&timeline,
-                                  .queueCreateInfoCount = card->family_count,
+                                  .queueCreateInfoCount = made,
                                   .pQueueCreateInfos = queues,
                                   .enabledExtensionCount = count,
                                   .ppEnabledExtensionNames = names};
@@ -224,17 +225,18 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     status = find_types(card);
   if (status)
     return status;
-  for (uint32_t i = 0; i < card->family_count; i++)
+  for (uint32_t i = 0; card->copies && i < card->family_count; i++)
     for (uint32_t n = 0; n < card->families[i].count; n++)
       card->get_queue(card->device, card->families[i].index, n, &card->families[i].queues[n].queue);
   note(card);
   return STATUS_OK;
 }
 
-enum status vulkan_card_open(const struct spec *spec, struct vulkan_card **out) {
+enum status vulkan_card_open(const struct spec *spec, bool copies, struct vulkan_card **out) {
   struct vulkan_card *card = calloc(1, sizeof *card);
   if (!card)
     return STATUS_INTERNAL_ERROR;
+  card->copies = copies;
   for (unsigned i = 0; i < VULKAN_WAYS; i++)
     for (unsigned n = 0; n < VULKAN_CARD_QUEUES; n++)
       pthread_mutex_init(&card->families[i].queues[n].lock, NULL);

@@ -59,6 +59,7 @@ struct vulkan_card {
   struct vulkan_load load;
   VkPhysicalDevice physical;
   VkDevice device;
+  bool copies; /* else nothing is submitted */
   struct vulkan_family families[VULKAN_WAYS];
   uint32_t family_count;
   struct vulkan_family *ways[VULKAN_WAYS]; /* of the families the one that takes it */
@@ -83,8 +84,9 @@ struct vulkan_place {
   uint64_t offset;
 };
 
-/* DEVICE_NOT_FOUND: no such card, or none that shares its memory as a descriptor. */
-enum status vulkan_card_open(const struct spec *spec, struct vulkan_card **out);
+/* DEVICE_NOT_FOUND: no such card, or none that shares its memory as a descriptor. Who does not copy
+ * has no queues to submit to, which may cost memory of the card. */
+enum status vulkan_card_open(const struct spec *spec, bool copies, struct vulkan_card **out);
 /* Everything made with it is destroyed, nothing under way. Harmless on NULL. */
 void vulkan_card_close(struct vulkan_card *card);
 /* Name, UUIDs, address, driver, kind and size of the heap; the rest is left as it is. */

@@ -71,7 +71,7 @@ static enum status judge(struct mover *mover, enum status status) {
 
 /* Under the lock. */
 static enum status open_card(struct mover *mover) {
-  enum status status = mover->card ? STATUS_OK : vulkan_card_open(&mover->spec, &mover->card);
+  enum status status = mover->card ? STATUS_OK : vulkan_card_open(&mover->spec, true, &mover->card);
   if (status == STATUS_DEVICE_NOT_FOUND)
     log_error("device", "%s: no card here says that it is %s: nothing is imported", mover->spec.id,
               mover->spec.uuid[0] ? mover->spec.uuid : "that");

@@ -37,7 +37,7 @@ enum status vulkan_owner_open(const struct spec *spec, void **out) {
     return STATUS_INTERNAL_ERROR;
   owner->size_bytes = spec->size_bytes;
   os_drm_root(&owner->root);
-  enum status status = vulkan_card_open(spec, &owner->card);
+  enum status status = vulkan_card_open(spec, false, &owner->card);
   if (status) {
     free(owner);
     return status;
