@@ -93,22 +93,21 @@ static void put_problem(struct sink *sink, const struct problem *problem) {
     put(sink, &problem->space, sizeof problem->space);
 }
 
-static size_t put_all(unsigned char *to, const struct job_view *view) {
-  struct sink sink = {to, 0};
-  put(&sink, view, HEAD);
-  put_result(&sink, view);
-  put_problem(&sink, &view->problem);
-  return sink.bytes;
+static void put_all(struct sink *sink, const struct job_view *view) {
+  put(sink, view, HEAD);
+  put_result(sink, view);
+  put_problem(sink, &view->problem);
 }
 
 struct job_pack *job_pack_make(const struct job_view *view) {
-  size_t bytes = put_all(NULL, view);
-  struct job_pack *pack = malloc(sizeof *pack + bytes);
+  struct sink counting = {NULL, 0};
+  put_all(&counting, view);
+  struct job_pack *pack = malloc(sizeof *pack + counting.bytes);
   if (!pack)
     return NULL;
-  pack->bytes = (uint32_t)bytes;
+  pack->bytes = (uint32_t)counting.bytes;
   pack->state = view->state;
-  put_all(pack->data, view);
+  put_all(&(struct sink){pack->data, 0}, view);
   return pack;
 }
 
