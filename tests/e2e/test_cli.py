@@ -236,7 +236,7 @@ class Following(CliWords, DaemonCase):
         self.assertEqual(("allocation.created", name_of(made)), (event["event"], event["data"]["allocationId"]))
 
     def test_they_end_with_the_time_that_was_given(self):
-        self.assertEqual("", self.memkeep("events", "--follow", "--timeout", "100ms").stdout)
+        self.assertEqual("", self.memkeep("events", "--follow", "--types", "allocation.*", "--timeout", "100ms").stdout)
 
     def test_they_end_with_the_daemon(self):
         self.allocate(4096)
