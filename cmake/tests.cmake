@@ -161,7 +161,7 @@ foreach(kind e2e tools)
     endif()
     set(environment MEMKEEP_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY} MEMKEEP_SOURCE=${CMAKE_SOURCE_DIR}
       PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/e2e PYTHONDONTWRITEBYTECODE=1)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT "${environment}")
   endforeach()
 endforeach()
 
