@@ -133,10 +133,38 @@ bool ops_abandon(struct ops_call *call) {
   return true;
 }
 
+/* What a call waits for, if that may be cancelled. */
+static struct job *waited_for(const struct ops_call *call) {
+  struct job *job = atomic_load(&call->held);
+  return job ? job : call->waited;
+}
+
+void ops_cancel(struct ops_call *call, struct ops_call *other) {
+  static const struct ops_row row = {.action = "cancel", .answer = "Cancelled", .envelope = true};
+  struct job *job = other ? waited_for(other) : NULL;
+  call->row = &row;
+  struct problem problem;
+  struct writer w;
+  if (!other)
+    problem_set(&problem, STATUS_NOT_FOUND, "no request of that id is under way here");
+  else if (!job)
+    problem_set(&problem, STATUS_CONFLICT, "it waits for nothing that can be cancelled");
+  if (!job || job_cancel(job, &call->caller, &problem)) {
+    reply_fail(call, &problem);
+    return;
+  }
+  reply_begin(call, &w);
+  writer_bool(&w, "cancelled", true);
+  (void)reply_end(call, &w);
+}
+
 void ops_end(struct ops_call *call) {
   struct job *job = atomic_exchange(&call->held, NULL);
   if (job)
     job_give(job);
+  if (call->waited)
+    job_give(call->waited);
+  call->waited = NULL;
   reply_drop_shares(call);
 }
 

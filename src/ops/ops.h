@@ -97,6 +97,7 @@ struct ops_call {
   /* ops' own */
   struct job *job;            /* what it waits for */
   _Atomic(struct job *) held; /* the same, until ops_end: what ops_abandon lets go */
+  struct job *waited;         /* one that the request said it waits for, until ops_end */
   struct job_waiter waiter;
   struct task timeout;
   atomic_uint met; /* of the job's end and the timeout, how many have passed */
@@ -139,6 +140,9 @@ enum ops_progress ops_run_value(struct ops_call *call, struct reader_value data)
 /* The client hung up while the call waits. True: it is over, `done` will not be called. False: it
  * goes on and `done` comes. The thread that ran it only. */
 bool ops_abandon(struct ops_call *call);
+/* Answers `call`, which wants that `other` waits no longer; NULL: there is none of that id. The
+ * other one's own answer comes as ever, CANCELLED if that was in time. */
+void ops_cancel(struct ops_call *call, struct ops_call *other);
 /* The door has done with a call: after OPS_DONE, after `done`, or after an abandon that was true.
  * Closes the answer's shares. */
 void ops_end(struct ops_call *call);

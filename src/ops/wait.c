@@ -93,8 +93,10 @@ enum ops_progress wait_finished(struct ops_call *call, struct job *job, wait_enc
 enum ops_progress wait_said(struct ops_call *call, struct job *job, const struct wait_said *said,
                             wait_encode_fn *encode) {
   call->encode = encode;
-  if (said->wait && said->timeout)
+  if (said->wait && said->timeout) {
+    call->waited = job_keep(job);
     return wait_for(call, job, said->timeout);
+  }
   call->job = job;
   answer(call, true);
   return OPS_DONE;

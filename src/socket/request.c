@@ -45,8 +45,9 @@ struct request {
   struct request *next;
   struct request_params params;
   bool let_go, client_left;
-  struct buf id;     /* raw JSON of request_id */
-  struct buf action; /* for error.path */
+  struct buf id;           /* raw JSON of request_id */
+  char name[ID_BYTES + 1]; /* the same as text; "": there is none */
+  struct buf action;       /* for error.path */
   struct ops_call call;
 };
 
@@ -118,6 +119,7 @@ static enum status take_address(struct request *request, struct reader_value lin
   if (!text || strlen(text) > ID_BYTES)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "request_id",
                          "request_id must be a string of at most %d bytes", ID_BYTES);
+  snprintf(request->name, sizeof request->name, "%s", text);
   reader_dump(id, &request->id);
   call->request_id = buf_text(&request->id);
   return STATUS_OK;
@@ -171,6 +173,21 @@ static enum status take_turn(const struct request *request, struct problem *prob
   return problem_set(problem, STATUS_RATE_LIMITED, "more requests than rate_limit allows");
 }
 
+/* Not an operation: it is about another request of the same connection. */
+static enum status cancel(struct request *request, struct reader_value data,
+                          struct problem *problem) {
+  const char *id = reader_text(reader_get(data, "request_id"), NULL);
+  if (!id || !id[0])
+    return problem_field(problem, STATUS_MISSING_PARAMETER, "request_id",
+                         "request_id is required: the request that shall wait no longer");
+  ops_cancel(&request->call, request->params.under_way(request->params.arg, id));
+  return STATUS_OK;
+}
+
+static bool is_cancel(const struct request *request, struct reader_value action) {
+  return request->params.under_way && !strcmp(reader_text(action, ""), "cancel");
+}
+
 /* What becomes of a request after its first run. */
 enum outcome { OVER, LATER, FOLLOWS };
 
@@ -193,6 +210,11 @@ static enum outcome run(struct request *request, struct reader_value line) {
     status = reader_decode(line, &table, &words, NULL, &problem);
   if (!status)
     status = take_caller(&request->call.caller, &words, &problem);
+  if (!status && is_cancel(request, words.action)) {
+    status = cancel(request, words.data, &problem);
+    if (!status)
+      return OVER;
+  }
   if (!status)
     status = take_action(request, words.action, &problem);
   if (!status)
@@ -279,3 +301,9 @@ struct request **request_link(struct request *request) {
 }
 
 const struct ops_call *request_call(const struct request *request) { return &request->call; }
+
+struct ops_call *request_find(struct request *first, const char *id) {
+  while (first && strcmp(first->name, id) != 0)
+    first = first->next;
+  return first ? &first->call : NULL;
+}

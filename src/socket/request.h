@@ -30,6 +30,8 @@ struct request_params {
   /* It asks for events, and its answer follows. OK: keep it for request_free. NULL: there are none.
    */
   enum status (*follow)(void *arg, struct request *request, struct problem *problem);
+  /* The call of the request with this id; NULL: none is. NULL: nothing can be cancelled. */
+  struct ops_call *(*under_way)(void *arg, const char *id);
   /* The answer is ready, and borrowed. Loop thread; also from within request_run. */
   void (*answer)(void *arg, struct request *request, const struct request_answer *answer);
   void *arg;
@@ -47,6 +49,8 @@ void request_refuse(const struct request_params *params, const struct problem *p
 /* The connection is gone. `client_left`: what it attaches yet is detached again; else, when the
  * door closes, that is left to the next daemon. */
 void request_let_go(struct request *request, bool client_left);
+/* The call of the one with that id in the connection's list; NULL: there is none. */
+struct ops_call *request_find(struct request *first, const char *id);
 /* One that `follow` kept. */
 const struct ops_call *request_call(const struct request *request);
 void request_free(struct request *request);

@@ -176,6 +176,10 @@ static void forget(struct connection *connection, const struct request *request)
   connection->calls--;
 }
 
+static struct ops_call *on_cancel(void *arg, const char *id) {
+  return request_find(((struct connection *)arg)->requests, id);
+}
+
 static void on_answer(void *arg, struct request *request, const struct request_answer *answer) {
   struct connection *connection = arg;
   forget(connection, request);
@@ -274,6 +278,7 @@ static struct request_params ask_for(struct connection *connection, uint64_t num
                                  .take_shares = on_shares,
                                  .unasked = on_unasked,
                                  .follow = on_follow,
+                                 .under_way = on_cancel,
                                  .answer = on_answer,
                                  .arg = connection,
                                  .loop = door->params.loop,

@@ -357,6 +357,24 @@ class Waiting(DaemonCase):
             unix.call("memory.free", {"allocation_id": first["data"]["allocation"]["allocation_id"]})
             self.assertTrue(unix.wait(low)["success"])
 
+    def test_who_cancels_waits_no_longer_and_the_next_one_is_head(self):
+        held = self.allocate(60 * MIB)
+        with self.daemon.unix() as unix:
+            head = unix.send("memory.allocate", {"size_bytes": 50 * MIB, "wait_ms": 3600000, "priority": "high"})
+            tail = unix.send("memory.allocate", {"size_bytes": 50 * MIB, "wait_ms": 3600000})
+            other = unix.send("memory.allocate", {"size_bytes": 50 * MIB, "wait_ms": 3600000})
+            self.assertEqual({"cancelled": True}, unix.call("cancel", {"request_id": other})["data"])
+            self.assertEqual("CANCELLED", unix.wait(other)["error_code"])
+            self.assertEqual({"cancelled": True}, unix.call("cancel", {"request_id": head})["data"])
+            self.assertEqual("CANCELLED", unix.wait(head)["error_code"])
+            for name in (head, "r-none"):
+                self.assertEqual("NOT_FOUND", unix.call("cancel", {"request_id": name})["error_code"])
+            with self.daemon.unix() as stranger:
+                self.assertEqual("NOT_FOUND", stranger.call("cancel", {"request_id": tail})["error_code"])
+            self.assertEqual("MISSING_PARAMETER", unix.call("cancel", {})["error_code"])
+            unix.call("memory.free", {"allocation_id": name_of(held)})
+            self.assertTrue(unix.wait(tail)["success"])
+
     def test_the_earlier_goes_first(self):
         held = self.allocate(60 * MIB)
         with self.daemon.unix() as unix:

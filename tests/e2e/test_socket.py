@@ -100,6 +100,14 @@ class Operations(SocketCase):
     def test_ping(self):
         self.done("ping")
 
+    def test_what_a_request_waits_for_is_cancelled_by_its_id(self):
+        allocation = self.made(256 * MIB)
+        transfer = self.unix.send("memory.transfer", {
+            "source_device_id": "host:0", "target_device_id": "fake:0", "wait": True,
+            "allocation_id": allocation["allocation_id"]})
+        self.assertEqual({"cancelled": True}, self.done("cancel", {"request_id": transfer}))
+        self.assertEqual("cancelled", self.unix.wait(transfer)["data"]["status"])
+
 
 class Refusals(SocketCase):
     def test_fields_in_camel_case_are_unknown(self):

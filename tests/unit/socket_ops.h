@@ -98,6 +98,10 @@ void ops_fail(struct ops_call *call, const struct problem *problem) {
     buf_print(&call->out, " %s", problem->field);
 }
 
+void ops_cancel(struct ops_call *call, struct ops_call *other) {
+  say(call, other ? other->request_id : "NOT_FOUND");
+}
+
 bool ops_abandon(struct ops_call *call) {
   struct ops *ops = call->ops;
   LOCK_SCOPE(&ops->lock);
