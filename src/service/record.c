@@ -52,6 +52,8 @@ static void count(struct service *s, uint32_t index, bool enters) {
     segment->pinned += (uint32_t)one;
   if (facts->flags & STATE_HIDDEN)
     return;
+  segment->counted += (uint32_t)one;
+  segment->counted_bytes += bytes;
   owner->bytes += bytes;
   device->allocations += (uint32_t)one;
   device->allocated += bytes;

@@ -246,8 +246,8 @@ uint64_t state_owner_bytes(const struct service *s, const struct state_owner *ow
   uint64_t bytes = 0;
   *count = 0;
   for (uint32_t i = owner->slabs[device]; i; i = state_segment(s, i)->slab_next) {
-    bytes += state_segment(s, i)->allocated;
-    *count += state_segment(s, i)->blocks;
+    bytes += state_segment(s, i)->counted_bytes;
+    *count += state_segment(s, i)->counted;
   }
   return bytes;
 }

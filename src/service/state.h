@@ -69,7 +69,9 @@ struct state_segment {
   struct span *span; /* slabs; NULL: dedicated */
   uint32_t alloc;    /* dedicated: the allocation */
   uint32_t slot, device, owner, domain;
-  uint32_t blocks;
+  uint32_t blocks;                   /* places taken, also for what is still being made */
+  uint32_t counted;                  /* its allocations in the figures of its device: */
+  uint64_t counted_bytes;            /* their sizes */
   uint32_t pinned;                   /* how many of them */
   uint32_t held;                     /* its attachments: attachment.c; 0: none */
   uint64_t kept;                     /* the keeper's epoch at which it was put */
@@ -250,7 +252,8 @@ uint64_t state_used(const struct service *s, const struct state_device *device);
 uint64_t state_available(const struct service *s, const struct state_device *device);
 /* What all host devices together may still promise. */
 uint64_t state_host_room(const struct service *s, const struct state_device *device);
-/* What an owner's allocations take of a device, and how many they are. */
+/* What an owner's allocations take of a device, and how many they are: summed up over owners, the
+ * device's figures. */
 uint64_t state_owner_bytes(const struct service *s, const struct state_owner *owner,
                            uint32_t device, uint64_t *count);
 /* Most bytes that one request could get now. */

@@ -8,7 +8,7 @@ import unittest
 
 import kernel
 from doors import Unix
-from harness import KIB, MIB, SharedDaemonCase
+from harness import KIB, MEMORY, MIB, SharedDaemonCase
 from models import (GGML, MODELS, PLAIN, UINT64, ModelWords, Tensor, safetensors_header, some_tensors, table_of,
                     write_gguf, write_safetensors, write_sharded, write_sparse, write_split)
 from restart import RestartCase
@@ -177,6 +177,19 @@ class OneCopy(ModelWords, SharedDaemonCase):
         self.assertLessEqual(job["startedAt"], job["completedAt"])
         for name in ("first", "second"):
             self.unload(name)
+
+    def test_shares_of_owners_add_up_beside_a_model(self):
+        path, _, _ = self.write("shares")
+        model = self.load(path, "fake:0", name="shares")  # its table is the daemon's own memory
+        small = self.allocate(KIB)
+        for used in self.ok(self.daemon.get(f"{MEMORY}/usage"))["devices"]:
+            with self.subTest(used["deviceId"]):
+                figures = self.device(used["deviceId"])
+                for shares in (used["byOwner"], used["byPurpose"]):
+                    self.assertEqual((figures["activeAllocations"], figures["allocatedBytes"]),
+                                     tuple(sum(one[key] for one in shares) for key in ("count", "bytes")))
+        self.free(small)
+        self.unload(model)
 
     def test_a_load_is_told_from_its_beginning(self):
         path, _, _ = self.write("told")
