@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 25 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 26 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *

@@ -431,12 +431,12 @@ void device_bring(struct device_place to, uint64_t size) {
     to.segment->mover->table.bring(to.segment->mover->mover, &range);
 }
 
-/* Bytes that are to be seen at one end need no staging. */
+/* What is seen at one end needs no staging; what is seen at both, the card copies best. */
 static enum status copy_staged(const struct device_copy *copy) {
   const void *source = device_peek(copy->from, copy->size);
-  if (source)
-    return device_write(copy->to, copy->size, source);
   void *target = poke(copy->to, copy->size);
+  if (source && (!target || device_is_host(copy->from.segment)))
+    return device_write(copy->to, copy->size, source);
   if (target)
     return device_read(copy->from, copy->size, target);
   if (!copy->staging)
