@@ -257,7 +257,7 @@ class Lifetimes(RestartCase):
         inodes = kernel.memfds(vault).keys()
         with self.daemon.unix() as unix:
             self.assertTrue(unix.call("memory.shutdown", {"release_all": True})["success"])
-        self.assertEqual(0, self.daemon.process.wait(5))
+        self.assertEqual(0, self.daemon.process.wait(60))
         wait_until(lambda: not kernel.is_alive(vault), "the vault to end")
         wait_until(lambda: not held_by_anybody(inodes), "the pages to be let go")
         self.daemon.start()
