@@ -177,7 +177,7 @@ if(NOT MEMKEEP_SANITIZE)
     set(path ${CMAKE_SOURCE_DIR}/python:${CMAKE_SOURCE_DIR}/tests/e2e)
     set(environment MEMKEEP_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY} MEMKEEP_LIB=${LIBRARY_DIR} PYTHONPATH=${path}
       PYTHONDONTWRITEBYTECODE=1)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT "${environment}")
   endforeach()
 endif()
 
