@@ -57,7 +57,7 @@ struct wiring {
   struct socket *socket;
   struct stalls *stalls;
   struct tally *tally;
-  bool running, stopping, release_all;
+  bool running, stopping, release_all, ran;
   uint64_t held_bytes;
   uint32_t held_allocations;
 };
@@ -444,6 +444,11 @@ enum status wiring_create(const struct wiring_params *params, struct wiring **ou
 
 void wiring_run(struct wiring *wiring) {
   loop_run(wiring->loop);
+  wiring->ran = true;
+}
+
+/* The last line of the log: all threads that may say something have ended. */
+static void say_goodbye(const struct wiring *wiring) {
   char bytes[32];
   units_format(wiring->held_bytes, bytes, sizeof bytes);
   if (wiring->held_allocations)
@@ -472,5 +477,7 @@ void wiring_free(struct wiring *wiring) {
   service_free(wiring->service);
   bulletin_free(wiring->bulletin);
   loop_free(wiring->loop);
+  if (wiring->ran)
+    say_goodbye(wiring);
   free(wiring);
 }
