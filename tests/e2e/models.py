@@ -317,16 +317,24 @@ class ModelWords:
             Attached(self.daemon.socket_path, key_of(model)).close()
         self.assertEqual(code, caught.exception.code)
 
+    def booked_sizes(self):
+        """The sizes of all segments in the daemon's books."""
+        pages = [self.ok(self.daemon.get(f"{MEMORY}/segments/{device['deviceId']}?limit=1000"))
+                 for device in self.host()["devices"]]
+        return sorted(segment["sizeBytes"] for page in pages for segment in page["segments"])
+
+    def vault_sizes(self):
+        """The same as the vault holds them: a file's ends where the file ends, which the books count in whole pages."""
+        return sorted(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for path, size, _ in kernel.memfds(self.vault()).values()
+                      if "memkeep-ledger" not in os.readlink(path))
+
     def assert_books_are_the_kernels(self):
-        """Segment by segment as the vault holds them: a file's ends where the file ends, which the books count in
-        whole pages. For a RestartCase."""
-        booked = []
-        for device in self.host()["devices"]:
-            page = self.ok(self.daemon.get(f"{MEMORY}/segments/{device['deviceId']}?limit=1000"))
-            booked += [segment["sizeBytes"] for segment in page["segments"]]
-        held = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for path, size, _ in kernel.memfds(self.vault()).values()
-                if "memkeep-ledger" not in os.readlink(path)]
-        self.assertEqual(sorted(booked), sorted(held))
+        """Segment by segment, as soon as nothing is on its way back between two looks. For a RestartCase."""
+        try:
+            wait_until(lambda: self.booked_sizes() == self.vault_sizes(), "the books to be the kernel's")
+        except AssertionError:
+            self.assertEqual(self.booked_sizes(), self.vault_sizes())
+            raise
 
     def committed(self, device):
         return self.device(device)["committedBytes"]
