@@ -70,6 +70,7 @@ enum status stream_listen(struct streams *streams) {
 void stream_free(struct streams *streams) {
   if (!streams)
     return;
+  events_leave(streams->events, streams); /* work that goes on adds some until its threads end */
   lock_done(&streams->lock);
   free(streams);
 }

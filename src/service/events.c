@@ -128,3 +128,12 @@ enum status events_listen(struct events *events, void (*wake)(void *arg), void *
   events->listeners[events->listener_count++].arg = arg;
   return STATUS_OK;
 }
+
+void events_leave(struct events *events, const void *arg) {
+  LOCK_SCOPE(&events->lock);
+  unsigned i = 0;
+  while (i < events->listener_count && events->listeners[i].arg != arg)
+    i++;
+  if (i < events->listener_count)
+    events->listeners[i] = events->listeners[--events->listener_count];
+}

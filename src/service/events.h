@@ -82,5 +82,8 @@ void events_record_to(struct events *events,
 /* Calls wake(arg) after each add, under the events lock (must be short: a post). At most 4
  * listeners. */
 enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg);
+/* The listener with this arg is called no more, on any thread, once this returns. Harmless if there
+ * is none. */
+void events_leave(struct events *events, const void *arg);
 
 #endif

@@ -64,7 +64,11 @@ enum status feed_listen(struct feeds *feeds) {
   return events_listen(feeds->events, on_event, feeds);
 }
 
-void feed_free(struct feeds *feeds) { free(feeds); }
+void feed_free(struct feeds *feeds) {
+  if (feeds && feeds->events)
+    events_leave(feeds->events, feeds); /* work that goes on adds some until its threads end */
+  free(feeds);
+}
 
 /* ---- one feed ---- */
 
