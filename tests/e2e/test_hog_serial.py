@@ -17,7 +17,7 @@ import unittest
 from harness import MEMORY, DaemonCase
 from models import ModelWords, write_sparse
 
-WATCH, STEP = 5, 1.5
+WATCH, STEP = 5, 2.0
 STRICT = False  # the long form holds the daemon to its 2 s: alone on a machine they are a promise, in a suite luck
 STEPS = 5       # of the hog, and of the model
 SPARE = 4       # times what both take must be available: else other programs would feel it
@@ -82,7 +82,10 @@ class Hog(ModelWords, DaemonCase):
         return found
 
     def comes(self, events, kind, **fields):
-        event, before = events.find(lambda event: event.type == kind and fields.items() <= event.data.items(), 60)
+        try:
+            event, before = events.find(lambda event: event.type == kind and fields.items() <= event.data.items(), 60)
+        except AssertionError as problem:
+            raise AssertionError(f"{problem}: {kind} {fields}; {self.pressure()}") from None
         return event, [other.data.get("level") for other in before if other.type == "pressure.changed"]
 
     def test_one_relief_and_no_flapping(self):
