@@ -191,8 +191,7 @@ foreach(source ${sources})
     "MEMKEEP_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};MEMKEEP_BUILD=${CMAKE_BINARY_DIR}")
 endforeach()
 
-# Those of more than half a minute begin first: at the end nobody waits for one of them alone. All but the browser's mostly
-# wait for limits and restarts, which is why the suite runs four at a time on two cores (CMakePresets.json).
+# Those of more than half a minute begin first: at the end nobody waits for one of them alone.
 foreach(name e2e_http_hostile e2e_analytics e2e_nth_fails e2e_errors e2e_faults e2e_torture e2e_models_policy e2e_restart_vault
     e2e_history_faults python_torch_wire python_endings web_parts web_page)
   if(TEST ${name})

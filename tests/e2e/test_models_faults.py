@@ -246,7 +246,7 @@ class Hostile(Nothing, ModelWords, SharedDaemonCase):
 
 
 class Disturbed(Nothing, ModelWords, DaemonCase):
-    devices = ("host:0=512MiB", "fake:0=256MiB,rate=32MiB/s")
+    devices = ("host:0=512MiB", "fake:0=256MiB,rate=12MiB/s")  # two seconds in which to disturb
 
     def setUp(self):
         super().setUp()
