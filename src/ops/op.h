@@ -43,6 +43,17 @@ struct view_device;
     .size = sizeof(((params_type *)0)->member), .otherwise = "1h",                                 \
     .doc = "how far back: a number with s, m, h or d"                                              \
   }
+/* Of a list in pages. */
+#define OP_LIMIT(params_type, member, sentence)                                                    \
+  {                                                                                                \
+    .name = "limit", .type = READER_UINT, .offset = offsetof(params_type, member), .min = 1,       \
+    .max = 1000, .otherwise = "100", .doc = (sentence)                                             \
+  }
+#define OP_CURSOR(params_type, member, letter)                                                     \
+  {                                                                                                \
+    .name = "cursor", .type = READER_ID, .offset = offsetof(params_type, member),                  \
+    .prefix = (letter), .doc = "nextCursor of the page before"                                     \
+  }
 /* "asc" or OP_DESCENDING. */
 #define OP_ORDER(params_type, member, text, sentence)                                              \
   {                                                                                                \
@@ -120,6 +131,16 @@ void op_devices_write(struct writer *w, const struct view_device *device);
 /* Hundredths. */
 uint32_t op_jobs_percent(const struct job_view *view);
 
+/* A page of the list: an array of that name, of objects with what `write` puts there, and the id,
+ * with that letter, at which the next page begins. The cursor is OP_START or an id. */
+struct op_jobs_words {
+  const char *name;
+  char letter;
+  void (*write)(struct ops_call *call, struct writer *w, const struct job_view *view);
+};
+struct job_list;
+enum ops_progress op_jobs_page(struct ops_call *call, struct job_list *asked,
+                               const struct op_jobs_words *words);
 /* Answer with a job as it is now, or cancel it and answer with its end. Both take the reference. */
 enum ops_progress op_jobs_look(struct ops_call *call, struct job *job,
                                void (*encode_job)(struct ops_call *call,

@@ -55,13 +55,7 @@ const char *const op_allocations_orders[] = {"asc", "desc", NULL};
 
 static const struct reader_field fields[] = {
     TEXT(device, "deviceId", "device id, UUID or PCI address"),
-    {.name = "limit",
-     .type = READER_UINT,
-     .offset = offsetof(struct list, filter.limit),
-     .min = 1,
-     .max = 1000,
-     .otherwise = "100",
-     .doc = "how many at most"},
+    OP_LIMIT(struct list, filter.limit, "how many at most"),
     TEXT(cursor, "cursor", "nextCursor of the page before"),
     TEXT(owner, "owner", "only those of this owner, by id or name"),
     {.name = "purpose",

@@ -180,58 +180,49 @@ static void list_defaults(void *params) {
   *(struct list *)params = (struct list){100, OP_START, JOB_ANY, OP_DESCENDING};
 }
 
-static void write_jobs(struct ops_call *call, struct job **jobs, uint32_t count, uint64_t next) {
+enum ops_progress op_jobs_page(struct ops_call *call, struct job_list *asked,
+                               const struct op_jobs_words *words) {
+  struct problem problem;
   struct writer w;
+  uint64_t next;
+  if (op_cursor(&asked->cursor, &problem))
+    return reply_fail(call, &problem);
+  struct job **jobs = malloc(asked->max * sizeof(struct job *));
+  if (!jobs) {
+    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+    return reply_fail(call, &problem);
+  }
+  uint32_t count = job_list(ops_service(call->ops), asked, jobs, &next);
   reply_begin(call, &w);
-  writer_array(&w, "jobs");
+  writer_array(&w, words->name);
   for (uint32_t i = 0; i < count; i++) {
     struct job_view view;
     job_look(jobs[i], &view);
     job_give(jobs[i]);
     writer_object(&w, NULL);
-    write_job(call, &w, &view);
+    words->write(call, &w, &view);
     writer_end(&w);
   }
   writer_end(&w);
-  writer_id(&w, "nextCursor", 'j', next);
-  reply_end(call, &w);
+  writer_id(&w, "nextCursor", words->letter, next);
+  free(jobs);
+  return reply_end(call, &w);
 }
 
 static enum ops_progress run_list(struct ops_call *call, void *params) {
-  struct list *list = params;
-  struct problem problem;
-  uint64_t next;
-  if (op_cursor(&list->cursor, &problem))
-    return reply_fail(call, &problem);
-  struct job **jobs = malloc(list->limit * sizeof(struct job *));
-  if (!jobs) {
-    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
-    return reply_fail(call, &problem);
-  }
+  static const struct op_jobs_words words = {"jobs", 'j', write_job};
+  const struct list *list = params;
   struct job_list asked = {.kind = JOB_ANY,
                            .state = list->state,
                            .newest_first = list->order == OP_DESCENDING,
                            .cursor = list->cursor,
                            .max = (uint32_t)list->limit};
-  uint32_t count = job_list(ops_service(call->ops), &asked, jobs, &next);
-  write_jobs(call, jobs, count, next);
-  free(jobs);
-  return OPS_DONE;
+  return op_jobs_page(call, &asked, &words);
 }
 
 static const struct reader_field list_fields[] = {
-    {.name = "limit",
-     .type = READER_UINT,
-     .offset = offsetof(struct list, limit),
-     .min = 1,
-     .max = 1000,
-     .otherwise = "100",
-     .doc = "how many at most"},
-    {.name = "cursor",
-     .type = READER_ID,
-     .offset = offsetof(struct list, cursor),
-     .prefix = 'j',
-     .doc = "nextCursor of the page before"},
+    OP_LIMIT(struct list, limit, "how many at most"),
+    OP_CURSOR(struct list, cursor, 'j'),
     {.name = "status",
      .type = READER_WORD,
      .offset = offsetof(struct list, state),

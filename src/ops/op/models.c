@@ -191,18 +191,8 @@ static enum ops_progress run_list(struct ops_call *call, void *params) {
 }
 
 static const struct reader_field list_fields[] = {
-    {.name = "limit",
-     .type = READER_UINT,
-     .offset = offsetof(struct list, limit),
-     .min = 1,
-     .max = 1000,
-     .otherwise = "100",
-     .doc = "how many at most"},
-    {.name = "cursor",
-     .type = READER_ID,
-     .offset = offsetof(struct list, cursor),
-     .prefix = ID_MODEL,
-     .doc = "nextCursor of the page before"},
+    OP_LIMIT(struct list, limit, "how many at most"),
+    OP_CURSOR(struct list, cursor, ID_MODEL),
 };
 
 const struct ops_row op_models_list = {.action = "memory.list_models",

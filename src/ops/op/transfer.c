@@ -4,7 +4,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -317,51 +316,25 @@ static void list_defaults(void *params) {
   *(struct list *)params = (struct list){100, OP_START, 0};
 }
 
+static void write_listed(struct ops_call *call, struct writer *w, const struct job_view *view) {
+  (void)call;
+  op_transfer_write(w, view);
+}
+
 static enum ops_progress run_list(struct ops_call *call, void *params) {
-  struct list *list = params;
-  struct job_list asked = {.kind = JOB_TRANSFER, .state = JOB_ANY, .max = (uint32_t)list->limit};
-  struct problem problem;
-  struct writer w;
-  uint64_t next;
-  if (op_cursor(&list->cursor, &problem))
-    return reply_fail(call, &problem);
-  asked.cursor = list->cursor;
-  asked.newest_first = list->order == OP_DESCENDING;
-  struct job **jobs = malloc(list->limit * sizeof(struct job *));
-  if (!jobs) {
-    problem_set(&problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
-    return reply_fail(call, &problem);
-  }
-  uint32_t count = job_list(ops_service(call->ops), &asked, jobs, &next);
-  reply_begin(call, &w);
-  writer_array(&w, "transfers");
-  for (uint32_t i = 0; i < count; i++) {
-    struct job_view view;
-    job_look(jobs[i], &view);
-    job_give(jobs[i]);
-    writer_object(&w, NULL);
-    op_transfer_write(&w, &view);
-    writer_end(&w);
-  }
-  writer_end(&w);
-  writer_id(&w, "nextCursor", 't', next);
-  free(jobs);
-  return reply_end(call, &w);
+  static const struct op_jobs_words words = {"transfers", 't', write_listed};
+  const struct list *list = params;
+  struct job_list asked = {.kind = JOB_TRANSFER,
+                           .state = JOB_ANY,
+                           .newest_first = list->order == OP_DESCENDING,
+                           .cursor = list->cursor,
+                           .max = (uint32_t)list->limit};
+  return op_jobs_page(call, &asked, &words);
 }
 
 static const struct reader_field list_fields[] = {
-    {.name = "limit",
-     .type = READER_UINT,
-     .offset = offsetof(struct list, limit),
-     .min = 1,
-     .max = 1000,
-     .otherwise = "100",
-     .doc = "how many at most"},
-    {.name = "cursor",
-     .type = READER_ID,
-     .offset = offsetof(struct list, cursor),
-     .prefix = 't',
-     .doc = "nextCursor of the page before"},
+    OP_LIMIT(struct list, limit, "how many at most"),
+    OP_CURSOR(struct list, cursor, 't'),
     OP_ORDER(struct list, order, "asc", "oldest or newest first"),
 };
 
