@@ -15,6 +15,7 @@
 #include "base/os_folder.h"
 #include "base/os_runtime.h"
 #include "daemon/config_file.h"
+#include "daemon/config_rows.h"
 #include "daemon/config_table.h"
 #include "model/policy.h"
 
@@ -103,7 +104,7 @@ static const struct config_setting *find_key(const char *key) {
 static enum status take_aggregate(struct load *load, const struct config_file_item *item,
                                   const char *where) {
   const struct config_setting *setting = find_key(item->key);
-  bool group = config_table_is_group(item->key), rows = config_table_has_rows(item->key);
+  bool group = config_table_is_group(item->key), rows = config_rows_known(item->key);
   bool fits = item->type == CONFIG_FILE_LIST ? rows || (setting && setting->kind == CONFIG_LIST)
                                              : group && !rows;
   if (fits && !item->in_list)
@@ -118,8 +119,8 @@ static enum status take_row(struct load *load, const struct config_file_item *it
                             const char *where) {
   struct problem problem = {.status = STATUS_OK};
   enum status status = item->type == CONFIG_FILE_ROW
-                           ? config_table_open_row(load->config, item->key, &problem)
-                           : config_table_close_row(load->config, item->key, &problem);
+                           ? config_rows_open(load->config, item->key, &problem)
+                           : config_rows_close(load->config, item->key, &problem);
   return status ? refuse(load->refusal, where, "%s: %s", item->key, problem.text) : STATUS_OK;
 }
 
@@ -132,7 +133,7 @@ static enum status take_scalar(struct load *load, const struct config_file_item 
   const struct config_setting *setting = find_key(item->key);
   if (!setting && config_table_is_group(item->key))
     return refuse(load->refusal, where, "%s must be a %s", item->key,
-                  config_table_has_rows(item->key) ? "list of groups" : "group");
+                  config_rows_known(item->key) ? "list of groups" : "group");
   if (!setting)
     return refuse(load->refusal, where, "%s: no such setting", item->key);
   bool fits = setting->kind == CONFIG_SWITCH   ? item->type == CONFIG_FILE_SWITCH

@@ -1,31 +1,23 @@
 /*
  * config_table: the rows, and a function per kind of value. A value is always text here: where it
  * came from, config.c knows.
- *
- * "tokens" and "limits" are lists of groups: a new row is opened, its settings are put into the
- * last one there is, then it is closed. There is no flag for them: a secret on a command line is
- * none.
  */
 #include "daemon/config_table.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "base/id.h"
 #include "base/rate.h"
 #include "base/units.h"
 #include "daemon/config_listen.h"
+#include "daemon/config_rows.h"
 #include "device/probe.h"
 #include "model/policy_preset.h"
 
-#define ROWS_TOKENS "tokens"
-#define ROWS_LIMITS "limits"
-#define ONE_SECRET "a token has one secret: its sha256, a secret_file or a secret"
 #define ID_MAX 4294967294.0 /* the largest gid; one more means "none" */
 
 typedef enum status setter(const struct config_setting *setting, struct config *config,
@@ -39,7 +31,7 @@ static void *member(const struct config_setting *setting, struct config *config)
   return (char *)config + setting->offset;
 }
 
-static enum status put_text(char *out, size_t size, const char *text, struct problem *problem) {
+enum status config_table_put(char *out, size_t size, const char *text, struct problem *problem) {
   if (!text[0])
     return bad(problem, "must not be empty");
   if (strlen(text) >= size)
@@ -54,7 +46,7 @@ static setter set_text, set_switch, set_duration, set_percent;
 
 static enum status set_text(const struct config_setting *setting, struct config *config,
                             const char *text, struct problem *problem) {
-  return put_text(member(setting, config), setting->size, text, problem);
+  return config_table_put(member(setting, config), setting->size, text, problem);
 }
 
 static enum status set_switch(const struct config_setting *setting, struct config *config,
@@ -202,7 +194,7 @@ static enum status add_worker(const struct config_setting *setting, struct confi
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d workers", WORKERS_MAX - 1);
   if (!equals[1 + strspn(equals + 1, " \t")])
     return bad(problem, "the command is missing");
-  if (put_text(command.command, sizeof command.command, equals + 1, problem))
+  if (config_table_put(command.command, sizeof command.command, equals + 1, problem))
     return problem->status;
   config->workers[config->worker_count++] = command;
   return STATUS_OK;
@@ -213,7 +205,8 @@ static enum status add_host(const struct config_setting *setting, struct config 
   (void)setting;
   if (config->host_count == CONFIG_HOSTS)
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d hosts", CONFIG_HOSTS);
-  enum status status = put_text(config->hosts[config->host_count], CONFIG_HOST, text, problem);
+  enum status status =
+      config_table_put(config->hosts[config->host_count], CONFIG_HOST, text, problem);
   config->host_count += !status;
   return status;
 }
@@ -226,147 +219,9 @@ static enum status add_model_dir(const struct config_setting *setting, struct co
   if (text[0] != '/')
     return bad(problem, "must be an absolute path");
   enum status status =
-      put_text(config->model_dirs[config->model_dir_count], CONFIG_PATH, text, problem);
+      config_table_put(config->model_dirs[config->model_dir_count], CONFIG_PATH, text, problem);
   config->model_dir_count += !status;
   return status;
-}
-
-/* ---- rows of tokens and limits ---- */
-
-static struct http_token *last_token(struct config *config) {
-  return &config->tokens[config->token_count - 1];
-}
-
-static enum status set_token_name(const struct config_setting *setting, struct config *config,
-                                  const char *text, struct problem *problem) {
-  (void)setting;
-  if (!id_is_token(text))
-    return bad(problem, "a token's name is made of letters, digits, '.', '_' and '-'");
-  for (uint32_t i = 0; i + 1 < config->token_count; i++)
-    if (!strcmp(config->tokens[i].name, text))
-      return problem_set(problem, STATUS_INVALID_ARGUMENT, "token %s is there twice", text);
-  return put_text(last_token(config)->name, sizeof last_token(config)->name, text, problem);
-}
-
-static bool has_secret(const struct http_token *token) {
-  return token->secret[0] || token->sha256[0];
-}
-
-static enum status set_secret(const struct config_setting *setting, struct config *config,
-                              const char *text, struct problem *problem) {
-  (void)setting;
-  struct http_token *token = last_token(config);
-  if (has_secret(token))
-    return bad(problem, ONE_SECRET);
-  for (const char *c = text; *c; c++)
-    if (*c <= ' ' || *c > '~')
-      return bad(problem, "a secret is made of visible ASCII without blanks");
-  return put_text(token->secret, sizeof token->secret, text, problem);
-}
-
-/* The first line of the file. */
-static enum status set_secret_file(const struct config_setting *setting, struct config *config,
-                                   const char *text, struct problem *problem) {
-  char secret[sizeof last_token(config)->secret + 1] = "";
-  int fd = open(text, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  ssize_t n = fd < 0 ? -1 : read(fd, secret, sizeof secret - 1);
-  if (fd >= 0)
-    close(fd);
-  if (n < 0)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.200s cannot be read", text);
-  secret[strcspn(secret, "\r\n")] = '\0';
-  enum status status = set_secret(setting, config, secret, problem);
-  explicit_bzero(secret, sizeof secret);
-  return status;
-}
-
-static enum status set_digest(const struct config_setting *setting, struct config *config,
-                              const char *text, struct problem *problem) {
-  (void)setting;
-  struct http_token *token = last_token(config);
-  if (has_secret(token))
-    return bad(problem, ONE_SECRET);
-  if (strlen(text) != sizeof token->sha256 - 1 || text[strspn(text, "0123456789abcdefABCDEF")])
-    return bad(problem, "must be 64 hexadecimal digits, as sha256sum prints them");
-  return put_text(token->sha256, sizeof token->sha256, text, problem);
-}
-
-static enum status set_role(const struct config_setting *setting, struct config *config,
-                            const char *text, struct problem *problem) {
-  (void)setting;
-  static const char *const words[] = {[CALLER_NONE] = "", [CALLER_READ] = "read", "write", "admin"};
-  for (int role = CALLER_READ; role <= CALLER_ADMIN; role++)
-    if (!strcmp(words[role], text))
-      last_token(config)->role = (enum caller_role)role;
-  return last_token(config)->role ? STATUS_OK : bad(problem, "must be read, write or admin");
-}
-
-static struct config_limit *last_limit(struct config *config) {
-  return &config->limits[config->limit_count - 1];
-}
-
-static enum status set_limit_device(const struct config_setting *setting, struct config *config,
-                                    const char *text, struct problem *problem) {
-  (void)setting;
-  for (uint32_t i = 0; i + 1 < config->limit_count; i++)
-    if (!strcmp(config->limits[i].device, text))
-      return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.40s is there twice", text);
-  return put_text(last_limit(config)->device, SPEC_ID, text, problem);
-}
-
-static enum status set_size(const char *text, bool *said, uint64_t *bytes,
-                            struct problem *problem) {
-  if (!units_parse(text, bytes))
-    return bad(problem, "is no size; write it like \"8GiB\" or \"512M\"");
-  *said = true;
-  return STATUS_OK;
-}
-
-static enum status set_limit_max(const struct config_setting *setting, struct config *config,
-                                 const char *text, struct problem *problem) {
-  (void)setting;
-  struct config_limit *limit = last_limit(config);
-  return set_size(text, &limit->has_max, &limit->max_bytes, problem);
-}
-
-static enum status set_limit_reserved(const struct config_setting *setting, struct config *config,
-                                      const char *text, struct problem *problem) {
-  (void)setting;
-  struct config_limit *limit = last_limit(config);
-  return set_size(text, &limit->has_reserved, &limit->reserved_bytes, problem);
-}
-
-enum status config_table_open_row(struct config *config, const char *list,
-                                  struct problem *problem) {
-  bool tokens = !strcmp(list, ROWS_TOKENS);
-  if (!config_table_has_rows(list))
-    return problem_set(problem, STATUS_UNKNOWN_FIELD, "it is no list of groups");
-  if (tokens ? config->token_count == HTTP_TOKENS : config->limit_count == VIEW_DEVICES)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT, "more than %d %s",
-                       tokens ? HTTP_TOKENS : VIEW_DEVICES, list);
-  if (tokens)
-    config->tokens[config->token_count++] = (struct http_token){.role = CALLER_NONE};
-  else
-    config->limits[config->limit_count++] = (struct config_limit){.has_max = false};
-  return STATUS_OK;
-}
-
-enum status config_table_close_row(struct config *config, const char *list,
-                                   struct problem *problem) {
-  if (!strcmp(list, ROWS_TOKENS)) {
-    const struct http_token *token = last_token(config);
-    return token->name[0] && has_secret(token) && token->role
-               ? STATUS_OK
-               : bad(problem, "a token has a name, a sha256, secret_file or secret, and a role");
-  }
-  const struct config_limit *limit = last_limit(config);
-  return limit->device[0] && (limit->has_max || limit->has_reserved)
-             ? STATUS_OK
-             : bad(problem, "a limit has a device, and max or reserved");
-}
-
-bool config_table_has_rows(const char *name) {
-  return !strcmp(name, ROWS_TOKENS) || !strcmp(name, ROWS_LIMITS);
 }
 
 /* ---- the table ---- */
@@ -446,20 +301,22 @@ static const struct config_setting rows[] = {
     {"cache_ttl", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
      "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
     {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",
-     .set = set_token_name},
+     .set = config_rows_token_name},
     {"tokens.sha256", CONFIG_TEXT, CONFIG_FILE, NULL,
-     "SHA-256 of what the Bearer header says: printf %s SECRET | sha256sum", .set = set_digest},
+     "SHA-256 of what the Bearer header says: printf %s SECRET | sha256sum",
+     .set = config_rows_digest},
     {"tokens.secret", CONFIG_TEXT, CONFIG_FILE, NULL, "the same, open to all who read this file",
-     .set = set_secret},
+     .set = config_rows_secret},
     {"tokens.secret_file", CONFIG_TEXT, CONFIG_FILE, NULL,
-     "a file with the secret in its first line", .set = set_secret_file},
-    {"tokens.role", CONFIG_TEXT, CONFIG_FILE, NULL, "read, write or admin", .set = set_role},
+     "a file with the secret in its first line", .set = config_rows_secret_file},
+    {"tokens.role", CONFIG_TEXT, CONFIG_FILE, NULL, "read, write or admin",
+     .set = config_rows_role},
     {"limits.device", CONFIG_TEXT, CONFIG_FILE, NULL, "limits = ( { … } ); whose they are",
-     .set = set_limit_device},
+     .set = config_rows_limit_device},
     {"limits.max", CONFIG_NUMBER, CONFIG_FILE, NULL, "how much of it may be committed",
-     .set = set_limit_max},
+     .set = config_rows_limit_max},
     {"limits.reserved", CONFIG_NUMBER, CONFIG_FILE, NULL, "how much of that is never given out",
-     .set = set_limit_reserved},
+     .set = config_rows_limit_reserved},
     {"check_config", CONFIG_SWITCH, CONFIG_FLAG, NULL, "say whether all of this is right, and end",
      .set = set_switch, AT(check)},
     {"help", CONFIG_SWITCH, CONFIG_FLAG, NULL, "this", .set = set_switch, AT(help)},

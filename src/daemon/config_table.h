@@ -40,12 +40,7 @@ const struct config_setting *config_table_rows(size_t *count);
 const struct config_setting *config_table_find(const char *name);
 /* Whether settings begin with "name.". */
 bool config_table_is_group(const char *name);
-/* Whether it is a list of groups: "tokens", "limits". */
-bool config_table_has_rows(const char *name);
+/* Text into an array of so many bytes; INVALID_ARGUMENT: it is empty, or too long. */
+enum status config_table_put(char *out, size_t size, const char *text, struct problem *problem);
 
-/* A new row of "tokens" or "limits"; its settings follow, and then its end, which checks that
- * nothing is missing. */
-enum status config_table_open_row(struct config *config, const char *list, struct problem *problem);
-enum status config_table_close_row(struct config *config, const char *list,
-                                   struct problem *problem);
 #endif
