@@ -5,17 +5,22 @@
  */
 #include "cli/paint.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/units.h"
+#include "cli/fit.h"
 
 #define TEXT_MAX ((size_t)64 << 20)
 #define CELL 512
 #define INDENT 2
-#define KEY_WIDTH 26
+#define KEY_WIDTH 29 /* of timeToCriticalEarliestSeconds */
+#define GAP 2
+#define LEAST 12 /* what a shortened cell still shows, its "…" with it */
 
 static const struct {
   const char *word;
@@ -78,7 +83,7 @@ static bool is_size(const char *name) {
          ends_with(name, "BytesBefore") || ends_with(name, "BytesAfter");
 }
 
-static const char *value_text(const char *name, struct reader_value value, char *out, size_t size) {
+const char *paint_value(const char *name, struct reader_value value, char *out, size_t size) {
   const char *text = reader_text(value, NULL);
   if (text) {
     snprintf(out, size, "%s", text);
@@ -95,12 +100,14 @@ static const char *value_text(const char *name, struct reader_value value, char 
     snprintf(out, size, "%.1f %%", number);
   else if (number >= 0 && ends_with(name, "Ms"))
     snprintf(out, size, number < 0.1 ? "%.3f" : "%.1f", number);
+  else if (strchr(out, '.'))
+    snprintf(out, size, number < 0.1 && number > -0.1 ? "%.3g" : "%.2f", number);
   clean(out);
   return out;
 }
 
 const char *paint_text(struct reader_value object, const char *name, char *out, size_t size) {
-  return value_text(name, reader_get(object, name), out, size);
+  return paint_value(name, reader_get(object, name), out, size);
 }
 
 /* ---- tables ---- */
@@ -135,60 +142,117 @@ static void spaces(size_t n) {
     putchar(' ');
 }
 
+/* Bytes of its first n columns. */
+static size_t bytes_of(const char *text, size_t n) {
+  size_t i = 0;
+  for (; text[i]; i++)
+    if ((text[i] & 0xc0) != 0x80 && !n--)
+      break;
+  return i;
+}
+
+/* In that many columns; a longer text ends in "…". */
 static void print_cell(const char *text, size_t width, bool right, bool lively) {
   static const char *const colours[] = {
       [PAINT_GOOD] = "32", [PAINT_WARNING] = "33", [PAINT_BAD] = "31"};
   const char *colour = lively ? colours[paint_mood(text)] : NULL;
   size_t own = width_of(text), fill = width > own ? width - own : 0;
+  bool cut = own > width;
   if (right)
     spaces(fill);
   if (colour)
-    printf("\033[%sm%s\033[0m", colour, text);
-  else
-    fputs(text, stdout);
+    printf("\033[%sm", colour);
+  printf("%.*s%s", (int)bytes_of(text, cut ? width - 1 : own), text, cut ? "…" : "");
+  if (colour)
+    fputs("\033[0m", stdout);
   if (!right)
     spaces(fill);
 }
 
-static void measure(const struct paint_table *table, size_t widths[PAINT_COLUMNS]) {
+/* What stands before a header's name. */
+struct marks {
+  unsigned rank;
+  bool text, right;
+  const char *name;
+};
+
+static struct marks marks_of(const char *header) {
+  struct marks marks = {.name = header};
+  if (*marks.name >= '1' && *marks.name <= '9')
+    marks.rank = (unsigned)(*marks.name++ - '0');
+  marks.text = *marks.name == '~';
+  marks.right = *marks.name == '>';
+  marks.name += marks.text || marks.right;
+  return marks;
+}
+
+static void measure(const struct paint_table *table, struct fit_column columns[PAINT_COLUMNS]) {
   size_t column = 0;
-  for (size_t c = 0; c < table->columns; c++)
-    widths[c] = width_of(table->headers[c]) - (*table->headers[c] == '>');
+  for (size_t c = 0; c < table->columns; c++) {
+    struct marks marks = marks_of(table->headers[c]);
+    columns[c] = (struct fit_column){.width = width_of(marks.name), .rank = marks.rank};
+  }
   const char *at = table->text.data;
   for (size_t i = 0; i < table->cells; i++, at += strlen(at) + 1) {
     size_t width = width_of(at);
-    widths[column] = width > widths[column] ? width : widths[column];
+    columns[column].width = width > columns[column].width ? width : columns[column].width;
     column = column + 1 < table->columns ? column + 1 : 0;
   }
+  for (size_t c = 0; c < table->columns; c++)
+    columns[c].least = marks_of(table->headers[c]).text ? LEAST : columns[c].width;
+}
+
+/* What a terminal has behind the indent; as much as is wanted where it is none, or does not say. */
+static size_t room(size_t indent) {
+  struct winsize size;
+  bool known = isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col;
+  size_t columns = known ? size.ws_col : SIZE_MAX;
+  return columns > indent ? columns - indent : 1;
 }
 
 static void print_row(const struct paint_table *table, const char *const *cells,
-                      const size_t *widths, bool lively) {
+                      const struct fit_column *columns, bool lively) {
+  size_t last = 0;
+  for (size_t c = 0; c < table->columns; c++)
+    last = columns[c].gone ? last : c;
   spaces(table->indent);
-  for (size_t c = 0; c < table->columns; c++) {
-    bool right = *table->headers[c] == '>', last = c + 1 == table->columns;
-    print_cell(cells[c], last && !right ? 0 : widths[c], right, lively);
-    fputs(last ? "\n" : "  ", stdout);
+  for (size_t c = 0; c <= last; c++) {
+    bool right = marks_of(table->headers[c]).right;
+    size_t own = width_of(cells[c]), width = columns[c].width;
+    if (columns[c].gone)
+      continue;
+    print_cell(cells[c], c == last && !right && own < width ? own : width, right, lively);
+    spaces(c == last ? 0 : GAP);
+  }
+  putchar('\n');
+}
+
+static void print_rows(const struct paint_table *table, const struct fit_column *columns) {
+  const char *cells[PAINT_COLUMNS], *at = table->text.data;
+  bool lively = paint_lively(STDOUT_FILENO);
+  for (size_t c = 0; c < table->columns; c++)
+    cells[c] = marks_of(table->headers[c]).name;
+  print_row(table, cells, columns, false);
+  for (size_t i = 0; i < table->cells; i += table->columns) {
+    for (size_t c = 0; c < table->columns; c++, at += strlen(at) + 1)
+      cells[c] = at;
+    print_row(table, cells, columns, lively);
   }
 }
 
-void paint_end(struct paint_table *table) {
-  size_t widths[PAINT_COLUMNS];
-  const char *cells[PAINT_COLUMNS];
-  bool lively = paint_lively(STDOUT_FILENO), whole = !table->text.failed;
-  if (whole && table->columns) {
-    measure(table, widths);
-    for (size_t c = 0; c < table->columns; c++)
-      cells[c] = table->headers[c] + (*table->headers[c] == '>');
-    print_row(table, cells, widths, false);
+bool paint_end(struct paint_table *table) {
+  struct fit_column columns[PAINT_COLUMNS];
+  size_t wide = room(table->indent);
+  bool fits = !table->text.failed && table->columns;
+  if (fits) {
+    measure(table, columns);
+    fit(columns, table->columns, GAP, wide);
+    fits = !table->whole || fit_width(columns, table->columns, GAP) <= wide;
   }
-  const char *at = table->text.data;
-  for (size_t i = 0; whole && table->columns && i < table->cells; i += table->columns) {
-    for (size_t c = 0; c < table->columns; c++, at += strlen(at) + 1)
-      cells[c] = at;
-    print_row(table, cells, widths, lively);
-  }
+  if (fits)
+    print_rows(table, columns);
   buf_done(&table->text);
+  return fits;
 }
 
 /* ---- everything ---- */
@@ -210,7 +274,8 @@ static bool is_table(struct reader_value list) {
   return reader_count(list) > 0;
 }
 
-static void print_table(struct reader_value list, unsigned depth) {
+/* False: a terminal is too narrow for it. */
+static bool print_table(struct reader_value list, unsigned depth) {
   const char *headers[PAINT_COLUMNS + 1] = {NULL};
   struct paint_table table;
   struct reader_value ignored;
@@ -220,10 +285,11 @@ static void print_table(struct reader_value list, unsigned depth) {
       break;
   paint_begin(&table, headers);
   table.indent = (size_t)depth * INDENT;
+  table.whole = true;
   for (size_t i = 0; i < reader_count(list); i++)
     for (size_t c = 0; c < table.columns; c++)
       paint_member(&table, reader_at(list, i), headers[c]);
-  paint_end(&table);
+  return paint_end(&table);
 }
 
 static void print_named(const char *name, struct reader_value value, unsigned depth) {
@@ -237,18 +303,17 @@ static void print_named(const char *name, struct reader_value value, unsigned de
     return;
   }
   printf("%-*s ", width, name);
-  value_text(name, value, text, sizeof text);
-  print_cell(strcmp(text, "[]") ? text : "-", 0, false, paint_lively(STDOUT_FILENO));
+  paint_value(name, value, text, sizeof text);
+  const char *shown = strcmp(text, "[]") ? text : "-";
+  print_cell(shown, width_of(shown), false, paint_lively(STDOUT_FILENO));
   putchar('\n');
 }
 
 static void paint_inside(struct reader_value value, unsigned depth) {
   struct reader_value member;
   void *iterator = NULL;
-  if (is_table(value)) {
-    print_table(value, depth);
+  if (is_table(value) && print_table(value, depth))
     return;
-  }
   for (const char *key; (key = reader_next(value, &iterator, &member));)
     print_named(key, member, depth);
   for (size_t i = 0; i < reader_count(value); i++) {

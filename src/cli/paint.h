@@ -12,10 +12,14 @@
 
 #define PAINT_COLUMNS 16
 
-/* Columns are as wide as their widest cell. */
+/* Columns are as wide as their widest cell. Where a terminal is too narrow, what matters least is
+ * not shown; what is no terminal gets all. Before a header's name may stand, in this order: a digit
+ * (the column may go; the highest goes first), and '>' (to the right) or '~' (text, which may be
+ * shortened: never what is to be said to the daemon again). */
 struct paint_table {
-  const char *const *headers; /* NULL-terminated; a '>' before one: to the right */
+  const char *const *headers; /* NULL-terminated */
   size_t columns, cells, indent;
+  bool whole;      /* nothing may be left out: rather no table */
   struct buf text; /* the cells, each with its NUL */
 };
 
@@ -23,10 +27,11 @@ void paint_begin(struct paint_table *table, const char *const *headers);
 void paint_cell(struct paint_table *table, const char *text);
 /* A member of an object, by its name: …Bytes is a size, …Percent has its sign, null is "-". */
 void paint_member(struct paint_table *table, struct reader_value object, const char *name);
-/* Prints it to stdout, and frees it. */
-void paint_end(struct paint_table *table);
+/* Prints it to stdout, and frees it. False: it had to be whole, and there is no room. */
+bool paint_end(struct paint_table *table);
 
-/* A member as above, as text. Returns out. */
+/* A value, or a member, as above, as text. Returns out. */
+const char *paint_value(const char *name, struct reader_value value, char *out, size_t size);
 const char *paint_text(struct reader_value object, const char *name, char *out, size_t size);
 /* Everything in an object, a line each, what is inside of it indented; "done" if that is nothing.
  */

@@ -42,9 +42,9 @@ static void say(struct reader_value data, const char *sentence, const char *cons
 
 /* ---- devices ---- */
 
-static const char *const status_headers[] = {"DEVICE",   "HEALTH",     ">TOTAL",  ">USED",
-                                             ">FREE",    ">ALLOCATED", ">CACHED", ">FRAG",
-                                             "PRESSURE", ">BLOCKS",    "NAME",    NULL};
+static const char *const status_headers[] = {"DEVICE",   "HEALTH",      ">TOTAL",   ">USED",
+                                             ">FREE",    "1>ALLOCATED", "3>CACHED", "4>FRAG",
+                                             "PRESSURE", "2>BLOCKS",    "5~NAME",   NULL};
 
 static void status_row(struct paint_table *out, struct reader_value device) {
   static const char *const members[] = {
@@ -83,9 +83,9 @@ void show_status(struct reader_value data) {
 
 void show_devices(struct reader_value data) {
   static const struct column devices[] = {
-      {"DEVICE", "deviceId"},   {"BACKEND", "backend"}, {"TYPE", "type"},
-      {"MEMORY", "memoryType"}, {"HEALTH", "health"},   {">TOTAL", "totalBytes"},
-      {"PCI", "pciAddress"},    {"NAME", "name"},       {NULL, NULL}};
+      {"DEVICE", "deviceId"},    {"BACKEND", "backend"}, {"2TYPE", "type"},
+      {"1MEMORY", "memoryType"}, {"HEALTH", "health"},   {">TOTAL", "totalBytes"},
+      {"3PCI", "pciAddress"},    {"~NAME", "name"},      {NULL, NULL}};
   static const struct column links[] = {{"FROM", "from"},
                                         {"TO", "to"},
                                         {"KIND", "kind"},
@@ -131,8 +131,8 @@ static void owner_cell(struct paint_table *out, struct reader_value owner) {
 }
 
 void show_allocations(struct reader_value data) {
-  static const char *const headers[] = {"ALLOCATION", "DEVICE",  ">SIZE", "PURPOSE", "STATUS",
-                                        "OWNER",      "CREATED", "LABEL", NULL};
+  static const char *const headers[] = {"ALLOCATION", "DEVICE",   ">SIZE",  "2PURPOSE", "1STATUS",
+                                        "3~OWNER",    "4CREATED", "~LABEL", NULL};
   struct reader_value list = reader_get(data, "allocations");
   struct paint_table out;
   if (!reader_count(list)) {
@@ -182,14 +182,20 @@ static bool still_runs(struct reader_value data) {
 void show_cleared(struct reader_value data) {
   static const struct column devices[] = {{"DEVICE", "deviceId"},
                                           {">CLEARED", "clearedBytes"},
-                                          {">USED BEFORE", "usedBytesBefore"},
+                                          {"1>USED BEFORE", "usedBytesBefore"},
                                           {">AFTER", "usedBytesAfter"},
                                           {NULL, NULL}};
+  static const struct column workers[] = {
+      {"WORKER", "workerId"}, {">CLEARED", "clearedBytes"}, {NULL, NULL}};
   if (still_runs(data))
     return;
   SAY(data, "cleared % and % allocations in % ms", "clearedBytes", "clearedAllocations",
       "clearTimeMs");
   table(reader_get(data, "devices"), devices);
+  if (!reader_count(reader_get(data, "workers")))
+    return;
+  putchar('\n');
+  table(reader_get(data, "workers"), workers);
 }
 
 void show_defragmented(struct reader_value data) {
@@ -222,25 +228,28 @@ void show_transfer(struct reader_value data) {
     SAY(data, "%, %, verified: %; the target is %", "mode", "bytesPerSecond", "verified",
         "targetModelId");
   else if (strcmp(reader_text(reader_get(data, "status"), ""), "completed") != 0)
-    SAY(data, "look with: memkeep exec memory.get_transfer transfer_id=%", "transferId");
+    SAY(data, "look with: memkeep transfers %", "transferId");
 }
 
 void show_transfers(struct reader_value data) {
   static const struct column columns[] = {
-      {"TRANSFER", "transferId"}, {"STATUS", "status"},        {">DONE", "progressPercent"},
-      {">SIZE", "sizeBytes"},     {">RATE", "bytesPerSecond"}, {"FROM", "sourceDeviceId"},
-      {"TO", "targetDeviceId"},   {"CREATED", "createdAt"},    {NULL, NULL}};
-  if (reader_count(reader_get(data, "transfers")))
-    table(reader_get(data, "transfers"), columns);
+      {"TRANSFER", "transferId"}, {"STATUS", "status"},         {">DONE", "progressPercent"},
+      {">SIZE", "sizeBytes"},     {"1>RATE", "bytesPerSecond"}, {"FROM", "sourceDeviceId"},
+      {"TO", "targetDeviceId"},   {"2CREATED", "createdAt"},    {NULL, NULL}};
+  struct reader_value transfers = reader_get(data, "transfers");
+  if (!transfers.json)
+    paint_all(data);
+  else if (reader_count(transfers))
+    table(transfers, columns);
   else
     puts("no transfers in the last hour");
 }
 
 void show_jobs(struct reader_value data) {
-  static const struct column columns[] = {{"JOB", "jobId"},         {"KIND", "kind"},
-                                          {"STATUS", "status"},     {">DONE", "progressPercent"},
-                                          {"CREATED", "createdAt"}, {"COMPLETED", "completedAt"},
-                                          {"ERROR", "errorCode"},   {NULL, NULL}};
+  static const struct column columns[] = {{"JOB", "jobId"},          {"1KIND", "kind"},
+                                          {"STATUS", "status"},      {">DONE", "progressPercent"},
+                                          {"2CREATED", "createdAt"}, {"3COMPLETED", "completedAt"},
+                                          {"~ERROR", "errorCode"},   {NULL, NULL}};
   struct reader_value jobs = reader_get(data, "jobs");
   if (!jobs.json)
     paint_all(data);
@@ -273,15 +282,15 @@ void show_loaded(struct reader_value data) {
 
 void show_models(struct reader_value data) {
   static const struct column columns[] = {{"MODEL", "modelId"},
-                                          {"NAME", "name"},
+                                          {"~NAME", "name"},
                                           {"STATE", "state"},
-                                          {"WEIGHTS", "residency"},
+                                          {"1WEIGHTS", "residency"},
                                           {"DEVICE", "deviceId"},
                                           {">SIZE", "sizeBytes"},
-                                          {"PRIORITY", "priority"},
-                                          {"PINNED", "pinned"},
-                                          {"BUSY", "busy"},
-                                          {"LAST USED", "lastUsedAt"},
+                                          {"4PRIORITY", "priority"},
+                                          {"2PINNED", "pinned"},
+                                          {"3BUSY", "busy"},
+                                          {"5LAST USED", "lastUsedAt"},
                                           {NULL, NULL}};
   if (reader_count(reader_get(data, "models")))
     table(reader_get(data, "models"), columns);
@@ -323,10 +332,10 @@ void show_workers(struct reader_value data) {
   static const struct column columns[] = {{"WORKER", "workerId"},
                                           {">PID", "pid"},
                                           {"STATE", "state"},
-                                          {">RESTARTS", "restarts"},
+                                          {"1>RESTARTS", "restarts"},
                                           {">MEMORY", "memoryBytes"},
-                                          {"TRANSPORT", "transport"},
-                                          {"LAST CONTACT", "lastContact"},
+                                          {"2TRANSPORT", "transport"},
+                                          {"3LAST CONTACT", "lastContact"},
                                           {NULL, NULL}};
   if (reader_count(reader_get(data, "workers")))
     table(reader_get(data, "workers"), columns);
@@ -370,7 +379,7 @@ static void full_cell(struct paint_table *out, struct reader_value trend) {
 }
 
 void show_usage(struct reader_value data) {
-  static const char *const headers[] = {"DEVICE", ">NOW",        ">PEAK",   ">AVERAGE", ">95 %",
+  static const char *const headers[] = {"DEVICE", ">NOW",        "1>PEAK",  "2>AVERAGE", "3>95 %",
                                         "TREND",  ">PER SECOND", "FULL IN", NULL};
   struct reader_value devices = reader_get(data, "devices");
   struct paint_table out;
@@ -399,11 +408,11 @@ void show_analytics(struct reader_value data) {
                                           {">AVERAGE", "averageBytes"},
                                           {">95 %", "p95Bytes"},
                                           {NULL, NULL}};
-  static const struct column operations[] = {{"OPERATION", "name"},    {">COUNT", "count"},
-                                             {">ERRORS", "errors"},    {">MEDIAN ms", "p50Ms"},
-                                             {">95 % ms", "p95Ms"},    {">99 % ms", "p99Ms"},
-                                             {">LONGEST ms", "maxMs"}, {NULL, NULL}};
-  static const struct column layers[] = {{"DONE BY WORKERS", "operation"},
+  static const struct column operations[] = {{"OPERATION", "name"},     {">COUNT", "count"},
+                                             {">ERRORS", "errors"},     {">MEDIAN ms", "p50Ms"},
+                                             {"1>95 % ms", "p95Ms"},    {"2>99 % ms", "p99Ms"},
+                                             {"3>LONGEST ms", "maxMs"}, {NULL, NULL}};
+  static const struct column layers[] = {{"~DONE BY WORKERS", "operation"},
                                          {">COUNT", "count"},
                                          {">DAEMON ms", "decisionMs"},
                                          {">WIRE ms", "wireMs"},
@@ -412,19 +421,19 @@ void show_analytics(struct reader_value data) {
                                          {NULL, NULL}};
   static const struct column transfers[] = {{"FROM", "from"},
                                             {"TO", "to"},
-                                            {"PATH", "path"},
+                                            {"3PATH", "path"},
                                             {">COUNT", "count"},
-                                            {">FAILED", "failed"},
+                                            {"1>FAILED", "failed"},
                                             {">MOVED", "bytes"},
                                             {">MEDIAN/s", "p50BytesPerSecond"},
-                                            {">BEST/s", "bestBytesPerSecond"},
+                                            {"2>BEST/s", "bestBytesPerSecond"},
                                             {NULL, NULL}};
-  static const struct column leaks[] = {{"OWNER", "owner"},
+  static const struct column leaks[] = {{"~OWNER", "owner"},
                                         {">PID", "pid"},
                                         {"DEVICE", "deviceId"},
                                         {">PER SECOND", "bytesPerSecond"},
                                         {">HAS", "bytes"},
-                                        {"SINCE", "since"},
+                                        {"1SINCE", "since"},
                                         {NULL, NULL}};
   section("devices", reader_get(data, "devices"), devices);
   section("operations", reader_get(data, "operations"), operations);
