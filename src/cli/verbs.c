@@ -10,6 +10,7 @@
 
 static const char *const whole_pages[] = {"limit", "1000", NULL};
 static const char *const no_waiting[] = {"wait", "false", NULL};
+static const char *const newest_first[] = {"order", "desc", NULL};
 static const char *const to_ram[] = {"to", "ram", NULL};
 static const char *const pinned[] = {"pinned", "true", NULL};
 static const char *const unpinned[] = {"pinned", "false", NULL};
@@ -213,6 +214,14 @@ const struct verb verbs[] = {
      .example = "memkeep jobs --status in_progress",
      .words = {"job_id"},
      .show = show_jobs},
+    {.name = "transfers",
+     .action = "memory.get_transfer",
+     .bare = "memory.list_transfers",
+     .summary = "transfers of the last hour, or all of one",
+     .example = "memkeep transfers t-1f0c000000000042",
+     .words = {"transfer_id"},
+     .defaults = newest_first,
+     .show = show_transfers},
     {.name = "copy",
      .action = "memory.copy",
      .summary = "copy bytes from one allocation to another",
