@@ -84,6 +84,11 @@ static bool parse_digits(const char *text, uint64_t *out) {
   return !errno && *out <= INT64_MAX;
 }
 
+static bool is_time(const struct cli_field *field) {
+  return ends_with(field->name, "_ms") || ends_with(field->name, "_seconds") ||
+         strcmp(field->name, "timeout") == 0;
+}
+
 static bool parse_uint(const struct cli_field *field, const char *text, uint64_t *out) {
   uint64_t ns;
   if (table_is_size(field))
@@ -91,8 +96,7 @@ static bool parse_uint(const struct cli_field *field, const char *text, uint64_t
   if (parse_digits(text, out))
     return true;
   bool ms = ends_with(field->name, "_ms");
-  bool time = ms || ends_with(field->name, "_seconds") || !strcmp(field->name, "timeout");
-  if (!time || !units_parse_duration(text, &ns))
+  if (!is_time(field) || !units_parse_duration(text, &ns))
     return false;
   *out = ns / (ms ? CLOCK_MS : CLOCK_SECOND);
   return true;
@@ -157,6 +161,8 @@ static bool put(struct writer *w, const struct cli_field *field, const char *tex
 static const char *wanted(const struct cli_field *field) {
   if (table_is_size(field))
     return "a size, such as 4096, 512M or 8GiB";
+  if (is_time(field))
+    return "a time, such as 30, 500ms or 5m";
   if (*field->type == 'u' || strcmp(field->type, "int") == 0)
     return "a whole number";
   if (*field->type == 'b')
@@ -245,8 +251,7 @@ static enum status take_flag(const struct verb *verb, const char *const *words, 
   bool off;
   int index = find_flag(verb, out->operation, flag + 2, n - 2, &off);
   if (index < 0)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                       "%.60s is no flag of %s: see memkeep %s --help", flag, verb->name,
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.60s is no flag of %s", flag,
                        verb->name);
   if (off && value)
     return problem_set(problem, STATUS_INVALID_ARGUMENT, "%.*s takes no value", (int)n, flag);
@@ -269,13 +274,12 @@ static enum status take_word(const struct verb *verb, const char *word, int plac
   return add_said(verb, table_field(out->operation, field), word, out, problem);
 }
 
-static enum status check_required(const struct verb *verb, const struct arguments *arguments,
-                                  struct problem *problem) {
+static enum status check_required(const struct arguments *arguments, struct problem *problem) {
   const struct cli_operation *operation = arguments->operation;
   for (size_t i = 0; i < operation->field_count; i++)
     if (operation->fields[i].required && !(arguments->said >> i & 1))
-      return problem_set(problem, STATUS_MISSING_PARAMETER, "%s is missing: see memkeep %s --help",
-                         operation->fields[i].name, verb->name);
+      return problem_set(problem, STATUS_MISSING_PARAMETER, "%s is missing",
+                         operation->fields[i].name);
   return STATUS_OK;
 }
 
@@ -307,7 +311,7 @@ enum status arguments_read(const struct verb *verb, const char *const *words, in
     else
       status = take_word(verb, words[i], place++, out, problem);
   }
-  return status ? status : check_required(verb, out, problem);
+  return status ? status : check_required(out, problem);
 }
 
 static enum status take_object(struct arguments *out, const char *text, struct problem *problem) {
@@ -338,9 +342,8 @@ static enum status take_pair(struct arguments *out, const char *word, struct pro
   memcpy(name, word, n);
   name[n] = '\0';
   if (table_field(out->operation, name) < 0)
-    return problem_set(problem, STATUS_INVALID_ARGUMENT,
-                       "%s has no field %s: see memkeep exec %s --help", out->operation->action,
-                       name, out->operation->action);
+    return problem_set(problem, STATUS_INVALID_ARGUMENT, "%s has no field %s",
+                       out->operation->action, name);
   return arguments_add(out, name, word + n + 1, problem);
 }
 

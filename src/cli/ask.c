@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "cli/help.h"
 #include "cli/paint.h"
 #include "cli/route.h"
 
@@ -17,22 +18,25 @@
 
 /* What can be done about it, where the message does not say. */
 static const struct {
-  const char *code, *advice;
+  const char *code, *advice, *verb; /* of this verb only; NULL: of any */
 } advices[] = {
-    {"ALLOCATION_BUSY", "wait until it is not in use, or say --force"},
-    {"CONFLICT", "if it is protected (pinned, persistent), --force overrides that"},
-    {"INSUFFICIENT_MEMORY", "free or clear something, or wait for memory: --wait 30s"},
-    {"ALLOCATION_TOO_LARGE", "see memkeep limits, or choose another device: memkeep status"},
-    {"QUOTA_EXCEEDED", "see memkeep limits"},
-    {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are"},
-    {"DEVICE_NOT_FOUND", "memkeep devices lists those there are"},
-    {"MODEL_NOT_FOUND", "memkeep model ls lists those there are"},
-    {"WORKER_NOT_FOUND", "memkeep workers lists those there are"},
-    {"TRANSFER_NOT_FOUND", "memkeep jobs lists what there was in the last hour"},
-    {"WORKER_UNAVAILABLE", "see memkeep workers"},
-    {"DEVICE_UNAVAILABLE", "memkeep status says how the device is"},
-    {"FORBIDDEN", "ask as the daemon's user or as root, or with a token of a higher role"},
-    {"UNAUTHORIZED", "name a file with a token: --token-file FILE"},
+    {"ALLOCATION_BUSY", "wait until it is not in use, or say --force", NULL},
+    {"INSUFFICIENT_MEMORY", "free or clear something, or wait for memory: --wait 30s", NULL},
+    {"ALLOCATION_TOO_LARGE", "see memkeep limits, or choose another device: memkeep status", NULL},
+    {"QUOTA_EXCEEDED", "see memkeep limits", NULL},
+    {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are", NULL},
+    {"DEVICE_NOT_FOUND", "memkeep devices lists those there are", NULL},
+    {"MODEL_NOT_FOUND", "memkeep model ls lists those there are", NULL},
+    {"WORKER_NOT_FOUND", "memkeep workers lists those there are", NULL},
+    {"TRANSFER_NOT_FOUND", "memkeep transfers lists those of the last hour", NULL},
+    {"NOT_FOUND", "memkeep jobs lists those of the last hour", "jobs"},
+    {"NOT_FOUND", "memkeep exec --help lists them", "exec"},
+    {"ALLOCATION_LOST", "its bytes are gone; memkeep free, or clear --scope lost, ends it", NULL},
+    {"RATE_LIMITED", "ask again in a moment", NULL},
+    {"WORKER_UNAVAILABLE", "see memkeep workers", NULL},
+    {"DEVICE_UNAVAILABLE", "memkeep status says how the device is", NULL},
+    {"FORBIDDEN", "ask as the daemon's user or as root, or with a token of a higher role", NULL},
+    {"UNAUTHORIZED", "name a file with a token: --token-file FILE", NULL},
 };
 
 void ask_init(struct ask *ask, const struct globals *globals) {
@@ -75,22 +79,50 @@ static int connect_now(struct ask *ask, struct problem *problem) {
 
 /* ---- refusals ---- */
 
+/* "  available: host:0, host:1"; of objects, what their members hold. */
+static void say_list(const char *name, struct reader_value list) {
+  char text[TEXT];
+  for (size_t i = 0; i < reader_count(list); i++) {
+    struct reader_value one = reader_at(list, i), member;
+    void *iterator = NULL;
+    if (i)
+      putc(',', stderr);
+    else
+      fprintf(stderr, "  %s:", name);
+    if (!reader_is_object(one))
+      fprintf(stderr, " %s", paint_value("", one, text, sizeof text));
+    for (const char *key; (key = reader_next(one, &iterator, &member));)
+      fprintf(stderr, " %s", paint_value(key, member, text, sizeof text));
+  }
+  if (reader_count(list))
+    putc('\n', stderr);
+}
+
 static void say_details(struct reader_value details) {
   struct reader_value member;
   void *iterator = NULL;
   char text[TEXT];
   for (const char *key; (key = reader_next(details, &iterator, &member));)
-    fprintf(stderr, "  %s: %s\n", key, paint_text(details, key, text, sizeof text));
+    if (reader_is_array(member))
+      say_list(key, member);
+    else if (strcmp(key, "field") != 0)
+      fprintf(stderr, "  %s: %s\n", key, paint_text(details, key, text, sizeof text));
 }
 
-static void say_refusal(struct reader_value error) {
+static bool is_advised(const char *verb, const struct globals *globals) {
+  return !verb || (globals->count && strcmp(globals->words[0], verb) == 0);
+}
+
+static void say_refusal(const struct globals *globals, struct reader_value error) {
   const char *code = reader_text(reader_get(error, "code"), "INTERNAL_ERROR");
   const char *message = reader_text(reader_get(error, "message"), "the daemon gave no reason");
   fprintf(stderr, "memkeep: %s: %s\n", code, message);
   say_details(reader_get(error, "details"));
   for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
-    if (strcmp(advices[i].code, code) == 0)
+    if (strcmp(advices[i].code, code) == 0 && is_advised(advices[i].verb, globals))
       fprintf(stderr, "  %s\n", advices[i].advice);
+  if (reader_uint(reader_get(error, "statusCode"), 0) == 400)
+    help_hint(stderr, globals);
 }
 
 static int judge(struct ask_answer *answer, struct problem *problem) {
@@ -169,7 +201,7 @@ int ask_put(struct ask *ask, const struct ask_question *question, struct ask_ans
   if (code && ask->globals->json)
     ask_print_raw(out);
   if (code)
-    say_refusal(out->error);
+    say_refusal(ask->globals, out->error);
   return code;
 }
 

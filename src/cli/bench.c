@@ -222,6 +222,8 @@ static enum mk_code run(struct bench *bench, const struct globals *globals) {
   }
   if (code)
     fprintf(stderr, "memkeep: %s\n", mk_error_text());
+  if (code == MK_DEVICE_NOT_FOUND)
+    fputs("  memkeep devices lists those there are\n", stderr);
   mk_free(bench->target);
   mk_free(bench->source);
   mk_close(bench->other);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cli/exec.h"
-#include "cli/globals.h"
 
 #define COLUMN 26
 #define WIDTH 80 /* of the narrowest terminal that people use */
@@ -52,6 +51,7 @@ void help_program(FILE *out) {
   }
   fputs("\n"
         "sizes are 4096, 512M or 8GiB (powers of 1024).\n"
+        "A narrow terminal gets fewer columns; a pipe gets all, and --json everything.\n"
         "Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable.\n"
         "\n"
         "example: memkeep alloc 8GiB --device host:0 --label cache\n",
@@ -145,6 +145,13 @@ void help_verb(const struct verb *verb) {
       print_flag(verb, &operation->fields[i]);
   print_bare(verb);
   printf("\nexample: %s\n\nflags of all verbs: memkeep --help\n", verb->example);
+}
+
+void help_hint(FILE *out, const struct globals *globals) {
+  const struct verb *verb = verbs_find(globals->words, globals->count);
+  const char *action = !verb && table_find(globals->words[1]) ? globals->words[1] : "";
+  fprintf(out, "  memkeep %s%s%s --help says what it takes\n", verb ? verb->name : "exec",
+          *action ? " " : "", action);
 }
 
 void help_exec(void) {

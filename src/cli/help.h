@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "cli/globals.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
 
@@ -16,6 +17,8 @@ void help_group(const char *word);
 bool help_is_group(const char *word);
 void help_verb(const struct verb *verb);
 void help_exec(void);
+/* A line for who used a verb wrongly: where its help is. */
+void help_hint(FILE *out, const struct globals *globals);
 void help_operation(const struct cli_operation *operation);
 
 #endif

@@ -29,6 +29,12 @@ static int misused(const struct problem *problem) {
   return EXIT_USAGE;
 }
 
+static int misused_verb(const struct globals *globals, const struct problem *problem) {
+  misused(problem);
+  help_hint(stderr, globals);
+  return EXIT_USAGE;
+}
+
 /* --timeout also bounds how long the daemon holds the answer. */
 static enum status pass_timeout(const struct globals *globals, struct arguments *arguments,
                                 struct problem *problem) {
@@ -108,7 +114,7 @@ static int run_verb(const struct globals *globals, const struct verb *verb) {
                          "events are told over the socket; over HTTP any client reads the stream");
   run.question = (struct ask_question){run.arguments.operation->action, run.arguments.data.data,
                                        verb->detached};
-  int code = status ? misused(&problem) : ask_daemon(globals, &run);
+  int code = status ? misused_verb(globals, &problem) : ask_daemon(globals, &run);
   buf_done(&run.arguments.data);
   return code;
 }
@@ -129,7 +135,7 @@ static int run_exec(const struct globals *globals) {
   if (!status)
     status = arguments_end(&run.arguments, NULL, &problem);
   run.question = (struct ask_question){globals->words[1], run.arguments.data.data, true};
-  int code = status ? misused(&problem) : ask_daemon(globals, &run);
+  int code = status ? misused_verb(globals, &problem) : ask_daemon(globals, &run);
   buf_done(&run.arguments.data);
   return code;
 }

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pty
 import re
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ import unittest
 
 from harness import (ENVELOPE, KIB, MEMORY, MIB, DaemonCase, SharedDaemonCase, clean_environment, name_of, program,
                      run_program)
+from terminal import Terminal
 
 OK, FAILED, USAGE, UNREACHABLE = range(4)
 
@@ -106,20 +106,39 @@ class Looking(CliWords, SharedDaemonCase):
         for verb in ("status", "ps", "devices"):
             self.assertNotIn("\033", self.table(verb))
 
+    def on_terminal(self, columns, *words):
+        """What a person sees there, as lines."""
+        with Terminal([program("memkeep"), "--socket", self.daemon.socket_path, *words], rows=60, columns=columns,
+                      environment=clean_environment()) as terminal:
+            terminal.ends(OK)
+            return [row for row in terminal.rows if row]
+
     def test_on_a_terminal_it_works_too(self):
-        main, side = pty.openpty()
-        process = subprocess.Popen([program("memkeep"), "--socket", self.daemon.socket_path, "status"], stdin=side,
-                                   stdout=side, stderr=side, env=clean_environment(TERM="xterm"))
-        os.close(side)
-        out = b""
-        try:
-            while data := os.read(main, 4096):
-                out += data
-        except OSError:
-            pass  # the end of a terminal
-        os.close(main)
-        self.assertEqual(OK, process.wait(30))
-        self.assertIn(b"host:0", out)
+        self.assertIn("host:0", "\n".join(self.on_terminal(80, "status")))
+
+    def test_a_narrow_terminal_gets_whole_rows_and_whole_ids(self):
+        made = [self.allocate(MIB, label=f"a label that is much too long for it {i}") for i in range(3)]
+        for allocation in made:
+            self.addCleanup(self.free, allocation)
+        for columns, there, gone in ((60, ["STATUS", "LABEL"], ["OWNER", "CREATED"]), (80, ["PURPOSE"], ["CREATED"]),
+                                     (200, ["CREATED", "OWNER"], [])):
+            with self.subTest(columns):
+                head, *rows = self.on_terminal(columns, "ps")
+                self.assertEqual([name_of(a) for a in made], [row.split()[0] for row in rows])
+                self.assertTrue(set(there) <= set(head.split()) and not set(gone) & set(head.split()), head)
+                self.assertEqual(columns < 200, all(row.endswith("…") for row in rows), rows)
+
+    def test_without_a_terminal_nothing_is_left_out(self):
+        label = "a label that is much too long for eighty columns " * 4
+        self.addCleanup(self.free, self.allocate(MIB, label=label))
+        self.assertIn(label.strip(), self.table("ps"))
+
+    def test_a_table_without_room_is_shown_as_lines(self):
+        self.table("defrag")
+        job = self.table("jobs", "--limit=1").splitlines()[1].split()[0]
+        self.assertIn("deviceId  defragmentedBytes", self.table("jobs", job))
+        rows = self.on_terminal(80, "jobs", job)
+        self.assertEqual(["host:0", "host:1", "fake:0"], [r.split()[1] for r in rows if r.startswith("    deviceId")])
 
     def test_global_flags_may_stand_after_the_verb(self):
         result = run_program("memkeep", "status", "--json", "--socket", self.daemon.socket_path)
@@ -202,6 +221,16 @@ class Acting(CliWords, DaemonCase):
         self.memkeep(*Words.free(allocation, force=True))
         self.assertTrue(self.is_gone(allocation))
 
+    def test_clear_says_what_workers_cleared(self):
+        head, row = self.table(*Words.clear()).split("\n\n")[1].splitlines()
+        self.assertEqual((["WORKER", "CLEARED"], ["host", "0", "B"]), (head.split(), row.split()))
+
+    def test_transfers_are_listed_or_one_is_shown(self):
+        self.assertIn("no transfers", self.table("transfers"))
+        allocation = self.allocate(4096)
+        done = [self.transfer(allocation)["transferId"] for _ in range(3)][::-1]
+        self.assertEqual(done, [line.split()[0] for line in self.table("transfers").splitlines()[1:]])
+        self.assertIn("checksum", self.table("transfers", done[0]))
 
     def test_jobs_are_listed_or_one_is_shown(self):
         self.assertIn("no jobs", self.table("jobs"))
@@ -256,6 +285,20 @@ class Usage(CliWords, SharedDaemonCase):
     def test_a_wrong_word_of_a_field_is_told_with_those_there_are(self):
         result = self.memkeep(*Words.alloc("4096", purpose="fun"), code=USAGE)
         self.assertIn("purpose", result.stderr)
+
+    def test_what_is_wrong_says_what_to_do(self):
+        for words, code, said in ((["alloc", "12XB"], USAGE, "memkeep alloc --help"),
+                                  (["alloc", "0"], USAGE, "memkeep alloc --help"),
+                                  (["alloc", "1", "--ttl", "soon"], USAGE, "is not a time, such as 30, 500ms or 5m"),
+                                  (["model", "load"], USAGE, "memkeep model load --help"),
+                                  (["exec", "memory.free", "x"], USAGE, "memkeep exec memory.free --help"),
+                                  (["exec", "memory.no"], FAILED, "memkeep exec --help"),
+                                  (["jobs", "j-1"], FAILED, "memkeep jobs lists"),
+                                  (["transfers", "t-1"], FAILED, "memkeep transfers lists"),
+                                  (["status", "x:0"], FAILED, "  available: host:0, host:1\n  memkeep devices"),
+                                  (["bench", "x:0"], FAILED, "memkeep devices")):
+            with self.subTest(words):
+                self.assertIn(said, self.memkeep(*words, code=code).stderr)
 
     def test_help_is_no_error(self):
         out = self.memkeep("--help").stdout
