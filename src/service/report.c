@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "service/coordination.h"
 #include "service/model_room.h"
+#include "service/ram.h"
 #include "service/sampler.h"
 #include "service/state.h"
 #include "service/usage.h"
@@ -65,8 +66,6 @@ static void figures_of(const struct service *s, const struct state_device *devic
     out->available_bytes = out->largest_free_bytes = 0;
 }
 
-static uint64_t known(uint64_t bytes) { return bytes == DEVICE_BYTES_UNKNOWN ? 0 : bytes; }
-
 static void processes_of(const struct state_device *device, const struct view_worker *workers,
                          uint32_t worker_count, struct view_device *out) {
   out->process_count = device->process_count;
@@ -91,26 +90,13 @@ static void device_of(const struct service *s, const struct state_device *device
   out->updated_at = device->budget_real;
 }
 
-/* A card whose memory is host memory, where all of that is a device too: counted there already. */
-static bool is_part(const struct service *s, const struct state_device *device) {
-  bool whole = false;
-  for (uint32_t i = 0; i < s->device_count; i++)
-    whole |= s->devices[i].info->whole_host;
-  return whole && device->info->memory == DEVICE_UNIFIED;
-}
-
-/* What all host devices may still promise together is bounded by the same RAM: the largest of them,
- * not the sum. */
 static void add_up(const struct service *s, struct view_host *out) {
   struct view_figures *sum = &out->figures;
-  uint64_t host_available = 0, host_room = 0;
+  struct ram ram;
+  ram_init(&ram, s);
   for (uint32_t i = 0; i < s->device_count; i++) {
     const struct view_figures *one = &out->devices[i].figures;
-    const struct state_device *device = &s->devices[i];
-    bool part = is_part(s, device);
-    sum->total_bytes += part ? 0 : one->total_bytes;
-    sum->used_bytes += part ? 0 : known(one->used_bytes);
-    sum->external_bytes += part ? 0 : known(one->external_bytes);
+    ram_add(&ram, s->devices[i].info, one, sum);
     sum->allocated_bytes += one->allocated_bytes;
     sum->committed_bytes += one->committed_bytes;
     sum->cached_bytes += one->cached_bytes;
@@ -119,12 +105,8 @@ static void add_up(const struct service *s, struct view_host *out) {
     sum->active_allocations += one->active_allocations;
     sum->segments += one->segments;
     sum->largest_free_bytes = units_max(sum->largest_free_bytes, one->largest_free_bytes);
-    *(part || device->info->host_memory ? &host_available : &sum->available_bytes) +=
-        one->available_bytes;
-    if (device->info->host_memory)
-      host_room = state_host_room(s, device);
   }
-  sum->available_bytes += units_min(host_available, host_room);
+  ram_end(&ram, sum);
   sum->utilization = units_percent(sum->used_bytes, sum->total_bytes);
   sum->fragmentation = state_fragmentation(sum->allocated_bytes, sum->committed_bytes);
 }
@@ -202,11 +184,29 @@ static void pressure_figures(const struct service *s, uint32_t index,
   struct forecast_time when = forecast_when(forecast, critical);
   if (when.expected >= 0 && (out->critical.expected < 0 || when.expected < out->critical.expected))
     out->critical = when;
-  out->available_bytes += state_available(s, device);
-  out->total_bytes += device->info->total_bytes;
   out->cached_bytes += device->cached;
   *(device->info->host_memory ? &out->unload_bytes : &out->park_bytes) +=
       model_room_reclaimable(s, index, NULL);
+}
+
+/* What there is, and is to be had, of the host (UINT32_MAX) or of a device. */
+static void pressure_room(const struct service *s, uint32_t index, struct report_pressure *out) {
+  struct view_figures sum = {.total_bytes = 0};
+  struct ram ram;
+  ram_init(&ram, s);
+  for (uint32_t i = 0; i < s->device_count; i++) {
+    const struct state_device *device = &s->devices[i];
+    const struct view_figures one = {.total_bytes = device->info->total_bytes,
+                                     .available_bytes = state_available(s, device)};
+    if (index == i)
+      sum = one;
+    else if (index == UINT32_MAX)
+      ram_add(&ram, device->info, &one, &sum);
+  }
+  if (index == UINT32_MAX)
+    ram_end(&ram, &sum);
+  out->total_bytes = sum.total_bytes;
+  out->available_bytes = sum.available_bytes;
 }
 
 enum status report_pressure(struct service *s, const char *name, struct report_pressure *out,
@@ -231,6 +231,7 @@ enum status report_pressure(struct service *s, const char *name, struct report_p
   out->pressure = index == UINT32_MAX ? s->pressure : s->devices[index].pressure;
   if (index != UINT32_MAX)
     out->info = s->devices[index].info;
+  pressure_room(s, index, out);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (index == UINT32_MAX || index == i)
       pressure_figures(s, i, &forecasts[i], out);

@@ -239,6 +239,38 @@ class Bare(VulkanCase):
         self.assertNotIn('memkeep_device_used_bytes{device="vulkan:0"}', self.daemon.get("/metrics").body.decode())
 
 
+class Shared(VulkanCase):
+    """Cards whose memory is the host's, beside a pool of it: one RAM."""
+
+    devices = ("host:0=64MiB", "vulkan:0", "vulkan:1")
+
+    def again(self, mib):
+        self.daemon.stop()
+        self.daemon.environment |= {"VK_PRETEND_INTEGRATED": "1", "VK_PRETEND_MIB": str(mib)}
+        self.daemon.start()
+        self.assertEqual({"UNIFIED"}, {self.device(name)["memoryType"] for name in self.devices[1:]})
+
+    def test_is_not_more_than_there_is(self):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            ram = int(file.readline().split()[1]) * 1024
+        self.again(ram // MIB)
+        self.fill(self.allocate(5 * MIB, "vulkan:0"), 1)
+        host, pressure = self.host(), self.ok(self.daemon.get("/api/memory/pressure"))
+        self.assertEqual((ram, ram), (host["totalBytes"], pressure["totalBytes"]))
+        self.assertLess(host["availableBytes"], ram)
+        self.assertLess(pressure["availableBytes"], ram)
+        self.assertEqual(ram // MIB * MIB, self.ok(self.daemon.get("/api/memory/pressure/vulkan:0"))["totalBytes"])
+
+    def test_is_added_up_where_there_is_enough(self):
+        self.again(32)
+        self.allocate(5 * MIB, "vulkan:0", share="read")
+        self.allocate(7 * MIB, "vulkan:1", share="read")
+        wait_until(lambda: [self.used(name) for name in self.devices[1:]] == [5 * MIB, 7 * MIB], "the drivers' figures")
+        host = self.host()
+        self.assertEqual((128 * MIB, 12 * MIB), (host["totalBytes"], host["usedBytes"]))
+        self.assertEqual(128 * MIB, self.ok(self.daemon.get("/api/memory/pressure"))["totalBytes"])
+
+
 class Absent(unittest.TestCase):
     def test_no_driver_is_no_error_but_where_one_was_named(self):
         with_none = Daemon(devices=("host:0=64MiB",), start=False)
