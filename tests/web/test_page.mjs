@@ -96,16 +96,31 @@ test("both themes, and the one that was chosen stays", async (t) => {
   assert.equal(await theme(), "light");
 });
 
-for (const [name, width, height] of [["phone", 360, 740], ["laptop", 1280, 800], ["uhd", 3840, 2160]])
+for (const [name, width, height] of [["phone", 360, 740], ["tablet", 768, 1024], ["laptop", 1280, 800], ["uhd", 3840, 2160]])
   test(`nothing is cut off at ${width} pixels`, async (t) => {
     const daemon = await start(t);
     await daemon.allocate(700 * MIB, { purpose: "model_weights", label: "a label that is long ".repeat(10) });
     for (let i = 0; i < 40; i++) await daemon.allocate((i + 1) * 10000, { purpose: "kv_cache" }, "fake:0");
+    for (let i = 0; i < 20; i++) {
+      const path = daemon.writeModel(`${i}-a-name-that-is-long-${"q4_k_m".repeat(8)}.safetensors`, MIB);
+      await daemon.post("models/load", { path, deviceId: "fake:0" });
+    }
     for (const theme of ["light", "dark"]) {
       const page = await open(t, daemon, { width, height, theme });
       await page.locator("#allocation-rows tr").nth(19).waitFor();
       await page.locator("#history-chart canvas").waitFor();
+      await page.locator("#model-rows tr").nth(19).waitFor();
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+      // Twenty models scroll in their own place, and what can be done with them is seen.
+      assert.ok((await page.locator("#models").boundingBox()).height < 900);
+      for (const button of await page.locator("#model-rows tr:first-child button:visible, #allocation-rows tr:first-child .actions button").all()) {
+        await button.scrollIntoViewIfNeeded();
+        const hit = await button.evaluate((one) => {
+          const { left, right, top, bottom } = one.getBoundingClientRect();
+          return [left + 2, right - 2].map((x) => document.elementFromPoint(x, (top + bottom) / 2) === one);
+        });
+        assert.deepEqual(hit, [true, true], await button.textContent());
+      }
       await screenshot(page, `${name}-${theme}`);
     }
   });
