@@ -20,13 +20,13 @@
 #define DRM_LINK 256  /* target of a link */
 #define DRM_FILE 640  /* path of one */
 #define DRM_MOST 64   /* cards of a machine */
-#define DRM_LAST_BYTES (UINT64_C(1) << 60) /* more is no size of a memory */
 
 void os_drm_root(struct os_drm_root *out) {
   const char *elsewhere = getenv("MEMKEEP_DRM");
   const char *above = elsewhere && strlen(elsewhere) < OS_DRM_PATH - 8 ? elsewhere : "";
   snprintf(out->sys, sizeof out->sys, "%.200s/sys", above);
   snprintf(out->proc, sizeof out->proc, "%.200s/proc", above);
+  snprintf(out->dev, sizeof out->dev, "%.200s/dev", above);
 }
 
 /* ---- one file ---- */
@@ -51,7 +51,7 @@ static uint64_t read_bytes(const char *folder, const char *name) {
   if (!read_text(path, text) || !text[0] || strspn(text, "0123456789") != strlen(text))
     return OS_DRM_UNKNOWN;
   value = strtoull(text, NULL, 10);
-  return value <= DRM_LAST_BYTES ? value : OS_DRM_UNKNOWN;
+  return value <= OS_DRM_LAST_BYTES ? value : OS_DRM_UNKNOWN;
 }
 
 /* "0x1002" */
@@ -118,23 +118,32 @@ static uint64_t read_tiles(const char *folder) {
   return sum ? sum : OS_DRM_UNKNOWN;
 }
 
-/* The folder below it that is called cardN; false: it has none. */
-static bool find_node(const char *folder, char *out, size_t size) {
+/* The name of the card's node that begins so, of less than `size`; false: it has none. */
+static bool find_node(const char *folder, const char *begin, char *out, size_t size) {
   char path[DRM_FILE];
   snprintf(path, sizeof path, "%.400s/drm", folder);
   DIR *nodes = opendir(path);
   const struct dirent *entry;
   bool found = false;
   while (nodes && !found && (entry = readdir(nodes)))
-    if ((found = !strncmp(entry->d_name, "card", 4)))
-      snprintf(out, size, "%.400s/%.100s", path, entry->d_name);
+    if ((found = !strncmp(entry->d_name, begin, strlen(begin)) && strlen(entry->d_name) < size))
+      memcpy(out, entry->d_name, strlen(entry->d_name) + 1);
   if (nodes)
     closedir(nodes);
   return found;
 }
 
+/* Intel's own edition of i915 tells it beside the screen's node. */
+static uint64_t read_beside_node(const char *folder) {
+  char node[sizeof((struct os_drm_card *)NULL)->node], path[64];
+  if (!find_node(folder, "card", node, sizeof node))
+    return OS_DRM_UNKNOWN;
+  snprintf(path, sizeof path, "drm/%s/lmem_total_bytes", node);
+  return read_bytes(folder, path);
+}
+
 enum status os_drm_card(const struct os_drm_root *root, const char *pci, struct os_drm_card *out) {
-  char folder[DRM_FILE], node[DRM_FILE];
+  char folder[DRM_FILE];
   if (!is_address(pci))
     return STATUS_NOT_FOUND;
   struct os_drm_card card = {.vendor = 0};
@@ -147,14 +156,16 @@ enum status os_drm_card(const struct os_drm_root *root, const char *pci, struct 
   card.device = read_id(folder, "device");
   if (!read_link(folder, "driver", card.driver, sizeof card.driver))
     card.driver[0] = 0;
+  if (!find_node(folder, "renderD", card.node, sizeof card.node))
+    card.node[0] = 0;
   card.heaps[OS_DRM_CARD] = read_heap(folder, "vram");
   card.heaps[OS_DRM_HOST] = read_heap(folder, "gtt");
   card.visible = read_heap(folder, "vis_vram");
   uint64_t *own = &card.heaps[OS_DRM_CARD].total_bytes;
   if (*own == OS_DRM_UNKNOWN)
     *own = read_tiles(folder);
-  if (*own == OS_DRM_UNKNOWN && find_node(folder, node, sizeof node))
-    *own = read_bytes(node, "lmem_total_bytes"); /* Intel's own edition of i915 */
+  if (*own == OS_DRM_UNKNOWN)
+    *own = read_beside_node(folder);
   *out = card;
   return STATUS_OK;
 }

@@ -1,8 +1,8 @@
 /*
  * os_drm: what the kernel's graphics drivers say about a card's memory, in /sys, without any
  * vendor's library. amdgpu tells what there is and what is in use; Intel's drivers tell at most how
- * much there is; NVIDIA's tells nothing. Read at each call, never kept; a call costs some ten
- * system calls. Any thread that may wait for a driver.
+ * much there is (the rest os_drm_query.h asks them); NVIDIA's tells nothing. Read at each call,
+ * never kept; a call costs some ten system calls. Any thread that may wait for a driver.
  *
  * Where the files are is a parameter, so that recorded ones can be read (tests/drm).
  */
@@ -20,7 +20,7 @@
 #define OS_DRM_NVIDIA 0x10de /* a vendor */
 
 struct os_drm_root {
-  char sys[OS_DRM_PATH], proc[OS_DRM_PATH];
+  char sys[OS_DRM_PATH], proc[OS_DRM_PATH], dev[OS_DRM_PATH];
 };
 
 /* Which memory. A card with none of its own has a piece of the host's cut out for it, which counts
@@ -39,12 +39,16 @@ struct os_drm_bytes {
 struct os_drm_card {
   char pci[OS_DRM_PCI];
   char driver[16];         /* "amdgpu" "i915" "xe" "nvidia"; "" not known */
+  char node[16];           /* of /dev/dri, which programs open: "renderD128"; "" none */
   uint16_t vendor, device; /* of the PCI registry; 0: not known */
   struct os_drm_bytes heaps[OS_DRM_HEAPS];
   struct os_drm_bytes visible; /* the part of CARD that a core sees */
 };
 
-/* The machine's own /sys and /proc, or those below $MEMKEEP_DRM. */
+/* More is no size of a memory. */
+#define OS_DRM_LAST_BYTES (UINT64_C(1) << 60)
+
+/* The machine's own /sys, /proc and /dev, or those below $MEMKEEP_DRM. */
 void os_drm_root(struct os_drm_root *out);
 /* Cards that programs can use, by address. Returns how many of `out` were filled. */
 uint32_t os_drm_cards(const struct os_drm_root *root, struct os_drm_card *out, uint32_t max);
