@@ -72,6 +72,10 @@ if(NOT MEMKEEP_SANITIZE)
   endforeach()
 endif()
 
+# The same, as part of tests of one file.
+target_sources(test_os_drm_query PRIVATE tests/shim/fake_intel.c)
+target_sources(test_vulkan_truth PRIVATE tests/shim/fake_intel.c)
+
 # FAKE cards (tests/fake_libcuda.h), also as an older driver has its names, and as one that lacks one.
 set(FAKE_CUDA ${CMAKE_BINARY_DIR}/tests/fake_libcuda.so)
 foreach(variant "" _old _broken)
