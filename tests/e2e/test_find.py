@@ -4,12 +4,13 @@ at the addresses of recorded trees (tests/drm)."""
 import unittest
 from pathlib import Path
 
-from harness import GIB, MIB, Daemon, run_program, wait_until
+from harness import BIN, GIB, MIB, Daemon, run_program, wait_until
 from restart import RestartCase
 from test_cuda import fake_cards
 from test_vulkan import environment
 
 TREES = Path(__file__).parents[1] / "drm"
+FAKE_INTEL = BIN.parent / "tests/fake_intel.so"
 ONE, OTHER, FAKE_CUDA = "0000:03:00.0", "0000:43:00.0", "0000:fa:00.0"
 
 
@@ -59,6 +60,20 @@ class Found(FindCase):
         self.crash()
         self.assertEqual(device, self.device(ONE)["deviceId"])
         self.assertEqual(checksum, self.checksum(allocation))
+
+    @unittest.skipUnless(FAKE_INTEL.exists(), "a sanitizer's own library stands where it would")
+    def test_intels_driver_is_asked(self):
+        """Answers that are FAKE (tests/shim/fake_intel.c)."""
+        self.find(tree=TREES / "intel-arc-xe", cards=1, pci=ONE, LD_PRELOAD=str(FAKE_INTEL))
+        card = self.device(ONE)
+        self.assertEqual((12 * GIB - 240 * MIB, 4 * GIB + 64 * MIB, 4 * GIB + 64 * MIB),
+                         tuple(card[name] for name in ("totalBytes", "usedBytes", "externalBytes")))
+        self.fill(self.allocate(5 * MIB, "vulkan:0"), 1)
+
+    def test_where_intels_driver_tells_nothing_vulkan_does(self):
+        self.find(tree=TREES / "intel-arc-xe", cards=1, pci=ONE)
+        self.assertEqual(0, self.device(ONE)["usedBytes"])
+        self.assertEqual(self.device(ONE)["availableBytes"], self.device(ONE)["totalBytes"])
 
     def test_graphics_of_the_processor_have_one_budget(self):
         self.assertEqual(["host:0", "vulkan:0"], self.find(tree=TREES / "amd-apu", cards=1, pci="0000:c1:00.0",

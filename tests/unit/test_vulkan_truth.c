@@ -1,6 +1,6 @@
 /*
  * device/vulkan/find and owner, beside what the kernel says of the card at the same address: FAKE
- * cards (tests/vk_pretend.h), recorded trees (tests/drm).
+ * cards (tests/vk_pretend.h), recorded trees (tests/drm), FAKE answers (tests/shim/fake_intel.c).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +18,7 @@
 #include "vulkan_fixture.h"
 
 #define PCI "0000:03:00.0"
+#define FOLDER "sys/bus/pci/devices/" PCI "/"
 #define PROCESSES 16
 
 static const struct spec first = {.id = "vulkan:0", .backend = "vulkan"};
@@ -27,6 +28,22 @@ static void *open_at(const char *tree, const char *pci) {
   vulkan_fixture_use(1, true);
   setenv("VK_PRETEND_PCI", pci, 1);
   drm_fixture_use(tree);
+  assert_int_equal(STATUS_OK, vulkan_owner_open(&first, &owner));
+  return owner;
+}
+
+/* An Intel card that answers so, and of which a file tells a size. */
+static void *open_made(const char *answer, const char *lacks) {
+  void *owner;
+  vulkan_fixture_use(1, true);
+  setenv("VK_PRETEND_PCI", PCI, 1);
+  if (lacks)
+    setenv("VK_PRETEND_LACKS", lacks, 1);
+  drm_fixture_make();
+  drm_fixture_link(FOLDER "driver", "../../../../bus/pci/drivers/xe");
+  drm_fixture_file(FOLDER "tile0/physical_vram_size_bytes", "12884901888\n");
+  drm_fixture_file(FOLDER "drm/renderD128/dev", "226:128\n");
+  drm_fixture_file("dev/dri/renderD128", answer);
   assert_int_equal(STATUS_OK, vulkan_owner_open(&first, &owner));
   return owner;
 }
@@ -80,14 +97,37 @@ static void graphics_of_the_processor_have_one_budget(void **state) {
   vulkan_owner_close(owner);
 }
 
-static void a_size_alone_is_not_taken(void **state) {
+static void intels_driver_is_asked(void **state) {
   (void)state;
   struct device_process all[PROCESSES];
   void *owner = open_at("intel-arc-xe", PCI);
-  assert_true(describe(owner).total_bytes == GIB); /* not the 12 GiB of the kernel's */
-  assert_true(budget(owner).used_bytes == 0);
+  assert_true(describe(owner).total_bytes == 12 * GIB - 240 * MIB); /* not all that is built in */
+  assert_true(describe(owner).limit_bytes == GIB);
+  assert_true(budget(owner).used_bytes == 4 * GIB + 64 * MIB);
+  assert_true(budget(owner).free_bytes == GIB);
   assert_int_equal(2, vulkan_owner_processes(owner, all, PROCESSES));
   assert_true(all[0].pid == 4100 && all[0].used_bytes == 4 * GIB);
+  vulkan_owner_close(owner);
+}
+
+/* Vulkan's own figure stays. */
+static void intels_driver_may_tell_a_size_alone(void **state) {
+  (void)state;
+  void *owner = open_made("xe 0 0\n0 17179869184 0\n1 8589934592 0\n", NULL);
+  assert_true(describe(owner).total_bytes == 8 * GIB && budget(owner).used_bytes == 0);
+  vulkan_owner_close(owner);
+  owner = open_made("xe 0 0\n0 17179869184 0\n1 8589934592 0\n", "VK_EXT_memory_budget");
+  assert_true(describe(owner).total_bytes == 8 * GIB);
+  assert_true(budget(owner).used_bytes == DEVICE_BYTES_UNKNOWN);
+  assert_true(budget(owner).free_bytes == DEVICE_BYTES_UNKNOWN);
+  vulkan_owner_close(owner);
+}
+
+static void a_size_in_a_file_alone_is_not_taken(void **state) {
+  (void)state;
+  void *owner = open_made("", NULL);
+  assert_true(describe(owner).total_bytes == GIB); /* not the 12 GiB of the kernel's */
+  assert_true(budget(owner).used_bytes == 0);
   vulkan_owner_close(owner);
 }
 
@@ -156,7 +196,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_cards_own_memory_is_the_kernels_figure),
       cmocka_unit_test(graphics_of_the_processor_have_one_budget),
-      cmocka_unit_test(a_size_alone_is_not_taken),
+      cmocka_unit_test(intels_driver_is_asked),
+      cmocka_unit_test(intels_driver_may_tell_a_size_alone),
+      cmocka_unit_test(a_size_in_a_file_alone_is_not_taken),
       cmocka_unit_test(a_driver_that_is_silent_is_not_missed),
       cmocka_unit_test(another_address_is_another_card),
       cmocka_unit_test(real_cards_are_found),

@@ -3,8 +3,8 @@
  * keeps it, in us, the vault, or whoever has it.
  *
  * A Vulkan driver tells what one process may still have. The kernel's driver, where it is one that
- * tells (os_drm), knows the card: how much there is, how much everybody uses, and who. It is asked
- * for the card at the same address.
+ * tells (os_drm, os_drm_query), knows the card: how much there is, how much everybody uses, and
+ * who. It is asked for the card at the same address.
  */
 #include "device/vulkan/owner.h"
 
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/os_drm_query.h"
 #include "base/os_drm_users.h"
 #include "base/units.h"
 #include "device/vulkan/card.h"
@@ -58,13 +59,15 @@ void vulkan_owner_close(void *arg) {
 
 /* ---- figures ---- */
 
-/* Both figures of the kernel's driver, or false: a size alone may count what nobody can have. */
+/* How much there is, and what is in use if that is known too; false: neither. A size of which only
+ * a file tells may count what nobody can have. */
 static bool ask_kernel(const struct owner *owner, struct os_drm_bytes *out) {
   struct os_drm_card card;
   if (os_drm_card(&owner->root, owner->pci, &card))
     return false;
+  bool asked = os_drm_query(&owner->root, &card);
   *out = os_drm_sum(&card, owner->unified);
-  return out->total_bytes != OS_DRM_UNKNOWN && out->used_bytes != OS_DRM_UNKNOWN;
+  return out->total_bytes != OS_DRM_UNKNOWN && (asked || out->used_bytes != OS_DRM_UNKNOWN);
 }
 
 enum status vulkan_owner_describe(void *arg, struct device_info *info) {
@@ -88,7 +91,7 @@ enum status vulkan_owner_budget(void *arg, struct device_budget *budget) {
   const struct owner *owner = arg;
   struct os_drm_bytes known;
   vulkan_card_budget(owner->card, budget);
-  if (!ask_kernel(owner, &known))
+  if (!ask_kernel(owner, &known) || known.used_bytes == OS_DRM_UNKNOWN)
     return STATUS_OK;
   bool silent = budget->used_bytes == DEVICE_BYTES_UNKNOWN;
   budget->used_bytes = silent ? known.used_bytes : units_max(budget->used_bytes, known.used_bytes);
