@@ -25,14 +25,16 @@ void drm_fixture_remove(const char *path) {
   (void)nftw(whole, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-void drm_fixture_done(void) {
+int drm_fixture_done(void **state) {
+  (void)state;
   drm_fixture_remove("");
   unsetenv("MEMKEEP_DRM");
+  return 0;
 }
 
 void drm_fixture_use(const char *tree) {
   char self[200] = "", path[300];
-  drm_fixture_done();
+  (void)drm_fixture_done(NULL);
   if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
     abort();
   snprintf(path, sizeof path, "%s/../../tests/drm/%s", dirname(self), tree);
@@ -41,7 +43,7 @@ void drm_fixture_use(const char *tree) {
 
 void drm_fixture_make(void) {
   char path[512];
-  drm_fixture_done();
+  (void)drm_fixture_done(NULL);
   path_of("", path);
   if (mkdir(path, 0700))
     abort();

@@ -12,7 +12,7 @@ void drm_fixture_make(void);
 void drm_fixture_file(const char *path, const char *text);
 void drm_fixture_link(const char *path, const char *target);
 void drm_fixture_remove(const char *path);
-/* The machine's own again. */
-void drm_fixture_done(void);
+/* The machine's own again; a group's teardown, 0. */
+int drm_fixture_done(void **state);
 
 #endif

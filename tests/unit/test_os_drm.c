@@ -321,12 +321,6 @@ static void a_process_that_goes_away_is_left_out(void **state) {
   assert_user(&all[0], 10, "", 7 * KIB); /* and its name went first */
 }
 
-static int done(void **state) {
-  (void)state;
-  drm_fixture_done();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cards_are_listed_by_address),
@@ -347,5 +341,5 @@ int main(void) {
       cmocka_unit_test(thousands_of_files_and_a_long_text_are_read),
       cmocka_unit_test(a_process_that_goes_away_is_left_out),
   };
-  return cmocka_run_group_tests(tests, NULL, done);
+  return cmocka_run_group_tests(tests, NULL, drm_fixture_done);
 }

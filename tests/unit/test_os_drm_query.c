@@ -133,12 +133,6 @@ static void nobody_is_asked_who_does_not_know(void **state) {
   assert_false(ask(CARD, &card));
 }
 
-static int done(void **state) {
-  (void)state;
-  drm_fixture_done();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(xe_tells_both),
@@ -150,5 +144,5 @@ int main(void) {
       cmocka_unit_test(what_is_no_answer_leaves_the_card_as_it_was),
       cmocka_unit_test(nobody_is_asked_who_does_not_know),
   };
-  return cmocka_run_group_tests(tests, NULL, done);
+  return cmocka_run_group_tests(tests, NULL, drm_fixture_done);
 }

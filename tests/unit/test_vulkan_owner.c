@@ -23,24 +23,6 @@
 static const struct spec first = {.id = "vulkan:0", .backend = "vulkan"};
 static const struct spec second = {.id = "vulkan:1", .backend = "vulkan"};
 
-static void *open_owner(const struct spec *spec) {
-  void *owner;
-  assert_int_equal(STATUS_OK, vulkan_owner_open(spec, &owner));
-  return owner;
-}
-
-static struct device_info describe(void *owner) {
-  struct device_info info = {.limit_bytes = 0};
-  assert_int_equal(STATUS_OK, vulkan_owner_describe(owner, &info));
-  return info;
-}
-
-static struct device_budget budget(void *owner) {
-  struct device_budget budget;
-  assert_int_equal(STATUS_OK, vulkan_owner_budget(owner, &budget));
-  return budget;
-}
-
 static struct share create(void *owner) {
   struct share share;
   assert_int_equal(STATUS_OK, vulkan_owner_create(owner, SIZE, &share));
@@ -50,8 +32,8 @@ static struct share create(void *owner) {
 static void a_card_says_what_it_is(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  void *owner = open_owner(&first);
-  struct device_info info = describe(owner);
+  void *owner = vulkan_fixture_owner(&first);
+  struct device_info info = vulkan_fixture_describe(owner);
   assert_int_equal(DEVICE_GPU, info.type);
   assert_int_equal(DEVICE_VRAM, info.memory);
   assert_true(info.name[0] && info.driver[0]);
@@ -64,11 +46,11 @@ static void a_card_says_what_it_is(void **state) {
 static void software_is_no_card_and_says_nothing_of_its_use(void **state) {
   (void)state;
   vulkan_fixture_use(1, false);
-  void *owner = open_owner(&first);
-  assert_int_equal(DEVICE_CPU, describe(owner).type);
-  assert_int_equal(DEVICE_UNIFIED, describe(owner).memory);
-  assert_true(budget(owner).used_bytes == DEVICE_BYTES_UNKNOWN);
-  assert_true(budget(owner).free_bytes == DEVICE_BYTES_UNKNOWN);
+  void *owner = vulkan_fixture_owner(&first);
+  assert_int_equal(DEVICE_CPU, vulkan_fixture_describe(owner).type);
+  assert_int_equal(DEVICE_UNIFIED, vulkan_fixture_describe(owner).memory);
+  assert_true(vulkan_fixture_budget(owner).used_bytes == DEVICE_BYTES_UNKNOWN);
+  assert_true(vulkan_fixture_budget(owner).free_bytes == DEVICE_BYTES_UNKNOWN);
   vulkan_owner_close(owner);
 }
 
@@ -77,41 +59,42 @@ static void a_size_that_was_set_is_the_limit(void **state) {
   struct spec spec = first;
   vulkan_fixture_use(1, true);
   spec.size_bytes = 64 * MIB;
-  void *owner = open_owner(&spec);
-  assert_true(describe(owner).limit_bytes == 64 * MIB);
-  assert_true(describe(owner).total_bytes == GIB);
+  void *owner = vulkan_fixture_owner(&spec);
+  assert_true(vulkan_fixture_describe(owner).limit_bytes == 64 * MIB);
+  assert_true(vulkan_fixture_describe(owner).total_bytes == GIB);
   vulkan_owner_close(owner);
 }
 
 static void memory_is_used_while_anybody_has_its_descriptor(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  void *owner = open_owner(&first);
+  void *owner = vulkan_fixture_owner(&first);
   struct share share = create(owner), copy;
   assert_int_equal(SHARE_VULKAN_OPAQUE, share.kind);
   assert_true(share.value > STDERR_FILENO);
   assert_true(fcntl((int)share.value, F_GETFD) & FD_CLOEXEC);
-  assert_true(budget(owner).used_bytes >= SIZE);
+  assert_true(vulkan_fixture_budget(owner).used_bytes >= SIZE);
   assert_int_equal(STATUS_OK, share_copy(&share, &copy));
   vulkan_owner_release(owner, &share, SIZE, true);
-  assert_true(budget(owner).used_bytes >= SIZE);
+  assert_true(vulkan_fixture_budget(owner).used_bytes >= SIZE);
   share_close(&copy);
-  assert_true(budget(owner).used_bytes == 0 && budget(owner).free_bytes == GIB);
+  assert_true(vulkan_fixture_budget(owner).used_bytes == 0 &&
+              vulkan_fixture_budget(owner).free_bytes == GIB);
   vulkan_owner_close(owner);
 }
 
 static void a_budget_that_falls_is_seen_and_kept(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  void *owner = open_owner(&first);
+  void *owner = vulkan_fixture_owner(&first);
   struct share share = create(owner), more;
   vulkan_fixture_set("budget", "24");
-  assert_true(budget(owner).free_bytes <= 8 * MIB);
-  assert_true(budget(owner).used_bytes >= GIB - 8 * MIB);
+  assert_true(vulkan_fixture_budget(owner).free_bytes <= 8 * MIB);
+  assert_true(vulkan_fixture_budget(owner).used_bytes >= GIB - 8 * MIB);
   assert_int_equal(STATUS_INSUFFICIENT_MEMORY, vulkan_owner_create(owner, SIZE, &more));
   vulkan_fixture_set("budget", "8"); /* less than there is */
-  assert_true(budget(owner).free_bytes == 0);
-  assert_true(budget(owner).used_bytes == GIB + SIZE - 8 * MIB);
+  assert_true(vulkan_fixture_budget(owner).free_bytes == 0);
+  assert_true(vulkan_fixture_budget(owner).used_bytes == GIB + SIZE - 8 * MIB);
   vulkan_owner_release(owner, &share, SIZE, false);
   vulkan_owner_close(owner);
 }
@@ -119,7 +102,7 @@ static void a_budget_that_falls_is_seen_and_kept(void **state) {
 static void a_call_that_fails_leaves_nothing_behind(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  void *owner = open_owner(&first);
+  void *owner = vulkan_fixture_owner(&first);
   setenv("VK_PRETEND_FAIL", "2", 1);
   for (unsigned i = 0; i < 4; i++) {
     struct share share = create(owner), more = {SHARE_NONE, 0};
@@ -127,7 +110,7 @@ static void a_call_that_fails_leaves_nothing_behind(void **state) {
     assert_int_equal(SHARE_NONE, more.kind);
     vulkan_owner_release(owner, &share, SIZE, false);
   }
-  assert_true(budget(owner).used_bytes == 0);
+  assert_true(vulkan_fixture_budget(owner).used_bytes == 0);
   vulkan_owner_close(owner);
 }
 
@@ -135,7 +118,7 @@ static void a_driver_that_makes_less_at_once_says_so(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
   setenv("VK_PRETEND_MOST", "8", 1);
-  void *owner = open_owner(&first);
+  void *owner = vulkan_fixture_owner(&first);
   struct share share;
   assert_int_equal(STATUS_ALLOCATION_TOO_LARGE, vulkan_owner_create(owner, SIZE, &share));
   assert_int_equal(STATUS_OK, vulkan_owner_create(owner, 8 * MIB, &share));
@@ -149,17 +132,18 @@ static void a_driver_that_makes_less_at_once_says_so(void **state) {
 static void a_card_is_found_by_its_uuid(void **state) {
   (void)state;
   vulkan_fixture_use(2, true);
-  void *owners[] = {open_owner(&first), open_owner(&second)};
-  struct device_info one = describe(owners[0]), other = describe(owners[1]);
+  void *owners[] = {vulkan_fixture_owner(&first), vulkan_fixture_owner(&second)};
+  struct device_info one = vulkan_fixture_describe(owners[0]),
+                     other = vulkan_fixture_describe(owners[1]);
   assert_string_not_equal(one.uuid, other.uuid);
   struct spec spec = first;
   snprintf(spec.uuid, sizeof spec.uuid, "%s/%s", other.uuid, other.driver_uuid);
-  void *owner = open_owner(&spec);
-  assert_string_equal(other.uuid, describe(owner).uuid);
+  void *owner = vulkan_fixture_owner(&spec);
+  assert_string_equal(other.uuid, vulkan_fixture_describe(owner).uuid);
   vulkan_owner_close(owner);
   snprintf(spec.uuid, sizeof spec.uuid, "%s", one.uuid); /* of any driver */
-  owner = open_owner(&spec);
-  assert_string_equal(one.uuid, describe(owner).uuid);
+  owner = vulkan_fixture_owner(&spec);
+  assert_string_equal(one.uuid, vulkan_fixture_describe(owner).uuid);
   vulkan_owner_close(owner);
   vulkan_owner_close(owners[0]);
   vulkan_owner_close(owners[1]);
@@ -170,8 +154,8 @@ static void no_other_card_and_no_other_driver_will_do(void **state) {
   struct spec spec = first;
   void *none;
   vulkan_fixture_use(1, true);
-  void *owner = open_owner(&first);
-  struct device_info info = describe(owner);
+  void *owner = vulkan_fixture_owner(&first);
+  struct device_info info = vulkan_fixture_describe(owner);
   vulkan_owner_close(owner);
   snprintf(spec.uuid, sizeof spec.uuid, "%s/00000000-0000-0000-0000-000000000000", info.uuid);
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, vulkan_owner_open(&spec, &none));

@@ -1,10 +1,17 @@
 #include "vulkan_fixture.h"
 
 #include <libgen.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cmocka.h>
+
+#include "device/vulkan/owner.h"
 
 #define LAYERS "/usr/share/vulkan/explicit_layer.d"
 
@@ -79,4 +86,22 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
   unsetenv("VK_PRETEND_FAMILIES");
   unsetenv("VK_PRETEND_FAIL");
   unsetenv("VK_PRETEND_LACKS");
+}
+
+void *vulkan_fixture_owner(const struct spec *spec) {
+  void *owner;
+  assert_int_equal(STATUS_OK, vulkan_owner_open(spec, &owner));
+  return owner;
+}
+
+struct device_info vulkan_fixture_describe(void *owner) {
+  struct device_info info = {.limit_bytes = 0};
+  assert_int_equal(STATUS_OK, vulkan_owner_describe(owner, &info));
+  return info;
+}
+
+struct device_budget vulkan_fixture_budget(void *owner) {
+  struct device_budget budget;
+  assert_int_equal(STATUS_OK, vulkan_owner_budget(owner, &budget));
+  return budget;
 }
