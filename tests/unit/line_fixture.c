@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,15 +14,7 @@
 #include <cmocka.h>
 
 #include "base/os_memfd.h"
-
-int line_fixture_count_open(void) {
-  int count = 0;
-  DIR *fds = opendir("/proc/self/fd");
-  while (readdir(fds))
-    count++;
-  closedir(fds);
-  return count;
-}
+#include "files_fixture.h"
 
 void line_fixture_make(struct line_fixture *f, size_t max_line, size_t max_queue) {
   const struct line_params params = {.in = f->ends[0],
@@ -37,7 +28,7 @@ void line_fixture_make(struct line_fixture *f, size_t max_line, size_t max_queue
 int line_fixture_setup(void **state) {
   struct line_fixture *f = calloc(1, sizeof *f);
   *state = f;
-  f->open = line_fixture_count_open();
+  f->open = files_fixture_count();
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->ends))
     return -1;
   line_fixture_make(f, MAX_LINE, MAX_QUEUE);
@@ -60,7 +51,7 @@ int line_fixture_teardown(void **state) {
     free(f->lines[i]);
   for (int i = 0; i < f->taken_count; i++)
     share_close(&f->taken[i]);
-  int lost = line_fixture_count_open() - f->open;
+  bool lost = files_fixture_count() != f->open;
   free(f);
   return lost;
 }

@@ -19,7 +19,7 @@ struct line_fixture {
   int ends[2]; /* 0 is the line's */
   struct line *line;
   struct share memory;
-  int open;
+  unsigned open;
   /* What was told. */
   char *lines[LINES];
   size_t sizes[LINES];
@@ -34,7 +34,6 @@ int line_fixture_setup(void **state);
 int line_fixture_teardown(void **state);
 void line_fixture_make(struct line_fixture *f, size_t max_line, size_t max_queue);
 void line_fixture_close_end(struct line_fixture *f, int end);
-int line_fixture_count_open(void);
 /* line_read; what is told is kept in the fixture. */
 enum status line_fixture_read_all(struct line_fixture *f);
 /* A line on the other end. */

@@ -1,7 +1,6 @@
 /*
  * device/cuda/owner, on FAKE cards: its books are the card's, nothing leaks, no context is made.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +15,7 @@
 
 #include "base/units.h"
 #include "cuda_fixture.h"
+#include "files_fixture.h"
 #include "device/cuda/owner.h"
 
 static const struct spec spec = {.id = "cuda:0", .backend = "cuda"};
@@ -31,15 +31,6 @@ static struct device_budget budget(void *owner) {
   struct device_budget budget;
   assert_int_equal(STATUS_OK, cuda_owner_budget(owner, &budget));
   return budget;
-}
-
-static unsigned descriptors(void) {
-  unsigned count = 0;
-  DIR *folder = opendir("/proc/self/fd");
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
 }
 
 static void memory_is_used_until_its_last_descriptor_goes(void **state) {
@@ -76,13 +67,13 @@ static void nothing_is_left_of_ten_thousand(void **state) {
   struct share share;
   assert_int_equal(STATUS_OK, cuda_owner_create(owner, 2 * MIB, &share));
   cuda_owner_release(owner, &share, 2 * MIB, false);
-  unsigned before = descriptors();
+  unsigned before = files_fixture_count();
   for (unsigned i = 0; i < 10000; i++) {
     assert_int_equal(STATUS_OK, cuda_owner_create(owner, 2 * MIB, &share));
     cuda_owner_release(owner, &share, 2 * MIB, i % 2);
   }
   assert_int_equal(0, budget(owner).used_bytes);
-  assert_int_equal(before, descriptors());
+  assert_int_equal(before, files_fixture_count());
   cuda_owner_close(owner);
 }
 

@@ -1,7 +1,6 @@
 /* Real processes read real files, good and hostile ones; a card, what is missing, or a reason. */
 #include "daemon/inspect.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,6 +19,7 @@
 #include "base/log.h"
 #include "base/os_sandbox.h"
 #include "base/units.h"
+#include "files_fixture.h"
 #include "gguf_fixture.h"
 #include "model/card.h"
 
@@ -450,24 +450,15 @@ static void without_the_program_it_is_refused(void **state) {
 
 /* ---- leaks ---- */
 
-static unsigned open_files(void) {
-  unsigned count = 0;
-  DIR *folder = opendir("/proc/self/fd");
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
-}
-
 static void nothing_stays_open(void **state) {
   struct fixture *fixture = *state;
   add(fixture, "m.index.json", index_text, sizeof index_text - 1);
   add_safetensors(fixture, "m-1.safetensors", "{" ONE("a", 0, 4) "}", 4);
   look(fixture);
-  unsigned before = open_files();
+  unsigned before = files_fixture_count();
   for (unsigned i = 0; i < 200; i++)
     look(fixture);
-  assert_int_equal(open_files(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -1,4 +1,5 @@
 /* line: what is sent, and what waits for a peer that does not read. */
+#include "files_fixture.h"
 #include "line_fixture.h"
 
 #include <setjmp.h>
@@ -115,10 +116,10 @@ static void shares_that_wait_are_capped(void **state) {
   fill_socket(f);
   for (int i = 0; i < LINE_MAX_WAITING / LINE_MAX_SHARES; i++)
     assert_int_equal(STATUS_OK, line_send(f->line, "x", 1, many, LINE_MAX_SHARES));
-  int open = line_fixture_count_open();
+  unsigned open = files_fixture_count();
   assert_int_equal(STATUS_RATE_LIMITED, line_send(f->line, "x", 1, many, 1));
   assert_int_equal(STATUS_OK, line_send(f->line, "x", 1, NULL, 0));
-  assert_int_equal(open, line_fixture_count_open()); /* teardown counts those that waited */
+  assert_int_equal(open, files_fixture_count()); /* teardown counts those that waited */
 }
 
 static void a_peer_that_is_gone_breaks_it(void **state) {

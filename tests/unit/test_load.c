@@ -3,7 +3,6 @@
  * descriptor or byte beyond is the price. */
 #include "worker/load.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -25,6 +24,7 @@
 
 #include "base/os_memfd.h"
 #include "worker/meter.h"
+#include "files_fixture.h"
 
 #define CHUNKS 8
 #define FILE_BYTES (CHUNKS * LOAD_CHUNK + 8 * KIB)
@@ -416,21 +416,12 @@ static void the_rate_is_that_of_the_last_seconds(void **state) {
   assert_true(meter_left_ms(1, UINT64_MAX) == UINT64_MAX);
 }
 
-static unsigned descriptors(void) {
-  DIR *folder = opendir("/proc/self/fd");
-  unsigned count = 0;
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
-}
-
 static void no_descriptor_stays(void **state) {
-  unsigned before = descriptors();
+  unsigned before = files_fixture_count();
   a_file_that_is_touched_meanwhile_is_another(state);
   what_cannot_be_loaded_is_refused_at_once(state);
   a_device_that_fails_ends_it(state);
-  assert_int_equal(descriptors(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 int main(void) {

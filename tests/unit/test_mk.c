@@ -18,18 +18,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "line_fixture.h"
+#include "files_fixture.h"
 #include "standin_fixture.h"
 
 struct fixture {
   struct standin *standin;
   mk_client *client;
-  int open;
+  unsigned open;
 };
 
 static int setup(void **state) {
   struct fixture *f = calloc(1, sizeof *f);
-  f->open = line_fixture_count_open();
+  f->open = files_fixture_count();
   f->standin = standin_fixture_create();
   const struct mk_options options = {.socket = standin_fixture_path(f->standin)};
   *state = f;
@@ -41,7 +41,7 @@ static int teardown(void **state) {
   struct fixture *f = *state;
   mk_close(f->client);
   standin_fixture_free(f->standin);
-  int lost = line_fixture_count_open() - f->open;
+  bool lost = files_fixture_count() != f->open;
   free(f);
   return lost;
 }

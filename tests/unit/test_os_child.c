@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 
 #include "base/os_memfd.h"
 #include "base/packet.h"
+#include "files_fixture.h"
 
 #define LINES 16
 
@@ -26,27 +26,19 @@ struct fixture {
   struct os_child *child;
   char lines[LINES][128];
   char how[64];
-  int count, stop_at, ends, open;
+  int count, stop_at, ends;
+  unsigned open;
   bool frees;          /* at the first line */
   const char *reply;   /* sent at the first line */
   enum status replied; /* what that said */
 };
-
-static int count_open(void) {
-  int count = 0;
-  DIR *fds = opendir("/proc/self/fd");
-  while (readdir(fds))
-    count++;
-  closedir(fds);
-  return count;
-}
 
 static int setup(void **state) {
   static struct fixture f;
   f = (struct fixture){.replied = STATUS_COUNT};
   *state = &f;
   enum status status = loop_create(&f.loop);
-  f.open = count_open();
+  f.open = files_fixture_count();
   return (int)status;
 }
 
@@ -56,7 +48,7 @@ static int teardown(void **state) {
   if (f->child) /* only after a failure */
     os_child_signal(f->child, SIGKILL);
   os_child_free(f->child);
-  int left = count_open();
+  unsigned left = files_fixture_count();
   loop_free(f->loop);
   while (waitpid(-1, NULL, 0) > 0)
     ;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -17,20 +16,12 @@
 #include <cmocka.h>
 
 #include "base/os_memfd.h"
+#include "files_fixture.h"
 
 struct fixture {
   struct share ours, theirs, memory;
-  int open; /* descriptors, with these three */
+  unsigned open; /* descriptors, with these three */
 };
-
-static int count_open(void) {
-  int count = 0;
-  DIR *fds = opendir("/proc/self/fd");
-  while (readdir(fds))
-    count++;
-  closedir(fds);
-  return count;
-}
 
 static int setup(void **state) {
   static struct fixture f;
@@ -38,7 +29,7 @@ static int setup(void **state) {
   enum status status = packet_pair(&f.ours, &f.theirs);
   if (!status)
     status = os_memfd_create("test", 4096, &f.memory);
-  f.open = count_open();
+  f.open = files_fixture_count();
   return (int)status;
 }
 
@@ -174,7 +165,7 @@ static void refused_without_a_trace(struct fixture *f, size_t n, int fds, enum s
   send_raw(f, n, fds);
   assert_int_equal(expected, packet_receive(&f->theirs, text, &share));
   assert_int_equal(77, share.value);
-  assert_int_equal(f->open, count_open());
+  assert_int_equal(f->open, files_fixture_count());
   assert_int_equal(STATUS_OK, send_text(f, "next"));
   assert_int_equal(STATUS_OK, packet_receive(&f->theirs, text, &share));
   assert_string_equal("next", text);
@@ -209,7 +200,7 @@ static void a_descriptor_that_finds_no_place_is_an_error(void **state) {
   enum status status = packet_receive(&f->theirs, text, &share);
   assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &before));
   assert_int_equal(STATUS_INTERNAL_ERROR, status);
-  assert_int_equal(f->open, count_open());
+  assert_int_equal(f->open, files_fixture_count());
 }
 
 static void both_ends_are_closed_in_a_child(void **state) {

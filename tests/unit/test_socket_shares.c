@@ -2,21 +2,11 @@
  * Descriptors that go with lines, before the fake ops of socket_ops.h: each goes with its own line
  * or is closed, and whoever is gone is told of.
  */
+#include "files_fixture.h"
 #include "socket_ops.h"
 
-#include <dirent.h>
 
 #define MANY 3000 /* questions that wait for their answers */
-
-static unsigned count_fds(void) {
-  unsigned count = 0;
-  DIR *folder = opendir("/proc/self/fd");
-  assert_non_null(folder);
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
-}
 
 /* One message: its text into `line`; how many descriptors came with it, closed again. */
 static unsigned receive(const struct door *door, char *line, size_t size) {
@@ -74,7 +64,7 @@ static void an_answer_brings_its_descriptors(void **state) {
   open_door(&door);
   ask(&door, "{\"action\":\"now\"}\n");
   hear(&door, "now null");
-  unsigned before = count_fds();
+  unsigned before = files_fixture_count();
   door.ops.hands = 2;
   ask(&door, "{\"request_id\":\"a\",\"action\":\"now\"}\n");
   assert_int_equal(receive(&door, line, sizeof line), 2);
@@ -87,7 +77,7 @@ static void an_answer_brings_its_descriptors(void **state) {
   door.ops.hands = 0;
   ask(&door, "{\"request_id\":\"c\",\"action\":\"now\"}\n");
   assert_int_equal(receive(&door, line, sizeof line), 0);
-  assert_int_equal(count_fds(), before);
+  assert_int_equal(files_fixture_count(), before);
   hang_up(&door);
   close_door(&door);
 }
@@ -110,7 +100,7 @@ static void a_line_brings_its_descriptors_in_order(void **state) {
   open_door(&door);
   ask(&door, "{\"action\":\"now\"}\n");
   hear(&door, "now null");
-  unsigned before = count_fds();
+  unsigned before = files_fixture_count();
   assert_int_equal(pipe(a) | pipe(b), 0);
   ask_with(&door, "{\"action\":\"now\",\"fds\":2}\n", (int[]){b[1], a[1]}, 2);
   hear(&door, "now null");
@@ -118,7 +108,7 @@ static void a_line_brings_its_descriptors_in_order(void **state) {
   hear(&door, "now null");
   says(a, "1");
   says(b, "0");
-  assert_int_equal(count_fds(), before);
+  assert_int_equal(files_fixture_count(), before);
   hang_up(&door);
   close_door(&door);
 }
@@ -192,7 +182,7 @@ static void a_connection_that_is_gone_is_told_of(void **state) {
 static void what_is_answered_to_nobody_is_closed_and_told_of_again(void **state) {
   (void)state;
   struct door door;
-  unsigned before = count_fds();
+  unsigned before = files_fixture_count();
   open_door(&door);
   door.ops.hands = 1;
   door.ops.stubborn = true;
@@ -205,7 +195,7 @@ static void what_is_answered_to_nobody_is_closed_and_told_of_again(void **state)
   door.ops.hands = 0;
   until_closed(&door, 1);
   close_door(&door);
-  assert_int_equal(count_fds(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 /* What is attached is left to the next daemon. */

@@ -3,13 +3,13 @@
  * what it no longer holds and nothing else, and holds exactly as many as it was made for.
  */
 #include "vault/table.h"
+#include "files_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,16 +26,6 @@
 struct model {
   uint64_t sizes[IDS], live, bytes;
 };
-
-static unsigned open_files(void) {
-  unsigned count = 0;
-  DIR *folder = opendir("/proc/self/fd");
-  assert_non_null(folder);
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
-}
 
 static struct share memory(uint64_t size) {
   int fd = memfd_create("test_vault_table", MFD_CLOEXEC);
@@ -95,7 +85,7 @@ static void a_random_walk_agrees_with_a_list(void **state) {
   (void)state;
   struct table table = table_of(MAX);
   struct model model = {.live = 0};
-  unsigned seed = 20261126, before = open_files();
+  unsigned seed = 20261126, before = files_fixture_count();
   for (uint64_t step = 1; step <= 10000; step++) {
     uint64_t id = (uint64_t)rand_r(&seed) % IDS;
     bool held = model.sizes[id] != 0;
@@ -109,10 +99,10 @@ static void a_random_walk_agrees_with_a_list(void **state) {
       model_drop(&model, id);
     }
     check(&table, &model);
-    assert_int_equal(open_files(), before + model.live);
+    assert_int_equal(files_fixture_count(), before + model.live);
   }
   table_done(&table);
-  assert_int_equal(open_files(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 /* Every one that is left can still be reached: putting it again replaces it. */

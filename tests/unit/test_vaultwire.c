@@ -3,13 +3,13 @@
  * descriptor stays open. What a peer had sent before it died is read to its end.
  */
 #include "base/vaultwire.h"
+#include "files_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <dirent.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -27,16 +27,6 @@
 struct pair {
   struct share ours, theirs;
 };
-
-static unsigned open_files(void) {
-  unsigned count = 0;
-  DIR *folder = opendir("/proc/self/fd");
-  assert_non_null(folder);
-  while (readdir(folder))
-    count++;
-  closedir(folder);
-  return count;
-}
 
 static int set_up(void **state) {
   static struct pair pair;
@@ -90,10 +80,10 @@ static enum status receive(const struct pair *pair) {
 }
 
 static void is_refused(const struct pair *pair, const void *bytes, size_t size, unsigned files) {
-  unsigned before = open_files();
+  unsigned before = files_fixture_count();
   send_raw(pair, bytes, size, files);
   assert_int_equal(receive(pair), STATUS_INTERNAL_ERROR);
-  assert_int_equal(open_files(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 static struct vaultwire sound(uint16_t count) {
@@ -192,13 +182,13 @@ static void descriptors_that_are_cut_off_are_refused_all(void **state) {
   close(next);
   assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
   low = (struct rlimit){(rlim_t)next + 2, before.rlim_max};
-  unsigned count = open_files();
+  unsigned count = files_fixture_count();
   send_raw(*state, &message, HEAD + sizeof *message.entries, 5);
   assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
   enum status status = receive(*state);
   assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
   assert_int_equal(status, STATUS_INTERNAL_ERROR);
-  assert_int_equal(open_files(), count);
+  assert_int_equal(files_fixture_count(), count);
 }
 
 static void an_empty_one_with_a_descriptor_is_refused(void **state) {
@@ -258,12 +248,12 @@ static void a_peer_that_does_not_read_is_waited_for_in_vain(void **state) {
 static void the_peer_is_a_process(void **state) {
   const struct pair *pair = *state;
   struct spawn_child peer;
-  unsigned before = open_files();
+  unsigned before = files_fixture_count();
   vaultwire_peer(&pair->ours, &peer);
   assert_int_equal(peer.pid, getpid());
-  assert_int_equal(open_files(), before + 1);
+  assert_int_equal(files_fixture_count(), before + 1);
   spawn_done(&peer, 0);
-  assert_int_equal(open_files(), before);
+  assert_int_equal(files_fixture_count(), before);
 }
 
 static void without_descriptors_the_peer_is_not_known(void **state) {
