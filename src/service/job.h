@@ -112,6 +112,11 @@ struct job_trial { /* a load with dry_run: such a job is unlisted (id 0) */
     int to; /* enum model_residency: where it would be afterwards */
   } victims[JOB_VICTIMS];
 };
+/* A worker that did not give what it had promised. */
+struct job_broken {
+  char worker[40]; /* "": none */
+  uint64_t promised_bytes, freed_bytes;
+};
 struct job_optimize {
   bool triggered;
   char reason[120]; /* why not; "" when triggered */
@@ -119,6 +124,7 @@ struct job_optimize {
   uint64_t freed_bytes, time_ms;
   uint32_t utilization_before, utilization_after, impact; /* hundredths of a percent */
   bool impact_unknown;
+  struct job_broken broken; /* the last of those that were asked */
   uint32_t count;
   struct {
     uint64_t model;

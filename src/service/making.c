@@ -9,6 +9,7 @@
  */
 #include "service/making.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,6 +246,24 @@ static bool room_was_made(const struct making *making) {
   return view.state >= JOB_COMPLETED;
 }
 
+/* Under the lock: for want of what a worker did not give. */
+static void tell_broken(struct making *making) {
+  struct problem *problem = &making->problem;
+  struct job_view view;
+  size_t n = strlen(problem->text);
+  char gave[32], promised[32];
+  if (!making->room || problem->status != STATUS_INSUFFICIENT_MEMORY)
+    return;
+  job_look(making->room, &view);
+  const struct job_broken *broken = &view.result.optimize.broken;
+  if (!broken->worker[0])
+    return;
+  units_format(broken->freed_bytes, gave, sizeof gave);
+  units_format(broken->promised_bytes, promised, sizeof promised);
+  snprintf(problem->text + n, sizeof problem->text - n, "; worker %s gave %s of the %s asked of it",
+           broken->worker, gave, promised);
+}
+
 static enum waiting_outcome attempt_again(struct waiting_entry *entry, uint32_t held,
                                           bool expired) {
   struct making *making = (struct making *)((char *)entry - offsetof(struct making, queued));
@@ -267,6 +286,7 @@ static enum waiting_outcome attempt_again(struct waiting_entry *entry, uint32_t 
     return WAITING_LEAVES;
   if (!expired && status != STATUS_CANCELLED)
     return WAITING_STAYS;
+  tell_broken(making);
   leave(making);
   return WAITING_LEAVES;
 }

@@ -20,6 +20,7 @@
 #include "service/model_unload.h"
 #include "service/model_worth.h"
 #include "service/waiting.h"
+#include "service/worker_list.h"
 #include "service/worker_optimize.h"
 #include "service/worker_relief.h"
 
@@ -34,13 +35,9 @@ struct optimizing {
   uint64_t target_percent, min_bytes, deadline, started_ns;
   uint64_t *excluded; /* models' ids */
   uint32_t excluded_count, max_models;
-  bool force, workers_too; /* they were not looked at yet */
-  bool workers_first;      /* without what they give, models would go in vain */
-  struct {
-    char name[40];
-    uint64_t promised;
-  } workers[VIEW_WORKERS]; /* to be asked */
-  uint32_t worker_count, worker_at;
+  bool force, workers_too;    /* they were not looked at yet */
+  bool workers_first;         /* without what they give, models would go in vain */
+  struct worker_list workers; /* to be asked */
   uint64_t victim_bytes;
   uint64_t over[VIEW_DEVICES]; /* the trigger, or what a request lacks: at most since it began */
   double victim_worth, gone_worth, all_worth;
@@ -64,17 +61,6 @@ static uint64_t wanted_most(const struct service *s, const struct optimizing *o)
     if (o->device == UINT32_MAX || o->device == i)
       most = units_max(most, wanted(s, o, i));
   return most;
-}
-
-static uint32_t utilization(const struct service *s, const struct optimizing *o) {
-  uint64_t used = 0, total = 0;
-  for (uint32_t i = 0; i < s->device_count; i++) {
-    if (o->device != UINT32_MAX && o->device != i)
-      continue;
-    used += state_used(s, &s->devices[i]);
-    total += s->devices[i].info->total_bytes;
-  }
-  return units_percent(used, total);
 }
 
 /* ---- whom ---- */
@@ -126,11 +112,8 @@ static void set_result(struct job_view *view, void *arg) {
 static void finish(struct optimizing *o) {
   struct service *s = o->service;
   lock_take(&s->lock);
-  o->result.utilization_after = utilization(s, o);
-  s->models->last_kind = JOB_OPTIMIZE;
-  s->models->last_state = o->problem.status ? JOB_FAILED : JOB_COMPLETED;
-  s->models->last_model = 0;
-  s->models->last_at = clock_real();
+  o->result.utilization_after = state_utilization_on(s, o->device);
+  models_note_optimized(s, o->problem.status);
   lock_give(&s->lock);
   o->result.impact = model_worth_share(o->gone_worth, o->all_worth);
   o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
@@ -198,20 +181,9 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
 
 /* ---- workers, for what is left ---- */
 
-static void choose_workers(struct optimizing *o) {
-  struct view_worker workers[VIEW_WORKERS];
-  uint32_t count = service_workers(o->service, workers, VIEW_WORKERS);
-  for (uint32_t i = 0; i < count; i++) {
-    if (!worker_optimize_promises(&workers[i]))
-      continue;
-    memcpy(o->workers[o->worker_count].name, workers[i].id, sizeof workers[i].id);
-    o->workers[o->worker_count++].promised = workers[i].reclaimable_bytes;
-  }
-}
-
 static void workers_said(struct job_waiter *waiter) {
   struct optimizing *o = (struct optimizing *)waiter;
-  choose_workers(o);
+  worker_list_all(o->service, &o->workers);
   go_on(o);
 }
 
@@ -220,25 +192,49 @@ static void worker_gave(struct job_waiter *waiter) {
   struct job_view view;
   job_look(o->victim, &view);
   o->result.freed_bytes += view.result.optimize.freed_bytes;
+  if (view.result.optimize.broken.worker[0])
+    o->result.broken = view.result.optimize.broken;
   go_on(o);
 }
 
-static struct job *ask_worker(const struct optimizing *o, uint32_t at, uint64_t bytes) {
-  uint64_t left_ns = units_minus(o->deadline, clock_now());
+/* How long the next one is waited for: whoever wants room waits for each as long as relief does,
+ * and of the time that a user gave, each one has an equal part of what is left. */
+static uint64_t patience_ms(const struct optimizing *o) {
+  uint64_t left_ms = units_minus(o->deadline, clock_now()) / CLOCK_MS;
+  return o->workers_first ? WORKER_RELIEF_DEADLINE_MS
+                          : left_ms / (o->workers.count - o->workers.at);
+}
+
+static struct job *ask_worker(const struct optimizing *o, uint64_t bytes) {
+  const struct worker_list *list = &o->workers;
   uint64_t max_models = o->max_models == UINT32_MAX ? UINT64_MAX : o->max_models;
   return worker_optimize_ask(
       o->service, &o->caller,
-      &(struct worker_ask){.worker = o->workers[at].name,
+      &(struct worker_ask){.worker = list->rows[list->at].name,
                            .device = o->device,
-                           .promised = units_min(bytes, o->workers[at].promised),
+                           .promised = units_min(bytes, list->rows[list->at].promised),
                            .target_percent = (uint32_t)o->target_percent,
                            .want = {.bytes = bytes,
-                                    .deadline_ms = left_ns / CLOCK_MS,
+                                    .deadline_ms = patience_ms(o),
                                     .max_models = max_models,
                                     .strategy = (uint32_t)o->result.strategy,
                                     .force = o->force,
                                     .exclude_count = o->excluded_count,
                                     .exclude = o->excluded}});
+}
+
+static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most);
+
+/* No lock held: room is wanted, and what the next ones are good for, with all the models, is not
+ * enough for it. */
+static bool is_in_vain(const struct optimizing *o) {
+  struct service *s = o->service;
+  uint64_t bytes;
+  if (!o->workers_first)
+    return false;
+  LOCK_SCOPE(&s->lock);
+  (void)is_covered(s, o, &bytes);
+  return bytes + worker_list_expected(&o->workers) < wanted(s, o, o->device);
 }
 
 /* True: one of them is waited for. False: no more is wanted, or nobody is left. No lock held. */
@@ -253,19 +249,18 @@ static bool turn_to_workers(struct optimizing *o) {
     o->workers_too = false;
     o->waiter.ready = workers_said;
     if (coordination_fresh(s, &o->victim) != STATUS_PENDING)
-      choose_workers(o);
+      worker_list_all(o->service, &o->workers);
   }
-  if (!o->victim && o->worker_at < o->worker_count) {
+  if (!o->victim && o->workers.at < o->workers.count) {
     o->waiter.ready = worker_gave;
-    o->victim = ask_worker(o, o->worker_at++, bytes);
+    o->victim = is_in_vain(o) ? NULL : ask_worker(o, bytes);
+    o->workers.at++;
   }
   bool waits = o->victim != NULL;
   if (waits && !job_wait(o->victim, &o->waiter))
     o->waiter.ready(&o->waiter);
   return waits;
 }
-
-static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most);
 
 /* Whether it is the models' turn. False: workers are at it still, or it is over. No lock held. */
 static bool turn_to_models(struct optimizing *o) {
@@ -382,7 +377,7 @@ static enum status start(struct service *s, const struct model_optimize *params,
   enum status status = describe(s, params, o, problem);
   if (status)
     return status;
-  o->result.utilization_before = utilization(s, o);
+  o->result.utilization_before = state_utilization_on(s, o->device);
   o->all_worth = model_worth_all(s, o->device);
   out->plan.triggered = params->force || wanted_most(s, o);
   if (!out->plan.triggered)

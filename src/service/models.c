@@ -383,6 +383,13 @@ static void give_credit(struct service *s, struct models_model *model) {
               (double)model->facts.load_ns / 1e9);
 }
 
+void models_note_optimized(struct service *s, enum status status) {
+  s->models->last_kind = JOB_OPTIMIZE;
+  s->models->last_state = status ? JOB_FAILED : JOB_COMPLETED;
+  s->models->last_model = 0;
+  s->models->last_at = clock_real();
+}
+
 void models_touch(struct service *s, uint32_t index) {
   struct models_model *model = models_at(s, index);
   note_use(s, model);

@@ -187,6 +187,8 @@ void models_view(const struct service *s, uint32_t index, struct model_view *out
 /* One event about a model. */
 void models_event(struct service *s, uint32_t index, enum events_type type,
                   const char *correlation);
+/* An optimisation is over. Under the lock. */
+void models_note_optimized(struct service *s, enum status status);
 /* It was used: now, once more: asked for by a load, or moved. */
 void models_touch(struct service *s, uint32_t index);
 /* The same of an attach. */

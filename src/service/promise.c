@@ -16,14 +16,16 @@ static struct promise *row_of(struct promise_book *book, const char *worker) {
   return row;
 }
 
-void promise_note(struct promise_book *book, const char *worker, uint64_t promised_bytes,
+bool promise_note(struct promise_book *book, const char *worker, uint64_t promised_bytes,
                   uint64_t freed_bytes) {
   if (!worker[0] || !promised_bytes)
-    return;
+    return false;
   struct promise *row = row_of(book, worker);
   uint64_t freed = freed_bytes < promised_bytes ? freed_bytes : promised_bytes;
   row->promised_bytes = row->promised_bytes / 2 + promised_bytes;
   row->freed_bytes = row->freed_bytes / 2 + freed;
+  row->broken = freed < promised_bytes - promised_bytes / 4;
+  return row->broken;
 }
 
 struct promise promise_of(const struct promise_book *book, const char *worker) {

@@ -11,6 +11,7 @@
 struct promise {
   char worker[40]; /* "": none */
   uint64_t promised_bytes, freed_bytes;
+  bool broken; /* the last of them: less came than three quarters. It is asked last from then on */
 };
 /* Zeroed before the first; of VIEW_WORKERS workers, the oldest is forgotten first. */
 struct promise_book {
@@ -18,7 +19,8 @@ struct promise_book {
   uint32_t next;
 };
 
-void promise_note(struct promise_book *book, const char *worker, uint64_t promised_bytes,
+/* True: it broke its word with this one. */
+bool promise_note(struct promise_book *book, const char *worker, uint64_t promised_bytes,
                   uint64_t freed_bytes);
 /* Zeroed but for the name: it was never asked. */
 struct promise promise_of(const struct promise_book *book, const char *worker);

@@ -304,6 +304,20 @@ uint64_t state_excess(const struct service *s, const struct state_device *device
                    units_minus(device->committed, share_of(device->limit, target)));
 }
 
+uint64_t state_used_on(const struct service *s, uint32_t device) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    bytes += device == UINT32_MAX || device == i ? state_used(s, &s->devices[i]) : 0;
+  return bytes;
+}
+
+uint32_t state_utilization_on(const struct service *s, uint32_t device) {
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    total += device == UINT32_MAX || device == i ? s->devices[i].info->total_bytes : 0;
+  return units_percent(state_used_on(s, device), total);
+}
+
 void state_tell_numbers(struct service *s) {
   const struct service_relief *relief = &s->models->relief;
   struct mover_numbers numbers = {s->thresholds, relief->trigger, relief->target, relief->strategy};

@@ -267,6 +267,9 @@ uint32_t state_percent(const struct service *s, const struct state_device *devic
 /* Bytes that would have to go for the device's use to be at this target (hundredths of a percent).
  */
 uint64_t state_excess(const struct service *s, const struct state_device *device, uint32_t target);
+/* Of one device, or of all: UINT32_MAX; the second in hundredths of a percent. */
+uint64_t state_used_on(const struct service *s, uint32_t device);
+uint32_t state_utilization_on(const struct service *s, uint32_t device);
 /* Workers hear by which numbers pressure is judged. */
 void state_tell_numbers(struct service *s);
 

@@ -1,6 +1,7 @@
 /*
  * worker_optimize: ask, then look at the device's figure until it fell by three quarters of what
- * the worker says it freed, or two seconds passed: drivers take their time.
+ * the worker says it freed, or two seconds passed: drivers take their time. One that is silent is
+ * left behind at its deadline: its question lives on by itself until the wire gives it up.
  */
 #include "service/worker_optimize.h"
 
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "service/job_work.h"
 #include "service/layers.h"
@@ -16,6 +18,7 @@
 #include "service/sampler.h"
 #include "service/waiting.h"
 
+#define LATE_NS (500 * CLOCK_MS) /* beyond its deadline: the way there and back */
 #define SETTLE_NS (2 * CLOCK_SECOND)
 #define POLL_NS (100 * CLOCK_MS)
 
@@ -25,24 +28,13 @@ struct asking {
   struct service *service;
   struct job *job;
   uint32_t device; /* UINT32_MAX: all */
-  uint64_t promised, used_before, started_ns, until;
+  uint64_t promised, used_before, started_ns;
+  uint64_t until; /* for its answer, then for the figure */
+  struct problem problem;
   struct job_optimize result;
+  bool answered, over; /* under the state lock: whoever comes second frees it */
+  uint64_t exclude[];
 };
-
-/* Under the state lock, as are the next two. */
-static uint64_t used(const struct service *s, uint32_t device) {
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < s->device_count; i++)
-    bytes += device == UINT32_MAX || device == i ? state_used(s, &s->devices[i]) : 0;
-  return bytes;
-}
-
-static uint32_t utilization(const struct service *s, uint32_t device) {
-  uint64_t total = 0;
-  for (uint32_t i = 0; i < s->device_count; i++)
-    total += device == UINT32_MAX || device == i ? s->devices[i].info->total_bytes : 0;
-  return units_percent(used(s, device), total);
-}
 
 /* ---- the end ---- */
 
@@ -50,35 +42,50 @@ static void set_result(struct job_view *view, void *arg) {
   view->result.optimize = *(const struct job_optimize *)arg;
 }
 
+/* Under the lock: what its word was worth, if it could be asked at all. */
+static void judge(struct asking *asking) {
+  struct service *s = asking->service;
+  const char *worker = asking->task.worker;
+  uint64_t promised = asking->promised, freed = asking->result.freed_bytes;
+  if (asking->problem.status == STATUS_WORKER_UNAVAILABLE ||
+      asking->problem.status == STATUS_CANCELLED)
+    return;
+  bool broke = promise_note(&s->models->promises, worker, promised, freed);
+  log_info("service", "worker %s gave %llu of %llu bytes%s%s", worker, (unsigned long long)freed,
+           (unsigned long long)promised, asking->answered ? "" : " and did not answer in time",
+           broke ? ": it is asked last from now on" : "");
+  if (!broke)
+    return;
+  asking->result.broken = (struct job_broken){.promised_bytes = promised, .freed_bytes = freed};
+  snprintf(asking->result.broken.worker, sizeof asking->result.broken.worker, "%s", worker);
+}
+
 static void finish(struct asking *asking) {
   struct service *s = asking->service;
   asking->result.time_ms = (clock_now() - asking->started_ns) / CLOCK_MS;
   lock_take(&s->lock);
-  asking->result.utilization_after = utilization(s, asking->device);
-  if (!asking->task.problem.status)
-    promise_note(&s->models->promises, asking->task.worker, asking->promised,
-                 asking->result.freed_bytes);
-  s->models->last_kind = JOB_OPTIMIZE;
-  s->models->last_state = asking->task.problem.status ? JOB_FAILED : JOB_COMPLETED;
-  s->models->last_model = 0;
-  s->models->last_at = clock_real();
+  asking->result.utilization_after = state_utilization_on(s, asking->device);
+  judge(asking);
+  models_note_optimized(s, asking->problem.status);
   waiting_kick(s);
   lock_give(&s->lock);
   job_update(asking->job, set_result, &asking->result);
-  job_finish(asking->job, &asking->task.problem);
+  job_finish(asking->job, &asking->problem);
+  lock_take(&s->lock);
+  asking->over = true;
+  bool last = asking->answered;
+  lock_give(&s->lock);
+  if (!last)
+    return;
+  (void)queue_cancel(s->decision, &asking->hop);
   free(asking);
 }
 
-/* On the decision thread. */
-static void settle(struct task *task) {
-  struct asking *asking = (struct asking *)((char *)task - offsetof(struct asking, hop));
+/* It answered: until what it said is there, or will not be. The driver is asked meanwhile. */
+static void settle(struct asking *asking, uint64_t gave, bool stopping) {
   struct service *s = asking->service;
-  uint64_t said = asking->task.problem.status ? 0 : asking->task.bytes;
+  uint64_t said = asking->problem.status ? 0 : asking->task.bytes;
   struct job *fresh = NULL;
-  lock_take(&s->lock);
-  uint64_t gave = units_minus(asking->used_before, used(s, asking->device));
-  bool stopping = s->stopping;
-  lock_give(&s->lock);
   asking->result.freed_bytes = units_min(gave, said);
   if (gave >= said - said / 4 || stopping || clock_now() >= asking->until) {
     finish(asking);
@@ -89,11 +96,41 @@ static void settle(struct task *task) {
   queue_post_at(s->decision, &asking->hop, clock_now() + POLL_NS);
 }
 
+/* On the decision thread: at its answer, or at its deadline. */
+static void look(struct task *task) {
+  struct asking *asking = (struct asking *)((char *)task - offsetof(struct asking, hop));
+  struct service *s = asking->service;
+  lock_take(&s->lock);
+  uint64_t gave = units_minus(asking->used_before, state_used_on(s, asking->device));
+  bool stopping = s->stopping, answered = asking->answered;
+  if (!answered && clock_now() >= asking->until)
+    problem_set(&asking->problem, STATUS_WORKER_TIMEOUT, "worker %s did not answer in time",
+                asking->task.worker);
+  lock_give(&s->lock);
+  if (answered)
+    settle(asking, gave, stopping);
+  else if (asking->problem.status)
+    finish(asking);
+  else
+    queue_post_at(s->decision, &asking->hop, asking->until);
+}
+
+/* On the loop. */
 static void answered(struct mover_task *task) {
   struct asking *asking = (struct asking *)task;
-  asking->until = clock_now() + SETTLE_NS;
-  asking->hop.run = settle;
-  queue_post(asking->service->decision, &asking->hop);
+  struct service *s = asking->service;
+  lock_take(&s->lock);
+  bool last = asking->over;
+  asking->answered = true;
+  if (!asking->problem.status) {
+    asking->problem = task->problem;
+    asking->until = clock_now() + SETTLE_NS;
+    (void)queue_cancel(s->decision, &asking->hop);
+    (void)queue_post(s->decision, &asking->hop);
+  }
+  lock_give(&s->lock);
+  if (last)
+    free(asking);
 }
 
 /* ---- the start ---- */
@@ -137,7 +174,8 @@ static uint64_t offered(struct service *s, const struct view_worker *worker) {
 /* Under the state lock; `id` 0: the job is unlisted. NULL: no memory, or too many jobs. */
 static struct asking *make(struct service *s, const struct caller *caller,
                            const struct worker_ask *ask, uint64_t id) {
-  struct asking *asking = calloc(1, sizeof *asking);
+  size_t excluded = ask->want.exclude_count * sizeof *ask->want.exclude;
+  struct asking *asking = calloc(1, sizeof *asking + excluded);
   struct job *job =
       asking ? job_make(s, &(struct job_params){.kind = JOB_OPTIMIZE, .caller = caller, .id = id})
              : NULL;
@@ -150,21 +188,32 @@ static struct asking *make(struct service *s, const struct caller *caller,
       .job = job,
       .device = ask->device,
       .promised = ask->promised,
-      .used_before = used(s, ask->device),
+      .used_before = state_used_on(s, ask->device),
       .started_ns = clock_now(),
       .result = {.triggered = true,
                  .strategy = (int)ask->want.strategy,
                  .impact_unknown = true,
-                 .utilization_before = utilization(s, ask->device)},
+                 .utilization_before = state_utilization_on(s, ask->device)},
       .task = {.action = MOVER_OPTIMIZE,
                .device_id = ask->device == UINT32_MAX ? NULL : s->devices[ask->device].info->id,
                .want = ask->want,
                .value =
                    (uint8_t)pressure_next(&s->thresholds, PRESSURE_LOW, 100 * ask->target_percent),
                .done = answered}};
+  asking->hop.run = look;
+  asking->task.want.exclude = asking->exclude;
+  if (excluded)
+    memcpy(asking->exclude, ask->want.exclude, excluded);
   snprintf(asking->task.worker, sizeof asking->task.worker, "%s", ask->worker);
   memcpy(asking->task.correlation, caller->correlation, sizeof asking->task.correlation);
   return asking;
+}
+
+static void submit(struct asking *asking) {
+  uint64_t patience = state_ns(asking->task.want.deadline_ms, CLOCK_MS) + LATE_NS;
+  asking->until = asking->started_ns + patience;
+  queue_post_at(asking->service->decision, &asking->hop, asking->until);
+  layers_submit(asking->service, &asking->task, asking->started_ns);
 }
 
 struct job *worker_optimize_ask(struct service *s, const struct caller *caller,
@@ -174,7 +223,7 @@ struct job *worker_optimize_ask(struct service *s, const struct caller *caller,
   struct job *job = asking ? job_keep(asking->job) : NULL;
   lock_give(&s->lock);
   if (asking)
-    layers_submit(s, &asking->task, asking->started_ns);
+    submit(asking);
   return job;
 }
 
@@ -221,7 +270,7 @@ enum status worker_optimize_start(struct service *s, const struct caller *caller
     return problem_set(problem, STATUS_RATE_LIMITED,
                        "too many jobs are under way, or the daemon stops");
   job_running(asking->job);
-  layers_submit(s, &asking->task, asking->started_ns);
+  submit(asking);
   return STATUS_OK;
 }
 

@@ -1,6 +1,7 @@
 /*
  * worker_optimize: one worker is asked to give memory of its own back, whatever the pressure. What
- * counts is the device's figure; it is put beside what the worker had promised.
+ * counts is the device's figure; it is put beside what the worker had promised, and one that is
+ * silent beyond its deadline gave nothing.
  */
 #ifndef SERVICE_WORKER_OPTIMIZE_H
 #define SERVICE_WORKER_OPTIMIZE_H
@@ -22,7 +23,7 @@ struct worker_ask {
   uint32_t device;   /* UINT32_MAX: all */
   uint64_t promised; /* of what is wanted, what it says it could free */
   uint32_t target_percent;
-  struct mover_want want; /* its `exclude` stays until the job is over */
+  struct mover_want want; /* its `exclude` is copied; the job ends soon after its deadline */
 };
 /* An unlisted job, the caller's reference, with the same result. NULL: no memory, or the daemon
  * stops. No lock held. */

@@ -10,6 +10,8 @@
 #include "service/job.h"
 #include "service/state.h"
 
+#define WORKER_RELIEF_DEADLINE_MS 2000 /* for a worker: as memory.pressure says */
+
 struct worker_relief;
 
 /* Lets models make room on the device: a job, the caller's reference, or NULL: nothing to do. No

@@ -99,6 +99,43 @@ class Liar(PressureCase):
         wait_until(self.is_strained, "nobody to be believed any more")
         self.kept_out()
 
+    def giver(self, name, answers=True, **more):
+        guest = Giver(self, name, **more)
+        if not answers:
+            guest.answers["memory.optimize"] = None
+        self.known(name)
+        return guest
+
+    def known(self, name):
+        """Its promise is, and the daemon counts on it."""
+        wait_until(lambda: self.ok(self.try_allocate(50 * MIB, CARD, dryRun=True, evict=True))["wouldFit"],
+                   f"{name} to be counted on")
+
+    def was_not_pressed(self, guest):
+        """It still has what the wire gives a worker that is silent."""
+        self.assertNotIn("cancel", [action for action, _ in list(guest.asked.queue)])
+
+    def test_who_wants_room_is_told_who_did_not_give_it(self):
+        for name, answers in (("liar", True), ("silent", False)):
+            with self.subTest(name), self.giver(name, answers, gives=False) as guest:
+                answer = self.try_allocate(50 * MIB, CARD, evict=True)
+                self.refused_space(answer, "INSUFFICIENT_MEMORY")
+                self.assertIn(f"worker {name} gave 0 B of the 6.0 MiB asked of it", answer.body["error"]["message"])
+                self.was_not_pressed(guest)
+                self.free(guest.held)
+
+    def test_one_that_is_silent_is_passed_over(self):
+        with self.giver("honest", mine=12 * MIB), self.giver("silent", False, gives=False, mine=20 * MIB) as silent:
+            allocation = self.ok(self.try_allocate(40 * MIB, CARD, evict=True))["allocation"]
+            self.assertEqual(CARD, allocation["deviceId"])
+            self.was_not_pressed(silent)
+
+    def test_an_optimization_waits_for_it_as_long_as_the_user_said(self):
+        with self.giver("silent", False, gives=False) as silent:
+            optimize = {"workerId": "silent", "minBytesToFree": MIB, "maxTimeMs": 500}
+            self.refused(self.daemon.post(f"{MODELS}/optimize", optimize), 504, "WORKER_TIMEOUT")
+            self.was_not_pressed(silent)
+
 
 class Pins(PressureCase):
     def squeeze(self):

@@ -32,6 +32,18 @@ static void a_word_is_worth_what_was_given(void **state) {
   assert_int_equal(expected(&book, "d", 7), 7);
 }
 
+static void who_broke_it_is_known_until_he_keeps_one(void **state) {
+  (void)state;
+  struct promise_book book = {.next = 0};
+  assert_false(promise_of(&book, "a").broken);
+  assert_true(promise_note(&book, "a", 100, 74));
+  assert_true(promise_of(&book, "a").broken);
+  assert_false(promise_note(&book, "a", 0, 0));
+  assert_true(promise_of(&book, "a").broken);
+  assert_false(promise_note(&book, "a", 100, 75));
+  assert_false(promise_of(&book, "a").broken);
+}
+
 static void the_book_has_an_end(void **state) {
   (void)state;
   struct promise_book book = {.next = 0};
@@ -48,6 +60,7 @@ static void the_book_has_an_end(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_word_is_worth_what_was_given),
+      cmocka_unit_test(who_broke_it_is_known_until_he_keeps_one),
       cmocka_unit_test(the_book_has_an_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
