@@ -74,6 +74,9 @@ struct model_load {
   int keep_ram_copy; /* -1: when there is room, 0, 1 */
   bool pinned, evict, verify, dry_run;
   uint64_t keep_alive_seconds;
+  struct { /* nobody said it: a model that is listed already keeps what it has */
+    bool priority, pinned, keep_alive;
+  } keeps;
   const struct model_file *files;
   uint32_t file_count;
 };

@@ -64,10 +64,13 @@ static enum status known(struct service *s, uint32_t index, const struct model_l
   return STATUS_OK;
 }
 
-static void describe(struct models_model *model, const struct model_load *params) {
-  model->priority = (uint8_t)params->priority;
-  model->pinned = params->pinned;
-  model->keep_alive_seconds = params->keep_alive_seconds;
+static void describe(struct models_model *model, const struct model_load *params, bool fresh) {
+  if (fresh || !params->keeps.priority)
+    model->priority = (uint8_t)params->priority;
+  if (fresh || !params->keeps.pinned)
+    model->pinned = params->pinned;
+  if (fresh || !params->keeps.keep_alive)
+    model->keep_alive_seconds = params->keep_alive_seconds;
 }
 
 /* Under the lock. A model that is being loaded is recorded when it is whole. */
@@ -86,6 +89,7 @@ struct starting {
   struct model_started *out;
   struct models_key key;
   struct model_work *work; /* result */
+  int priority;            /* the same: of the load */
 };
 
 /* Under the lock. PENDING: the work is there. */
@@ -117,8 +121,10 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
     }
     work->fresh = fresh;
     starting->work = work;
+    if (!fresh && params->keeps.priority)
+      starting->priority = models_at(s, index)->priority;
     if (!params->dry_run) {
-      describe(models_at(s, index), params);
+      describe(models_at(s, index), params, fresh);
       models_event(s, index, EVENTS_MODEL_LOADING, caller->correlation);
     }
     out->job = job_keep(work->job);
@@ -133,7 +139,8 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
 enum status model_load_start(struct service *s, const struct caller *caller,
                              const struct model_load *params, struct model_started *out,
                              struct problem *problem) {
-  struct starting starting = {.caller = caller, .params = params, .out = out};
+  struct starting starting = {
+      .caller = caller, .params = params, .out = out, .priority = params->priority};
   enum status status = check(s, params, problem);
   if (status)
     return status;
@@ -146,6 +153,7 @@ enum status model_load_start(struct service *s, const struct caller *caller,
   if (status != STATUS_PENDING || !work)
     return status;
   work->params = *params;
+  work->params.priority = starting.priority;
   work->params.files = NULL;
   if (work->weights)
     model_work_hop(work, model_load_plan);

@@ -273,6 +273,35 @@ class Parked(ModelWords, SharedDaemonCase):
                 self.assertEqual([0, 0], [self.committed(device) for device in NAMES])
 
 
+class LoadedAnew(ModelWords, SharedDaemonCase):
+    """What a load does not name stays as it was, wherever the weights are."""
+
+    devices = DEVICES
+
+    def settings(self, model):
+        now = self.look_model(model)
+        return now["priority"], now["pinned"]
+
+    def test_what_is_not_said_stays(self):
+        path = self.folder("anew") / "anew.safetensors"
+        write_safetensors(path, some_tensors(random.Random("anew"), 3, MIB))
+        model = self.load(path, "fake:0", pinned=True, priority="critical")
+        mine = "critical", True
+        for to in (None, "ram", "disk"):
+            with self.subTest(to):
+                if to:
+                    self.unload(model, to, force=True)
+                self.assertEqual(model["modelId"], self.load(path)["modelId"])
+                self.assertEqual(("ready", mine), (self.look_model(model)["state"], self.settings(model)))
+        self.unload(model, "ram", force=True)
+        self.load(path, pinned=False)
+        self.assertEqual(("critical", False), self.settings(model))
+        self.unload(model, "ram")
+        self.load(path, priority="low")
+        self.assertEqual(("low", False), self.settings(model))
+        self.unload(model)
+
+
 class WhereTheWeightsBegin(ModelWords, RestartCase):
     """On a card at a multiple of 256, in whatever way they came there; in host memory a file is a file."""
 

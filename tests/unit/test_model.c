@@ -442,6 +442,23 @@ static void its_bytes_are_its_own(void **state) {
   unlink(path);
 }
 
+static void what_a_load_does_not_name_stays(void **state) {
+  const char *path = model_fixture_file("keeps", MIB, 41);
+  struct model_load params = model_fixture_load(path, "keeps", "host:0");
+  struct job_view end;
+  params.keep_alive_seconds = 3600;
+  assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+  params.keep_alive_seconds = 0;
+  for (unsigned i = 0; i < 2; i++) {
+    params.keeps.keep_alive = !i;
+    model_fixture_unload(*state, "keeps");
+    assert_int_equal(model_fixture_run(*state, &params, &end), STATUS_OK);
+    assert_int_equal(model_fixture_look(*state, "keeps").keep_alive_seconds, i ? 0 : 3600);
+  }
+  model_fixture_unload(*state, "keeps");
+  unlink(path);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -463,6 +480,7 @@ int main(void) {
       TEST(an_allocation_may_ask_models_to_make_room),
       TEST(an_idle_one_goes_when_its_time_is_over),
       TEST(its_bytes_are_its_own),
+      TEST(what_a_load_does_not_name_stays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ struct load {
   struct reader_value files;
   struct wait_said said;
 };
-enum { LOAD_TIMEOUT, LOAD_KEEP_RAM_COPY }; /* places in the table of fields */
+/* Places in the table of fields. */
+enum { LOAD_TIMEOUT, LOAD_KEEP_RAM_COPY, LOAD_PRIORITY, LOAD_PINNED, LOAD_KEEP_ALIVE };
 
 /* ---- the answer ---- */
 
@@ -127,6 +128,9 @@ static enum status settle(struct ops_call *call, struct load *load, struct model
                           struct problem *problem) {
   if (call->said >> LOAD_KEEP_RAM_COPY & 1)
     load->params.keep_ram_copy = load->keep_ram_copy;
+  load->params.keeps.priority = !(call->said >> LOAD_PRIORITY & 1);
+  load->params.keeps.pinned = !(call->said >> LOAD_PINNED & 1);
+  load->params.keeps.keep_alive = !(call->said >> LOAD_KEEP_ALIVE & 1);
   if (strlen(load->name) >= MODEL_NAME)
     return problem_field(problem, STATUS_INVALID_ARGUMENT, "name", "name is longer than %d bytes",
                          MODEL_NAME - 1);
@@ -182,22 +186,23 @@ static const struct reader_field fields[] = {
                             .offset = AT(keep_ram_copy),
                             .doc = "keep the weights in host memory besides; not said: where there "
                                    "is room"},
+    [LOAD_PRIORITY] = {.name = "priority",
+                       .type = READER_WORD,
+                       .offset = AT(params.priority),
+                       .words = view_priorities,
+                       .otherwise = "normal",
+                       .doc = "who has to go first; a model that is listed keeps its own"},
+    [LOAD_PINNED] = OP_BOOL(struct load, params.pinned, "pinned", "false",
+                            "it stays where it is, whatever the pressure; one that is listed keeps "
+                            "its pin"),
+    [LOAD_KEEP_ALIVE] = OP_MODELS_KEEP_ALIVE(struct load, params.keep_alive_seconds),
     TEXT(
         params.path, "path",
         "a safetensors or GGUF file, or a directory or index of shards; required but with `files`"),
     TEXT(name, "name", "what it is called; else as its file"),
     TEXT(params.device, "deviceId", "device id, UUID or PCI address; else the best"),
     TEXT(params.worker, "workerId", "who loads it"),
-    {.name = "priority",
-     .type = READER_WORD,
-     .offset = AT(params.priority),
-     .words = view_priorities,
-     .otherwise = "normal",
-     .doc = "who has to go first"},
-    OP_BOOL(struct load, params.pinned, "pinned", "false",
-            "it stays where it is, whatever the pressure"),
     OP_BOOL(struct load, params.evict, "evict", "true", "others may go to make room"),
-    OP_MODELS_KEEP_ALIVE(struct load, params.keep_alive_seconds),
     OP_BOOL(struct load, params.verify, "verify", "true",
             "compare what arrived with what was read"),
     OP_BOOL(struct load, params.dry_run, "dryRun", "false",
