@@ -64,7 +64,7 @@ def _candidates(name: str) -> Iterator[str]:
     if (tree / "CMakeLists.txt").exists():
         yield str(tree / "build/lib" / name)
     try:
-        from ._tree import LIBRARY  # type: ignore[import-not-found]  # written by setup.py
+        from ._tree import LIBRARY  # type: ignore[import-not-found]  # written by backend.py
         yield os.path.join(LIBRARY, name)
     except ImportError:
         pass

@@ -1,4 +1,5 @@
-"""pip installs the package from the tree, without a network, and it works from anywhere."""
+"""pip installs the package from the tree, into an environment that has nothing and without a network, and it works
+from anywhere."""
 
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ class Install(SharedDaemonCase):
         shutil.copy(SOURCE / "CMakeLists.txt", tree)
         (tree / "build").mkdir()
         (tree / "build/lib").symlink_to(LIB)
-        self.run_in(sys.executable, "-m", "venv", "--system-site-packages", self.folder / "venv")
+        self.run_in(sys.executable, "-m", "venv", self.folder / "venv")
         self.python = self.folder / "venv/bin/python"
 
     def run_in(self, *words):
@@ -40,7 +41,7 @@ class Install(SharedDaemonCase):
         return done.stdout
 
     def install(self, *flags):
-        self.run_in(self.python, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", *flags,
+        self.run_in(self.python, "-m", "pip", "install", "--quiet", "--no-index", *flags,
                     self.folder / "tree/python")
 
     def works(self):
@@ -53,6 +54,18 @@ class Install(SharedDaemonCase):
         self.assertIn("py.typed", typed)
         self.assertEqual(sorted(path.name for path in (SOURCE / "python/memkeep").rglob("*.py")),
                          sorted(path.name for path in self.installed().rglob("*.py") if path.name != "_tree.py"))
+
+    def test_as_it_lies_in_the_tree(self):
+        self.install("--editable")
+        where = self.run_in(self.python, "-c", "import memkeep; print(memkeep.__path__[0])")
+        self.assertEqual(f"{self.folder}/tree/python/memkeep\n", where)
+
+    def test_from_an_archive(self):
+        make = f"import backend; print(backend.build_sdist({str(self.folder)!r}))"
+        archive = self.folder / self.run_in("env", "-C", self.folder / "tree/python", self.python, "-c", make).strip()
+        self.run_in(self.python, "-m", "pip", "install", "--quiet", "--no-index", archive)
+        self.assertFalse((self.installed() / "_tree.py").exists())
+        self.assertIn('numpy; extra == "numpy"', (self.installed().parent / "memkeep-0.1.0.dist-info/METADATA").read_text())
 
     def installed(self):
         return next((self.folder / "venv/lib").glob("python3*/site-packages/memkeep"))
