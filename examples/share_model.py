@@ -34,7 +34,7 @@ def use(path, all_have_it):
     ready = time.monotonic() - began
     for i in range(len(model.files)):
         sum(model.file(i)[::4096])  # touches each page, as an inference would
-    all_have_it.wait()
+    all_have_it.wait(60)  # not longer, for one of them may have failed
     share = share_of(model)
     all_have_it.wait()  # nobody leaves before all have looked
     sys.stdout.write(f"process {os.getpid()}: {len(model.tensors)} tensors after {ready * 1000:.1f} ms, "

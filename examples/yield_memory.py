@@ -57,8 +57,7 @@ def main():
     worker.start()
     for line in sys.stdin:
         path = paths.get(line.strip())
-        if path:
-            print(f"{path.name} is here: {worker.use(path)}", flush=True)
+        print(f"{path.name} is here: {worker.use(path)}" if path else f"one of: {', '.join(paths)}", flush=True)
     worker.stop()
 
 

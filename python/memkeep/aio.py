@@ -147,6 +147,9 @@ class Client:
     def closed(self) -> bool:
         return self.client.closed
 
+    def __repr__(self) -> str:
+        return repr(self.client).replace("memkeep.", "memkeep.aio.")
+
     async def allocate(self, size: int, *, device: Optional[str] = None, **fields: Any) -> Allocation:
         return Allocation(await _wait(lambda: self.client.allocate(size, device=device, **fields)))
 

@@ -62,8 +62,8 @@ static enum status explain(int error, const char *path, struct problem *problem)
   case ECONNREFUSED:
   case ENOTDIR:
     return problem_set(problem, STATUS_NOT_FOUND,
-                       "no daemon listens on %.110s: start memkeepd, or name its socket with "
-                       "--socket or MEMKEEP_SOCKET",
+                       "no daemon listens on %.110s: start memkeepd, or name its socket "
+                       "(MEMKEEP_SOCKET)",
                        path);
   case EACCES:
   case EPERM:
