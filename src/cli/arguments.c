@@ -11,18 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/id.h"
 #include "base/reader.h"
 #include "base/units.h"
 
 #define DATA_MAX ((size_t)1 << 20)
 #define NAME_MAX_BYTES 64
-
-static bool ends_with(const char *text, const char *end) {
-  size_t n = strlen(text), m = strlen(end);
-  return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 static const char *camel(const char *name, char out[NAME_MAX_BYTES]) {
   size_t n = 0;
@@ -84,21 +78,15 @@ static bool parse_digits(const char *text, uint64_t *out) {
   return !errno && *out <= INT64_MAX;
 }
 
-static bool is_time(const struct cli_field *field) {
-  return ends_with(field->name, "_ms") || ends_with(field->name, "_seconds") ||
-         strcmp(field->name, "timeout") == 0;
-}
-
 static bool parse_uint(const struct cli_field *field, const char *text, uint64_t *out) {
-  uint64_t ns;
+  uint64_t ns, unit = table_time_unit(field);
   if (table_is_size(field))
     return units_parse(text, out);
   if (parse_digits(text, out))
     return true;
-  bool ms = ends_with(field->name, "_ms");
-  if (!is_time(field) || !units_parse_duration(text, &ns))
+  if (!unit || !units_parse_duration(text, &ns))
     return false;
-  *out = ns / (ms ? CLOCK_MS : CLOCK_SECOND);
+  *out = ns / unit;
   return true;
 }
 
@@ -161,8 +149,8 @@ static bool put(struct writer *w, const struct cli_field *field, const char *tex
 static const char *wanted(const struct cli_field *field) {
   if (table_is_size(field))
     return "a size, such as 4096, 512M or 8GiB";
-  if (is_time(field))
-    return "a time, such as 30, 500ms or 5m";
+  if (table_time_unit(field))
+    return "a time, such as 500ms, 30s or 5m";
   if (*field->type == 'u' || strcmp(field->type, "int") == 0)
     return "a whole number";
   if (*field->type == 'b')

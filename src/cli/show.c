@@ -28,6 +28,13 @@ static void table(struct reader_value list, const struct column *columns) {
   paint_end(&out);
 }
 
+static void table_or(const char *none, struct reader_value list, const struct column *columns) {
+  if (reader_count(list))
+    table(list, columns);
+  else
+    puts(none);
+}
+
 /* Prints members into a sentence: "%s" stands for the next name. */
 static void say(struct reader_value data, const char *sentence, const char *const *names) {
   char text[TEXT];
@@ -239,10 +246,8 @@ void show_transfers(struct reader_value data) {
   struct reader_value transfers = reader_get(data, "transfers");
   if (!transfers.json)
     paint_all(data);
-  else if (reader_count(transfers))
-    table(transfers, columns);
   else
-    puts("no transfers in the last hour");
+    table_or("no transfers in the last hour", transfers, columns);
 }
 
 void show_jobs(struct reader_value data) {
@@ -253,10 +258,8 @@ void show_jobs(struct reader_value data) {
   struct reader_value jobs = reader_get(data, "jobs");
   if (!jobs.json)
     paint_all(data);
-  else if (reader_count(jobs))
-    table(jobs, columns);
   else
-    puts("no jobs in the last hour");
+    table_or("no jobs in the last hour", jobs, columns);
 }
 
 /* ---- models ---- */
@@ -292,10 +295,7 @@ void show_models(struct reader_value data) {
                                           {"3BUSY", "busy"},
                                           {"5LAST USED", "lastUsedAt"},
                                           {NULL, NULL}};
-  if (reader_count(reader_get(data, "models")))
-    table(reader_get(data, "models"), columns);
-  else
-    puts("no models");
+  table_or("no models", reader_get(data, "models"), columns);
 }
 
 void show_unloaded(struct reader_value data) {
@@ -337,10 +337,7 @@ void show_workers(struct reader_value data) {
                                           {"2TRANSPORT", "transport"},
                                           {"3LAST CONTACT", "lastContact"},
                                           {NULL, NULL}};
-  if (reader_count(reader_get(data, "workers")))
-    table(reader_get(data, "workers"), columns);
-  else
-    puts("no workers");
+  table_or("no workers", reader_get(data, "workers"), columns);
 }
 
 /* A part of an answer under its name; nothing where there is none. */

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "gen/cli_table.h"
 
 #define OPERATIONS (sizeof cli_operations / sizeof *cli_operations)
@@ -47,6 +48,20 @@ bool table_is_size(const struct cli_field *field) {
   return *field->type == 'u' && bytes && (!bytes[6] || bytes[6] == '_');
 }
 
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+uint64_t table_time_unit(const struct cli_field *field) {
+  if (*field->type != 'u')
+    return 0;
+  if (ends_with(field->name, "_ms"))
+    return CLOCK_MS;
+  bool seconds = ends_with(field->name, "_seconds") || strcmp(field->name, "timeout") == 0;
+  return seconds ? CLOCK_SECOND : 0;
+}
+
 const char *table_value(const struct cli_field *field) {
   static const struct {
     const char *type, *value;
@@ -54,6 +69,8 @@ const char *table_value(const struct cli_field *field) {
                 {"id", "ID"},  {"bool", ""}, {"json", "JSON"}, {"text", "TEXT"}};
   if (table_is_size(field))
     return "SIZE";
+  if (table_time_unit(field))
+    return "TIME";
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     if (strcmp(field->type, values[i].type) == 0)
       return values[i].value;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct cli_field {
   const char *name; /* snake_case */
@@ -30,7 +31,10 @@ int table_field(const struct cli_operation *operation, const char *name);
 bool table_same(const char *field, const char *name);
 /* Of bytes: a size with a unit may be said. */
 bool table_is_size(const struct cli_field *field);
-/* What a person says for a field: "SIZE", "N", "TEXT", …; "" for a bool, whose flag is enough. */
+/* In how many nanoseconds it counts when it is a time (a time with a unit may be said); else 0. */
+uint64_t table_time_unit(const struct cli_field *field);
+/* What a person says for a field: "SIZE", "TIME", "N", "TEXT", …; "" for a bool, whose flag is
+ * enough. */
 const char *table_value(const struct cli_field *field);
 /* A bool that is true unless it is said otherwise: its flag is --no-…. */
 bool table_is_on(const struct cli_field *field);

@@ -289,7 +289,7 @@ class Usage(CliWords, SharedDaemonCase):
     def test_what_is_wrong_says_what_to_do(self):
         for words, code, said in ((["alloc", "12XB"], USAGE, "memkeep alloc --help"),
                                   (["alloc", "0"], USAGE, "memkeep alloc --help"),
-                                  (["alloc", "1", "--ttl", "soon"], USAGE, "is not a time, such as 30, 500ms or 5m"),
+                                  (["alloc", "1", "--ttl", "soon"], USAGE, "is not a time, such as 500ms, 30s or 5m"),
                                   (["model", "load"], USAGE, "memkeep model load --help"),
                                   (["exec", "memory.free", "x"], USAGE, "memkeep exec memory.free --help"),
                                   (["exec", "memory.no"], FAILED, "memkeep exec --help"),
