@@ -1,7 +1,8 @@
 /*
  * confirm: whether a card's driver has what was given back (design 4, Freed). Its figure is read
  * before, and afterwards until it fell by three quarters of that, for CONFIRM_SECONDS at most: a
- * process that Memkeep does not know of may hold on to it. Private to this room.
+ * process that Memkeep does not know of may hold on to it. What Memkeep itself has given out on the
+ * card meanwhile is no sign of that. Private to this room.
  */
 #ifndef SERVICE_CONFIRM_H
 #define SERVICE_CONFIRM_H
@@ -15,7 +16,8 @@ struct confirm {
   struct task again;
   struct service *service;
   uint32_t device;
-  uint64_t before, bytes, deadline, nap_ns;
+  uint64_t before, ours; /* the driver's figure, and what of it is in our books */
+  uint64_t bytes, deadline, nap_ns;
   bool known; /* the driver told what is in use */
   /* The result of confirm_wait; true also where the driver tells nothing. */
   bool confirmed;
