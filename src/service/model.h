@@ -142,7 +142,9 @@ struct model_optimize {
   uint32_t exclude_count;
   bool force, dry_run;
   bool workers_too; /* for what models do not give, those are asked that have memory of their own */
-  bool pinned_too;  /* after all others; for the daemon's own relief, as is min_idle_ns */
+  bool pinned_too;  /* after all others; for the daemon's own relief, as are the next two */
+  bool young_wait;  /* one that was just loaded stays as long as that took, under any strategy; else
+                       a strategy by its name takes it, and the presets say for themselves */
   uint64_t min_idle_ns; /* nobody goes who was used within it, whatever the strategy says */
 };
 struct model_plan {

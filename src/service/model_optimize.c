@@ -38,6 +38,7 @@ struct optimizing {
   bool force, workers_too;    /* they were not looked at yet */
   bool workers_first;         /* without what they give, models would go in vain */
   struct worker_list workers; /* to be asked */
+  bool foretells;             /* who is young will be old enough by the deadline */
   uint64_t victim_bytes;
   uint64_t over[VIEW_DEVICES]; /* the trigger, or what a request lacks: at most since it began */
   double victim_worth, gone_worth, all_worth;
@@ -88,12 +89,28 @@ static enum status plan_device(struct service *s, const struct optimizing *o, ui
     params.park = false;
   if (model_room_look(s, device, picture))
     return STATUS_INTERNAL_ERROR;
+  if (o->foretells)
+    picture->snapshot.now_ns = o->deadline;
   for (uint32_t i = 0; i < picture->snapshot.count; i++)
     picture->models[i].excluded = is_excluded(s, o, picture->weights[i]);
   enum status status = policy_plan_make(&picture->snapshot, &params, plan);
   if (status)
     model_room_free(picture);
   return status;
+}
+
+/* Under the lock: whether models that may go are enough; *most: what they would free. */
+static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most) {
+  struct model_room_picture picture;
+  struct policy_plan plan;
+  *most = 0;
+  if (plan_device(s, o, o->device, &picture, &plan))
+    return false;
+  bool covered = plan.next_ns || (plan.covered && plan.count);
+  *most = plan.freed_bytes;
+  policy_plan_free(&plan);
+  model_room_free(&picture);
+  return covered;
 }
 
 static uint64_t name_of(const struct service *s, const struct models_weights *weights,
@@ -223,8 +240,6 @@ static struct job *ask_worker(const struct optimizing *o, uint64_t bytes) {
                                     .exclude = o->excluded}});
 }
 
-static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most);
-
 /* No lock held: room is wanted, and what the next ones are good for, with all the models, is not
  * enough for it. */
 static bool is_in_vain(const struct optimizing *o) {
@@ -334,8 +349,9 @@ static double foretell_device(struct service *s, const struct optimizing *o, uin
   return gone;
 }
 
-static void foretell(struct service *s, const struct optimizing *o, struct model_plan *out) {
+static void foretell(struct service *s, struct optimizing *o, struct model_plan *out) {
   double gone = 0;
+  o->foretells = true;
   for (uint32_t d = 0; d < s->device_count; d++)
     if ((o->device == UINT32_MAX || o->device == d) && wanted(s, o, d))
       gone += foretell_device(s, o, d, out);
@@ -350,6 +366,8 @@ static enum status describe(struct service *s, const struct model_optimize *para
   o->policy.last_resort = params->pinned_too;
   o->policy.min_idle_ns = units_max(o->policy.min_idle_ns, params->min_idle_ns);
   o->policy.max_priority = VIEW_PRIORITY_CRITICAL;
+  if (params->strategy < POLICY_STRATEGIES && !params->young_wait)
+    o->policy.min_loads = 0;
   o->max_models = (uint32_t)units_min(params->max_models, UINT32_MAX);
   o->target_percent = params->target_percent;
   o->min_bytes = params->min_bytes;
@@ -429,20 +447,6 @@ enum status model_optimize_start(struct service *s, const struct caller *caller,
 
 /* ---- for an allocation ---- */
 
-/* Under the lock: whether models that may go are enough; *most: what they would free. */
-static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *most) {
-  struct model_room_picture picture;
-  struct policy_plan plan;
-  *most = 0;
-  if (plan_device(s, o, o->device, &picture, &plan))
-    return false;
-  bool covered = plan.next_ns || (plan.covered && plan.count);
-  *most = plan.freed_bytes;
-  policy_plan_free(&plan);
-  model_room_free(&picture);
-  return covered;
-}
-
 static struct optimizing for_need(struct service *s, const struct model_optimize_need *need) {
   struct optimizing o = {.service = s,
                          .device = need->device,
@@ -484,7 +488,7 @@ void model_optimize_foretell(struct service *s, const struct model_optimize_need
                              struct model_plan *out) {
   struct optimizing o = for_need(s, need);
   uint64_t workers = worker_relief_promised(s);
-  o.policy.force = true; /* who is young will be old enough when he has been waited for */
+  o.foretells = true;
   (void)foretell_device(s, &o, need->device, out);
   if (out->covered || !workers)
     return;

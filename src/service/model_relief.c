@@ -76,6 +76,7 @@ static uint64_t target_of(const struct service *s, uint32_t device) {
 struct job *model_relief_begin(struct service *s, uint32_t device) {
   struct model_optimize params = {.target_percent = target_of(s, device),
                                   .pinned_too = s->models->last_resort[device],
+                                  .young_wait = true,
                                   .max_models = UINT64_MAX,
                                   .max_time_ms = 30000,
                                   .min_idle_ns = RELIEF_IDLE_NS,

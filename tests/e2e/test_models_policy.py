@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from harness import KIB, MEMORY, MIB, DaemonCase, wait_until
-from models import Attached, ModelWords, write_models, write_sparse, zipf
+from models import MODELS, Attached, ModelWords, write_models, write_sparse, zipf
 from restart import RestartCase
 from test_attach import Refused
 
@@ -105,6 +105,20 @@ class Slow(ModelWords, DaemonCase):
         self.mover()
         model = self.load(write_sparse(self.folder("models") / "m.safetensors", 60 * MIB), "fake:0")
         wait_until(lambda: self.look_model(model)["state"] == "parked", "it to be parked")
+
+    def optimize(self, **fields):
+        body = {"deviceId": "fake:0", "targetPercent": 10, "maxTimeMs": 500} | fields
+        return self.ok(self.daemon.post(f"{MODELS}/optimize", body))
+
+    def test_who_asks_for_memory_does_not_wait_as_long_as_the_model_took_to_load(self):
+        """Relief does; and a preset that leaves the young alone does not find one old enough in that time."""
+        self.mover()
+        model = self.load(write_sparse(self.folder("models") / "m.safetensors", 36 * MIB), "fake:0", keepRamCopy=False)
+        self.assertGreater(model["loadTimeMs"], 1000)
+        for strategy, goes in (("balanced", []), ("fifo", [model["modelId"]])):
+            for dry in (True, False):
+                with self.subTest(strategy, dryRun=dry):
+                    self.assertEqual(goes, self.optimize(strategy=strategy, dryRun=dry)["modelsParked"])
 
 
 if __name__ == "__main__":
