@@ -6,24 +6,13 @@
 #include <string.h>
 
 #include "cli/exec.h"
+#include "cli/paint.h"
 
 #define COLUMN 26
 #define WIDTH 80 /* of the narrowest terminal that people use */
 
-/* Words up to the edge, then on under the first; ends the line. `at` is where the cursor stands. */
 static void print_words(FILE *out, const char *text, int indent, int at) {
-  while (*text) {
-    int n = (int)strcspn(text, " ");
-    if (at > indent && at + 1 + n > WIDTH) {
-      fprintf(out, "\n%*s", indent, "");
-      at = indent;
-    } else if (at > indent) {
-      putc(' ', out);
-      at++;
-    }
-    at += fprintf(out, "%.*s", n, text);
-    text += n + (text[n] == ' ');
-  }
+  paint_words(out, text, (struct paint_place){indent, at, WIDTH});
   putc('\n', out);
 }
 

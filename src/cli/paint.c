@@ -21,6 +21,7 @@
 #define KEY_WIDTH 29 /* of timeToCriticalEarliestSeconds */
 #define GAP 2
 #define LEAST 12 /* what a shortened cell still shows, its "…" with it */
+#define LEAST_SENTENCE 24
 
 static const struct {
   const char *word;
@@ -169,10 +170,26 @@ static void print_cell(const char *text, size_t width, bool right, bool lively) 
     spaces(fill);
 }
 
+void paint_words(FILE *out, const char *text, struct paint_place place) {
+  int at = place.at;
+  while (*text) {
+    int n = (int)strcspn(text, " ");
+    if (at > place.indent && at + 1 + n > place.edge) {
+      fprintf(out, "\n%*s", place.indent, "");
+      at = place.indent;
+    } else if (at > place.indent) {
+      putc(' ', out);
+      at++;
+    }
+    at += fprintf(out, "%.*s", n, text);
+    text += n + (text[n] == ' ');
+  }
+}
+
 /* What stands before a header's name. */
 struct marks {
   unsigned rank;
-  bool text, right;
+  bool text, right, sentence;
   const char *name;
 };
 
@@ -182,7 +199,8 @@ static struct marks marks_of(const char *header) {
     marks.rank = (unsigned)(*marks.name++ - '0');
   marks.text = *marks.name == '~';
   marks.right = *marks.name == '>';
-  marks.name += marks.text || marks.right;
+  marks.sentence = *marks.name == '=';
+  marks.name += marks.text || marks.right || marks.sentence;
   return marks;
 }
 
@@ -198,8 +216,10 @@ static void measure(const struct paint_table *table, struct fit_column columns[P
     columns[column].width = width > columns[column].width ? width : columns[column].width;
     column = column + 1 < table->columns ? column + 1 : 0;
   }
-  for (size_t c = 0; c < table->columns; c++)
-    columns[c].least = marks_of(table->headers[c]).text ? LEAST : columns[c].width;
+  for (size_t c = 0; c < table->columns; c++) {
+    struct marks marks = marks_of(table->headers[c]);
+    columns[c].least = marks.text ? LEAST : marks.sentence ? LEAST_SENTENCE : columns[c].width;
+  }
 }
 
 /* What a terminal has behind the indent; as much as is wanted where it is none, or does not say. */
@@ -210,21 +230,31 @@ static size_t room(size_t indent) {
   return columns > indent ? columns - indent : 1;
 }
 
+static void print_last(const char *text, const struct marks *marks, size_t width, size_t at,
+                       bool lively) {
+  size_t own = width_of(text);
+  if (marks->sentence && own > width)
+    paint_words(stdout, text, (struct paint_place){(int)at, (int)at, (int)(at + width)});
+  else
+    print_cell(text, marks->right || own > width ? width : own, marks->right, lively);
+  putchar('\n');
+}
+
 static void print_row(const struct paint_table *table, const char *const *cells,
                       const struct fit_column *columns, bool lively) {
-  size_t last = 0;
+  size_t last = 0, at = table->indent;
   for (size_t c = 0; c < table->columns; c++)
     last = columns[c].gone ? last : c;
-  spaces(table->indent);
-  for (size_t c = 0; c <= last; c++) {
-    bool right = marks_of(table->headers[c]).right;
-    size_t own = width_of(cells[c]), width = columns[c].width;
+  spaces(at);
+  for (size_t c = 0; c < last; c++) {
     if (columns[c].gone)
       continue;
-    print_cell(cells[c], c == last && !right && own < width ? own : width, right, lively);
-    spaces(c == last ? 0 : GAP);
+    print_cell(cells[c], columns[c].width, marks_of(table->headers[c]).right, lively);
+    spaces(GAP);
+    at += columns[c].width + GAP;
   }
-  putchar('\n');
+  const struct marks marks = marks_of(table->headers[last]);
+  print_last(cells[last], &marks, columns[last].width, at, lively);
 }
 
 static void print_rows(const struct paint_table *table, const struct fit_column *columns) {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/reader.h"
@@ -14,8 +15,9 @@
 
 /* Columns are as wide as their widest cell. Where a terminal is too narrow, what matters least is
  * not shown; what is no terminal gets all. Before a header's name may stand, in this order: a digit
- * (the column may go; the highest goes first), and '>' (to the right) or '~' (text, which may be
- * shortened: never what is to be said to the daemon again). */
+ * (the column may go; the highest goes first), and '>' (to the right), '~' (text, which may be
+ * shortened: never what is to be said to the daemon again) or '=' (of the last: a sentence, which
+ * goes on below). */
 struct paint_table {
   const char *const *headers; /* NULL-terminated */
   size_t columns, cells, indent;
@@ -29,6 +31,16 @@ void paint_cell(struct paint_table *table, const char *text);
 void paint_member(struct paint_table *table, struct reader_value object, const char *name);
 /* Prints it to stdout, and frees it. False: it had to be whole, and there is no room. */
 bool paint_end(struct paint_table *table);
+
+/* In columns of the screen; 0 is its left edge. */
+struct paint_place {
+  int indent; /* where lines after the first begin */
+  int at;     /* where the cursor stands */
+  int edge;   /* no word goes beyond it, unless it is alone in its line */
+};
+
+/* Words up to the edge, then on in the next line. */
+void paint_words(FILE *out, const char *text, struct paint_place place);
 
 /* A value, or a member, as above, as text. Returns out. */
 const char *paint_value(const char *name, struct reader_value value, char *out, size_t size);

@@ -441,9 +441,9 @@ void show_analytics(struct reader_value data) {
 
 void show_advice(struct reader_value data) {
   static const struct column columns[] = {{"ADVICE", "id"},
-                                          {"SEVERITY", "severity"},
+                                          {"1SEVERITY", "severity"},
                                           {">BRINGS", "expectedBytes"},
-                                          {"WHY", "why"},
+                                          {"=WHY", "why"},
                                           {NULL, NULL}};
   struct reader_value found = reader_get(data, "recommendations");
   if (!reader_count(found)) {
@@ -451,7 +451,7 @@ void show_advice(struct reader_value data) {
     return;
   }
   table(found, columns);
-  puts("memkeep optimize does what takes nothing from anybody; --dry-run says what that is");
+  puts("memkeep optimize does what takes nothing from anybody; --dry-run says what");
 }
 
 void show_applied(struct reader_value data) {
