@@ -174,6 +174,10 @@ static enum status explain(struct url *url, CURLcode code, struct problem *probl
     return problem_set(problem, STATUS_NOT_FOUND,
                        "%.80s is not trusted (SSL_CERT_FILE may name its certificate): %.100s",
                        base, why);
+  case CURLE_SSL_CONNECT_ERROR:
+    return problem_set(problem, STATUS_NOT_FOUND,
+                       "%.80s does not speak TLS as we do (without TLS it is http://): %.80s", base,
+                       why);
   default:
     if (sent)
       return problem_set(problem, STATUS_INTERNAL_ERROR, "the connection to %.80s broke: %.110s",

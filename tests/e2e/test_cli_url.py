@@ -53,6 +53,10 @@ class Looking(UrlWords, SharedDaemonCase):
         out = self.memkeep("ps", "--limit", "2").stdout
         self.assertEqual(3, sum(name_of(a) in out for a in made))
 
+    def test_tls_where_there_is_none(self):
+        result = run_program("memkeep", "--url", self.url().replace("http:", "https:"), "status", environment=NO_PROXY)
+        self.assertEqual((UNREACHABLE, True), (result.returncode, "http://" in result.stderr), result.stderr)
+
     def test_a_refusal_says_the_same_as_over_the_socket(self):
         for code, *words in ((FAILED, "free", "a-0123456789abcdef"), (FAILED, "alloc", "3GiB", "--device", "host:0"),
                              (FAILED, "status", "cuda:0"), (FAILED, "status", "b?c#d%zz&é +"),
