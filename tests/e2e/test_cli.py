@@ -221,6 +221,12 @@ class Acting(CliWords, DaemonCase):
         self.memkeep(*Words.free(allocation, force=True))
         self.assertTrue(self.is_gone(allocation))
 
+    def test_show_tells_an_allocations_past(self):
+        allocation = self.allocate(4096, label="mine")
+        out = self.table("show", name_of(allocation))
+        self.assertRegex(out, "label +mine\n")
+        self.assertIn("created  4.0 KiB on host:0", out)
+
     def test_clear_says_what_workers_cleared(self):
         head, row = self.table(*Words.clear()).split("\n\n")[1].splitlines()
         self.assertEqual((["WORKER", "CLEARED"], ["host", "0", "B"]), (head.split(), row.split()))
