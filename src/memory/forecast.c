@@ -184,3 +184,9 @@ struct forecast_time forecast_when(const struct forecast *forecast, double bytes
   return (struct forecast_time){expected, fmin(expected, (half - root) / a),
                                 fmax(expected, (half + root) / a)};
 }
+
+double forecast_excess(const struct forecast *forecast, double bytes, double seconds) {
+  if (forecast->direction != FORECAST_RISING)
+    return 0;
+  return fmax(0, forecast->level + forecast->bytes_per_second * seconds - bytes);
+}

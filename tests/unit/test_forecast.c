@@ -157,8 +157,21 @@ static void a_full_memory_is_full_now(void **state) {
   assert_true(forecast_when(&found, 2 * GIB).expected == 0);
 }
 
+static void what_will_be_too_much_is_told_in_bytes(void **state) {
+  (void)state;
+  struct forecast found = {
+      .direction = FORECAST_RISING, .level = 8 * GIB, .bytes_per_second = MIB, .seconds = 300};
+  assert_true(forecast_excess(&found, 8 * GIB, 60) == 60 * MIB);
+  assert_true(forecast_excess(&found, 8 * GIB + 60 * MIB, 60) == 0);
+  assert_true(forecast_excess(&found, 9 * GIB, 60) == 0);
+  assert_true(forecast_excess(&found, 7 * GIB, 0) == GIB); /* it is there already */
+  found.direction = FORECAST_STEADY;
+  assert_true(forecast_excess(&found, 8 * GIB, 60) == 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_will_be_too_much_is_told_in_bytes),
       cmocka_unit_test(a_leak_is_foretold_within_a_tenth),
       cmocka_unit_test(the_band_holds_the_truth_nine_times_in_ten),
       cmocka_unit_test(what_strays_has_a_band_as_wide),
