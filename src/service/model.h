@@ -73,6 +73,7 @@ struct model_load {
   int priority;
   int keep_ram_copy; /* -1: when there is room, 0, 1 */
   bool pinned, evict, verify, dry_run;
+  bool ahead; /* the daemon's own guess: into host memory alone, and no use of the model */
   uint64_t keep_alive_seconds;
   struct { /* nobody said it: a model that is listed already keeps what it has */
     bool priority, pinned, keep_alive;
@@ -142,6 +143,7 @@ struct model_optimize {
   uint32_t exclude_count;
   bool force, dry_run;
   bool workers_too; /* for what models do not give, those are asked that have memory of their own */
+  bool keeps_all;   /* nobody is dropped: only parked, where there is room for that */
   bool pinned_too;  /* after all others; for the daemon's own relief, as are the next two */
   bool young_wait;  /* one that was just loaded stays as long as that took, under any strategy; else
                        a strategy by its name takes it, and the presets say for themselves */

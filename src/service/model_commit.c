@@ -88,12 +88,23 @@ static enum status commit(struct model_work *work) {
     return STATUS_OK;
   }
   model_estimate_end(work);
-  if (!models_at(s, index)->leaving) {
+  bool home = work->weights->has[models_home_copy(s, work->weights)];
+  if (!models_at(s, index)->leaving && home && !work->params.ahead) {
     models_at(s, index)->loaded_at = clock_real();
     models_touch(s, index);
   }
   model_record_write(s, index);
   return STATUS_OK;
+}
+
+/* A load that began ahead of the request for it has only come to host memory. */
+static bool goes_on(struct model_work *work) {
+  struct service *s = work->service;
+  LOCK_SCOPE(&s->lock);
+  work->over = work->params.ahead;
+  return !work->transfers && !work->over && work->weights &&
+         !models_at(s, idmap_find(&s->models->ids, work->model))->leaving &&
+         !work->weights->has[models_home_copy(s, work->weights)];
 }
 
 void model_commit(struct model_work *work) {
@@ -103,6 +114,8 @@ void model_commit(struct model_work *work) {
     model_work_fail(work);
   else if (work->gives[MODELS_RAM] || work->gives[MODELS_CARD] || work->former)
     model_give(work);
+  else if (goes_on(work))
+    model_work_again(work);
   else
     model_work_end(work);
 }

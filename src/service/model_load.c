@@ -44,6 +44,27 @@ static enum status check(struct service *s, const struct model_load *params,
   return params->device[0] ? state_find_device(s, params->device, &device, problem) : STATUS_OK;
 }
 
+static void describe(struct models_model *model, const struct model_load *params, bool fresh) {
+  if (fresh || !params->keeps.priority)
+    model->priority = (uint8_t)params->priority;
+  if (fresh || !params->keeps.pinned)
+    model->pinned = params->pinned;
+  if (fresh || !params->keeps.keep_alive)
+    model->keep_alive_seconds = params->keep_alive_seconds;
+}
+
+/* Under the lock: somebody asks for what was being brought on a guess: it is his load from here on,
+ * to where he wants it. */
+static void join_ahead(struct models_model *model, const struct model_load *params) {
+  struct model_load *load = &model->work->params; /* its path may just be read */
+  load->ahead = false;
+  load->evict = params->evict;
+  load->keep_ram_copy = params->keep_ram_copy;
+  memcpy(load->device, params->device, sizeof load->device);
+  describe(model, params, false);
+  load->priority = model->priority;
+}
+
 /* Under the lock, of a model that is listed: OK: nothing is to be done. PENDING: it is loaded. */
 static enum status known(struct service *s, uint32_t index, const struct model_load *params,
                          struct model_started *out, struct problem *problem) {
@@ -51,7 +72,9 @@ static enum status known(struct service *s, uint32_t index, const struct model_l
   if (!params->file_count && strcmp(model->path, params->path) != 0)
     return problem_set(problem, STATUS_CONFLICT, "%.100s is the name of another file's model",
                        model->name);
-  if (model->work && !model->leaving && !params->dry_run) {
+  if (model->work && !model->leaving && !params->dry_run && !params->ahead && !model->work->over) {
+    if (model->work->params.ahead)
+      join_ahead(model, params);
     out->job = job_keep(model_work_job(model->work));
     return STATUS_OK;
   }
@@ -62,15 +85,6 @@ static enum status known(struct service *s, uint32_t index, const struct model_l
   if (!params->dry_run)
     models_touch(s, index);
   return STATUS_OK;
-}
-
-static void describe(struct models_model *model, const struct model_load *params, bool fresh) {
-  if (fresh || !params->keeps.priority)
-    model->priority = (uint8_t)params->priority;
-  if (fresh || !params->keeps.pinned)
-    model->pinned = params->pinned;
-  if (fresh || !params->keeps.keep_alive)
-    model->keep_alive_seconds = params->keep_alive_seconds;
 }
 
 /* Under the lock. A model that is being loaded is recorded when it is whole. */
@@ -89,7 +103,6 @@ struct starting {
   struct model_started *out;
   struct models_key key;
   struct model_work *work; /* result */
-  int priority;            /* the same: of the load */
 };
 
 /* Under the lock. PENDING: the work is there. */
@@ -120,9 +133,11 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
       return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
     }
     work->fresh = fresh;
+    work->params = *params;
+    work->params.files = NULL;
     starting->work = work;
     if (!fresh && params->keeps.priority)
-      starting->priority = models_at(s, index)->priority;
+      work->params.priority = models_at(s, index)->priority;
     if (!params->dry_run) {
       describe(models_at(s, index), params, fresh);
       models_event(s, index, EVENTS_MODEL_LOADING, caller->correlation);
@@ -139,8 +154,7 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
 enum status model_load_start(struct service *s, const struct caller *caller,
                              const struct model_load *params, struct model_started *out,
                              struct problem *problem) {
-  struct starting starting = {
-      .caller = caller, .params = params, .out = out, .priority = params->priority};
+  struct starting starting = {.caller = caller, .params = params, .out = out};
   enum status status = check(s, params, problem);
   if (status)
     return status;
@@ -152,9 +166,6 @@ enum status model_load_start(struct service *s, const struct caller *caller,
   struct model_work *work = starting.work;
   if (status != STATUS_PENDING || !work)
     return status;
-  work->params = *params;
-  work->params.priority = starting.priority;
-  work->params.files = NULL;
   if (work->weights)
     model_work_hop(work, model_load_plan);
   else if (model_open_take(work, params->files, params->file_count))
@@ -257,8 +268,10 @@ static uint32_t best_device(const struct service *s, const struct model_work *wo
 }
 
 /* Host memory for the copy beside the card's, VIEW_DEVICES: none, or not wanted. When nothing was
- * said there must be a tenth of the pool left, and nobody who waits for memory. */
+ * said there must be a tenth of the pool left, and nobody who waits for memory; ahead of a request,
+ * nobody who comes near. */
 static uint32_t ram_device(const struct service *s, const struct model_work *work) {
+  enum pressure_level most = work->params.ahead ? PRESSURE_LOW : PRESSURE_MODERATE;
   uint32_t best = VIEW_DEVICES;
   for (uint32_t i = 0; work->params.keep_ram_copy && i < s->device_count; i++) {
     const struct state_device *device = &s->devices[i];
@@ -266,7 +279,7 @@ static uint32_t ram_device(const struct service *s, const struct model_work *wor
     uint64_t left = work->params.keep_ram_copy < 0 ? device->limit / 10 : 0;
     if (!device->info->host_memory || device->gone ||
         (work->params.keep_ram_copy < 0 &&
-         (available < need + left || device->pressure.level >= PRESSURE_HIGH)))
+         (available < need + left || device->pressure.level > most)))
       continue;
     if (best == VIEW_DEVICES || available > state_available(s, &s->devices[best]))
       best = i;
@@ -302,19 +315,28 @@ static enum status make_weights(struct model_work *work, struct models_model *mo
   return STATUS_OK;
 }
 
+/* Only into RAM, although its home is a card. */
+static bool is_ahead(const struct model_work *work, uint32_t home) {
+  return work->params.ahead && !work->service->devices[home].info->host_memory;
+}
+
 /* Under the lock: which copies will be made, and where. */
-static void choose_copies(struct model_work *work, uint32_t home) {
+static enum status choose_copies(struct model_work *work, uint32_t home) {
   const struct service *s = work->service;
   bool host = s->devices[home].info->host_memory;
   bool has_ram = work->weights->has[MODELS_RAM];
-  work->takes[host ? MODELS_RAM : MODELS_CARD] = true;
+  bool ahead = is_ahead(work, home);
+  work->takes[host ? MODELS_RAM : MODELS_CARD] = !ahead;
   work->devices[host ? MODELS_RAM : MODELS_CARD] = home;
   uint32_t ram = host || has_ram ? VIEW_DEVICES : ram_device(s, work);
   if (ram == VIEW_DEVICES)
-    return;
+    return ahead ? problem_set(&work->problem, STATUS_INSUFFICIENT_MEMORY,
+                               "there is no host memory to spare")
+                 : STATUS_OK;
   work->takes[MODELS_RAM] = true;
-  work->optional = work->params.keep_ram_copy < 0;
+  work->optional = work->params.keep_ram_copy < 0 && !ahead;
   work->devices[MODELS_RAM] = ram;
+  return STATUS_OK;
 }
 
 /* ---- where to ---- */
@@ -382,6 +404,9 @@ static enum status plan(struct model_work *work) {
     work->waited = true;
     return STATUS_PENDING;
   }
+  work->over = same && work->params.ahead; /* it is there, under another name */
+  if (work->over)
+    return STATUS_NOT_FOUND;
   if (!work->weights && !trial)
     learn_facts(model, work);
   if (same && !trial)
@@ -397,12 +422,10 @@ static enum status plan(struct model_work *work) {
     answer_trial(work, &aim);
     return STATUS_NOT_FOUND;
   }
-  enum status status = aim.fits ? STATUS_OK : make_room(work, &aim);
+  enum status status = aim.fits || is_ahead(work, home) ? STATUS_OK : make_room(work, &aim);
   if (!status && !work->weights)
     status = make_weights(work, model, home);
-  if (!status)
-    choose_copies(work, home);
-  return status;
+  return status ? status : choose_copies(work, home);
 }
 
 void model_load_plan(struct task *task) {

@@ -317,7 +317,7 @@ static void forget_weights(struct service *s, struct models_weights *weights) {
 
 static enum events_type event_of(const struct service *s, const struct models_model *model,
                                  const struct model_work *work) {
-  if (work->problem.status)
+  if (work->problem.status && !work->params.ahead)
     return EVENTS_MODEL_FAILED;
   enum model_state state = models_state(s, model);
   return state == MODEL_READY    ? EVENTS_MODEL_READY
@@ -341,7 +341,7 @@ static void detach(struct model_work *work) {
   uint32_t index = idmap_find(&s->models->ids, work->model);
   struct models_model *model = models_at(s, index);
   struct models_weights *weights = model->weights;
-  if (!work->moving && !model->leaving) {
+  if (!work->moving && !model->leaving && !work->params.ahead) {
     model->error = work->problem;
     if (work->problem.status)
       model->key = (struct models_key){.args = 0};
@@ -379,29 +379,47 @@ static void note(struct model_work *work) {
   models->last_at = clock_real();
 }
 
+/* What copies were made with. */
+static void drop_tools(struct model_work *work) {
+  for (uint32_t i = 0; i < work->opened_count; i++)
+    share_close(&work->opened[i].share);
+  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
+    free(work->places[copy]);
+  free(work->opened);
+  free(work->segments);
+  free(work->moves);
+  free(work->files);
+  free(work->sums);
+}
+
+void model_work_again(struct model_work *work) {
+  drop_tools(work);
+  memset(work->places, 0, sizeof work->places);
+  memset(work->takes, 0, sizeof work->takes);
+  work->opened = NULL;
+  work->opened_count = 0;
+  work->segments = NULL;
+  work->moves = NULL;
+  work->files = NULL;
+  work->sums = NULL;
+  model_work_hop(work, model_load_plan);
+}
+
 void model_work_end(struct model_work *work) {
   struct service *s = work->service;
   work->gone.model = work->model;
   if (!work->params.dry_run && !work->transfers)
     job_update(work->job, set_gone, &work->gone);
   lock_take(&s->lock);
-  if (!work->transfers && !work->drains)
+  if (!work->transfers && !work->drains && !work->params.ahead)
     note(work);
   detach(work);
   lock_give(&s->lock);
   if (work->transfers)
     model_move_ended(work);
   job_finish(work->job, &work->problem);
-  for (uint32_t i = 0; i < work->opened_count; i++)
-    share_close(&work->opened[i].share);
-  for (unsigned copy = 0; copy < MODELS_COPIES; copy++)
-    free(work->places[copy]);
-  free(work->opened);
+  drop_tools(work);
   free(work->former);
   free(work->image);
-  free(work->segments);
-  free(work->moves);
-  free(work->files);
-  free(work->sums);
   free(work);
 }

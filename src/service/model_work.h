@@ -37,6 +37,7 @@ struct model_work {
   uint32_t opened_count;
   uint32_t shards_asked; /* how often an inspector asked for more files */
   bool fresh;            /* the model was not listed before */
+  bool over;             /* ahead of a request, which could not join any more */
   bool optional;         /* the copy in RAM: the load goes on without it */
   void *image;
   size_t image_bytes;
@@ -100,6 +101,8 @@ void model_work_make(struct model_work *work);
 /* With the problem in the work: gives back what was taken, and ends. */
 void model_work_fail(struct model_work *work);
 void model_work_end(struct model_work *work);
+/* A load of which one copy is recorded goes on to the other. */
+void model_work_again(struct model_work *work);
 /* Runs `step` on the decision thread. */
 void model_work_hop(struct model_work *work, void (*step)(struct task *task));
 static inline struct model_work *model_work_of_hop(struct task *task) {
