@@ -364,6 +364,7 @@ static enum status describe(struct service *s, const struct model_optimize *para
   o->policy = policy_preset_params(preset);
   o->policy.force = params->force;
   o->policy.last_resort = params->pinned_too;
+  o->policy.drop = o->policy.drop && !params->keeps_all;
   o->policy.min_idle_ns = units_max(o->policy.min_idle_ns, params->min_idle_ns);
   o->policy.max_priority = VIEW_PRIORITY_CRITICAL;
   if (params->strategy < POLICY_STRATEGIES && !params->young_wait)
