@@ -40,6 +40,9 @@
   X(WORKER_EXITED, "worker.exited")                                                                \
   X(DEVICE_CHANGED, "device.changed")                                                              \
   X(DEVICE_LOST, "device.lost")                                                                    \
+  X(PREDICTION_MADE, "prediction.made")                                                            \
+  X(PREDICTION_JUDGED, "prediction.judged")                                                        \
+  X(PREDICTION_DISABLED, "prediction.disabled")                                                    \
   X(JOB_PROGRESS, "job.progress")
 
 enum events_type {

@@ -3,6 +3,7 @@
  * are a list. See models.h.
  */
 #include "service/models.h"
+#include "service/predict.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -378,6 +379,9 @@ static void note_use(struct service *s, struct models_model *model) {
 }
 
 static void give_credit(struct service *s, struct models_model *model) {
+  predict_used(s, model->id);
+  if (!model->weights)
+    return;
   struct models_weights *weights = model->weights;
   policy_used(&s->models->clocks[weights->home], &weights->credit, model->facts.size,
               (double)model->facts.load_ns / 1e9);
@@ -393,9 +397,8 @@ void models_note_optimized(struct service *s, enum status status) {
 void models_touch(struct service *s, uint32_t index) {
   struct models_model *model = models_at(s, index);
   note_use(s, model);
-  if (!model->weights)
-    return;
-  model->weights->asked++;
+  if (model->weights)
+    model->weights->asked++;
   give_credit(s, model);
 }
 

@@ -12,6 +12,7 @@
 #include "service/job_work.h"
 #include "service/leaks.h"
 #include "service/model_relief.h"
+#include "service/predict.h"
 #include "service/recorder.h"
 #include "service/report.h"
 #include "service/space.h"
@@ -262,6 +263,7 @@ static void tick(struct task *task) {
   if (stopping)
     return;
   model_relief_look(s);
+  predict_tick(s);
   leaks_look(s);
   queue_post_at(s->decision, &sampler->tick, clock_now() + CLOCK_SECOND);
 }

@@ -22,6 +22,7 @@
 #include "service/lease.h"
 #include "service/model_relief.h"
 #include "service/models.h"
+#include "service/predict.h"
 #include "service/record.h"
 #include "service/recorder.h"
 #include "service/restore.h"
@@ -92,6 +93,8 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = worker_relief_create(s, model_relief_begin);
   if (!status)
     status = models_create(s, params->model_dirs);
+  if (!status)
+    status = predict_create(s);
   if (!status && params->state_dir && params->state_dir[0])
     status = history_open(&(struct history_params){.folder = params->state_dir}, &s->history);
   if (!status && s->history)
@@ -168,6 +171,10 @@ void service_set_relief(struct service *s, const struct service_relief *relief) 
   LOCK_SCOPE(&s->lock);
   s->models->relief = *relief;
   state_tell_numbers(s);
+}
+
+void service_set_predict(struct service *s, const struct service_predict *params) {
+  predict_set(s, params);
 }
 
 void service_keeper_state(struct service *s, struct keeper_state *out) {
@@ -307,6 +314,7 @@ void service_free(struct service *s) {
   leaks_free(s);
   layers_free(s);
   worker_relief_free(s);
+  predict_free(s);
   models_free(s);
   waiting_free(s);
   effects_free(s);

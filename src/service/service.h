@@ -52,6 +52,12 @@ enum status service_create(const struct service_params *params, struct service *
 void service_set_mover(struct service *service, const struct mover_table *table, void *ctx);
 /* Any time. The defaults are 80 % and 70 %, fifo. */
 void service_set_relief(struct service *service, const struct service_relief *relief);
+/* Any time; off at first. On after off begins anew where a kind had switched itself off. */
+struct service_predict {
+  bool on;     /* models make room, and come into RAM, before anybody asks */
+  uint64_t ns; /* how far ahead high use is looked for */
+};
+void service_set_predict(struct service *service, const struct service_predict *params);
 /* Before any operation: who reads the headers of model files. Without one no model can be loaded.
  */
 void service_set_inspector(struct service *service, const struct inspector_table *table, void *ctx);

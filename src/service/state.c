@@ -318,6 +318,12 @@ uint32_t state_utilization_on(const struct service *s, uint32_t device) {
   return units_percent(state_used_on(s, device), total);
 }
 
+uint64_t state_left(const struct service *s, const struct state_device *device, uint32_t target) {
+  uint64_t used = units_minus(state_used(s, device), device->cached);
+  return units_min(units_minus(share_of(device->info->total_bytes, target), used),
+                   units_minus(share_of(device->limit, target), device->committed));
+}
+
 void state_tell_numbers(struct service *s) {
   const struct service_relief *relief = &s->models->relief;
   struct mover_numbers numbers = {s->thresholds, relief->trigger, relief->target, relief->strategy};

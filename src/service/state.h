@@ -206,6 +206,7 @@ struct service {
   struct layers *layers;   /* layers.c */
   struct models *models;   /* models.c */
   struct worker_relief *worker_relief;
+  struct predict *predict; /* predict.c */
   bool ledger_growing, stopping;
 };
 
@@ -270,6 +271,8 @@ uint64_t state_excess(const struct service *s, const struct state_device *device
 /* Of one device, or of all: UINT32_MAX; the second in hundredths of a percent. */
 uint64_t state_used_on(const struct service *s, uint32_t device);
 uint32_t state_utilization_on(const struct service *s, uint32_t device);
+/* Bytes by which its use is below that. */
+uint64_t state_left(const struct service *s, const struct state_device *device, uint32_t target);
 /* Workers hear by which numbers pressure is judged. */
 void state_tell_numbers(struct service *s);
 

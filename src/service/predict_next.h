@@ -1,0 +1,26 @@
+/*
+ * predict_next: when a model is asked for and another one usually comes next (model/successor),
+ * that one is brought into host memory, unless it is there: by a load that evicts nobody and is no
+ * use of the model, while the pressure of that memory is low and a tenth of it stays free. Private
+ * to this room.
+ */
+#ifndef SERVICE_PREDICT_NEXT_H
+#define SERVICE_PREDICT_NEXT_H
+
+#include "model/successor.h"
+#include "service/job.h"
+#include "service/predict.h"
+#include "service/state.h"
+
+struct predict_next {
+  struct task hop; /* on the decision thread: looks who comes next */
+  struct job_waiter waiter;
+  struct service *service;
+  struct job *job;      /* one at a time; NULL: none. The decision thread's, as is: */
+  uint64_t act, failed; /* failed: the model whose load it was last: not tried again at once */
+  struct successor_table successors; /* under the state lock; learned from also while it is off */
+};
+
+void predict_next_init(struct predict_next *next, struct service *s);
+
+#endif
