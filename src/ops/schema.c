@@ -209,7 +209,9 @@ static const struct shape {
      "transport:Transport"},
     {"Health", "status:PartStatus"},
     {"DetailedHealth",
-     "status:PartStatus parts:[HealthPart] durable:flag version:text uptimeSeconds:count"},
+     "status:PartStatus parts:[HealthPart] predictions:[Prediction] durable:flag version:text "
+     "uptimeSeconds:count"},
+    {"Prediction", "kind:text state:text made:count judged:count needed:count reason:text?"},
     {"HealthPart", "name:text status:PartStatus reason:text?"},
     {"Error", "code:text message:text statusCode:count path:text details:any"},
     {"Failure",

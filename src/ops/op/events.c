@@ -11,6 +11,7 @@
 #include "ops/reply.h"
 #include "service/events.h"
 #include "service/model.h"
+#include "service/predict.h"
 #include "service/report.h"
 
 struct stream {
@@ -146,6 +147,30 @@ static void write_job(const struct service *service, const struct events_record 
   writer_uint(w, "bytesTotal", event->other);
 }
 
+static void write_prediction(const struct service *service, const struct events_record *event,
+                             struct writer *w) {
+  enum predict_kind kind = event->detail & ~PREDICT_NEEDED;
+  writer_text(w, "kind", predict_kinds[kind]);
+  if (event->type == EVENTS_PREDICTION_DISABLED) {
+    writer_uint(w, "judged", event->bytes);
+    writer_hundredths(w, "neededPercent", event->other);
+    return;
+  }
+  writer_id(w, "predictionId", 'p', event->subject);
+  write_device(service, w, "deviceId", event->device);
+  writer_uint(w, "sizeBytes", event->bytes);
+  writer_object(w, "forecast");
+  if (kind == PREDICT_PREFETCH) {
+    writer_id(w, "modelId", 'm', event->other);
+    writer_hundredths(w, "confidencePercent", UINT64_C(100) * event->other_device);
+  } else {
+    writer_double(w, "secondsToHigh", (double)event->other / 1000);
+  }
+  writer_end(w);
+  if (event->type == EVENTS_PREDICTION_JUDGED)
+    writer_bool(w, "needed", event->detail & PREDICT_NEEDED);
+}
+
 /* By the first word of the type. */
 static const struct family {
   const char *word;
@@ -154,7 +179,7 @@ static const struct family {
     {"allocation.", write_allocation}, {"transfer.", write_transfer},
     {"pressure.", write_pressure},     {"worker.", write_worker},
     {"device.", write_changed_device}, {"job.", write_job},
-    {"model.", write_model},
+    {"model.", write_model},           {"prediction.", write_prediction},
 };
 
 void op_events_write(struct service *service, const struct events_record *event, struct writer *w) {

@@ -1,11 +1,14 @@
 /*
  * health: whether all is well, part by part; and the document about all operations.
  */
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/version.h"
 #include "ops/op.h"
 #include "ops/reply.h"
 #include "service/keeper.h"
+#include "service/predict.h"
 #include "service/report.h"
 #include "service/service.h"
 
@@ -23,6 +26,31 @@ static void write_part(struct writer *w, const struct report_part *part) {
   writer_text(w, "name", part->name);
   writer_text(w, "status", part->ok ? "ok" : "degraded");
   writer_text_or_null(w, "reason", part->reason);
+  writer_end(w);
+}
+
+static void write_prediction(const struct predict_figures *figures, const char *kind,
+                             struct writer *w) {
+  char reason[80] = "";
+  if (figures->disabled)
+    snprintf(reason, sizeof reason, "of its last %u acts %u %% were needed",
+             (unsigned)figures->recent, (unsigned)figures->share / 100);
+  writer_object(w, NULL);
+  writer_text(w, "kind", kind);
+  writer_text(w, "state", !figures->on ? "off" : figures->disabled ? "disabled" : "on");
+  writer_uint(w, "made", figures->made);
+  writer_uint(w, "judged", figures->judged);
+  writer_uint(w, "needed", figures->needed);
+  writer_text_or_null(w, "reason", reason);
+  writer_end(w);
+}
+
+static void write_predictions(struct service *service, struct writer *w) {
+  struct predict_figures figures[PREDICT_KINDS];
+  predict_look(service, figures);
+  writer_array(w, "predictions");
+  for (int kind = 0; kind < PREDICT_KINDS; kind++)
+    write_prediction(&figures[kind], predict_kinds[kind], w);
   writer_end(w);
 }
 
@@ -50,6 +78,7 @@ static enum ops_progress run_detailed(struct ops_call *call, void *params) {
   for (uint32_t i = 0; i < count; i++)
     write_part(&w, &parts[i]);
   writer_end(&w);
+  write_predictions(service, &w);
   writer_bool(&w, "durable", keeper.durable);
   writer_text(&w, "version", VERSION_TEXT);
   writer_uint(&w, "uptimeSeconds", (clock_real() - service_started_at(service)) / CLOCK_SECOND);

@@ -13,6 +13,7 @@
 #include "ops/reply.h"
 #include "service/keeper.h"
 #include "service/model.h"
+#include "service/predict.h"
 #include "service/report.h"
 #include "service/service.h"
 #include "service/usage.h"
@@ -227,6 +228,39 @@ static void write_operations(const struct ops *ops, struct buf *out) {
           (struct exposition_label){"operation", figures.action}, (double)figures.failed);
 }
 
+/* ---- predictions ---- */
+
+static void add_judged(struct buf *out, int kind, const char *needed, uint64_t count) {
+  exposition_add(
+      out,
+      &(struct exposition_sample){.name = "memkeep_predictions_judged_total",
+                                  .suffix = "",
+                                  .labels = {{"kind", predict_kinds[kind]}, {"needed", needed}},
+                                  .label_count = 2},
+      (double)count);
+}
+
+static void write_predictions(struct service *service, struct buf *out) {
+  struct predict_figures figures[PREDICT_KINDS];
+  predict_look(service, figures);
+  exposition_family(out, "memkeep_prediction_on", EXPOSITION_GAUGE,
+                    "1: it acts; 0: not configured, or it switched itself off.");
+  for (int i = 0; i < PREDICT_KINDS; i++)
+    add(out, "memkeep_prediction_on", (struct exposition_label){"kind", predict_kinds[i]},
+        figures[i].on && !figures[i].disabled);
+  exposition_family(out, "memkeep_predictions_total", EXPOSITION_COUNTER,
+                    "Acts ahead of requests.");
+  for (int i = 0; i < PREDICT_KINDS; i++)
+    add(out, "memkeep_predictions_total", (struct exposition_label){"kind", predict_kinds[i]},
+        (double)figures[i].made);
+  exposition_family(out, "memkeep_predictions_judged_total", EXPOSITION_COUNTER,
+                    "Those of which it is known whether they were needed.");
+  for (int i = 0; i < PREDICT_KINDS; i++) {
+    add_judged(out, i, "true", figures[i].needed);
+    add_judged(out, i, "false", figures[i].judged - figures[i].needed);
+  }
+}
+
 static enum ops_progress run(struct ops_call *call, void *params) {
   struct service *service = ops_service(call->ops);
   struct view_host *host = calloc(1, sizeof *host);
@@ -237,6 +271,7 @@ static enum ops_progress run(struct ops_call *call, void *params) {
     write_daemon(service, host, &call->out);
     write_devices(service, host, &call->out);
     write_workers(service, &call->out);
+    write_predictions(service, &call->out);
     write_operations(call->ops, &call->out);
     free(host);
     call->http_status = 200;
