@@ -390,6 +390,7 @@ static void set_defaults(struct config *config) {
   config->relief_trigger = 8000;
   config->relief_target = 7000;
   config->policy = POLICY_FIFO;
+  config->predict_ns = 60 * CLOCK_SECOND;
   config->cache_ttl_ns = 120 * CLOCK_SECOND;
   config->mover_idle_ns = 30 * CLOCK_SECOND;
 }

@@ -57,6 +57,8 @@ struct config {
   uint32_t relief_trigger, relief_target; /* hundredths of a percent */
   uint32_t policy;                        /* who makes room: of policy_preset_at */
   bool last_resort;                       /* pinned models may go when nothing else is left */
+  bool predict;                           /* models go and come before it is asked for */
+  uint64_t predict_ns;                    /* how far ahead high use is looked for */
   struct config_limit limits[VIEW_DEVICES];
   uint32_t limit_count;
   char model_dirs[CONFIG_MODEL_DIRS][CONFIG_PATH];

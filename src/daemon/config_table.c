@@ -298,6 +298,12 @@ static const struct config_setting rows[] = {
      "what may go when pressure is critical and nothing else is left: none, or pinned models too "
      "(none)",
      .set = set_last_resort, AT(last_resort)},
+    {"predict", CONFIG_TEXT, CONFIG_EVERYWHERE, "on|off",
+     "models are parked, and brought into RAM, before that is asked for (off)", .set = set_switch,
+     AT(predict)},
+    {"predict_seconds", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
+     "... when use is foretold to be high within so long (60s)", .set = set_duration,
+     AT(predict_ns)},
     {"cache_ttl", CONFIG_NUMBER, CONFIG_EVERYWHERE, "TIME",
      "how long names and totals of devices are kept (2m)", .set = set_duration, AT(cache_ttl_ns)},
     {"tokens.name", CONFIG_TEXT, CONFIG_FILE, NULL, "tokens = ( { … } ); whose it is",

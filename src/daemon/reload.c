@@ -53,6 +53,7 @@ void reload_apply(const struct config *config, struct service *service, struct h
   service_set_relief(service,
                      &(struct service_relief){config->relief_trigger, config->relief_target,
                                               config->policy, config->last_resort});
+  service_set_predict(service, &(struct service_predict){config->predict, config->predict_ns});
   if (http_set_tokens(http, config->tokens, config->token_count, &problem))
     log_error("daemon", "tokens: %s", problem.text);
   log_info("daemon", "configuration read again (%s)", config->file[0] ? config->file : "no file");

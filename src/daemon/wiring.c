@@ -302,6 +302,8 @@ static enum status make_service(struct wiring *wiring, struct problem *problem) 
   service_set_relief(wiring->service,
                      &(struct service_relief){config->relief_trigger, config->relief_target,
                                               config->policy, config->last_resort});
+  service_set_predict(wiring->service,
+                      &(struct service_predict){config->predict, config->predict_ns});
   service_set_keeper(wiring->service, keeper_table(), wiring->keeper);
   service_on_shutdown(wiring->service, on_shutdown, wiring);
   return make_hands(wiring, problem);

@@ -73,6 +73,8 @@ static void nothing_need_be_said(void **state) {
   assert_int_equal(config->thresholds.high, 9000);
   assert_int_equal(config->cache_ttl_ns, 120 * CLOCK_SECOND);
   assert_int_equal(config->mover_idle_ns, 30 * CLOCK_SECOND);
+  assert_false(config->predict);
+  assert_int_equal(config->predict_ns, 60 * CLOCK_SECOND);
   assert_int_equal(config->device_count + config->worker_count + config->token_count, 0);
   assert_false(config->no_gpu || config->no_worker || config->check || config->thresholds_said);
   assert_non_null(strstr(config->socket, "/memkeep.sock"));
@@ -96,7 +98,8 @@ static void everything_can_be_said_in_the_file(void **state) {
            "thresholds = { moderate = 50; high = \"60.5\"; critical = 70.25; };\n"
            "policy = \"cost\"; relief = { trigger = 85; target = \"60\"; };\n"
            "limits = ( { device = \"host:0\"; max = \"1GiB\"; reserved = 4096; } );\n"
-           "model_dirs = [\"/models\"]; cache_ttl = \"5m\"; mover_idle = \"1m\";\n",
+           "model_dirs = [\"/models\"]; cache_ttl = \"5m\"; mover_idle = \"1m\";\n"
+           "predict = \"on\"; predictSeconds = 90;\n",
            NULL);
   assert_non_null(config);
   assert_string_equal(config->address, "0.0.0.0");
@@ -120,6 +123,8 @@ static void everything_can_be_said_in_the_file(void **state) {
   assert_string_equal(config->model_dirs[0], "/models");
   assert_int_equal(config->cache_ttl_ns, 300 * CLOCK_SECOND);
   assert_int_equal(config->mover_idle_ns, 60 * CLOCK_SECOND);
+  assert_true(config->predict);
+  assert_int_equal(config->predict_ns, 90 * CLOCK_SECOND);
   config_free(config);
 }
 
