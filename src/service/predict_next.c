@@ -65,9 +65,7 @@ static bool choose(struct service *s, struct choice *out) {
   out->params = MODEL_LOAD_DEFAULT;
   out->params.ahead = true;
   out->params.evict = false;
-  out->params.priority = model->priority;
-  out->params.pinned = model->pinned;
-  out->params.keep_alive_seconds = model->keep_alive_seconds;
+  out->params.keeps.priority = out->params.keeps.pinned = out->params.keeps.keep_alive = true;
   snprintf(out->params.path, sizeof out->params.path, "%s", model->path);
   snprintf(out->params.name, sizeof out->params.name, "%s", model->name);
   snprintf(out->params.device, sizeof out->params.device, "%s", s->devices[model->home].info->id);
