@@ -71,6 +71,7 @@ static void begin(struct predict_room *room, double bytes, uint32_t strategy) {
                                   .min_idle_ns = ROOM_IDLE_NS,
                                   .strategy = (int)strategy,
                                   .keeps_all = true,
+                                  .young_wait = true,
                                   .dry_run = true};
   struct model_optimized out;
   struct problem problem;
