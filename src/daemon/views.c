@@ -56,27 +56,45 @@ void views_add(struct views *views, const struct view_worker *worker,
   add_opportunities(views, worker, standing);
 }
 
+static bool is_fresh(const struct view_worker *worker, uint64_t now) {
+  return worker->status_ns && now < worker->status_ns + VIEWS_FRESH_NS;
+}
+
+/* What that worker said still holds. Under the lock. */
+static bool holds(const struct views *views, const char *worker, uint64_t now) {
+  for (uint32_t i = 0; i < views->count; i++)
+    if (!strcmp(views->workers[i].id, worker))
+      return is_fresh(&views->workers[i], now);
+  return false;
+}
+
 uint32_t views_list(struct views *views, struct view_worker *out, uint32_t max) {
   uint64_t now = clock_now();
   LOCK_SCOPE(&views->lock);
   uint32_t count = views->count < max ? views->count : max;
   memcpy(out, views->workers, count * sizeof *out);
   for (uint32_t i = 0; i < count; i++)
-    out[i].figures_known = out[i].status_ns && now < out[i].status_ns + VIEWS_FRESH_NS;
+    out[i].figures_known = is_fresh(&out[i], now);
   return count;
 }
 
 uint32_t views_models(struct views *views, struct view_worker_model *out, uint32_t max) {
+  uint64_t now = clock_now();
+  uint32_t count = 0;
   LOCK_SCOPE(&views->lock);
-  uint32_t count = views->model_count < max ? views->model_count : max;
-  memcpy(out, views->models, count * sizeof *out);
+  for (uint32_t i = 0; i < views->model_count && count < max; i++)
+    if (holds(views, views->models[i].worker, now))
+      out[count++] = views->models[i];
   return count;
 }
 
 uint32_t views_opportunities(struct views *views, struct view_opportunity *out, uint32_t max) {
+  uint64_t now = clock_now();
+  uint32_t count = 0;
   LOCK_SCOPE(&views->lock);
-  uint32_t count = views->opportunity_count < max ? views->opportunity_count : max;
-  memcpy(out, views->opportunities, count * sizeof *out);
+  for (uint32_t i = 0; i < views->opportunity_count && count < max; i++)
+    if (holds(views, views->opportunities[i].worker, now))
+      out[count++] = views->opportunities[i];
   return count;
 }
 

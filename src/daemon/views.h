@@ -25,9 +25,10 @@ void views_end(struct views *views);
 void views_add(struct views *views, const struct view_worker *worker,
                const struct standing *standing);
 
-/* Figures that are older than 2 s are not known any more (contract 8). */
+/* What a worker said longer than 2 s ago is not known any more (contract 8): its figures are not,
+ * and the next two leave it out. */
 uint32_t views_list(struct views *views, struct view_worker *out, uint32_t max);
-/* What the workers name as their models, where that still holds. */
+/* What the workers name as their models. */
 uint32_t views_models(struct views *views, struct view_worker_model *out, uint32_t max);
 /* What those could free that can be asked for it. */
 uint32_t views_opportunities(struct views *views, struct view_opportunity *out, uint32_t max);

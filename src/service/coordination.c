@@ -131,7 +131,7 @@ uint32_t coordination_conflicts(struct service *s, const struct view_worker *wor
   lock_take(&s->lock);
   uint32_t conflicts = count_claims(s, &lists);
   for (uint32_t i = 0; i < count; i++)
-    if (workers[i].lists && workers[i].status_ns)
+    if (workers[i].lists && workers[i].figures_known)
       conflicts += count_missing(s, &lists, workers[i].id);
   lock_give(&s->lock);
   free(lists.models);
