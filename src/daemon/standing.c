@@ -12,7 +12,7 @@
 #include "base/units.h"
 
 bool standing_ask(struct standing *standing) {
-  if (standing->asking)
+  if (standing->asking || standing->unable)
     return false;
   standing->asking = true;
   standing->again = false;
@@ -101,6 +101,14 @@ void standing_heard(struct standing *standing, struct reader_value data) {
   standing->valid = !standing->again && generation >= standing->generation;
   standing->generation = units_max(standing->generation, generation);
   standing->answered_ns = clock_now();
+}
+
+void standing_answered(struct standing *standing, struct reader_value root) {
+  const char *code = reader_text(reader_get(root, "error_code"), "");
+  if (reader_bool(reader_get(root, "success"), false))
+    standing_heard(standing, reader_get(root, "data"));
+  else if (status_parse(code) == STATUS_NOT_FOUND)
+    standing->unable = true;
 }
 
 void standing_done(struct standing *standing) {

@@ -26,15 +26,18 @@ struct standing {
   bool valid;  /* the answer is of the newest generation */
   bool asking; /* a question is under way */
   bool again;  /* and its answer will be too old */
+  bool unable; /* it does not know the question */
   bool lists;  /* it names its models: what it does not name it does not have */
 };
 
-/* True: ask it. False: a question is under way. */
+/* True: ask it. False: a question is under way, or in vain. */
 bool standing_ask(struct standing *standing);
 /* The question has its answer, or will never have one. True: ask again. */
 bool standing_asked(struct standing *standing);
 /* memory.changed with its data. */
 void standing_changed(struct standing *standing, struct reader_value data);
+/* An answer: its data, or that it does not know the question (NOT_FOUND). */
+void standing_answered(struct standing *standing, struct reader_value root);
 /* The data of an answer. */
 void standing_heard(struct standing *standing, struct reader_value data);
 /* Frees what it holds. */

@@ -258,8 +258,8 @@ static void heard_result(const struct talk *talk, struct mover_task *task,
 
 static void heard_answer(struct talk *talk, struct request *request, struct reader_value root) {
   struct reader_value data = reader_get(root, "data");
-  if (request->status && reader_bool(reader_get(root, "success"), false))
-    standing_heard(&talk->standing, data);
+  if (request->status)
+    standing_answered(&talk->standing, root);
   if (request->kind == REQUESTS_TASK) {
     request->task->problem.status = STATUS_OK;
     if (reader_bool(reader_get(root, "success"), false))
@@ -487,7 +487,7 @@ const struct talk_figures *talk_figures(const struct talk *talk) { return &talk-
 const struct standing *talk_standing(const struct talk *talk) { return &talk->standing; }
 
 bool talk_reports(const struct talk *talk) {
-  return talk_ready(talk) && is_asked(talk, "memory.get_status");
+  return talk_ready(talk) && is_asked(talk, "memory.get_status") && !talk->standing.unable;
 }
 
 void talk_look(struct talk *talk) {

@@ -141,6 +141,22 @@ class WhatTheySayOfThemselves(Coordination):
         self.is_synchronized()
 
 
+    def test_what_was_said_too_long_ago_is_not_said_again(self):
+        """It answers once, and then it hangs."""
+        guest = self.guest(capabilities=["memory.get_status", "memory.optimize"], answers={"memory.get_status": {
+            "loaded_models": ["llama"], "memory_usage_bytes": MIB, "reclaimable_bytes": MIB, "generation": 1,
+            "optimization_opportunities": [{"kind": "unload", "bytes": MIB}]}})
+        wait_until(lambda: self.listed()["models"] == ["llama"] and self.said_by(guest), "all that it says")
+        guest.answers["memory.get_status"] = None
+        wait_until(lambda: not self.listed()["models"] and not self.said_by(guest), "it to be too old")
+        self.assertEqual((None, None, 0), (self.listed()["memoryBytes"], self.listed()["reclaimableBytes"],
+                                           self.coordination()["conflictCount"]))
+
+    def said_by(self, guest):
+        status = self.ok(self.daemon.get(f"{MEMORY}/models/status"))
+        return [one for one in status["recommendations"] if one["source"] == guest.name]
+
+
 # A worker of the daemon's (its word: a file with what it says is loaded). Loads are done as soon as they are asked for.
 WHO_LISTS = """#!{python} -IS
 import json, sys
@@ -199,6 +215,44 @@ class WhatBothSidesHave(ModelWords, Coordination):
         self.conflicts(1)  # now it is the one that only the worker has
         said.write_text("[]")
         self.conflicts(0)
+
+
+# A worker of the daemon's that knows nothing at all.
+WHO_KNOWS_NOTHING = """#!{python} -IS
+import json, sys
+print(json.dumps({{"event": "hello", "data": {{"protocol": 1, "worker": "simple", "version": "0", "capabilities": [],
+     "models": []}}}}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "request_id" in request:
+        print(json.dumps({{"request_id": request["request_id"], "success": False, "error_code": "NOT_FOUND",
+                          "error": "I do not know that"}}), flush=True)
+"""
+
+
+class WhoNeedNotKnowAll(Coordination):
+    def test_one_that_knows_no_status_is_no_gap(self):
+        script = Path(self.enterContext(tempfile.TemporaryDirectory())) / "simple"
+        script.write_text(WHO_KNOWS_NOTHING.format(python=sys.executable))
+        script.chmod(0o755)
+        self.restart_with("--worker", f"simple={script}")
+        wait_until(lambda: (w := self.listed("simple")) and w["state"] == "ready", "the worker")
+        self.is_synchronized()
+        self.assertEqual((None, []), (self.listed("simple")["memoryBytes"], self.coordination()["pendingActions"]))
+
+
+class Flood(Coordination):
+    def test_what_waits_for_one_worker_has_an_end(self):
+        guest = self.guest(capabilities=["memory.optimize"], answers={"memory.optimize": None})
+        optimize = {"workerId": guest.name, "minBytesToFree": MIB, "maxTimeMs": 30000, "wait": False}
+        jobs = [self.ok(self.daemon.post(f"{MEMORY}/models/optimize", optimize), 202)["jobId"] for _ in range(257)]
+        wait_until(lambda: self.end_of(jobs[-1]), "one too many to be refused")
+        self.assertEqual(("failed", "WORKER_UNAVAILABLE"), self.end_of(jobs[-1]))
+        self.assertIsNone(self.end_of(jobs[0]))
+
+    def end_of(self, job):
+        job = self.ok(self.daemon.get(f"{MEMORY}/jobs/{job}"))
+        return (job["status"], job["errorCode"]) if job["completedAt"] else None
 
 
 class Giver(Guest):

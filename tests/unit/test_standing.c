@@ -93,6 +93,18 @@ static void one_that_cannot_be_asked_is_not_waited_for(void **state) {
   assert_int_equal(out.status_ns, 0);
 }
 
+static void one_that_does_not_know_the_question_is_not_asked_again(void **state) {
+  (void)state;
+  assert_true(standing_ask(&standing));
+  with("{\"success\":false,\"error_code\":\"INTERNAL_ERROR\"}", standing_answered);
+  assert_false(standing_asked(&standing));
+  assert_true(standing_ask(&standing)); /* it may know next time */
+  with("{\"success\":false,\"error_code\":\"NOT_FOUND\"}", standing_answered);
+  assert_false(standing_asked(&standing));
+  assert_true(standing.unable);
+  assert_false(standing_ask(&standing));
+}
+
 static void models_are_ids_or_objects(void **state) {
   (void)state;
   heard("{\"loaded_models\":[\"m-1\",{\"model_id\":\"two\",\"size_bytes\":9},{},5,\"\"]}");
@@ -142,6 +154,7 @@ int main(void) {
       test(an_older_generation_is_no_answer),
       test(one_that_does_not_count_is_believed),
       test(one_that_cannot_be_asked_is_not_waited_for),
+      test(one_that_does_not_know_the_question_is_not_asked_again),
       test(models_are_ids_or_objects),
       test(a_list_that_is_too_long_is_not_taken_as_whole),
       test(what_it_could_free_is_kept_until_it_says_otherwise),
