@@ -32,6 +32,14 @@ bool fake_is_lost(int card) {
   return access(text, F_OK) == 0;
 }
 
+static void be_slow(const char *name) {
+  const char *text = getenv("FAKE_CUDA_SLOW");
+  size_t n = strlen(name);
+  unsigned ms = 0;
+  if (text && !strncmp(text, name, n) && sscanf(text + n, ":%u", &ms) == 1)
+    usleep(ms * 1000);
+}
+
 /* Counts per row of the setting, from when it was set; a process has few. */
 int fake_fails(const char *name) {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,6 +48,7 @@ int fake_fails(const char *name) {
   const char *text = getenv("FAKE_CUDA_FAIL");
   size_t n = strlen(name);
   int answer = 0;
+  be_slow(name);
   pthread_mutex_lock(&lock);
   if (strncmp(counted, text ? text : "", sizeof counted - 1) != 0) {
     snprintf(counted, sizeof counted, "%s", text ? text : "");

@@ -8,7 +8,7 @@ import struct
 import time
 
 import kernel
-from harness import MEMORY, Daemon, DaemonCase, wait_until
+from harness import KIB, MEMORY, Daemon, DaemonCase, wait_until
 from test_vault import DROP, HELLO, LIST, PUT, Peer, message
 
 RECORD = 128  # bytes; the first is the ledger's header
@@ -127,6 +127,16 @@ class RestartCase(DaemonCase):
         self.daemon = Daemon(*flags, devices=devices or self.devices, folder=folder, start=False)
         self.daemon.owns_folder = True
         return self.daemon.start() if start else self.daemon
+
+    def scatter(self, device, count=96):
+        """Blocks of which every second was freed, with their sums."""
+        blocks = [self.allocate(512 * KIB, device) for _ in range(count)]  # on a card 32 a slab
+        for block in blocks[::2]:
+            self.free(block)
+        return {block["allocationId"]: self.fill(block, number)["checksum"] for number, block in enumerate(blocks[1::2])}
+
+    def defragment(self, device):
+        return self.daemon.post(f"{MEMORY}/operations/defragment/{device}", {"strategy": "thorough"})
 
     def vault(self):
         return vault_pid(self.daemon.runtime)

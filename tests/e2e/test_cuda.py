@@ -435,39 +435,29 @@ class Broken(CardCase):
         self.assertEqual(checksum, self.checksum(slow))
         self.assertEqual(0, self.worker()["restarts"])
 
-    def scatter(self):
-        """Blocks of which every second was freed, with their sums."""
-        blocks = [self.allocate(512 * KIB, "cuda:0") for _ in range(96)]  # three slabs
-        for block in blocks[::2]:
-            self.free(block)
-        return {block["allocationId"]: self.fill(block, number)["checksum"] for number, block in enumerate(blocks[1::2])}
-
-    def defragment(self):
-        return self.daemon.post("/api/memory/operations/defragment/cuda:0", {"strategy": "thorough"})
-
     def lose_in_a_defragmentation(self, call, **more):
         """The first one goes well, the second one loses the card, which leaves every block where it was."""
         self.daemon.close()
         self.start_daemon(FAKE_CUDA_FAIL=f"{call}:{LAUNCH_FAILED}", **more)
-        sums = self.scatter()
-        self.assertEqual(16, self.ok(self.defragment())["allocationsMoved"])
-        sums |= self.scatter()
+        sums = self.scatter("cuda:0")
+        self.assertEqual(16, self.ok(self.defragment("cuda:0"))["allocationsMoved"])
+        sums |= self.scatter("cuda:0")
         places = {name: self.look(name)["segmentId"] for name in sums}
-        lost = self.defragment()
+        lost = self.defragment("cuda:0")
         self.assertEqual((503, "DEVICE_UNAVAILABLE"), (lost.status, lost.code))
         self.assertEqual(places, {name: self.look(name)["segmentId"] for name in sums})
         wait_until(lambda: self.worker()["pid"] is None, "its worker's end")
         self.assertEqual(sums, {name: self.transfer(name, "cuda:0", "host:0", mode="copy")["checksum"] for name in sums})
 
     def test_a_worker_that_maps_all_segments_anew(self):
-        sums = self.scatter()
+        sums = self.scatter("cuda:0")
         os.kill(self.worker()["pid"], signal.SIGKILL)
-        self.assertEqual(16, self.ok(self.defragment())["allocationsMoved"])
+        self.assertEqual(16, self.ok(self.defragment("cuda:0"))["allocationsMoved"])
         self.assertEqual(sums, {name: self.checksum(name) for name in sums})
 
     def test_what_it_gives_back_is_there_for_who_needs_it_next(self):
-        sums = self.scatter()
-        data = self.ok(self.defragment())
+        sums = self.scatter("cuda:0")
+        data = self.ok(self.defragment("cuda:0"))
         self.assertGreater(data["releasedBytes"], 0)
         room = self.device("cuda:0")["availableBytes"]
         name = self.allocate(room, "cuda:0")["allocationId"]  # needs what is on its way back
@@ -477,7 +467,7 @@ class Broken(CardCase):
 
     def test_a_defragmentation_that_loses_its_card_moves_nothing(self):
         self.lose_in_a_defragmentation("cuLaunchKernelEx:3")  # a batch launches two
-        self.assertGreater(self.ok(self.defragment())["allocationsMoved"], 0)
+        self.assertGreater(self.ok(self.defragment("cuda:0"))["allocationsMoved"], 0)
 
     def test_nor_does_one_that_moves_one_by_one(self):
         self.lose_in_a_defragmentation("cuMemcpyDtoDAsync_v2:18", MEMKEEP_LIBCUDA=str(OLD))
