@@ -147,13 +147,9 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
   units_format(params->size_bytes, size, sizeof size);
   units_format(state_available(s, device), available, sizeof available);
   uint32_t devices = choice_devices(s, choice);
-  bool strained = choice_is_strained(s, choice);
-  if (strained)
-    problem_set(problem, STATUS_INSUFFICIENT_MEMORY,
-                "pressure on %s is critical and nothing can be taken back: only what has priority "
-                "critical gets memory",
-                device->info->id);
-  else if (!(devices & ~choice->held) && !choice_is_too_large(s, choice))
+  if (choice_is_strained(s, choice))
+    return strain_refuse(s, (uint32_t)(device - s->devices), params->size_bytes, problem);
+  if (!(devices & ~choice->held) && !choice_is_too_large(s, choice))
     problem_set(problem, STATUS_INSUFFICIENT_MEMORY, "others wait for memory on %s already",
                 device->info->id);
   else if (choice_is_too_large(s, choice))
@@ -164,7 +160,6 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
                 device->info->id, available);
   problem->has_space = true;
   state_space_problem(s, device, params->size_bytes, &problem->space);
-  snprintf(problem->space.reason, sizeof problem->space.reason, "%s",
-           strained ? "pressure" : reason);
+  snprintf(problem->space.reason, sizeof problem->space.reason, "%s", reason);
   return problem->status;
 }

@@ -17,6 +17,7 @@
 #include "service/model_record.h"
 #include "service/model_table.h"
 #include "service/recorder.h"
+#include "service/strain.h"
 #include "service/transfer.h"
 #include "service/waiting.h"
 #include "service/work_impact.h"
@@ -88,11 +89,15 @@ static bool is_there(const struct service *s, const struct model_move *move,
   return move->params->mode && models_device_of(s, weights, MODELS_RAM) == move->target;
 }
 
-static enum status check_space(const struct service *s, const struct model_move *move,
-                               uint64_t need, struct problem *problem) {
+static enum status check_space(struct service *s, const struct model_move *move, uint64_t need,
+                               struct problem *problem) {
   const struct state_device *device = &s->devices[move->target];
   char size[32], available[32];
   bool held = waiting_held(s, move->params->priority) >> move->target & 1;
+  if (need && strain_keeps_out(s, move->target, move->params->priority)) {
+    strain_met(s, move->target);
+    return strain_refuse(s, move->target, need, problem);
+  }
   if (!need || (need <= state_available(s, device) && !held))
     return STATUS_OK;
   units_format(need, size, sizeof size);
@@ -340,6 +345,7 @@ enum status model_move_start(struct service *s, const struct model_move *move,
                                                        .target = move->target,
                                                        .size = model->facts.size,
                                                        .comes = need,
+                                                       .priority = move->params->priority,
                                                        .goes = goes,
                                                        .weights = model->weights,
                                                        .moves_model = move->params->mode});

@@ -5,6 +5,8 @@
  */
 #include "service/strain.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "service/model_room.h"
 #include "service/worker_relief.h"
@@ -45,6 +47,18 @@ static bool is_stuck(const struct service *s, uint32_t device) {
 
 bool strain_keeps_out(const struct service *s, uint32_t device, int priority) {
   return priority < VIEW_PRIORITY_CRITICAL && (s->devices[device].strain.on || is_stuck(s, device));
+}
+
+enum status strain_refuse(const struct service *s, uint32_t device, uint64_t bytes,
+                          struct problem *problem) {
+  problem_set(problem, STATUS_INSUFFICIENT_MEMORY,
+              "pressure on %s is critical and nothing can be taken back: only what has priority "
+              "critical gets memory",
+              s->devices[device].info->id);
+  problem->has_space = true;
+  state_space_problem(s, &s->devices[device], bytes, &problem->space);
+  snprintf(problem->space.reason, sizeof problem->space.reason, "pressure");
+  return problem->status;
 }
 
 void strain_met(struct service *s, uint32_t device) { s->devices[device].strain.on = true; }

@@ -11,6 +11,9 @@
 /* Whether nothing more of the device may be given to a request of this priority (VIEW_PRIORITY_…).
  */
 bool strain_keeps_out(const struct service *s, uint32_t device, int priority);
+/* The 507 of one who is kept out. */
+enum status strain_refuse(const struct service *s, uint32_t device, uint64_t bytes,
+                          struct problem *problem);
 /* A request met it that had fitted otherwise: from here on it is to be left, not only to be over.
  */
 void strain_met(struct service *s, uint32_t device);

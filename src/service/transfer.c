@@ -19,6 +19,7 @@
 #include "service/job_work.h"
 #include "service/quota.h"
 #include "service/recorder.h"
+#include "service/strain.h"
 #include "service/waiting.h"
 
 /* ---- the end ---- */
@@ -324,6 +325,10 @@ enum status transfer_begin(struct transfer *transfer, bool *placed) {
                             .alignment = transfer->facts.alignment,
                             .dedicated = transfer->facts.flags != 0};
   char reason[16] = "";
+  if (strain_keeps_out(s, want.device, transfer->params.priority)) {
+    strain_met(s, want.device);
+    return strain_refuse(s, want.device, want.size, &transfer->problem);
+  }
   if (is_copy(transfer) &&
       quota_charge(s, transfer->facts.owner, transfer->size, device, &transfer->problem))
     return transfer->problem.status;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/units.h"
+#include "service/strain.h"
 
 static enum pressure_level level_after(const struct service *s, const struct state_device *device,
                                        uint64_t comes, uint64_t goes) {
@@ -56,7 +57,8 @@ struct work_impact work_impact_foretell(const struct service *s, const struct wo
   const struct state_device *source = &s->devices[of->source];
   const struct state_device *target = &s->devices[of->target];
   uint64_t available = state_available(s, target);
-  struct work_impact out = {.would_fit = of->comes <= available,
+  bool strained = of->comes && strain_keeps_out(s, of->target, of->priority);
+  struct work_impact out = {.would_fit = of->comes <= available && !strained,
                             .expected_seconds = seconds_over(s, of->source, of->target, of->size),
                             .target_available_after = units_minus(available, of->comes),
                             .target_pressure_after = level_after(s, target, of->comes, 0),

@@ -11,6 +11,7 @@
 struct work_impact_of {
   uint32_t source, target;              /* devices */
   uint64_t size, comes, goes;           /* bytes on the way; committed there, given back here */
+  int priority;                         /* VIEW_PRIORITY_… */
   const struct models_weights *weights; /* NULL: not of a model */
   bool moves_model;
 };

@@ -134,6 +134,7 @@ static struct work_impact impact(const struct service *s, const struct transfer 
                               .target = transfer->target_device,
                               .size = transfer->size,
                               .comes = transfer->size,
+                              .priority = transfer->params.priority,
                               .goes = transfer->params.mode ? transfer->size : 0,
                               .weights = transfer->alloc ? weights_of(s, transfer->alloc) : NULL};
   struct work_impact out = work_impact_foretell(s, &of);

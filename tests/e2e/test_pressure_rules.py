@@ -57,6 +57,21 @@ class Hog(PressureCase):
     def offered(self):
         return set(self.ok(self.daemon.get(f"{MODELS}/status"))["availableOperations"])
 
+    def test_nothing_is_transferred_there(self):
+        """Neither an allocation nor a model, unless that is critical; and a dry run says so."""
+        source, model = self.allocate(MIB, "host:0"), self.load(self.model(MIB - 4096), "host:0")
+        self.allocate(HOG, CARD)
+        self.kept_out()
+        for mode in ("copy", "move"):
+            for what in ({"allocationId": source["allocationId"]}, {"modelId": model["modelId"]}):
+                with self.subTest(mode, **what):
+                    body = {"sourceDeviceId": "host:0", "targetDeviceId": CARD, "mode": mode} | what
+                    details = self.refused_space(self.daemon.post(f"{MEMORY}/transfer", body), "INSUFFICIENT_MEMORY")
+                    self.assertEqual("pressure", details["reason"])
+                    impact = self.ok(self.daemon.post(f"{MEMORY}/transfer", body | {"dryRun": True}))["impact"]
+                    self.assertFalse(impact["wouldFit"])
+        self.transfer(source, "host:0", CARD, priority="critical")
+
     def test_what_is_reserved_stays_reserved(self):
         self.ok(self.daemon.put(f"{MEMORY}/limits/{CARD}", {"reservedBytes": MIB}))
         self.allocate(HOG, CARD)
