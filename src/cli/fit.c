@@ -1,5 +1,5 @@
 /*
- * fit: columns go one by one until the rest would fit if it were shortened as far as it may be;
+ * fit: columns go, rank by rank, until the rest would fit if it were shortened as far as it may be;
  * then the widest is shortened, a step at a time, no further than is needed.
  */
 #include "cli/fit.h"
@@ -23,13 +23,15 @@ size_t fit_width(const struct fit_column *columns, size_t count, size_t gap) {
   return sum(columns, count, gap, false);
 }
 
-/* The one that goes next; NULL: what is left stays. */
-static struct fit_column *next_to_go(struct fit_column *columns, size_t count) {
-  struct fit_column *next = NULL;
+/* Those of the highest rank go; false: what is left stays. */
+static bool drop(struct fit_column *columns, size_t count) {
+  unsigned highest = 0;
   for (size_t i = 0; i < count; i++)
-    if (!columns[i].gone && columns[i].rank > (next ? next->rank : 0))
-      next = &columns[i];
-  return next;
+    if (!columns[i].gone && columns[i].rank > highest)
+      highest = columns[i].rank;
+  for (size_t i = 0; highest && i < count; i++)
+    columns[i].gone |= columns[i].rank == highest;
+  return highest;
 }
 
 /* The widest that may still be shortened; NULL: none. */
@@ -45,8 +47,8 @@ static struct fit_column *next_to_shorten(struct fit_column *columns, size_t cou
 
 void fit(struct fit_column *columns, size_t count, size_t gap, size_t room) {
   struct fit_column *column;
-  while (sum(columns, count, gap, true) > room && (column = next_to_go(columns, count)))
-    column->gone = true;
+  while (sum(columns, count, gap, true) > room && drop(columns, count))
+    ;
   while (sum(columns, count, gap, false) > room && (column = next_to_shorten(columns, count)))
     column->width--;
 }

@@ -12,7 +12,7 @@
 struct fit_column {
   size_t width;  /* in: of its widest cell; out: what it gets */
   size_t least;  /* what it may be shortened to; what is not below `width`: it stays whole */
-  unsigned rank; /* 0: it never goes; else the highest goes first */
+  unsigned rank; /* 0: it never goes; else the highest goes first, and equal ones together */
   bool gone;     /* out */
 };
 

@@ -39,7 +39,9 @@ static bool take_signals(struct top *top) {
     if (number == SIGTSTP) {
       top_screen_leave(top->screen);
       raise(SIGSTOP);
-    } else if (number != SIGWINCH) {
+    } else if (number == SIGWINCH) {
+      top_screen_repaint();
+    } else {
       top->signal = number;
     }
   return any;

@@ -64,6 +64,17 @@ class Looking(TopWords, DaemonCase):
         self.assertGreater(max(map(len, top.rows)), 150)
         self.quit(top)
 
+    def test_a_terminal_that_was_small_for_a_moment(self):
+        top = self.top(rows=60, columns=200)
+        top.wait_for("Models 0", "HEALTH", "label-32")
+        top.signal(signal.SIGSTOP)  # it sees one size only, the one that it knows
+        top.set_size(3, 10)
+        top.set_size(60, 200)
+        self.assertNotIn("label-32", top.text)
+        top.signal(signal.SIGCONT)
+        top.wait_for("Models 0", "HEALTH", "label-32")
+        self.quit(top)
+
     def order(self, top):
         return [row.split()[-1] for row in top.rows if "label-" in row]
 
@@ -81,7 +92,7 @@ class Looking(TopWords, DaemonCase):
         top.wait_for("Allocations 4")
         top.type("/LABEL-5")
         top.wait(lambda: self.order(top) == ["label-512"], "one row")
-        self.assertIn("Allocations 1 of 4", top.text)
+        top.wait_for("Allocations 1 of 4")
         top.press("backspace", "backspace")
         top.type("kv\r")
         top.wait_for("Allocations 0 of 4", "nothing that matches")

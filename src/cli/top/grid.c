@@ -8,47 +8,32 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/fit.h"
 #include "cli/paint.h"
 
 #define PERCENT 5 /* columns of "100 %", of each bar */
 #define WIDE 120  /* from here on there are two blanks between columns */
 
-struct fit {
+struct layout {
   int widths[TOP_COLUMNS_MAX]; /* 0: left out */
   int gap;
 };
 
-static int total(const struct top_column *columns, const struct fit *fit) {
-  int sum = -fit->gap;
-  for (int i = 0; columns[i].header; i++)
-    sum += fit->widths[i] ? fit->widths[i] + fit->gap : 0;
-  return sum;
-}
-
-/* Leaves out those of the highest rank; false: there are only those that stay. */
-static bool drop(const struct top_column *columns, struct fit *fit) {
-  int highest = 0;
-  for (int i = 0; columns[i].header; i++)
-    if (fit->widths[i] && columns[i].rank > highest)
-      highest = columns[i].rank;
-  for (int i = 0; columns[i].header; i++)
-    if (highest && columns[i].rank == highest)
-      fit->widths[i] = 0;
-  return highest;
-}
-
-static struct fit fit_columns(enum top_pane pane, int width) {
+static struct layout lay_out(enum top_pane pane, int width) {
   const struct top_column *columns = top_columns[pane].columns;
-  struct fit fit = {.gap = width < WIDE ? 1 : 2};
-  for (int i = 0; columns[i].header; i++)
-    fit.widths[i] = columns[i].width;
-  while (total(columns, &fit) > width && drop(columns, &fit))
-    ;
-  int left = width - total(columns, &fit);
-  for (int i = 0; columns[i].header; i++)
-    if (columns[i].grows && fit.widths[i] && left > 0)
-      fit.widths[i] += left;
-  return fit;
+  struct fit_column fitted[TOP_COLUMNS_MAX];
+  struct layout layout = {.gap = width < WIDE ? 1 : 2};
+  size_t count = 0, room = (size_t)width, gap = (size_t)layout.gap;
+  for (; columns[count].header; count++) {
+    size_t own = (size_t)columns[count].width;
+    fitted[count] = (struct fit_column){own, own, (unsigned)columns[count].rank, false};
+  }
+  fit(fitted, count, gap, room);
+  size_t used = fit_width(fitted, count, gap), left = room > used ? room - used : 0;
+  for (size_t i = 0; i < count; i++)
+    if (!fitted[i].gone)
+      layout.widths[i] = (int)(fitted[i].width + (columns[i].grows ? left : 0));
+  return layout;
 }
 
 /* ---- bars ---- */
@@ -168,24 +153,24 @@ static void draw_cell(struct top_canvas *canvas, const struct top_grid *grid,
   put(canvas, column, span, style_of(grid, text), text);
 }
 
-static void draw_row(struct top_canvas *canvas, const struct top_grid *grid, const struct fit *fit,
-                     struct reader_value row, int at) {
+static void draw_row(struct top_canvas *canvas, const struct top_grid *grid,
+                     const struct layout *layout, struct reader_value row, int at) {
   const struct top_column *columns = top_columns[grid->pane].columns;
   for (int i = 0, column = 0; columns[i].header; i++) {
-    if (!fit->widths[i])
+    if (!layout->widths[i])
       continue;
-    draw_cell(canvas, grid, &columns[i], row, (struct top_span){at, column, fit->widths[i]});
-    column += fit->widths[i] + fit->gap;
+    draw_cell(canvas, grid, &columns[i], row, (struct top_span){at, column, layout->widths[i]});
+    column += layout->widths[i] + layout->gap;
   }
 }
 
 static void draw_header(struct top_canvas *canvas, const struct top_grid *grid,
-                        const struct fit *fit, const struct top_place *place) {
+                        const struct layout *layout, const struct top_place *place) {
   const struct top_column *columns = top_columns[grid->pane].columns;
   const char *up = canvas->ascii ? "^" : "▲", *down = canvas->ascii ? "v" : "▼";
   char text[64];
   for (int i = 0, column = 0; columns[i].header; i++) {
-    struct top_span span = {grid->row, column, fit->widths[i]};
+    struct top_span span = {grid->row, column, layout->widths[i]};
     if (!span.width)
       continue;
     snprintf(text, sizeof text, "%s%s", columns[i].header,
@@ -193,7 +178,7 @@ static void draw_header(struct top_canvas *canvas, const struct top_grid *grid,
              : place->descending ? down
                                  : up);
     put(canvas, &columns[i], span, TOP_HEADER, text);
-    column += span.width + fit->gap;
+    column += span.width + layout->gap;
   }
 }
 
@@ -210,14 +195,14 @@ static void scroll(struct top_place *place, int visible) {
 
 void top_grid_draw(struct top_canvas *canvas, const struct top_grid *grid,
                    struct top_place *place) {
-  struct fit fit = fit_columns(grid->pane, canvas->width);
+  struct layout layout = lay_out(grid->pane, canvas->width);
   scroll(place, grid->height - 1);
   if (grid->height > 0)
-    draw_header(canvas, grid, &fit, place);
+    draw_header(canvas, grid, &layout, place);
   for (size_t i = 0; i < place->visible && place->first + i < place->list.count; i++) {
     size_t index = place->first + i;
     int at = grid->row + 1 + (int)i;
-    draw_row(canvas, grid, &fit, place->list.rows[index].value, at);
+    draw_row(canvas, grid, &layout, place->list.rows[index].value, at);
     if (grid->marks && index == place->chosen)
       top_canvas_mark(canvas, at);
   }
@@ -226,12 +211,12 @@ void top_grid_draw(struct top_canvas *canvas, const struct top_grid *grid,
 void top_grid_rest(const struct top_canvas *canvas, const struct top_grid *grid,
                    const struct top_place *place, char out[TOP_TEXT]) {
   const struct top_column *columns = top_columns[grid->pane].columns;
-  struct fit fit = fit_columns(grid->pane, canvas->width);
+  struct layout layout = lay_out(grid->pane, canvas->width);
   char text[TOP_CELL];
   size_t n = 0;
   out[0] = '\0';
   for (int i = 0; place->list.count && columns[i].header; i++) {
-    if (fit.widths[i])
+    if (layout.widths[i])
       continue;
     top_columns_text(grid->snapshot, &columns[i], place->list.rows[place->chosen].value, text,
                      sizeof text);

@@ -98,6 +98,8 @@ void top_screen_close(struct top_screen *screen) {
 
 /* ---- drawing ---- */
 
+void top_screen_repaint(void) { clearok(curscr, TRUE); }
+
 bool top_screen_begin(struct top_screen *screen, struct top_canvas *canvas) {
   struct winsize size;
   bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col;
@@ -159,7 +161,7 @@ bool top_screen_key(struct top_screen *screen, int wait_ms, uint32_t *key) {
   switch (get_wch(&code)) {
   case OK:
     if (code == REDRAW)
-      clearok(curscr, TRUE);
+      top_screen_repaint();
     *key = code == '\n' ? TOP_KEY_ENTER : code == 0x7f || code == '\b' ? TOP_KEY_BACKSPACE : code;
     return true;
   case KEY_CODE_YES:

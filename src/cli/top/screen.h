@@ -16,6 +16,9 @@ enum status top_screen_open(struct top_screen **out, struct problem *problem);
 void top_screen_close(struct top_screen *screen);
 /* The same until the next call of draw. */
 void top_screen_leave(struct top_screen *screen);
+/* All of it is sent by the next draw: a terminal that was smaller meanwhile has lost what it had.
+ */
+void top_screen_repaint(void);
 /* An empty canvas of the size that the terminal has now. */
 bool top_screen_begin(struct top_screen *screen, struct top_canvas *canvas);
 void top_screen_draw(struct top_screen *screen, const struct top_canvas *canvas);
