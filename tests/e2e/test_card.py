@@ -62,12 +62,15 @@ sys.stdin.read()
 @unittest.skipUnless(Path("/dev/nvidiactl").exists(), "no card of NVIDIA's here")
 class Card(RestartCase, ModelWords):
     devices = ("host:0=16GiB",)
+    at_rest = None  # in use before the first test
 
     def setUp(self):
         self.daemon = Daemon(devices=self.devices, start=False)
         self.daemon.command.remove("--no-gpu")
         self.daemon.start()
         self.addCleanup(self.daemon.close)
+        Card.at_rest = Card.at_rest or self.used()
+        wait_until(lambda: self.used() - Card.at_rest < CONTEXT, "the contexts of the test before are gone")
         self.before = self.used()
 
     def used(self):

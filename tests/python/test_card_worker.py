@@ -21,6 +21,7 @@ class Worker(ClientWords, ModelWords, CardDaemon):
         super().setUp()
         from memkeep.worker.torch import TorchWorker
         torch.zeros(1, device="cuda")  # the context is there from now on
+        torch.cuda.empty_cache()
         self.worker = TorchWorker("torch", "cuda:0")
         thread = self.worker.start(self.daemon.socket_path)
         self.addCleanup(thread.join, 30)
@@ -42,7 +43,7 @@ class Worker(ClientWords, ModelWords, CardDaemon):
             self.use()
             self.assertEqual(torch.cuda.memory_stats()["reserved_bytes.all.current"], self.worker.memory_bytes("cuda:0"))
             self.assertGreaterEqual(self.worker.memory_bytes("cuda:0") - empty, SIZE)
-            self.assertGreaterEqual(self.worker.give(1)[0], SIZE)
+            self.assertGreaterEqual(self.worker.give(SIZE)[0], SIZE)
             wait_until(lambda: self.device("cuda:0")["usedBytes"] - before < SIZE // 4, "the driver's figure to fall", 10)
 
     def test_what_the_daemon_has_there_is_used_in_place(self):
