@@ -2,7 +2,8 @@
  * cuda/batch: moves are cut into pieces, so that every block of threads has as much to do as the
  * others. A list of pieces goes to the card, the kernels go over it, and it comes back with a mark
  * at each piece that differs. There are two lists, so that one is written while the card is at work
- * on the other.
+ * on the other. Their host memory is pinned with the first look at the kernels: the first time,
+ * that takes a driver 2 ms. Memory of the card is taken by the first run.
  */
 #include "device/cuda/batch.h"
 
@@ -24,6 +25,7 @@ struct piece { /* as the kernels know it */
   uint64_t move; /* the host's: index of the move */
 };
 _Static_assert(sizeof(struct piece) == 32, "as in batch_kernels.h");
+#define LIST_BYTES (BATCH_PIECES * sizeof(struct piece))
 
 struct list {
   bool taken, made;     /* under the lock; the rest is his who took it */
@@ -77,20 +79,24 @@ static enum status make_kernels(struct cuda_batch *batch) {
 }
 
 /* What is there stays; the rest may be tried again. */
-static enum status make_list(const struct cuda_load *load, struct list *list) {
-  const size_t size = BATCH_PIECES * sizeof(struct piece);
+static enum status pin_list(const struct cuda_load *load, struct list *list) {
   void *pieces = list->pieces;
   enum status status = STATUS_OK;
   if (!list->stream)
     status = cuda_load_check(load, "make a stream",
                              load->stream_create(&list->stream, API_STREAM_NON_BLOCKING));
   if (!status && !pieces)
-    status =
-        cuda_load_check(load, "pin memory", load->host_alloc(&pieces, size, API_HOST_PORTABLE));
+    status = cuda_load_check(load, "pin memory",
+                             load->host_alloc(&pieces, LIST_BYTES, API_HOST_PORTABLE));
   list->pieces = pieces;
-  if (!status)
-    status = cuda_load_check(load, "make a list", load->memory_alloc(&list->on_card, size));
   return status;
+}
+
+static enum status make_list(const struct cuda_load *load, struct list *list) {
+  enum status status = pin_list(load, list);
+  return status
+             ? status
+             : cuda_load_check(load, "make a list", load->memory_alloc(&list->on_card, LIST_BYTES));
 }
 
 enum status cuda_batch_create(const struct cuda_load *load, struct cuda_batch **out) {
@@ -104,11 +110,14 @@ enum status cuda_batch_create(const struct cuda_load *load, struct cuda_batch **
   pthread_mutex_init(&batch->lock, NULL);
   pthread_cond_init(&batch->given, NULL);
   enum status status = make_kernels(batch);
-  if (status)
+  if (status) {
     cuda_batch_free(batch);
-  else
-    *out = batch;
-  return status;
+    return status;
+  }
+  for (unsigned i = 0; i < BATCH_LISTS; i++)
+    (void)pin_list(load, &batch->lists[i]);
+  *out = batch;
+  return STATUS_OK;
 }
 
 /* ---- a list ---- */

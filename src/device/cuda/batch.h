@@ -17,8 +17,8 @@ struct cuda_batch_move {
   bool same; /* result: the card read the same at both ends */
 };
 
-/* Compiles the kernels; memory is taken by the first run. The table is borrowed. DEVICE_NOT_FOUND:
- * this driver starts no kernels for us. */
+/* Compiles the kernels and pins host memory; a card's is taken by the first run. The table is
+ * borrowed. DEVICE_NOT_FOUND: this driver starts no kernels for us. */
 enum status cuda_batch_create(const struct cuda_load *load, struct cuda_batch **out);
 /* Needs the context. Harmless on NULL. */
 void cuda_batch_free(struct cuda_batch *batch);
