@@ -3,10 +3,11 @@
  * go into slabs that stay. If one finds no place, what was planned for the victim is undone and the
  * slab stays. A slab that took a block in is no victim any more, so no byte moves twice.
  *
- * A plan is carried out on copies of the slabs' spans, so what fits is what will fit. A block goes
- * to the first slab that has a place for it, slabs with fixed blocks before all others (they stay
- * anyway), then the fullest. Were it the best fitting range of all, blocks would land everywhere,
- * and each slab that takes one stays.
+ * A plan is carried out on copies of the slabs' spans, so what fits is what will fit. Each is made
+ * when something is first to be put in: victims need none, and the first moves wait for few. A
+ * block goes to the first slab that has a place for it, slabs with fixed blocks before all others
+ * (they stay anyway), then the fullest. Were it the best fitting range of all, blocks would land
+ * everywhere, and each slab that takes one stays.
  *
  * That slab is found in a tree of maxima over a bound of each slab's longest free range. A bound is
  * the free bytes at first and sinks with what did not fit. O(log n) a block: O(n log n).
@@ -26,7 +27,9 @@
 #define DEFRAG_VALUES 256
 
 struct slab {
-  struct span *span; /* NULL: no block in it, nobody's victim or target */
+  uint64_t size;     /* 0: no block in it, nobody's victim or target */
+  uint64_t used;     /* by the blocks of the picture */
+  struct span *span; /* NULL: nothing was ever to be put in */
   uint64_t before;   /* the bound when this victim was begun, if touched */
   uint32_t place;    /* among the targets, the best first */
   bool stays;        /* has a fixed block, or took one in */
@@ -111,42 +114,59 @@ static uint32_t place_from(const struct defrag_planner *p, uint32_t place, uint6
 /* ---- the picture ---- */
 
 static uint64_t free_in(const struct slab *slab) {
-  return span_size(slab->span) - span_used(slab->span);
+  return slab->size - (slab->span ? span_used(slab->span) : slab->used);
 }
 
 /* A snapshot is made in pieces: blocks of it that overlap were not there at the same time. */
-static void copy_block(const struct defrag_planner *p, struct slab *slab,
-                       const struct defrag_block *block, uint64_t *end) {
-  uint64_t start = units_max(block->offset, *end);
-  uint64_t stop = block->offset + units_up(block->size, p->snapshot->granule);
-  const struct span_request request = {units_minus(stop, start), 1, 1};
-  uint32_t node;
-  slab->stays |= block->fixed || start > block->offset;
-  if (span_take_at(slab->span, start, &request, &node))
-    slab->stays = true;
-  *end = units_max(*end, stop);
+struct place {
+  uint64_t start, stop;
+};
+
+static struct place place_of(const struct defrag_planner *p, const struct defrag_block *block,
+                             uint64_t end) {
+  return (struct place){.start = units_max(block->offset, end),
+                        .stop = block->offset + units_up(block->size, p->snapshot->granule)};
 }
 
-static bool copy_slab(struct defrag_planner *p, uint32_t index) {
+static void look_at(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
   struct slab *slab = &p->slabs[index];
-  uint64_t end = 0, granule = p->snapshot->granule;
+  uint64_t end = 0;
   p->order[index] = (struct sorted){0, 0, index};
   if (!segment->blocks)
-    return true;
-  if (span_create(&p->nodes, segment->size & ~(granule - 1), granule, &slab->span))
-    return false;
+    return;
+  slab->size = segment->size & ~(p->snapshot->granule - 1);
   for (uint32_t i = 0; i < segment->blocks; i++) {
-    copy_block(p, slab, &blocks[i], &end);
+    struct place place = place_of(p, &blocks[i], end);
+    bool fits = place.start < place.stop && place.stop <= slab->size;
+    slab->stays |= blocks[i].fixed || place.start > blocks[i].offset || !fits;
+    slab->used += fits ? place.stop - place.start : 0;
+    end = units_max(end, place.stop);
     p->allocated += blocks[i].size;
   }
   p->committed += segment->size;
   p->free_bytes += free_in(slab);
-  uint64_t part =
-      (uint64_t)((unsigned __int128)span_used(slab->span) * UINT32_MAX / span_size(slab->span));
+  uint64_t part = (uint64_t)((unsigned __int128)slab->used * UINT32_MAX / slab->size);
   p->order[index].key = part + ((uint64_t)slab->stays << 32);
   p->order[index].then = UINT64_MAX - segment->size;
+}
+
+/* Its blocks as a span, once something is to be put between them. False: no memory. */
+static bool copy_slab(struct defrag_planner *p, uint32_t index) {
+  const struct defrag_segment *segment = &p->snapshot->segments[index];
+  const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
+  struct slab *slab = &p->slabs[index];
+  uint64_t end = 0;
+  if (span_create(&p->nodes, slab->size, p->snapshot->granule, &slab->span))
+    return false;
+  for (uint32_t i = 0; i < segment->blocks; i++) {
+    struct place place = place_of(p, &blocks[i], end);
+    const struct span_request request = {units_minus(place.stop, place.start), 1, 1};
+    uint32_t node;
+    (void)span_take_at(slab->span, place.start, &request, &node);
+    end = units_max(end, place.stop);
+  }
   return true;
 }
 
@@ -222,19 +242,16 @@ static void unmake(struct defrag_planner *p) {
   free(p->bounds);
 }
 
-static bool look(struct defrag_planner *p) {
+static void look(struct defrag_planner *p) {
   uint32_t count = p->snapshot->segment_count;
   for (uint32_t i = 0; i < count; i++)
-    if (!copy_slab(p, i))
-      return false;
+    look_at(p, i);
   sort(p, p->order, count);
   for (uint32_t i = 0; i < count; i++) {
     struct slab *slab = &p->slabs[p->order[i].index];
     slab->place = count - 1 - i;
-    if (slab->span)
-      bound_set(p, p->order[i].index, free_in(slab));
+    bound_set(p, p->order[i].index, free_in(slab));
   }
-  return true;
 }
 
 /* ---- one block ---- */
@@ -243,6 +260,10 @@ static bool put_in(struct defrag_planner *p, uint32_t index, const struct span_r
                    struct defrag_move *move, uint32_t *node) {
   struct slab *slab = &p->slabs[index];
   uint64_t granule = p->snapshot->granule, offset;
+  if (!slab->span && !copy_slab(p, index)) {
+    bound_sink(p, index, 0);
+    return false;
+  }
   if (span_take(slab->span, request, node, &offset)) {
     uint64_t slack = units_max(request->alignment, granule) - granule;
     bound_sink(p, index, units_up(request->size, granule) + slack - granule);
@@ -312,7 +333,7 @@ static bool place_all(struct defrag_planner *p, const struct defrag_segment *seg
 
 static void empty(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
-  uint64_t own = free_in(&p->slabs[index]), used = span_used(p->slabs[index].span);
+  uint64_t own = free_in(&p->slabs[index]), used = p->slabs[index].used;
   uint64_t bound = bound_of(p, index);
   if (used > p->free_bytes - own)
     return;
@@ -343,10 +364,9 @@ static bool is_enough(const struct defrag_planner *p) {
 
 static bool is_victim(const struct defrag_planner *p, uint32_t index) {
   const struct slab *slab = &p->slabs[index];
-  if (slab->stays || !slab->span)
+  if (slab->stays || !slab->size)
     return false;
-  return p->params.strategy != DEFRAG_QUICK ||
-         span_used(slab->span) < span_size(slab->span) / DEFRAG_QUICK_PART;
+  return p->params.strategy != DEFRAG_QUICK || slab->used < slab->size / DEFRAG_QUICK_PART;
 }
 
 /* ---- all of it ---- */
@@ -357,10 +377,11 @@ enum status defrag_planner_create(const struct defrag_snapshot *snapshot,
   if (!p)
     return STATUS_INTERNAL_ERROR;
   p->params = *params;
-  if (!make(p, snapshot) || !look(p)) {
+  if (!make(p, snapshot)) {
     defrag_planner_free(p);
     return STATUS_INTERNAL_ERROR;
   }
+  look(p);
   *out = p;
   return STATUS_OK;
 }
