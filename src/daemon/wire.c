@@ -48,6 +48,7 @@ static void move(struct writer *w, const struct mover_task *task, const struct m
 static void defragment(struct writer *w, const struct mover_task *task) {
   const struct mover_move *end = task->moves + task->move_count;
   writer_text(w, "deviceId", task->segments[0].device_id);
+  writer_bool(w, "brief", true);
   writer_array(w, "moves");
   for (const struct mover_move *one = task->moves, *first; one < end;) {
     first = one;
@@ -305,11 +306,17 @@ static void path_of(struct mover_task *task, const char *word) {
   }
 }
 
-static void defragmented(struct mover_task *task, struct reader_value moved) {
-  for (size_t i = 0; i < reader_count(moved); i++) {
-    uint64_t index = reader_uint(reader_at(moved, i), UINT64_MAX);
+/* A brief answer names those that failed: there are few, if any, of thousands. */
+static void defragmented(struct mover_task *task, struct reader_value data) {
+  struct reader_value failed = reader_get(data, "failed");
+  bool brief = reader_is_array(failed);
+  struct reader_value named = brief ? failed : reader_get(data, "moved");
+  for (uint32_t i = 0; i < task->move_count; i++)
+    task->moves[i].ok = brief;
+  for (size_t i = 0; i < reader_count(named); i++) {
+    uint64_t index = reader_uint(reader_at(named, i), UINT64_MAX);
     if (index < task->move_count)
-      task->moves[index].ok = true;
+      task->moves[index].ok = !brief;
   }
 }
 
@@ -324,12 +331,18 @@ static bool checksum_of(const char *text, uint64_t *out) {
   return true;
 }
 
-/* What it must have moved. */
-static uint64_t asked_bytes(const struct mover_task *task) {
+/* What it must have moved: of a defragmentation, what it says it has. */
+static uint64_t due_bytes(const struct mover_task *task) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < task->move_count; i++)
-    bytes += task->moves[i].size;
+    if (task->action != MOVER_DEFRAGMENT || task->moves[i].ok)
+      bytes += task->moves[i].size;
   return bytes;
+}
+
+static void none_moved(struct mover_task *task) {
+  for (uint32_t i = 0; i < task->move_count; i++)
+    task->moves[i].ok = false;
 }
 
 void wire_result(struct mover_task *task, struct reader_value data) {
@@ -351,9 +364,10 @@ void wire_result(struct mover_task *task, struct reader_value data) {
   task->fingerprint_known = checksum_of(fingerprint, &task->fingerprint);
   path_of(task, reader_text(reader_get(data, "path"), ""));
   if (task->action == MOVER_DEFRAGMENT)
-    defragmented(task, reader_get(data, "moved"));
-  else if (task->move_count && task->bytes != asked_bytes(task))
-    problem_set(&task->problem, STATUS_INTERNAL_ERROR,
-                "the worker moved %" PRIu64 " of %" PRIu64 " bytes", task->bytes,
-                asked_bytes(task));
+    defragmented(task, data);
+  if (!task->move_count || task->bytes == due_bytes(task))
+    return;
+  problem_set(&task->problem, STATUS_INTERNAL_ERROR,
+              "the worker moved %" PRIu64 " of %" PRIu64 " bytes", task->bytes, due_bytes(task));
+  none_moved(task);
 }

@@ -120,16 +120,25 @@ static enum status move_each(struct sweep *sweep) {
   return status;
 }
 
-static void write_moved(const struct sweep *sweep, struct writer *w) {
-  uint64_t bytes = 0;
-  writer_array(w, "moved");
-  for (uint32_t i = 0; i < sweep->count; i++) {
-    if (!sweep->moves[i].same)
-      continue;
-    writer_uint(w, NULL, sweep->indices[i]);
-    bytes += sweep->moves[i].size;
+/* The requests' indices of those that were moved, or of those that were not. */
+static void write_indices(const struct sweep *sweep, struct writer *w, bool moved) {
+  uint32_t next = 0;
+  writer_array(w, moved ? "moved" : "failed");
+  for (uint32_t asked = 0; asked < sweep->asked; asked++) {
+    bool tried = next < sweep->count && sweep->indices[next] == asked;
+    bool same = tried && sweep->moves[next].same;
+    next += tried;
+    if (same == moved)
+      writer_uint(w, NULL, asked);
   }
   writer_end(w);
+}
+
+static void write_moved(const struct sweep *sweep, struct writer *w) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < sweep->count; i++)
+    bytes += sweep->moves[i].same ? sweep->moves[i].size : 0;
+  write_indices(sweep, w, !reader_bool(reader_get(sweep->call->data, "brief"), false));
   writer_uint(w, "bytes", bytes);
 }
 

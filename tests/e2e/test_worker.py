@@ -168,6 +168,9 @@ class Bytes(WorkerCase):
         data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves)
         self.assertEqual(([0, 5], 8192), (data["moved"], data["bytes"]))
         self.assertEqual(b"A" * 4096 + b"B" * 4096, os.pread(fd, 8192, 0))
+        data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves, brief=True)
+        self.assertEqual(([1, 2, 3, 4], 8192), (data["failed"], data["bytes"]))
+        self.assertNotIn("moved", data)
 
     def test_ranges_that_leave_their_segment_are_refused(self):
         self.segment(1)

@@ -107,7 +107,7 @@ static void a_defragmentation_lists_its_moves(void **state) {
       {.from = 1, .to = 0, .from_offset = 96, .to_offset = 16, .size = 2}};
   struct mover_task task = task_of(MOVER_DEFRAGMENT, moves, 3);
   assert_line("{\"request_id\":\"r-3\",\"action\":\"memory.defragment\",\"data\":{"
-              "\"device_id\":\"host:0\",\"moves\":["
+              "\"device_id\":\"host:0\",\"brief\":true,\"moves\":["
               "{\"source\":\"s-1f0c000000000001\",\"target\":\"s-1f0c000000000001\","
               "\"ranges\":[64,0,8]},"
               "{\"source\":\"s-1f0c000000000002\",\"target\":\"s-1f0c000000000001\","
@@ -230,6 +230,18 @@ static void only_moves_that_there_are_have_moved(void **state) {
   assert_false(moves[1].ok);
 }
 
+static void a_brief_answer_names_those_that_failed(void **state) {
+  (void)state;
+  struct mover_move moves[3] = {one, one, one};
+  struct mover_task task = task_of(MOVER_DEFRAGMENT, moves, 3);
+  take(&task, "{\"failed\":[1,3],\"bytes\":128}");
+  assert_int_equal(task.problem.status, STATUS_OK);
+  assert_true(moves[0].ok && !moves[1].ok && moves[2].ok);
+  take(&task, "{\"failed\":[],\"bytes\":128}"); /* it cannot have moved all three */
+  assert_int_equal(task.problem.status, STATUS_INTERNAL_ERROR);
+  assert_false(moves[0].ok || moves[1].ok || moves[2].ok);
+}
+
 static void a_load_is_all_of_its_files(void **state) {
   (void)state;
   struct mover_move moves[2] = {{.size = 100}, {.size = 7}};
@@ -268,6 +280,7 @@ int main(void) {
       cmocka_unit_test(what_is_not_said_is_not_known),
       cmocka_unit_test(a_part_is_no_success),
       cmocka_unit_test(only_moves_that_there_are_have_moved),
+      cmocka_unit_test(a_brief_answer_names_those_that_failed),
       cmocka_unit_test(a_load_is_all_of_its_files),
       cmocka_unit_test(a_clear_says_how_much),
   };
