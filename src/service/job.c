@@ -113,6 +113,8 @@ void job_submit(struct job *job, struct mover_task *task) {
   struct service *s = job->service;
   job_keep(job);
   job_running(job);
+  task->subject = job->id;
+  memcpy(task->correlation, job_correlation(job), sizeof task->correlation);
   layers_submit(s, task, take_beginning(job));
   if (job_cancelled(job))
     s->mover->cancel(s->mover_ctx, job->id);

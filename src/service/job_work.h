@@ -30,8 +30,8 @@ struct job_params {
 struct job *job_make(struct service *service, const struct job_params *params);
 /* Of a listed job. Takes the state lock. */
 void job_running(struct job *job);
-/* Takes the state lock. Hands a task of the job to the mover; a cancel that came before it is said
- * again. The task may be over when this returns. */
+/* Takes the state lock. Hands a task to the mover, as the job's: its subject and correlation are; a
+ * cancel that came before it is said again. The task may be over when this returns. */
 struct mover_task;
 void job_submit(struct job *job, struct mover_task *task);
 /* Also told as an event, a few times a second. */

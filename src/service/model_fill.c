@@ -185,7 +185,6 @@ static void ship(struct model_work *work) {
                                        .to_offset = target.offset,
                                        .size = work->weights->parts[work->part].size};
   work->task = (struct mover_task){.action = MOVER_TRANSFER,
-                                   .subject = job_id(work->job),
                                    .segments = work->segments,
                                    .segment_count = 2,
                                    .moves = work->moves,
@@ -194,7 +193,6 @@ static void ship(struct model_work *work) {
                                    .sums = summed,
                                    .progress = ship_progress,
                                    .done = shipped};
-  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
   if (work->transfers)
     work->read_ns = clock_now();
   job_submit(work->job, &work->task);
@@ -246,7 +244,6 @@ static void load(struct model_work *work) {
   }
   lock_give(&s->lock);
   work->task = (struct mover_task){.action = MOVER_LOAD,
-                                   .subject = job_id(work->job),
                                    .segments = work->segments,
                                    .segment_count = n,
                                    .moves = work->moves,
@@ -258,7 +255,6 @@ static void load(struct model_work *work) {
                                    .progress = ship_progress,
                                    .done = loaded};
   memcpy(work->task.worker, work->params.worker, sizeof work->task.worker);
-  memcpy(work->task.correlation, job_correlation(work->job), sizeof work->task.correlation);
   work->read_ns = clock_now();
   job_submit(work->job, &work->task);
 }

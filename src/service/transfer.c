@@ -265,7 +265,6 @@ static void step_copy(struct transfer *transfer) {
                                        .size = transfer->size};
   lock_give(&s->lock);
   transfer->task = (struct mover_task){.action = MOVER_TRANSFER,
-                                       .subject = job_id(transfer->job),
                                        .segments = transfer->segments,
                                        .segment_count = 2,
                                        .moves = &transfer->move,
@@ -273,7 +272,6 @@ static void step_copy(struct transfer *transfer) {
                                        .verify = transfer->params.verify,
                                        .progress = progress,
                                        .done = copied};
-  memcpy(transfer->task.correlation, transfer->correlation, sizeof transfer->task.correlation);
   transfer->started_ns = clock_now();
   job_submit(transfer->job, &transfer->task);
 }

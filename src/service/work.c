@@ -114,10 +114,8 @@ static enum status launch(struct service *s, const struct caller *caller, struct
   moving->move.from = fill ? 0 : 1;
   moving->task.moves = &moving->move;
   moving->task.move_count = 1;
-  moving->task.subject = params.id;
   moving->task.progress = progress;
   moving->task.done = done;
-  memcpy(moving->task.correlation, caller->correlation, sizeof moving->task.correlation);
   return STATUS_OK;
 }
 
