@@ -330,6 +330,18 @@ bool record_movable(const struct service *s, uint32_t index) {
          !(state_record(s, alloc)->flags & STATE_PINNED);
 }
 
+static void bring(const void *bytes, size_t size) {
+  __builtin_prefetch(bytes);
+  __builtin_prefetch((const char *)bytes + size - 1);
+}
+
+void record_bring(const struct service *s, const uint32_t *indices, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++)
+    bring(state_alloc(s, indices[i]), sizeof(struct state_alloc));
+  for (uint32_t i = 0; i < count; i++)
+    bring(ledger_at(s->ledger, state_alloc(s, indices[i])->slot), sizeof(struct ledger_record));
+}
+
 void record_touch(struct service *s, uint32_t index) {
   ledger_touch(s->ledger, state_alloc(s, index)->slot, clock_real());
 }

@@ -51,23 +51,17 @@ static bool room_for_segment(struct snapshot *snapshot) {
   return true;
 }
 
-static void add_block(const struct service *s, struct snapshot *snapshot,
-                      const struct span_block *range) {
-  bool known = range->user != UINT32_MAX; /* else its allocation is still being made */
-  struct defrag_block *block = &snapshot->blocks[snapshot->blocks_count];
-  *block = (struct defrag_block){.offset = range->offset,
-                                 .size = range->size,
-                                 .alignment = SLAB_GRANULE,
-                                 .user = snapshot->blocks_count,
-                                 .fixed = !known || !record_movable(s, range->user)};
-  uint64_t id = 0;
-  if (known) {
-    const struct state_alloc *alloc = state_alloc(s, range->user);
-    id = alloc->id;
+/* What is known of a block's allocation, 0: it is still being made. */
+static void add_facts(const struct service *s, struct snapshot *snapshot, uint32_t at,
+                      uint32_t index) {
+  struct defrag_block *block = &snapshot->blocks[at];
+  const struct state_alloc *alloc = state_alloc(s, index);
+  block->alignment = SLAB_GRANULE;
+  block->fixed = !index || !record_movable(s, index);
+  snapshot->block_ids[at] = index ? alloc->id : 0;
+  if (index)
     block->alignment =
         units_max(SLAB_GRANULE, UINT64_C(1) << state_record(s, alloc)->alignment_log2);
-  }
-  snapshot->block_ids[snapshot->blocks_count++] = id;
 }
 
 static bool is_candidate(const struct service *s, uint32_t index, uint64_t owner_id) {
@@ -80,14 +74,20 @@ static bool is_candidate(const struct service *s, uint32_t index, uint64_t owner
 static bool add_some(struct service *s, struct snapshot *snapshot, struct record_walk *walk) {
   LOCK_SCOPE(&s->lock);
   struct span_block range;
+  uint32_t indices[SNAPSHOT_BATCH], count = 0, first = snapshot->blocks_count;
   if (!record_walk_resume(s, walk) || !state_segment(s, walk->index)->span)
     return false;
-  for (unsigned i = 0; i < SNAPSHOT_BATCH; i++) {
-    if (!record_walk_next(s, walk, &range))
-      return false;
-    add_block(s, snapshot, &range);
+  while (count < SNAPSHOT_BATCH && record_walk_next(s, walk, &range)) {
+    uint32_t at = first + count;
+    snapshot->blocks[at] =
+        (struct defrag_block){.offset = range.offset, .size = range.size, .user = at};
+    indices[count++] = range.user == UINT32_MAX ? 0 : range.user;
   }
-  return true;
+  record_bring(s, indices, count);
+  for (uint32_t i = 0; i < count; i++)
+    add_facts(s, snapshot, first + i, indices[i]);
+  snapshot->blocks_count += count;
+  return count == SNAPSHOT_BATCH;
 }
 
 static bool add_segment(struct service *s, struct snapshot *snapshot, uint64_t id,
