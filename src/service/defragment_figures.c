@@ -5,23 +5,8 @@
 
 #include "base/units.h"
 
-void defragment_figures_before(const struct service *s, uint32_t device,
-                               struct job_defrag_device *row) {
-  row->device_id = s->devices[device].info->id;
-  row->fragmentation_before =
-      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
-  row->largest_before = state_largest(s, &s->devices[device]);
-}
-
-void defragment_figures_after(const struct service *s, uint32_t device,
-                              struct job_defrag_device *row) {
-  row->fragmentation_after =
-      state_fragmentation(s->devices[device].allocated, s->devices[device].committed);
-  row->largest_after = state_largest(s, &s->devices[device]);
-}
-
-uint32_t defragment_figures_overall(const struct service *s, const uint32_t *devices,
-                                    uint32_t count) {
+/* Hundredths of a percent, of all these devices together. */
+static uint32_t overall(const struct service *s, const uint32_t *devices, uint32_t count) {
   uint64_t allocated = 0, committed = 0;
   for (uint32_t i = 0; i < count; i++) {
     allocated += s->devices[devices[i]].allocated;
@@ -30,7 +15,7 @@ uint32_t defragment_figures_overall(const struct service *s, const uint32_t *dev
   return state_fragmentation(allocated, committed);
 }
 
-void defragment_figures_add_up(struct job_defrag *result) {
+static void add_up(struct job_defrag *result) {
   struct job_defrag_device *total = &result->total;
   for (uint32_t i = 0; i < result->device_count; i++) {
     const struct job_defrag_device *row = &result->devices[i];
@@ -41,6 +26,30 @@ void defragment_figures_add_up(struct job_defrag *result) {
     total->largest_before = units_max(total->largest_before, row->largest_before);
     total->largest_after = units_max(total->largest_after, row->largest_after);
   }
+}
+
+void defragment_figures_before(const struct service *s, const uint32_t *devices,
+                               struct job_defrag *result) {
+  for (uint32_t i = 0; i < result->device_count; i++) {
+    const struct state_device *device = &s->devices[devices[i]];
+    struct job_defrag_device *row = &result->devices[i];
+    row->device_id = device->info->id;
+    row->fragmentation_before = state_fragmentation(device->allocated, device->committed);
+    row->largest_before = state_largest(s, device);
+  }
+  result->total.fragmentation_before = overall(s, devices, result->device_count);
+}
+
+void defragment_figures_after(const struct service *s, const uint32_t *devices,
+                              struct job_defrag *result) {
+  for (uint32_t i = 0; i < result->device_count; i++) {
+    const struct state_device *device = &s->devices[devices[i]];
+    struct job_defrag_device *row = &result->devices[i];
+    row->fragmentation_after = state_fragmentation(device->allocated, device->committed);
+    row->largest_after = state_largest(s, device);
+  }
+  add_up(result);
+  result->total.fragmentation_after = overall(s, devices, result->device_count);
 }
 
 void defragment_figures_foretell(const struct service *s, const uint32_t *devices,
@@ -55,6 +64,6 @@ void defragment_figures_foretell(const struct service *s, const uint32_t *device
     row->fragmentation_after = state_fragmentation(device->allocated, left);
     row->largest_after = state_largest(s, device) + row->released_bytes;
   }
-  defragment_figures_add_up(result);
+  add_up(result);
   result->total.fragmentation_after = state_fragmentation(allocated, committed);
 }
