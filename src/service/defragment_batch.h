@@ -1,0 +1,52 @@
+/*
+ * defragment_batch: some moves of a plan on their way: their targets are reserved, the mover
+ * copies, each block that it copied is switched over, and the places that are left behind go back.
+ * Private to work_defragment, whose threads do these steps one after the other.
+ */
+#ifndef SERVICE_DEFRAGMENT_BATCH_H
+#define SERVICE_DEFRAGMENT_BATCH_H
+
+#include "service/job_work.h"
+#include "service/mover.h"
+#include "service/segment.h"
+#include "service/snapshot.h"
+
+#define DEFRAGMENT_BATCH_MOVES 1000 /* at most: a line is far below its cap of 4 MiB then */
+
+/* What all batches of a run share. */
+struct defragment_batch_run {
+  struct service *service;
+  struct job *job;
+  struct snapshot snapshot;      /* what the planned moves speak of */
+  struct job_defrag_device *row; /* its figures; under the state lock, as the next */
+  uint32_t releasing;            /* segments on their way back */
+  segment_then_fn *released;     /* for each when the driver has it; who hears it counts down */
+  void *arg;
+};
+
+struct defragment_batch {
+  struct mover_task task;
+  struct mover_segment *segments;
+  struct mover_move *moves;
+  struct defragment_batch_reservation *reservations; /* what the moves are about */
+  uint32_t segment_count, move_count, over_count;    /* moves that are over */
+};
+
+/* False: no memory; defragment_batch_done all the same. */
+bool defragment_batch_init(struct defragment_batch *batch);
+void defragment_batch_done(struct defragment_batch *batch);
+
+/* Takes the lock. Reserves what can still be moved of these planned moves, for which there is room
+ * in the batch. */
+void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
+                              const struct defrag_move *moves, uint32_t count);
+/* Hands what was reserved to the mover. */
+void defragment_batch_submit(struct defragment_batch *batch, struct defragment_batch_run *run,
+                             void (*done)(struct mover_task *task));
+/* Takes the lock, again and again. The mover is done: what it copied is where it copied it to. */
+void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run);
+/* Takes the lock, again and again. Of committed moves: the places that nobody needs go back, and
+ * the batch is empty. */
+void defragment_batch_give(struct defragment_batch *batch, struct defragment_batch_run *run);
+
+#endif
