@@ -98,11 +98,23 @@ void show_devices(struct reader_value data) {
                                         {"KIND", "kind"},
                                         {">GB/S", "gigabytesPerSecond"},
                                         {NULL, NULL}};
-  table(reader_get(data, "devices"), devices);
+  struct reader_value list = reader_get(data, "devices");
+  bool cards = false;
+  for (size_t i = 0; i < reader_count(list); i++)
+    cards = cards || strcmp(reader_text(reader_get(reader_at(list, i), "type"), ""), "cpu") != 0;
+  table(list, devices);
+  if (!cards)
+    puts("\nno cards: memkeep health says whether one is missing");
   if (!reader_count(reader_get(data, "links")))
     return;
   putchar('\n');
   table(reader_get(data, "links"), links);
+}
+
+void show_health(struct reader_value data) {
+  static const struct column parts[] = {
+      {"PART", "name"}, {"STATUS", "status"}, {"REASON", "reason"}, {NULL, NULL}};
+  table(reader_get(data, "parts"), parts);
 }
 
 void show_limits(struct reader_value data) {

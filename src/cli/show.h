@@ -16,6 +16,7 @@ void show_defragmented(struct reader_value data);
 void show_transfer(struct reader_value data);
 void show_transfers(struct reader_value data);
 void show_devices(struct reader_value data);
+void show_health(struct reader_value data);
 void show_limits(struct reader_value data);
 void show_workers(struct reader_value data);
 void show_jobs(struct reader_value data);
