@@ -8,17 +8,20 @@
  */
 #include "daemon/devices.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/log.h"
 #include "device/probe.h"
 
-/* Cards of vendors whose drivers for the kernel tell enough to say: nobody serves this one. */
-static const struct {
+/* Vendors whose drivers of the kernel say enough of a card to say: nobody serves this one. */
+static const struct vendor {
   uint16_t vendor;
-  const char *name;
-} vendors[] = {{0x1002, "AMD"}, {0x8086, "Intel"}};
+  const char *name, *why;
+} vendors[] = {{0x1002, "AMD", "no Vulkan driver offers its memory"},
+               {0x8086, "Intel", "no Vulkan driver offers its memory"},
+               {OS_DRM_NVIDIA, "NVIDIA", "neither CUDA nor a Vulkan driver offers its memory"}};
 
 /* ---- looking ---- */
 
@@ -73,14 +76,34 @@ static bool is_found(const char *pci, const struct spec *found, unsigned count) 
   return false;
 }
 
-static void tell_unserved(const struct devices *devices, const struct spec *found, unsigned count) {
+/* NULL: of no vendor that we know. */
+static const struct vendor *vendor_of(const struct os_drm_card *card) {
+  for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
+    if (vendors[i].vendor == card->vendor)
+      return &vendors[i];
+  return NULL;
+}
+
+/* Also by CUDA, which has all of NVIDIA's or none. */
+static bool is_served(const struct devices *devices, const struct os_drm_card *card,
+                      const struct spec *found, unsigned count) {
+  return (card->vendor == OS_DRM_NVIDIA && devices->found_count > 1) ||
+         is_found(card->pci, found, count);
+}
+
+static void tell_unserved(struct devices *devices, const struct spec *found, unsigned count) {
+  size_t used = 0;
   for (uint32_t i = 0; i < devices->card_count; i++) {
     const struct os_drm_card *card = &devices->cards[i];
-    for (size_t k = 0; k < sizeof vendors / sizeof *vendors; k++)
-      if (vendors[k].vendor == card->vendor && !is_found(card->pci, found, count))
-        log_info("daemon",
-                 "the card %s %04x:%04x at %s is not served: no Vulkan driver offers its memory",
-                 vendors[k].name, card->vendor, card->device, card->pci);
+    const struct vendor *vendor = vendor_of(card);
+    if (!vendor || is_served(devices, card, found, count))
+      continue;
+    log_info("daemon", "the card %s %04x:%04x at %s is not served: %s", vendor->name, card->vendor,
+             card->device, card->pci, vendor->why);
+    if (used < sizeof devices->unserved)
+      used += (size_t)snprintf(devices->unserved + used, sizeof devices->unserved - used,
+                               "%s%s at %s", used ? ", " : "no driver offers the memory of ",
+                               vendor->name, card->pci);
   }
 }
 

@@ -10,11 +10,13 @@
 #include "daemon/finder.h"
 
 #define DEVICES_CARDS 32
+#define DEVICES_UNSERVED 160
 
 struct devices {
   struct spec all[VIEW_DEVICES]; /* the answer */
   unsigned count;
-  char unseen[FINDER_WHY]; /* why cards may be missing, "" when none are */
+  char unseen[FINDER_WHY];         /* why cards may be missing, "" when none are */
+  char unserved[DEVICES_UNSERVED]; /* which cards no driver offers, "": none */
 
   /* On the way to it. */
   struct finder finder;

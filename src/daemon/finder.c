@@ -73,9 +73,9 @@ static const char *listen(const struct finder *finder, struct spec *out, unsigne
     struct share share = {SHARE_NONE, 0};
     struct spec card;
     if (!packet_wait(&finder->end, finder->deadline))
-      return "it did not answer within 2 s";
+      return "Vulkan's drivers did not answer within 2 s";
     if (packet_receive(&finder->end, text, &share))
-      return "it died";
+      return "the process that asks Vulkan's drivers died, most likely of one of them";
     share_close(&share);
     enum word word = read_word(text, &card);
     if (word == LAST)
@@ -83,7 +83,7 @@ static const char *listen(const struct finder *finder, struct spec *out, unsigne
     if (word == CARD && *count < max && !is_listed(&card, out, *count))
       out[(*count)++] = card;
   }
-  return "it does not come to an end";
+  return "Vulkan's drivers name no end of cards";
 }
 
 unsigned finder_take(struct finder *finder, struct spec *out, unsigned max, char why[FINDER_WHY]) {
@@ -93,8 +93,8 @@ unsigned finder_take(struct finder *finder, struct spec *out, unsigned max, char
     return 0;
   const char *failed = listen(finder, out, max, &count);
   if (failed[0]) {
-    snprintf(why, FINDER_WHY, "the process that looks for Vulkan's cards: %s", failed);
-    log_warning("daemon", "%s; cards may be missing", why);
+    snprintf(why, FINDER_WHY, "cards may be missing: %s; the next start asks again", failed);
+    log_warning("daemon", "%s", why);
     spawn_kill(&finder->child);
   }
   share_close(&finder->end);

@@ -10,7 +10,7 @@
 #include "base/spawn.h"
 #include "device/spec.h"
 
-#define FINDER_WHY 96
+#define FINDER_WHY 160
 
 struct finder {
   struct spawn_child child;

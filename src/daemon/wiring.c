@@ -228,6 +228,7 @@ static enum status create_service(struct wiring *wiring, struct problem *problem
   struct service_params service = {.devices = wiring->devices.all,
                                    .device_count = wiring->devices.count,
                                    .unseen = wiring->devices.unseen,
+                                   .unserved = wiring->devices.unserved,
                                    .loop = wiring->loop,
                                    .thresholds = config->thresholds,
                                    .cache_ttl_ns = config->cache_ttl_ns,

@@ -268,10 +268,10 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
     *part = (struct report_part){.name = "history", .ok = history.on_disk};
     memcpy(part->reason, history.reason, sizeof part->reason);
   }
-  if (s->unseen[0] && count < max) {
+  if ((s->unseen[0] || s->unserved[0]) && count < max) {
     struct report_part *part = &out[count++];
-    *part = (struct report_part){.name = "cards"};
-    memcpy(part->reason, s->unseen, sizeof part->reason);
+    *part = (struct report_part){.name = "cards", .ok = !s->unseen[0]};
+    memcpy(part->reason, part->ok ? s->unserved : s->unseen, sizeof part->reason);
   }
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = 0; i < s->device_count && count < max; i++) {

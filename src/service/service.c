@@ -127,6 +127,7 @@ enum status service_create(const struct service_params *params, struct service *
   s->cache_ttl_ns = params->cache_ttl_ns;
   s->started_at = s->slow_facts_at = clock_real();
   snprintf(s->unseen, sizeof s->unseen, "%s", params->unseen ? params->unseen : "");
+  snprintf(s->unserved, sizeof s->unserved, "%s", params->unserved ? params->unserved : "");
   problem->status = STATUS_OK;
   enum status status = make_parts(s, params);
   if (!status)

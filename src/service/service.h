@@ -41,6 +41,7 @@ struct service_params {
   struct restore_found *found;   /* what the vault held; NULL: a new ledger */
   const char *state_dir;         /* of the history; NULL or "": none is kept */
   const char *unseen;            /* why cards may be missing in `devices`; NULL or "": none is */
+  const char *unserved;          /* which cards no driver offers; NULL or "": none */
   const char *const *model_dirs; /* folders that models may be read from, NULL-terminated */
 };
 

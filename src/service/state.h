@@ -190,6 +190,7 @@ struct service {
   struct pressure_stalls stalls; /* of the host: sampler.c */
   uint64_t cache_ttl_ns, slow_facts_at, started_at;
   char unseen[160];                                 /* why cards may be missing; "": none is */
+  char unserved[160];                               /* which cards no driver offers; "": none */
   void (*on_shutdown)(void *arg, bool release_all); /* set before the doors open */
   void *shutdown_arg;
   struct attachment_table *attach;

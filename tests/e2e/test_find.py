@@ -29,6 +29,11 @@ class FindCase(RestartCase):
         self.daemon.start()
         return [device["deviceId"] for device in self.host()["devices"]]
 
+    def shown(self, verb):
+        shown = run_program("memkeep", "--socket", self.daemon.socket_path, verb)
+        self.assertEqual((0, ""), (shown.returncode, shown.stderr))
+        return shown.stdout
+
     def part(self, name):
         parts = self.ok(self.daemon.get("/health/detailed"))["parts"]
         return next((part for part in parts if part["name"] == name), None)
@@ -44,6 +49,7 @@ class Found(FindCase):
                                                        "pciAddress")))
         self.assertEqual(24 * MIB, other["usedBytes"])
         self.assertIsNone(self.part("cards"))
+        self.assertNotIn("memkeep health", self.shown("devices"))
 
     def test_processes_are_named(self):
         self.find()
@@ -185,14 +191,14 @@ class NotFound(FindCase):
     def test_software_is_no_card(self):
         self.assertEqual(["host:0"], self.find(pretend=False))
         self.assertIn(f"the card AMD 1002:744c at {ONE} is not served", self.daemon.log())
-        self.assertIsNone(self.part("cards"))
+        self.assertEqual({"name": "cards", "status": "ok",
+                          "reason": f"no driver offers the memory of AMD at {ONE}, AMD at {OTHER}"}, self.part("cards"))
 
     def test_no_driver_is_no_error(self):
         self.assertEqual(["host:0"], self.find(cards=0))
         wait_until(lambda: self.ok(self.daemon.get("/health"))["status"] == "ok", "all to be well")
-        shown = run_program("memkeep", "--socket", self.daemon.socket_path, "devices")
-        self.assertEqual((0, ""), (shown.returncode, shown.stderr))
-        self.assertIn("host:0", shown.stdout)
+        self.assertIn("host:0", self.shown("devices"))
+        self.assertRegex(self.shown("health"), f"cards +ok +no driver offers the memory of AMD at {ONE}")
 
     def test_no_driver_is_asked_without_a_card(self):
         self.assertEqual(["host:0"], self.find(tree=TREES / "none", VK_PRETEND_TROUBLE="crash"))
@@ -207,15 +213,17 @@ class Trouble(FindCase):
     def in_trouble(self, how, reason):
         self.assertEqual(["host:0"], self.find(VK_PRETEND_TROUBLE=how))
         self.assertEqual({"name": "cards", "status": "degraded",
-                          "reason": f"the process that looks for Vulkan's cards: {reason}"}, self.part("cards"))
+                          "reason": f"cards may be missing: {reason}; the next start asks again"}, self.part("cards"))
+        self.assertIn("memkeep health says whether one is missing", self.shown("devices"))
+        self.assertRegex(self.shown("health"), rf"cards +degraded +cards may be missing: {reason}")
         self.ok(self.daemon.get("/health"))
         self.fill(self.allocate(MIB, "host:0"), 1)
 
     def test_a_driver_that_crashes_costs_a_warning(self):
-        self.in_trouble("crash", "it died")
+        self.in_trouble("crash", "the process that asks Vulkan's drivers died, most likely of one of them")
 
     def test_a_driver_that_hangs_costs_a_warning(self):
-        self.in_trouble("hang", "it did not answer within 2 s")
+        self.in_trouble("hang", "Vulkan's drivers did not answer within 2 s")
 
     def test_memory_outlives_a_start_at_which_the_driver_crashed(self):
         self.find()

@@ -85,16 +85,17 @@ static void what_is_no_such_card_is_not_taken(void **state) {
 static void what_was_told_before_the_end_counts(void **state) {
   (void)state;
   assert_int_equal(1, find(CARD(0, "") "kill -SEGV $$\n", MOST));
-  assert_string_equal("the process that looks for Vulkan's cards: it died", why);
+  assert_non_null(strstr(why, "died"));
   assert_int_equal(0, find("exit 0\n", MOST));
-  assert_string_equal("the process that looks for Vulkan's cards: it died", why);
+  assert_non_null(strstr(why, "died"));
 }
 
 static void silence_is_not_waited_for(void **state) {
   (void)state;
   uint64_t before = clock_now();
   assert_int_equal(1, find(CARD(0, "") "exec sleep 1000\n", MOST));
-  assert_string_equal("the process that looks for Vulkan's cards: it did not answer within 2 s",
+  assert_string_equal("cards may be missing: Vulkan's drivers did not answer within 2 s; "
+                      "the next start asks again",
                       why);
   assert_true(clock_now() - before < 60 * CLOCK_SECOND); /* of a thousand */
 }
@@ -102,7 +103,7 @@ static void silence_is_not_waited_for(void **state) {
 static void words_without_an_end_are_not_listened_to(void **state) {
   (void)state;
   assert_int_equal(0, find("while echo '{}' >&3; do :; done\n", MOST));
-  assert_true(strstr(why, "end") || strstr(why, "2 s"));
+  assert_true(strstr(why, "no end") || strstr(why, "2 s"));
 }
 
 static void without_the_program_nothing_is_asked(void **state) {
