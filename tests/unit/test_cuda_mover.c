@@ -13,81 +13,42 @@
 #include <cmocka.h>
 
 #include "base/units.h"
+#include "bench_fixture.h"
 #include "cuda_fixture.h"
+#include "device/cuda/backend.h"
 #include "device/cuda/mover.h"
 #include "device/cuda/owner.h"
 
-#define SIZE (16 * MIB)
+#define SIZE BENCH_SIZE
 #define THREADS 12 /* more than there are lanes */
 
-struct bench {
-  void *owner, *mover, *segment;
-  struct share share;
-  char *bytes, *back;
-};
-
-static struct bench bench_make(const char *fail) {
+static struct bench_fixture bench_make(const char *fail) {
   static const struct spec spec = {.id = "cuda:0", .backend = "cuda"};
-  struct bench bench = {.bytes = malloc(SIZE), .back = calloc(1, SIZE)};
   cuda_fixture_use("fake_libcuda");
   if (fail)
     setenv("FAKE_CUDA_FAIL", fail, 1);
-  for (size_t i = 0; i < SIZE; i++)
-    bench.bytes[i] = (char)(i * 31 + i / 977);
-  assert_int_equal(STATUS_OK, cuda_owner_open(&spec, &bench.owner));
-  assert_int_equal(STATUS_OK, cuda_owner_create(bench.owner, SIZE, &bench.share));
-  assert_int_equal(STATUS_OK, cuda_mover_start(&spec, &bench.mover));
-  return bench;
+  return bench_fixture_make(&cuda_backend, &spec);
 }
 
-static void bench_import(struct bench *bench) {
-  assert_int_equal(STATUS_OK,
-                   cuda_mover_import(bench->mover, &bench->share, SIZE, &bench->segment));
-}
-
-static void bench_done(struct bench *bench) {
-  struct device_budget budget;
-  if (bench->segment)
-    cuda_mover_drop(bench->mover, bench->segment, SIZE);
-  cuda_mover_stop(bench->mover);
-  cuda_owner_release(bench->owner, &bench->share, SIZE, true);
-  assert_int_equal(STATUS_OK, cuda_owner_budget(bench->owner, &budget));
-  assert_int_equal(0, budget.used_bytes); /* no mapping, no context */
-  cuda_owner_close(bench->owner);
-  free(bench->bytes);
-  free(bench->back);
-}
-
-static enum status write_at(struct bench *bench, uint64_t offset, uint64_t size) {
-  struct device_range range = {bench->segment, offset, size};
-  return cuda_mover_write(bench->mover, &range, bench->bytes + offset);
-}
-
-static enum status read_at(struct bench *bench, uint64_t offset, uint64_t size) {
-  struct device_range range = {bench->segment, offset, size};
-  return cuda_mover_read(bench->mover, &range, bench->back + offset);
+/* Nothing is mapped any more, and there is no context. */
+static void bench_done(struct bench_fixture *bench) {
+  assert_int_equal(0, bench_fixture_done(bench));
 }
 
 static void bytes_go_through_many_pieces(void **state) {
   (void)state;
-  static const uint64_t sizes[] = {1, 4095, MIB - 1, MIB, MIB + 1, 2 * MIB, 5 * MIB + 7, SIZE - 3};
-  struct bench bench = bench_make(NULL);
-  bench_import(&bench);
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    memset(bench.back, 0, SIZE);
-    assert_int_equal(STATUS_OK, write_at(&bench, 3, sizes[i]));
-    assert_int_equal(STATUS_OK, read_at(&bench, 3, sizes[i]));
-    assert_memory_equal(bench.bytes + 3, bench.back + 3, sizes[i]);
-  }
+  struct bench_fixture bench = bench_make(NULL);
+  bench_fixture_import(&bench);
+  bench_fixture_go_and_come_back(&bench);
   bench_done(&bench);
 }
 
 static void no_context_before_the_first_segment(void **state) {
   (void)state;
-  struct bench bench = bench_make(NULL);
+  struct bench_fixture bench = bench_make(NULL);
   struct device_process processes[2];
   assert_int_equal(0, cuda_owner_processes(bench.owner, processes, 2));
-  bench_import(&bench);
+  bench_fixture_import(&bench);
   assert_int_equal(1, cuda_owner_processes(bench.owner, processes, 2));
   assert_true(processes[0].used_bytes >= SIZE);
   assert_false(processes[0].dead);
@@ -96,15 +57,15 @@ static void no_context_before_the_first_segment(void **state) {
 
 static void a_copy_and_a_fill(void **state) {
   (void)state;
-  struct bench bench = bench_make(NULL);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(NULL);
+  bench_fixture_import(&bench);
   struct device_range from = {bench.segment, 0, 3 * MIB + 1};
   struct device_range to = {bench.segment, 8 * MIB, 3 * MIB + 1};
   struct device_range hole = {bench.segment, 8 * MIB + 10, 100};
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, 4 * MIB));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, 4 * MIB));
   assert_int_equal(STATUS_OK, cuda_mover_copy(bench.mover, &from, &to));
   assert_int_equal(STATUS_OK, cuda_mover_fill(bench.mover, &hole, 0x5a));
-  assert_int_equal(STATUS_OK, read_at(&bench, 8 * MIB, 3 * MIB + 1));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&bench, 8 * MIB, 3 * MIB + 1));
   memset(bench.bytes + 10, 0x5a, 100);
   assert_memory_equal(bench.bytes, bench.back + 8 * MIB, 3 * MIB + 1);
   bench_done(&bench);
@@ -112,7 +73,7 @@ static void a_copy_and_a_fill(void **state) {
 
 /* Two cards, the bytes on the first, a segment on each. */
 struct two {
-  struct bench bench;
+  struct bench_fixture bench;
   void *owner, *mover, *segment;
   struct share share;
 };
@@ -123,8 +84,8 @@ static struct two two_make(const char *fail, bool apart) {
   setenv("FAKE_CUDA_CARDS", "2", 1);
   if (apart)
     setenv("FAKE_CUDA_APART", "1", 1);
-  bench_import(&two.bench);
-  assert_int_equal(STATUS_OK, write_at(&two.bench, 0, SIZE));
+  bench_fixture_import(&two.bench);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&two.bench, 0, SIZE));
   assert_int_equal(STATUS_OK, cuda_owner_open(&spec, &two.owner));
   assert_int_equal(STATUS_OK, cuda_owner_create(two.owner, SIZE, &two.share));
   assert_int_equal(STATUS_OK, cuda_mover_start(&spec, &two.mover));
@@ -176,7 +137,7 @@ static void a_card_that_does_not_reach_another(void **state) {
     struct device_range all = {two.segment, 0, SIZE};
     assert_false(cuda_mover_sends(two.bench.segment, two.segment));
     assert_false(cuda_mover_sends(two.bench.segment, two.segment)); /* asked once */
-    assert_int_equal(STATUS_OK, read_at(&two.bench, 0, SIZE));
+    assert_int_equal(STATUS_OK, bench_fixture_read(&two.bench, 0, SIZE));
     assert_int_equal(STATUS_OK, cuda_mover_write(two.mover, &all, two.bench.bytes));
     two_done(&two);
   }
@@ -199,7 +160,7 @@ static void nothing_is_sent_to_a_card_that_is_lost(void **state) {
   struct device_range one = {two.segment, 0, 1};
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE, cuda_mover_read(two.mover, &one, two.bench.back));
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE, send_all(&two));
-  assert_int_equal(STATUS_OK, read_at(&two.bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&two.bench, 0, SIZE));
   assert_memory_equal(two.bench.bytes, two.bench.back, SIZE);
   cuda_mover_drop(two.mover, two.segment, SIZE);
   cuda_mover_stop(two.mover);
@@ -209,7 +170,7 @@ static void nothing_is_sent_to_a_card_that_is_lost(void **state) {
 }
 
 struct worker {
-  struct bench *bench;
+  struct bench_fixture *bench;
   uint64_t offset, size;
   enum status status;
   pthread_t thread;
@@ -218,18 +179,18 @@ struct worker {
 static void *go(void *arg) {
   struct worker *worker = arg;
   for (unsigned i = 0; i < 8 && !worker->status; i++) {
-    worker->status = write_at(worker->bench, worker->offset, worker->size);
+    worker->status = bench_fixture_write(worker->bench, worker->offset, worker->size);
     if (!worker->status)
-      worker->status = read_at(worker->bench, worker->offset, worker->size);
+      worker->status = bench_fixture_read(worker->bench, worker->offset, worker->size);
   }
   return NULL;
 }
 
 static void many_threads_at_once(void **state) {
   (void)state;
-  struct bench bench = bench_make(NULL);
+  struct bench_fixture bench = bench_make(NULL);
   struct worker workers[THREADS];
-  bench_import(&bench);
+  bench_fixture_import(&bench);
   for (unsigned i = 0; i < THREADS; i++) {
     workers[i] = (struct worker){&bench, SIZE / THREADS * i, SIZE / THREADS, STATUS_OK, 0};
     assert_int_equal(0, pthread_create(&workers[i].thread, NULL, go, &workers[i]));
@@ -244,7 +205,7 @@ static void many_threads_at_once(void **state) {
 
 static void what_is_no_cards_memory_is_not_imported(void **state) {
   (void)state;
-  struct bench bench = bench_make(NULL);
+  struct bench_fixture bench = bench_make(NULL);
   struct share wrong = {SHARE_FILE, bench.share.value};
   struct share nothing = {SHARE_CUDA_VMM, 0};
   assert_int_equal(STATUS_INVALID_ARGUMENT,
@@ -261,24 +222,27 @@ static void an_import_that_fails_leaves_nothing(void **state) {
   static const char *const steps[] = {"cuDevicePrimaryCtxRetain:1:2", "cuMemAddressReserve:1:2",
                                       "cuMemMap:1:2", "cuMemSetAccess:1:2"};
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-    struct bench bench = bench_make(steps[i]);
+    struct bench_fixture bench = bench_make(steps[i]);
     assert_int_equal(STATUS_INSUFFICIENT_MEMORY,
                      cuda_mover_import(bench.mover, &bench.share, SIZE, &bench.segment));
-    bench_import(&bench);
-    assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+    bench_fixture_import(&bench);
+    assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
     bench_done(&bench);
   }
 }
 
 static void a_copy_that_fails_says_so(void **state) {
   (void)state;
-  struct bench bench = bench_make("cuMemcpyHtoDAsync_v2:3:1,cuMemHostAlloc:2:2,cuStreamCreate:1:2");
-  bench_import(&bench);
-  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE)); /* the stream */
-  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE)); /* the second piece */
-  assert_int_equal(STATUS_INTERNAL_ERROR, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_OK, read_at(&bench, 0, SIZE));
+  struct bench_fixture bench =
+      bench_make("cuMemcpyHtoDAsync_v2:3:1,cuMemHostAlloc:2:2,cuStreamCreate:1:2");
+  bench_fixture_import(&bench);
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY,
+                   bench_fixture_write(&bench, 0, SIZE)); /* the stream */
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY,
+                   bench_fixture_write(&bench, 0, SIZE)); /* the second piece */
+  assert_int_equal(STATUS_INTERNAL_ERROR, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&bench, 0, SIZE));
   assert_memory_equal(bench.bytes, bench.back, SIZE);
   bench_done(&bench);
 }
@@ -286,11 +250,11 @@ static void a_copy_that_fails_says_so(void **state) {
 /* What is lost is lost until the process ends; so no cleaning up is expected either. */
 static void a_lost_context_stays_lost(void **state) {
   (void)state;
-  struct bench bench = bench_make("cuMemcpyDtoHAsync_v2:2:700");
-  bench_import(&bench);
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, read_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, write_at(&bench, 0, 1));
+  struct bench_fixture bench = bench_make("cuMemcpyDtoHAsync_v2:2:700");
+  bench_fixture_import(&bench);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, bench_fixture_read(&bench, 0, SIZE));
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, bench_fixture_write(&bench, 0, 1));
   void *another = NULL;
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE,
                    cuda_mover_import(bench.mover, &bench.share, SIZE, &another));

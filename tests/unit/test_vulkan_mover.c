@@ -14,71 +14,29 @@
 #include <cmocka.h>
 
 #include "base/units.h"
+#include "bench_fixture.h"
+#include "device/vulkan/backend.h"
 #include "device/vulkan/mover.h"
 #include "device/vulkan/owner.h"
 #include "vulkan_fixture.h"
 
-#define SIZE (16 * MIB)
+#define SIZE BENCH_SIZE
 #define THREADS 16 /* more than there are lanes */
 #define STAGED 64  /* pieces, as in vulkan/staging */
 
 static const struct spec specs[] = {{.id = "vulkan:0", .backend = "vulkan"},
                                     {.id = "vulkan:1", .backend = "vulkan"}};
 
-struct bench {
-  void *owner, *mover, *segment;
-  struct share share;
-  char *bytes, *back;
-};
-
-static struct bench bench_make(const struct spec *spec) {
-  struct bench bench = {.bytes = malloc(SIZE), .back = calloc(1, SIZE)};
-  for (size_t i = 0; i < SIZE; i++)
-    bench.bytes[i] = (char)(i * 31 + i / 977);
-  assert_int_equal(STATUS_OK, vulkan_owner_open(spec, &bench.owner));
-  assert_int_equal(STATUS_OK, vulkan_owner_create(bench.owner, SIZE, &bench.share));
-  assert_int_equal(STATUS_OK, vulkan_mover_start(spec, &bench.mover));
-  return bench;
+static struct bench_fixture bench_make(const struct spec *spec) {
+  return bench_fixture_make(&vulkan_backend, spec);
 }
 
-static void bench_import(struct bench *bench) {
-  assert_int_equal(STATUS_OK,
-                   vulkan_mover_import(bench->mover, &bench->share, SIZE, &bench->segment));
-}
-
-static void bench_done(struct bench *bench) {
-  struct device_budget budget;
-  if (bench->segment)
-    vulkan_mover_drop(bench->mover, bench->segment, SIZE);
-  vulkan_mover_stop(bench->mover);
-  vulkan_owner_release(bench->owner, &bench->share, SIZE, true);
-  assert_int_equal(STATUS_OK, vulkan_owner_budget(bench->owner, &budget));
-  vulkan_owner_close(bench->owner);
-  free(bench->bytes);
-  free(bench->back);
-}
-
-static enum status write_at(struct bench *bench, uint64_t offset, uint64_t size) {
-  struct device_range range = {bench->segment, offset, size};
-  return vulkan_mover_write(bench->mover, &range, bench->bytes + offset);
-}
-
-static enum status read_at(struct bench *bench, uint64_t offset, uint64_t size) {
-  struct device_range range = {bench->segment, offset, size};
-  return vulkan_mover_read(bench->mover, &range, bench->back + offset);
-}
+static void bench_done(struct bench_fixture *bench) { (void)bench_fixture_done(bench); }
 
 static void go_and_come_back(void) {
-  static const uint64_t sizes[] = {1,   4095,    256 * KIB,   MIB - 1,
-                                   MIB, MIB + 1, 5 * MIB + 7, SIZE - 3};
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    memset(bench.back, 0, SIZE);
-    assert_int_equal(STATUS_OK, write_at(&bench, 3, sizes[i]));
-    assert_int_equal(STATUS_OK, read_at(&bench, 3, sizes[i]));
-    assert_memory_equal(bench.bytes + 3, bench.back + 3, sizes[i]);
-  }
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
+  bench_fixture_go_and_come_back(&bench);
   bench_done(&bench);
 }
 
@@ -95,10 +53,10 @@ static void bytes_go_from_and_to_lent_memory(void **state) {
   setenv("VK_PRETEND_INTEGRATED", "1", 1);
   go_and_come_back();
   vulkan_fixture_set("full", ""); /* there is no staging to go by way of */
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_OK, read_at(&bench, 0, SIZE));
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&bench, 0, SIZE));
   assert_memory_equal(bench.bytes, bench.back, SIZE);
   bench_done(&bench);
   vulkan_fixture_unset("full");
@@ -111,11 +69,11 @@ static void a_core_copies_where_it_sees_the_memory(void **state) {
   (void)state;
   vulkan_fixture_use(1, false);
   go_and_come_back();
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
   struct device_range whole = {bench.segment, 0, SIZE};
   struct device_range from = {bench.segment, 5, 3 * MIB}, to = {bench.segment, 8 * MIB, 3 * MIB};
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
   const char *bytes = vulkan_mover_peek(bench.mover, &whole);
   assert_non_null(bytes);
   assert_memory_equal(bench.bytes, bytes, SIZE);
@@ -134,15 +92,15 @@ static void what_cannot_be_mapped_goes_by_the_lanes(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
   setenv("VK_PRETEND_SEEN", "1", 1);
-  struct bench seen = bench_make(&specs[0]);
-  bench_import(&seen);
+  struct bench_fixture seen = bench_make(&specs[0]);
+  bench_fixture_import(&seen);
   struct device_range whole = {seen.segment, 0, SIZE};
   assert_non_null(vulkan_mover_peek(seen.mover, &whole));
   bench_done(&seen);
   vulkan_fixture_set("far", "");
   go_and_come_back();
-  struct bench far = bench_make(&specs[0]);
-  bench_import(&far);
+  struct bench_fixture far = bench_make(&specs[0]);
+  bench_fixture_import(&far);
   whole.segment = far.segment;
   assert_null(vulkan_mover_peek(far.mover, &whole));
   assert_null(vulkan_mover_poke(far.mover, &whole));
@@ -153,8 +111,8 @@ static void what_cannot_be_mapped_goes_by_the_lanes(void **state) {
 static void bytes_go_from_and_to_staging(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
   struct device_range range = {bench.segment, 5, MIB - 7};
   char *out = vulkan_mover_stage(bench.mover, MIB), *back = vulkan_mover_stage(bench.mover, MIB);
   assert_true(out && back && out != back);
@@ -176,30 +134,30 @@ static void staging_has_an_end(void **state) {
   char *pieces[STAGED + 1];
   unsigned count = 0;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
   while (count <= STAGED && (pieces[count] = vulkan_mover_stage(bench.mover, 2 * MIB)))
     count++;
   assert_int_equal(STAGED, count);
-  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, bench_fixture_write(&bench, 0, SIZE));
   while (count)
     assert_true(vulkan_mover_unstage(bench.mover, pieces[--count]));
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
   bench_done(&bench);
 }
 
 static void a_host_without_memory_is_no_lost_card(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
   vulkan_fixture_set("full", "");
   assert_null(vulkan_mover_stage(bench.mover, MIB));
-  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, read_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_INSUFFICIENT_MEMORY, bench_fixture_read(&bench, 0, SIZE));
   vulkan_fixture_unset("full");
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
-  assert_int_equal(STATUS_OK, read_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&bench, 0, SIZE));
   assert_memory_equal(bench.bytes, bench.back, SIZE);
   bench_done(&bench);
 }
@@ -210,16 +168,16 @@ static void a_copy_and_a_fill(void **state) {
     uint64_t offset, size;
   } holes[] = {{10, 100}, {13, 1}, {17, 2}, {21, 7}, {32, 4}, {41, MIB + 2}};
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
   struct device_range from = {bench.segment, 1, 3 * MIB};
   struct device_range to = {bench.segment, 8 * MIB, 3 * MIB};
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, 4 * MIB));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, 4 * MIB));
   for (size_t i = 0; i < sizeof holes / sizeof *holes; i++) {
     struct device_range hole = {bench.segment, 8 * MIB + holes[i].offset, holes[i].size};
     assert_int_equal(STATUS_OK, vulkan_mover_copy(bench.mover, &from, &to));
     assert_int_equal(STATUS_OK, vulkan_mover_fill(bench.mover, &hole, 0x5a));
-    assert_int_equal(STATUS_OK, read_at(&bench, 8 * MIB, 3 * MIB));
+    assert_int_equal(STATUS_OK, bench_fixture_read(&bench, 8 * MIB, 3 * MIB));
     memcpy(bench.back, bench.bytes + 1, 3 * MIB);
     memset(bench.back + holes[i].offset, 0x5a, holes[i].size);
     assert_memory_equal(bench.back, bench.back + 8 * MIB, 3 * MIB);
@@ -231,21 +189,21 @@ static void a_copy_and_a_fill(void **state) {
 static void from_one_card_to_another(void **state) {
   (void)state;
   vulkan_fixture_use(2, true);
-  struct bench one = bench_make(&specs[0]), other = bench_make(&specs[1]);
-  bench_import(&one);
-  bench_import(&other);
-  assert_int_equal(STATUS_OK, write_at(&one, 0, SIZE));
-  assert_int_equal(STATUS_OK, read_at(&one, 0, SIZE));
+  struct bench_fixture one = bench_make(&specs[0]), other = bench_make(&specs[1]);
+  bench_fixture_import(&one);
+  bench_fixture_import(&other);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&one, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&one, 0, SIZE));
   memcpy(other.bytes, one.back, SIZE);
-  assert_int_equal(STATUS_OK, write_at(&other, 0, SIZE));
-  assert_int_equal(STATUS_OK, read_at(&other, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_write(&other, 0, SIZE));
+  assert_int_equal(STATUS_OK, bench_fixture_read(&other, 0, SIZE));
   assert_memory_equal(one.bytes, other.back, SIZE);
   bench_done(&one);
   bench_done(&other);
 }
 
 struct runner {
-  struct bench *bench;
+  struct bench_fixture *bench;
   uint64_t offset;
   enum status status;
 };
@@ -254,9 +212,9 @@ static void *run(void *arg) {
   struct runner *runner = arg;
   uint64_t size = SIZE / THREADS;
   for (unsigned i = 0; i < 4 && !runner->status; i++) {
-    runner->status = write_at(runner->bench, runner->offset, size);
+    runner->status = bench_fixture_write(runner->bench, runner->offset, size);
     if (!runner->status)
-      runner->status = read_at(runner->bench, runner->offset, size);
+      runner->status = bench_fixture_read(runner->bench, runner->offset, size);
   }
   return NULL;
 }
@@ -264,10 +222,10 @@ static void *run(void *arg) {
 static void more_threads_than_lanes(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
+  struct bench_fixture bench = bench_make(&specs[0]);
   struct runner runners[THREADS];
   pthread_t threads[THREADS];
-  bench_import(&bench);
+  bench_fixture_import(&bench);
   for (unsigned i = 0; i < THREADS; i++) {
     runners[i] = (struct runner){&bench, i * (SIZE / THREADS), STATUS_OK};
     assert_int_equal(0, pthread_create(&threads[i], NULL, run, &runners[i]));
@@ -283,13 +241,13 @@ static void more_threads_than_lanes(void **state) {
 static void what_is_no_memory_of_a_card_is_refused(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
+  struct bench_fixture bench = bench_make(&specs[0]);
   struct share file = {SHARE_MEMFD, bench.share.value}, closed = {SHARE_VULKAN_OPAQUE, -1};
   void *none;
   assert_int_equal(STATUS_INVALID_ARGUMENT, vulkan_mover_import(bench.mover, &file, SIZE, &none));
   assert_int_not_equal(STATUS_OK, vulkan_mover_import(bench.mover, &closed, SIZE, &none));
-  bench_import(&bench);
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  bench_fixture_import(&bench);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
   bench_done(&bench);
 }
 
@@ -300,7 +258,7 @@ static void a_mover_of_another_card_imports_nothing(void **state) {
   struct device_info info;
   void *mover, *none;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
+  struct bench_fixture bench = bench_make(&specs[0]);
   assert_int_equal(STATUS_OK, vulkan_owner_describe(bench.owner, &info));
   snprintf(spec.uuid, sizeof spec.uuid, "%s/00000000-0000-0000-0000-000000000000", info.uuid);
   assert_int_equal(STATUS_OK, vulkan_mover_start(&spec, &mover));
@@ -317,7 +275,7 @@ static void a_card_that_says_it_is_another_imports_nothing(void **state) {
   struct device_info info;
   void *mover, *none = NULL;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
+  struct bench_fixture bench = bench_make(&specs[0]);
   assert_int_equal(STATUS_OK, vulkan_owner_describe(bench.owner, &info));
   spec_bind(&spec, info.uuid, info.driver_uuid);
   setenv("VK_PRETEND_UUIDS", "7", 1);
@@ -334,13 +292,13 @@ static void a_card_that_says_it_is_another_imports_nothing(void **state) {
 static void a_card_that_fell_off_is_not_asked_again(void **state) {
   (void)state;
   vulkan_fixture_use(1, true);
-  struct bench bench = bench_make(&specs[0]);
-  bench_import(&bench);
-  assert_int_equal(STATUS_OK, write_at(&bench, 0, SIZE));
+  struct bench_fixture bench = bench_make(&specs[0]);
+  bench_fixture_import(&bench);
+  assert_int_equal(STATUS_OK, bench_fixture_write(&bench, 0, SIZE));
   vulkan_fixture_set("lost", "");
-  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, write_at(&bench, 0, SIZE));
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, bench_fixture_write(&bench, 0, SIZE));
   vulkan_fixture_unset("lost");
-  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, read_at(&bench, 0, 1));
+  assert_int_equal(STATUS_DEVICE_UNAVAILABLE, bench_fixture_read(&bench, 0, 1));
   bench_done(&bench);
 }
 
