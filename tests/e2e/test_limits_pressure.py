@@ -166,6 +166,12 @@ class Thresholds(SharedDaemonCase):
                 self.refused(answer, 400, code)
                 self.assertEqual(self.DEFAULT, self.thresholds())
 
+    def test_a_number_out_of_range_is_named(self):
+        for name in self.DEFAULT:
+            for percent in (0, -1, 100.5):
+                with self.subTest(name, percent=percent):
+                    self.refused_field(self.daemon.put(THRESHOLDS, {name: percent}), "INVALID_ARGUMENT", name)
+
 
 class DefaultThresholds(SharedDaemonCase):
     def test_they_are_75_90_and_95(self):

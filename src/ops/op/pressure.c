@@ -113,13 +113,15 @@ struct thresholds {
 
 #define NOT_SAID NAN
 
-static bool settle(double percent, uint32_t *hundredths) {
+static enum status settle(const char *name, double percent, uint32_t *hundredths,
+                          struct problem *problem) {
   if (isnan(percent))
-    return true;
+    return STATUS_OK;
   if (!(percent > 0 && percent <= 100))
-    return false;
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, name,
+                         "%s is a percentage above 0, at most 100", name);
   *hundredths = (uint32_t)(percent * 100 + 0.5);
-  return true;
+  return STATUS_OK;
 }
 
 static enum ops_progress run_thresholds(struct ops_call *call, void *params) {
@@ -127,14 +129,10 @@ static enum ops_progress run_thresholds(struct ops_call *call, void *params) {
   struct pressure_thresholds thresholds = limits_thresholds(ops_service(call->ops));
   struct problem problem;
   struct writer w;
-  bool sound = settle(wanted->moderate, &thresholds.moderate) &&
-               settle(wanted->high, &thresholds.high) &&
-               settle(wanted->critical, &thresholds.critical);
-  enum status status =
-      sound ? limits_change_thresholds(ops_service(call->ops), &call->caller, &thresholds, &problem)
-            : problem_set(&problem, STATUS_INVALID_ARGUMENT,
-                          "moderate, high and critical are percentages above 0, at most 100");
-  if (status)
+  if (settle("moderate", wanted->moderate, &thresholds.moderate, &problem) ||
+      settle("high", wanted->high, &thresholds.high, &problem) ||
+      settle("critical", wanted->critical, &thresholds.critical, &problem) ||
+      limits_change_thresholds(ops_service(call->ops), &call->caller, &thresholds, &problem))
     return reply_fail(call, &problem);
   reply_begin(call, &w);
   write_thresholds(&w, &thresholds);
