@@ -9,7 +9,6 @@
  */
 #include "service/making.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,20 +247,11 @@ static bool room_was_made(const struct making *making) {
 
 /* Under the lock: for want of what a worker did not give. */
 static void tell_broken(struct making *making) {
-  struct problem *problem = &making->problem;
   struct job_view view;
-  size_t n = strlen(problem->text);
-  char gave[32], promised[32];
-  if (!making->room || problem->status != STATUS_INSUFFICIENT_MEMORY)
+  if (!making->room)
     return;
   job_look(making->room, &view);
-  const struct job_broken *broken = &view.result.optimize.broken;
-  if (!broken->worker[0])
-    return;
-  units_format(broken->freed_bytes, gave, sizeof gave);
-  units_format(broken->promised_bytes, promised, sizeof promised);
-  snprintf(problem->text + n, sizeof problem->text - n, "; worker %s gave %s of the %s asked of it",
-           broken->worker, gave, promised);
+  promise_blame(&view.result.optimize.broken, &making->problem);
 }
 
 static enum waiting_outcome attempt_again(struct waiting_entry *entry, uint32_t held,

@@ -11,8 +11,10 @@
 #include "model/policy_preset.h"
 #include "service/effects.h"
 #include "service/model_load.h"
+#include "service/model_optimize.h"
 #include "service/model_unload.h"
 #include "service/strain.h"
+#include "service/worker_relief.h"
 
 #define ROOM_ROUNDS 10000 /* victims of one load: as many as there can be models */
 #define ROOM_FAILED                                                                                \
@@ -180,7 +182,27 @@ static enum status refuse(struct model_work *work, uint32_t device, uint64_t nee
                                    : "; evict was not allowed");
   problem->has_space = true;
   state_space_problem(s, &s->devices[device], need, &problem->space);
+  promise_blame(&work->broken, problem);
   return problem->status;
+}
+
+/* For his sake, by our own right. */
+static struct caller ours(const struct model_work *work) {
+  struct caller caller = {.role = CALLER_ADMIN, .domain = work->caller.domain};
+  __builtin_memcpy(caller.domain_name, work->caller.domain_name, sizeof caller.domain_name);
+  __builtin_memcpy(caller.correlation, work->caller.correlation, sizeof caller.correlation);
+  return caller;
+}
+
+/* Under the lock: what models do not cover is asked of workers, if they promise enough. */
+static bool ask_workers(struct model_work *work, uint32_t device, uint64_t bytes) {
+  const struct model_optimize_need need = {device, bytes, work->params.priority};
+  const struct caller caller = ours(work);
+  if (work->asked)
+    return false;
+  work->asked = true;
+  work->victim = model_optimize_room(work->service, &caller, &need);
+  return work->victim != NULL;
 }
 
 /* Under the lock: the plan's first step begins. */
@@ -188,12 +210,11 @@ static enum status begin_victim(struct model_work *work, const struct model_room
                                 const struct policy_step *step) {
   struct service *s = work->service;
   struct models_weights *weights = picture->weights[step->model];
-  struct caller caller = {.role = CALLER_ADMIN, .domain = work->caller.domain};
-  __builtin_memcpy(caller.domain_name, work->caller.domain_name, sizeof caller.domain_name);
-  __builtin_memcpy(caller.correlation, work->caller.correlation, sizeof caller.correlation);
+  const struct caller caller = ours(work);
   work->victim = model_unload_victim(s, &caller, weights, step->act);
   if (!work->victim)
     return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  work->evicts = true;
   return STATUS_PENDING;
 }
 
@@ -210,7 +231,7 @@ static void note_effects(struct model_work *work, uint32_t device, uint64_t miss
   if (!work->waited)
     effects_space(work->service, device, missing, EFFECTS_WAITED);
   work->waited = true;
-  if (work->victim)
+  if (work->evicts)
     effects_space(work->service, device, missing, EFFECTS_EVICTED);
 }
 
@@ -220,6 +241,7 @@ enum status model_room_make(struct model_work *work, uint32_t device, uint64_t n
   struct policy_plan plan;
   if (model_room_look(work->service, device, &picture))
     return problem_set(&work->problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  work->evicts = false;
   bool may = work->params.evict && work->rounds++ < ROOM_ROUNDS;
   enum status status = policy_plan_make(&picture.snapshot, &params, &plan);
   bool soon = !status && may && !plan.covered && plan.next_ns && plan.bytes_of[POLICY_YOUNG];
@@ -227,6 +249,8 @@ enum status model_room_make(struct model_work *work, uint32_t device, uint64_t n
     status = begin_victim(work, &picture, &plan.steps[0]);
   else if (soon || (!status && waits_for_calm(work, device, need)))
     /* Somebody will soon have been here long enough, or there is a strain that ends. */
+    status = STATUS_PENDING;
+  else if (!status && may && ask_workers(work, device, params.bytes))
     status = STATUS_PENDING;
   else
     status = refuse(work, device, need);
@@ -243,6 +267,8 @@ static void victim_gone(struct job_waiter *waiter) {
   job_look(work->victim, &view);
   if (view.state != JOB_COMPLETED)
     work->rounds += ROOM_FAILED;
+  if (view.kind == JOB_OPTIMIZE)
+    work->broken = view.result.optimize.broken;
   job_give(work->victim);
   work->victim = NULL;
   model_work_hop(work, model_load_plan);
@@ -254,6 +280,18 @@ void model_room_wait(struct model_work *work) {
     victim_gone(&work->victim_ended);
 }
 
+/* Models for all of it, else for what workers do not give. */
+static enum status plan_with_workers(const struct service *s, const struct policy_snapshot *models,
+                                     struct policy_params params, struct policy_plan *out) {
+  uint64_t workers = worker_relief_promised(s);
+  enum status status = policy_plan_make(models, &params, out);
+  if (status || out->covered || !workers)
+    return status;
+  policy_plan_free(out);
+  params.bytes = units_minus(params.bytes, workers);
+  return policy_plan_make(models, &params, out);
+}
+
 void model_room_foretell(const struct model_work *work, uint32_t device, uint64_t need,
                          struct job_trial *trial) {
   struct service *s = work->service;
@@ -262,7 +300,7 @@ void model_room_foretell(const struct model_work *work, uint32_t device, uint64_
   struct policy_plan plan;
   if (model_room_look(s, device, &picture))
     return;
-  if (!policy_plan_make(&picture.snapshot, &params, &plan)) {
+  if (!plan_with_workers(s, &picture.snapshot, params, &plan)) {
     trial->would_fit = plan.covered && work->params.evict;
     for (uint32_t i = 0; i < plan.count && i < JOB_VICTIMS; i++) {
       trial->victims[i].model = first_id(s, picture.weights[plan.steps[i].model]);

@@ -46,6 +46,9 @@ struct model_work {
   /* model_room.c */
   struct job *victim; /* whose end is waited for */
   uint32_t rounds;
+  bool evicts;              /* that is a victim's, and no worker's */
+  bool asked;               /* workers were: nobody is asked twice for one load */
+  struct job_broken broken; /* who of them did not keep his word */
   bool waited; /* for room, or for others who work on its weights: effects.h was told */
 
   /* a transfer: model_move.c */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/units.h"
+
 static struct promise *row_of(struct promise_book *book, const char *worker) {
   for (uint32_t i = 0; i < VIEW_WORKERS; i++)
     if (!strcmp(book->rows[i].worker, worker))
@@ -41,4 +43,15 @@ uint64_t promise_scale(const struct promise *promise, uint64_t bytes) {
   if (!promise->promised_bytes)
     return bytes;
   return (uint64_t)((unsigned __int128)bytes * promise->freed_bytes / promise->promised_bytes);
+}
+
+void promise_blame(const struct job_broken *broken, struct problem *problem) {
+  size_t n = strlen(problem->text);
+  char gave[32], promised[32];
+  if (!broken->worker[0] || problem->status != STATUS_INSUFFICIENT_MEMORY)
+    return;
+  units_format(broken->freed_bytes, gave, sizeof gave);
+  units_format(broken->promised_bytes, promised, sizeof promised);
+  snprintf(problem->text + n, sizeof problem->text - n, "; worker %s gave %s of the %s asked of it",
+           broken->worker, gave, promised);
 }

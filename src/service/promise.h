@@ -5,6 +5,8 @@
 #ifndef SERVICE_PROMISE_H
 #define SERVICE_PROMISE_H
 
+#include "base/problem.h"
+#include "service/job.h"
 #include "service/view.h"
 
 /* Newer ones count more: what was there is halved by each. */
@@ -26,5 +28,8 @@ bool promise_note(struct promise_book *book, const char *worker, uint64_t promis
 struct promise promise_of(const struct promise_book *book, const char *worker);
 /* What is to be expected of its next promise. */
 uint64_t promise_scale(const struct promise *promise, uint64_t bytes);
+
+/* Adds to a refusal for want of memory who did not give what he had promised, if anybody. */
+void promise_blame(const struct job_broken *broken, struct problem *problem);
 
 #endif

@@ -104,15 +104,8 @@ class Hog(PressureCase):
         self.assertEqual(0, self.host()["models"]["ramBytes"])
 
 
-class Liar(PressureCase):
-    def test_what_a_worker_promised_and_did_not_give_is_no_way_out(self):
-        liar = Giver(self, "liar", gives=False)
-        wait_until(lambda: any(w["workerId"] == "liar" and w["reclaimableBytes"] for w in self.workers()), "its promise")
-        self.allocate(42 * MIB, CARD)
-        liar.optimize()
-        wait_until(lambda: "liar gave 0 of" in self.daemon.log(), "the lie to be noticed")
-        wait_until(self.is_strained, "nobody to be believed any more")
-        self.kept_out()
+class Promises(PressureCase):
+    """A worker that says it has memory of the card's to give."""
 
     def giver(self, name, answers=True, **more):
         guest = Giver(self, name, **more)
@@ -129,6 +122,17 @@ class Liar(PressureCase):
     def was_not_pressed(self, guest):
         """It still has what the wire gives a worker that is silent."""
         self.assertNotIn("cancel", [action for action, _ in list(guest.asked.queue)])
+
+
+class Liar(Promises):
+    def test_what_a_worker_promised_and_did_not_give_is_no_way_out(self):
+        liar = Giver(self, "liar", gives=False)
+        wait_until(lambda: any(w["workerId"] == "liar" and w["reclaimableBytes"] for w in self.workers()), "its promise")
+        self.allocate(42 * MIB, CARD)
+        liar.optimize()
+        wait_until(lambda: "liar gave 0 of" in self.daemon.log(), "the lie to be noticed")
+        wait_until(self.is_strained, "nobody to be believed any more")
+        self.kept_out()
 
     def test_who_wants_room_is_told_who_did_not_give_it(self):
         for name, answers in (("liar", True), ("silent", False)):
@@ -150,6 +154,37 @@ class Liar(PressureCase):
             optimize = {"workerId": "silent", "minBytesToFree": MIB, "maxTimeMs": 500}
             self.refused(self.daemon.post(f"{MODELS}/optimize", optimize), 504, "WORKER_TIMEOUT")
             self.was_not_pressed(silent)
+
+
+class RoomForAModel(Promises):
+    """Workers make room for a load as for an allocation, where models do not."""
+
+    def trial(self, path, **fields):
+        return self.ok(self.try_load(path, CARD, dryRun=True, **fields))
+
+    def test_what_workers_give(self):
+        path = self.model(50 * MIB)
+        with self.giver("giver") as guest:
+            for evict in (False, True):
+                data = self.trial(path, evict=evict)
+                self.assertEqual((evict, []), (data["wouldFit"], data["wouldEvict"]))
+            self.refused_space(self.try_load(path, CARD, evict=False), "INSUFFICIENT_MEMORY")
+            self.assertNotIn("memory.optimize", [action for action, _ in list(guest.asked.queue)])
+            self.assertEqual("ready", self.load(path, CARD)["state"])
+
+    def test_with_models_for_the_rest(self):
+        first = self.load(self.model(20 * MIB, "first"), CARD, keepRamCopy=False)
+        with self.giver("giver"):
+            self.assertEqual("ready", self.load(self.model(55 * MIB, "second"), CARD)["state"])
+        self.assertEqual("parked", self.look_model(first)["state"])
+
+    def test_who_did_not_give_it_is_named(self):
+        for name, answers in (("liar", True), ("silent", False)):
+            with self.subTest(name), self.giver(name, answers, gives=False) as guest:
+                answer = self.try_load(self.model(50 * MIB, name), CARD)
+                self.refused_space(answer, "INSUFFICIENT_MEMORY")
+                self.assertIn(f"worker {name} gave 0 B", answer.body["error"]["message"])
+                self.free(guest.held)
 
 
 class Pins(PressureCase):
