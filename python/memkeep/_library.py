@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from pathlib import Path
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple, TypeVar
 
 from . import errors
+
+_T = TypeVar("_T")
 
 _NAME, _ALLOCATOR = "libmemkeep.so.0", "libmemkeep_torch.so.0"
 
@@ -102,6 +105,39 @@ def check(code: int) -> None:
     """Raises what a function of the library answered, unless that is success. On the thread that called it."""
     if code:
         raise errors.of_number(code, library().mk_error_text().decode(errors="replace"))
+
+
+def wait(act: Callable[[], _T]) -> _T:
+    """What act() answers, which may take long: Python hears of Ctrl-C on the main thread and between two steps of its own
+    only, so another thread asks. What still comes when nobody waits any more goes with the last reference."""
+    answers: List[_T] = []
+    problems: List[BaseException] = []
+    over, left = threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            answers.append(act())
+        except BaseException as problem:  # pylint: disable=broad-except
+            problems.append(problem)
+        if left.is_set():
+            answers.clear()  # the interrupt's traceback has the list
+        over.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        return act()
+    try:
+        threading.Thread(target=work, name="memkeep", daemon=True).start()
+    except RuntimeError:  # there are no new ones when the interpreter ends
+        return act()
+    try:
+        over.wait()
+    except BaseException:
+        left.set()
+        answers.clear()
+        raise
+    if problems:
+        raise problems.pop()
+    return answers.pop()
 
 
 def take_text(pointer: Any) -> str:

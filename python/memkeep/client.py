@@ -46,9 +46,14 @@ class Connection:
     def call(self, action: str, fields: Dict[str, Any]) -> Dict[str, Any]:
         self.check_process()
         self.renew()
+        data = json.dumps(fields).encode()
+        looks = action.startswith(("memory.get_", "memory.list_"))  # which never takes long
+        return json.loads(self._call(action, data) if looks else _library.wait(lambda: self._call(action, data)))
+
+    def _call(self, action: str, data: bytes) -> str:
         library, out = _library.library(), ctypes.c_void_p()
-        _library.check(library.mk_call(self.handle, action.encode(), json.dumps(fields).encode(), ctypes.byref(out)))
-        return json.loads(_library.take_text(out))
+        _library.check(library.mk_call(self.handle, action.encode(), data, ctypes.byref(out)))
+        return _library.take_text(out)
 
 
 class Client:
@@ -92,10 +97,9 @@ class Client:
             return self._allocate_for(size, device, fields)
         fields.pop("owner_pid", None)
         request = _request(size, device, fields)
-        out = ctypes.c_void_p()
-        _library.check(_library.library().mk_allocate(connection.handle, ctypes.byref(request), ctypes.byref(out)))
-        ours = not (request.flags & _library.PERSISTENT or request.ttl_seconds)
-        return Allocation(connection, out.value or 0, ours, True)
+        if request.wait_ms or request.flags & _library.EVICT:
+            return _library.wait(lambda: _allocate(connection, request))
+        return _allocate(connection, request)
 
     def _allocate_for(self, size: int, device: Optional[str], fields: Dict[str, Any]) -> Allocation:
         """For another process, which libmemkeep cannot ask for."""
@@ -178,6 +182,13 @@ class Client:
 
     def __reduce__(self) -> Any:
         raise TypeError("a Client belongs to its process: connect in each")
+
+
+def _allocate(connection: Connection, request: _library.Request) -> Allocation:
+    out = ctypes.c_void_p()
+    _library.check(_library.library().mk_allocate(connection.handle, ctypes.byref(request), ctypes.byref(out)))
+    ours = not (request.flags & _library.PERSISTENT or request.ttl_seconds)
+    return Allocation(connection, out.value or 0, ours, True)
 
 
 def _fields(size: int, device: Optional[str], fields: Dict[str, Any]) -> Dict[str, Any]:

@@ -106,6 +106,27 @@ class Endings(ModelCase):
             self.assert_all_is_back()
 
 
+# An interrupt may also come before the wait has begun: then it ends just so.
+INTERRUPTED = """
+import os, signal, sys, threading, memkeep
+client = memkeep.connect(sys.argv[1])
+held = client.allocate(1000 << 20, device="fake:0")
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    client.allocate(900 << 20, device="fake:0", wait_ms=3600_000)
+except KeyboardInterrupt:
+    held.free()
+    print(client.allocate(1000 << 20, device="fake:0", wait_ms=60_000).size >> 20)
+"""
+
+
+class Interrupted(ModelCase):
+    devices = ("fake:0=1GiB",)
+
+    def test_a_wait_ends_at_once_and_what_it_still_brings_goes_back(self):
+        self.assertEqual("1000\n", run_python(INTERRUPTED, self.daemon.socket_path, seconds=120))
+
+
 class Killed(ModelCase):
     devices = ("host:0=2GiB", "fake:0=1GiB,rate=8MiB/s")
 
