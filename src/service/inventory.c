@@ -79,7 +79,9 @@ enum status inventory_open(struct service *s, const struct spec *spec, struct pr
   device->seconds = calloc(STATE_SAMPLES, sizeof *device->seconds);
   if (!device->samples || !device->seconds)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "not enough memory to start");
-  device->answering = !device_run(device->device, &budget);
+  status = device_run(device->device, &budget);
+  device->answering = !status;
+  device->lost = !device->info->host_memory && status == STATUS_DEVICE_UNAVAILABLE;
   state_take_budget(device, &budget.budget);
   return STATUS_OK;
 }
