@@ -186,7 +186,8 @@ struct forecast_time forecast_when(const struct forecast *forecast, double bytes
 }
 
 double forecast_excess(const struct forecast *forecast, double bytes, double seconds) {
-  if (forecast->direction != FORECAST_RISING)
+  struct forecast_time when = forecast_when(forecast, bytes);
+  if (when.expected < 0 || when.latest > seconds)
     return 0;
   return fmax(0, forecast->level + forecast->bytes_per_second * seconds - bytes);
 }

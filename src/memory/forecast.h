@@ -47,8 +47,8 @@ struct forecast_time {
 
 /* When so many bytes are in use. */
 struct forecast_time forecast_when(const struct forecast *forecast, double bytes);
-/* Bytes beyond so many that are in use after so many seconds, as expected; 0: it is not foretold
- * that there are. */
+/* Bytes beyond so many that are in use after so many seconds, as expected; 0: not even the late end
+ * of the band says that there are. What is done on a guess is done on a safe one. */
 double forecast_excess(const struct forecast *forecast, double bytes, double seconds);
 
 #endif

@@ -165,6 +165,9 @@ static void what_will_be_too_much_is_told_in_bytes(void **state) {
   assert_true(forecast_excess(&found, 8 * GIB + 60 * MIB, 60) == 0);
   assert_true(forecast_excess(&found, 9 * GIB, 60) == 0);
   assert_true(forecast_excess(&found, 7 * GIB, 0) == GIB); /* it is there already */
+  found.wander = 4 * MIB;                                  /* 60 MiB in some 25 to 170 s */
+  assert_true(forecast_excess(&found, 8 * GIB + 60 * MIB, 100) == 0);
+  assert_true(forecast_excess(&found, 8 * GIB + 60 * MIB, 300) == 240 * MIB);
   found.direction = FORECAST_STEADY;
   assert_true(forecast_excess(&found, 8 * GIB, 60) == 0);
 }
