@@ -94,6 +94,13 @@ static uint64_t still_gone(const struct service *s, const struct predict_act *ac
   return units_minus(act->bytes, back);
 }
 
+/* Use at which models have to go: high, or relief's trigger, which keeps it from ever being high.
+ */
+static uint32_t line_of(const struct service *s) {
+  uint32_t trigger = s->models->relief.trigger;
+  return trigger && trigger < s->thresholds.high ? trigger : s->thresholds.high;
+}
+
 static void look_at_device(struct service *s, uint32_t device) {
   uint64_t gone = 0, now = clock_now();
   for (uint32_t i = 0; i < PREDICT_ACT_MAX; i++) {
@@ -101,7 +108,7 @@ static void look_at_device(struct service *s, uint32_t device) {
     if (act->id && act->kind == PREDICT_PARK && act->device == device)
       gone += still_gone(s, act);
   }
-  bool high = gone > state_left(s, &s->devices[device], s->thresholds.high);
+  bool high = gone > state_left(s, &s->devices[device], line_of(s));
   for (uint32_t i = 0; i < PREDICT_ACT_MAX; i++) {
     struct predict_act *act = &s->predict->acts[i];
     bool room = act->kind == PREDICT_PARK;

@@ -1,8 +1,8 @@
 /*
- * predict_act: acts that were not judged yet. An act to make room was needed if without it use
- * would have been high within twice the time that was looked ahead; a model that was brought into
- * RAM, if it was asked for within ten minutes, and before PREDICT_ACT_OTHERS requests for others.
- * Private to this room; under the state lock.
+ * predict_act: acts that were not judged yet. An act to make room was needed if without it models
+ * would have had to go within twice the time that was looked ahead, because use was high or at
+ * relief's trigger; a model that was brought into RAM, if it was asked for within ten minutes, and
+ * before PREDICT_ACT_OTHERS requests for others. Private to this room; under the state lock.
  */
 #ifndef SERVICE_PREDICT_ACT_H
 #define SERVICE_PREDICT_ACT_H
