@@ -26,8 +26,8 @@
 #include <string.h>
 
 #include "memory/forecast.h"
+#include "use_trace.h"
 
-#define POINTS 2000 /* of a trace */
 #define EVERY 5.0
 #define FIRST 30.0 /* seconds of a trace before it is asked */
 #define SIZES 9
@@ -39,12 +39,6 @@ static const struct {
   const char *name;
   double from, to;
 } horizons[HORIZONS] = {{"60s", 30, 90}, {"120s", 90, 180}, {"300s", 180, 480}};
-
-struct trace {
-  char name[40];
-  struct forecast_point points[POINTS];
-  uint32_t count;
-};
 
 /* The answers to one kind of question. */
 struct tally {
@@ -79,26 +73,8 @@ static struct forecast_time line(const struct forecast_point *points, uint32_t c
   return (struct forecast_time){when, when, when};
 }
 
-static bool read_trace(const char *path, struct trace *trace) {
-  char text[256];
-  FILE *file = fopen(path, "r");
-  const char *slash = strrchr(path, '/');
-  snprintf(trace->name, sizeof trace->name, "%.39s", slash ? slash + 1 : path);
-  trace->name[strcspn(trace->name, ".")] = 0;
-  trace->count = 0;
-  while (file && trace->count < POINTS && fgets(text, sizeof text, file)) {
-    char *kib = text, *end = text;
-    double seconds = strtod(text, &kib), bytes = strtod(kib, &end) * 1024;
-    if (end > kib && kib > text)
-      trace->points[trace->count++] = (struct forecast_point){seconds, bytes};
-  }
-  if (file)
-    fclose(file);
-  return trace->count > 1;
-}
-
 /* The n-th of the sizes that are asked for. */
-static double size_of(const struct trace *trace, int n) {
+static double size_of(const struct use_trace *trace, int n) {
   double least = trace->points[0].bytes, most = least;
   for (uint32_t i = 1; i < trace->count; i++) {
     least = fmin(least, trace->points[i].bytes);
@@ -108,7 +84,7 @@ static double size_of(const struct trace *trace, int n) {
 }
 
 /* Seconds from a point until the trace has so much; < 0: it never has. */
-static double hindsight(const struct trace *trace, uint32_t at, double bytes) {
+static double hindsight(const struct use_trace *trace, uint32_t at, double bytes) {
   for (uint32_t i = at; i < trace->count; i++)
     if (trace->points[i].bytes >= bytes)
       return trace->points[i].seconds - trace->points[at].seconds;
@@ -132,7 +108,8 @@ static void judge_alarm(struct tally *tally, double said, double truth, double l
   tally->wrong += truth < 0 || truth > fmax(2 * said, EVERY);
 }
 
-static void ask(const struct trace *trace, uint32_t at, foreteller tell, struct tally *tallies) {
+static void ask(const struct use_trace *trace, uint32_t at, foreteller tell,
+                struct tally *tallies) {
   double left = trace->points[trace->count - 1].seconds - trace->points[at].seconds;
   for (int n = 1; n <= SIZES; n++) {
     double bytes = size_of(trace, n), truth = hindsight(trace, at, bytes);
@@ -148,7 +125,7 @@ static void ask(const struct trace *trace, uint32_t at, foreteller tell, struct 
   }
 }
 
-static void ask_all(const struct trace *trace, foreteller tell, struct tally *tallies) {
+static void ask_all(const struct use_trace *trace, foreteller tell, struct tally *tallies) {
   double next = trace->points[0].seconds + FIRST;
   for (uint32_t at = 0; at < trace->count; at++)
     if (trace->points[at].seconds >= next) {
@@ -187,11 +164,11 @@ static void print_alarms(const char *who, const char *dot, const char *what,
 }
 
 static void test(const char *who, foreteller tell, int count, char **paths) {
-  static struct trace trace;
+  static struct use_trace trace;
   static struct tally all[HORIZONS + 1], one[HORIZONS + 1];
   memset(all, 0, sizeof all);
   for (int i = 0; i < count; i++)
-    if (read_trace(paths[i], &trace)) {
+    if (use_trace_read(paths[i], &trace)) {
       memset(one, 0, sizeof one);
       ask_all(&trace, tell, one);
       ask_all(&trace, tell, all);

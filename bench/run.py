@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Memkeep beside its limits: every figure is a ratio within this run, or stands beside the machine's own.
 
-    bench/run.py [PART…]     parts: span policy forecast http million transfer footprint defragment restart client load
+    bench/run.py [PART…]     parts: span policy forecast predict http million transfer footprint defragment restart client load
                              models history vulkan (default: all)
 
 The daemon runs on core 0, the load on core 1, as far as there are two. A line is `ok` or `MISSED` against the floor that
@@ -167,6 +167,15 @@ def torch():
              f"simulated; {ours / asked:.3f} and {rule / asked:.3f} of what is asked for")
         line(f"torch: {name}: an operation", figures[f"torch.{name}.ns"], "ns", ("<=", 400))
     line("torch: take and give 64 MiB", figures["torch.same_block_ns"], "ns", ("<=", 200))
+
+
+def predict():
+    figures = program("bench_predict", *map(str, sorted((SOURCE / "bench/traces").glob("*.txt"))))
+    for what, name in (("room", "wait for an eviction"), ("chain", "wait for a file")):
+        found = {key: figures[f"predict.{what}.{key}"] for key in ("waits", "waits_with", "bytes", "acts", "needed")}
+        line(f"predict: {what}: requests that {name}, with it / without", found["waits_with"] / found["waits"], "", ("<=", 1),
+             f"{found['waits_with']:.0f} of {found['waits']:.0f}; {found['acts']:.0f} acts, needed {found['needed']:.2f}")
+        line(f"predict: {what}: bytes loaded, with it / without", found["bytes"], "", ("<=", 1.05))
 
 
 def http():
@@ -503,7 +512,7 @@ def history():
         line(f"history: {name}", value, unit, floor, beside)
 
 
-PARTS = {part.__name__: part for part in (span, torch, policy, forecast, http, million, transfer, footprint, defragment, restart, client,
+PARTS = {part.__name__: part for part in (span, torch, policy, forecast, predict, http, million, transfer, footprint, defragment, restart, client,
                                           load, models, history, vulkan)}
 
 
