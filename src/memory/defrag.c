@@ -134,9 +134,9 @@ static void look_at(struct defrag_planner *p, uint32_t index) {
   struct slab *slab = &p->slabs[index];
   uint64_t end = 0;
   p->order[index] = (struct sorted){0, 0, index};
-  if (!segment->blocks)
+  slab->size = segment->blocks ? segment->size & ~(p->snapshot->granule - 1) : 0;
+  if (!slab->size) /* nor has one that is lost any bytes */
     return;
-  slab->size = segment->size & ~(p->snapshot->granule - 1);
   for (uint32_t i = 0; i < segment->blocks; i++) {
     struct place place = place_of(p, &blocks[i], end);
     bool fits = place.start < place.stop && place.stop <= slab->size;

@@ -405,6 +405,24 @@ static void nothing_is_planned_for_nothing(void **state) {
   picture_done(picture);
 }
 
+/* Of one that the vault does not have any more the blocks are known, and no bytes. */
+static void a_slab_without_bytes_is_left(void **state) {
+  (void)state;
+  struct picture *picture = picture_make(3, 3);
+  struct defrag_plan plan;
+  add_segment(picture, 0);
+  add_block(picture, 0, GRANULE, true);
+  for (unsigned i = 0; i < 2; i++) {
+    add_segment(picture, 4 * GRANULE);
+    add_block(picture, 0, GRANULE, false);
+  }
+  plan_for(picture, DEFRAG_THOROUGH, &plan);
+  assert_int_equal(1, plan.move_count);
+  assert_int_not_equal(0, plan.moves[0].target_segment);
+  defrag_plan_free(&plan);
+  picture_done(picture);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_plans_can_be_carried_out),
@@ -420,6 +438,7 @@ int main(void) {
       cmocka_unit_test(what_cannot_be_helped_is_left),
       cmocka_unit_test(a_limit_of_bytes_is_kept_to_a_slab),
       cmocka_unit_test(nothing_is_planned_for_nothing),
+      cmocka_unit_test(a_slab_without_bytes_is_left),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
