@@ -7,9 +7,14 @@
         weights = memory.numpy("f4")            # the same bytes, if there is numpy
         print("another process may attach", memory.id)
 
-docs/python.md has the rest."""
+connect() makes a Client; that has allocate, attach, open_model, events, status, and call for everything else. What it gives
+are Allocation, Model, Event. All errors are MemkeepError. memkeep.aio is the same for asyncio, memkeep.torch is for PyTorch,
+memkeep.worker for programs with memory of their own. docs/python.md has the rest."""
 
 from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from . import errors
 from .allocation import Allocation
@@ -31,3 +36,10 @@ __all__ = [
     "Model", "ModelBusy", "ModelFormatInvalid", "ModelNotFound", "NotFound", "QuotaExceeded", "RateLimited",
     "Tensor", "TransferNotFound", "Unauthorized", "WorkerNotFound", "WorkerTimeout", "WorkerUnavailable", "connect",
     "errors"]
+
+
+def __getattr__(name: str) -> Any:
+    """The parts that not everybody needs are imported when they are named."""
+    if name in ("aio", "torch", "worker", "workers"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,18 +52,22 @@ class WorkerNotFound(NotFound):
 
 
 class Conflict(MemkeepError):
+    """The state does not allow it: protected, there already, elsewhere, in a forked child."""
     code, number = "CONFLICT", 10
 
 
 class AllocationBusy(MemkeepError):
+    """Others have it attached, it is being moved, or it is pinned or persistent: wait, or force=True."""
     code, number = "ALLOCATION_BUSY", 11
 
 
 class ModelBusy(MemkeepError):
+    """Attached or pinned, or its bytes are not where they are asked for."""
     code, number = "MODEL_BUSY", 12
 
 
 class AllocationLost(MemkeepError):
+    """Its bytes are gone for good; it can be freed."""
     code, number = "ALLOCATION_LOST", 13
 
 
@@ -72,18 +76,22 @@ class ModelFormatInvalid(MemkeepError, ValueError):
 
 
 class RateLimited(MemkeepError):
+    """More requests, or more waiting ones, than are allowed: ask again in a moment."""
     code, number = "RATE_LIMITED", 15
 
 
 class Cancelled(MemkeepError):
+    """Somebody cancelled what this waited for."""
     code, number = "CANCELLED", 16
 
 
 class DaemonRestarted(MemkeepError, ConnectionError):
+    """The daemon went away before it answered: whether it was done is not known."""
     code, number = "DAEMON_RESTARTED", 17
 
 
 class ChecksumMismatch(MemkeepError):
+    """The bytes read back differ."""
     code, number = "CHECKSUM_MISMATCH", 18
 
 
@@ -92,26 +100,32 @@ class InternalError(MemkeepError):
 
 
 class WorkerUnavailable(MemkeepError):
+    """No worker is there to move bytes: see `memkeep workers`."""
     code, number = "WORKER_UNAVAILABLE", 20
 
 
 class DeviceUnavailable(MemkeepError):
+    """The device does not answer: see `memkeep status`."""
     code, number = "DEVICE_UNAVAILABLE", 21
 
 
 class WorkerTimeout(MemkeepError, TimeoutError):
+    """No answer within the time that was given."""
     code, number = "WORKER_TIMEOUT", 22
 
 
 class InsufficientMemory(MemkeepError, MemoryError):
+    """Not now; wait_ms waits for it, evict=True makes room."""
     code, number = "INSUFFICIENT_MEMORY", 23
 
 
 class AllocationTooLarge(MemkeepError, MemoryError):
+    """More than the device may ever hold."""
     code, number = "ALLOCATION_TOO_LARGE", 24
 
 
 class QuotaExceeded(MemkeepError, MemoryError):
+    """More than this user's or token's share."""
     code, number = "QUOTA_EXCEEDED", 25
 
 

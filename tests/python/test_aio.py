@@ -154,5 +154,11 @@ class Models(ModelCase):
         self.assertEqual([tensors[0].data] * 3, asyncio.run(act()))
 
 
+class Named(unittest.TestCase):
+    def test_who_names_it_has_it(self):
+        self.assertEqual("aio True False\n", run_python(
+            "import memkeep\nprint(memkeep.aio.__name__.split('.')[1], hasattr(memkeep, 'worker'), hasattr(memkeep, 'no'))"))
+
+
 if __name__ == "__main__":
     unittest.main()
