@@ -7,7 +7,7 @@
  *   FAKE_CUDA_BYTES    what each has (default 1 GiB)
  *   FAKE_CUDA_CONTEXT  what a context takes of it (default 64 MiB)
  *   FAKE_CUDA_FAIL     NAME:NTH:CODE,…: the nth call of NAME in a process answers CODE
- *   FAKE_CUDA_SLOW     NAME:MS: each call of NAME takes so long
+ *   FAKE_CUDA_SLOW     NAME:MS, or NAME:MS:PATH: each call of NAME takes so long, while PATH exists
  *   FAKE_CUDA_APART    set: no card reaches another's memory
  *   FAKE_CUDA_LOST     a path: while PATH.N exists, card N has fallen off
  *   FAKE_CUDA_LACKS    a number: the attribute that no card has

@@ -4,8 +4,10 @@ worker that has them mapped, to the vault, to the driver. FAKE cards (tests/fake
 import os
 import random
 import signal
+import tempfile
 import time
 import unittest
+from pathlib import Path
 
 from harness import wait_until
 from test_cuda import CardCase
@@ -66,23 +68,32 @@ class InTheVault(Killed):
 
 class OnCudasCard(InTheVault, CardCase):
     def setUp(self):
-        self.start_daemon(FAKE_CUDA_SLOW="cuMemUnmap:300")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.slow = Path(folder.name) / "slow"
+        self.start_daemon(FAKE_CUDA_SLOW=f"cuMemUnmap:5000:{self.slow}")
 
-    def test_on_their_way_out_of_the_worker(self):
+    def in_the_worker(self):
+        """It has them mapped, and is busy with giving them back."""
+        self.slow.touch()
         sums, job = self.answered()
         self.assert_not_yet_back()
+        self.slow.unlink()
+        return sums, job
+
+    def test_on_their_way_out_of_the_worker(self):
+        sums, job = self.in_the_worker()
         self.crash()
         self.assert_whole(sums, job)
 
     def test_the_worker_first(self):
-        sums, job = self.answered()
-        self.assert_not_yet_back()
+        sums, job = self.in_the_worker()
         os.kill(self.worker()["pid"], signal.SIGKILL)
         self.crash()
         self.assert_whole(sums, job)
 
     def test_and_again_while_the_next_daemon_gives_them_back(self):
-        sums, job = self.answered()
+        sums, job = self.in_the_worker()
         for _ in range(3):
             self.daemon.kill()
             self.daemon.spawn()
