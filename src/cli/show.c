@@ -99,14 +99,13 @@ void show_devices(struct reader_value data) {
                                         {">GB/S", "gigabytesPerSecond"},
                                         {NULL, NULL}};
   struct reader_value list = reader_get(data, "devices");
-  bool cards = false;
-  for (size_t i = 0; i < reader_count(list); i++)
-    cards = cards || strcmp(reader_text(reader_get(reader_at(list, i), "type"), ""), "cpu") != 0;
+  const char *type = reader_text(reader_get(reader_at(list, 0), "type"), "");
   table(list, devices);
-  if (!cards)
-    puts("\nno cards: memkeep health says whether one is missing");
-  if (!reader_count(reader_get(data, "links")))
+  if (!reader_count(reader_get(data, "links"))) { /* then it is the only one there is */
+    if (strcmp(type, "cpu") == 0)
+      puts("\nno cards: memkeep health says whether one is missing");
     return;
+  }
   putchar('\n');
   table(reader_get(data, "links"), links);
 }
