@@ -1,7 +1,7 @@
 /*
- * os_drm_query: what Intel's drivers of the kernel, xe and i915, tell of a card's memory to who asks
- * them: how much of it can be had, and how much is in use. The first is told to all who may open
- * the card (group `render`), the second to root and who has CAP_PERFMON. Others are told that
+ * os_drm_query: what Intel's drivers of the kernel, xe and i915, tell of a card's memory to who
+ * asks them: how much of it can be had, and how much is in use. The first is told to all who may
+ * open the card (group `render`), the second to root and who has CAP_PERFMON. Others are told that
  * nothing is in use; nobody can tell that from a card that is empty, so it is not known.
  *
  * The card is opened for the call, which a driver may let wait, and which may wake the card up:
