@@ -2,6 +2,7 @@
  * main: the program `memkeep`: finds the verb, turns its words into a question, shows the answer.
  */
 #include <errno.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -181,6 +182,7 @@ static int obey(const struct globals *globals) {
 }
 
 int main(int argc, char **argv) {
+  setlocale(LC_CTYPE, ""); /* how wide characters are */
   struct globals globals;
   struct problem problem;
   if (globals_take(argc, argv, &globals, &problem))

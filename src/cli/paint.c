@@ -14,6 +14,7 @@
 
 #include "base/units.h"
 #include "cli/fit.h"
+#include "cli/glyph.h"
 
 #define TEXT_MAX ((size_t)64 << 20)
 #define CELL 512
@@ -54,9 +55,9 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static void clean(char *text) {
-  for (; *text; text++)
-    if ((unsigned char)*text < 0x20 || *text == 0x7f)
-      *text = '?';
+  for (const char *at = text, *begin; *(begin = at);)
+    if (glyph_steers(glyph_next(&at)))
+      memset(text + (begin - text), GLYPH_STRANGE, (size_t)(at - begin));
 }
 
 static const char *raw(struct reader_value value, char *out, size_t size) {
@@ -130,11 +131,16 @@ void paint_member(struct paint_table *table, struct reader_value object, const c
   paint_cell(table, paint_text(object, name, cell, sizeof cell));
 }
 
-/* Of UTF-8, in columns; good enough for labels. */
+/* What the locale does not know takes a column, as most do. */
+static size_t next_width(const char **text) {
+  int width = glyph_width(glyph_next(text));
+  return width < 0 ? 1 : (size_t)width;
+}
+
 static size_t width_of(const char *text) {
   size_t width = 0;
-  for (; *text; text++)
-    width += (*text & 0xc0) != 0x80;
+  while (*text)
+    width += next_width(&text);
   return width;
 }
 
@@ -143,13 +149,18 @@ static void spaces(size_t n) {
     putchar(' ');
 }
 
-/* Bytes of its first n columns. */
-static size_t bytes_of(const char *text, size_t n) {
-  size_t i = 0;
-  for (; text[i]; i++)
-    if ((text[i] & 0xc0) != 0x80 && !n--)
+/* Bytes of what fits into n columns, and how many it takes. */
+static size_t bytes_of(const char *text, size_t n, size_t *taken) {
+  const char *at = text, *end = text;
+  *taken = 0;
+  while (*at) {
+    size_t width = next_width(&at);
+    if (*taken + width > n)
       break;
-  return i;
+    *taken += width;
+    end = at;
+  }
+  return (size_t)(end - text);
 }
 
 /* In that many columns; a longer text ends in "…". */
@@ -157,13 +168,15 @@ static void print_cell(const char *text, size_t width, bool right, bool lively) 
   static const char *const colours[] = {
       [PAINT_GOOD] = "32", [PAINT_WARNING] = "33", [PAINT_BAD] = "31"};
   const char *colour = lively ? colours[paint_mood(text)] : NULL;
-  size_t own = width_of(text), fill = width > own ? width - own : 0;
+  size_t own = width_of(text), taken = 0;
   bool cut = own > width;
+  size_t bytes = bytes_of(text, cut ? width - 1 : own, &taken);
+  size_t fill = width > taken + cut ? width - taken - cut : 0;
   if (right)
     spaces(fill);
   if (colour)
     printf("\033[%sm", colour);
-  printf("%.*s%s", (int)bytes_of(text, cut ? width - 1 : own), text, cut ? "…" : "");
+  printf("%.*s%s", (int)bytes, text, cut ? "…" : "");
   if (colour)
     fputs("\033[0m", stdout);
   if (!right)

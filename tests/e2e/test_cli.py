@@ -109,7 +109,7 @@ class Looking(CliWords, SharedDaemonCase):
     def on_terminal(self, columns, *words):
         """What a person sees there, as lines."""
         with Terminal([program("memkeep"), "--socket", self.daemon.socket_path, *words], rows=60, columns=columns,
-                      environment=clean_environment()) as terminal:
+                      environment=clean_environment(LC_ALL="C.UTF-8")) as terminal:
             terminal.ends(OK)
             return [row for row in terminal.rows if row]
 
@@ -127,6 +127,13 @@ class Looking(CliWords, SharedDaemonCase):
                 self.assertEqual([name_of(a) for a in made], [row.split()[0] for row in rows])
                 self.assertTrue(set(there) <= set(head.split()) and not set(gone) & set(head.split()), head)
                 self.assertEqual(columns < 200, all(row.endswith("…") for row in rows), rows)
+
+    def test_characters_of_two_columns_keep_their_rows(self):
+        made = self.allocate(MIB, label="日本語の長い名前" * 4)
+        self.addCleanup(self.free, made)
+        for columns in (60, 61):
+            _, row = self.on_terminal(columns, "ps")
+            self.assertTrue(row.startswith(name_of(made)) and row.endswith("…"), row)
 
     def test_without_a_terminal_nothing_is_left_out(self):
         label = "a label that is much too long for eighty columns " * 4

@@ -7,9 +7,8 @@
 #include "cli/top/canvas.h"
 
 #include <stdlib.h>
-#include <wchar.h>
 
-#define STRANGE '?'
+#include "cli/glyph.h"
 
 bool top_canvas_begin(struct top_canvas *canvas, int width, int height) {
   width = width < TOP_SIDE_MAX ? width : TOP_SIDE_MAX;
@@ -32,26 +31,12 @@ void top_canvas_done(struct top_canvas *canvas) {
 
 /* ---- characters ---- */
 
-/* The next character of UTF-8; a byte that is none is STRANGE. */
-static uint32_t next(const char **text) {
-  const unsigned char *at = (const unsigned char *)*text;
-  unsigned more = *at < 0x80 ? 0 : *at >= 0xf0 ? 3 : *at >= 0xe0 ? 2 : 1;
-  uint32_t glyph = more ? *at & (0x3fU >> more) : *at;
-  bool whole = *at < 0x80 || (*at >= 0xc2 && *at < 0xf5);
-  for (unsigned i = 1; whole && i <= more; i++) {
-    whole = (at[i] & 0xc0) == 0x80;
-    glyph = glyph << 6 | (at[i] & 0x3f);
-  }
-  *text += whole ? more + 1 : 1;
-  return whole ? glyph : STRANGE;
-}
-
 /* The columns of a character, which becomes one that may be shown. 0: it is left out. */
 static int settle(const struct top_canvas *canvas, uint32_t *glyph) {
-  int width = *glyph < 0x80 ? 1 : wcwidth((wchar_t)*glyph);
-  bool steers = *glyph < 0x20 || *glyph == 0x7f || width < 0;
-  if (steers || (canvas->ascii && *glyph >= 0x80)) {
-    *glyph = STRANGE;
+  int width = glyph_width(*glyph);
+  bool controls = *glyph < 0x20 || *glyph == 0x7f || width < 0;
+  if (controls || (canvas->ascii && *glyph >= 0x80)) {
+    *glyph = GLYPH_STRANGE;
     return 1;
   }
   return width;
@@ -60,7 +45,7 @@ static int settle(const struct top_canvas *canvas, uint32_t *glyph) {
 int top_canvas_width(const struct top_canvas *canvas, const char *text) {
   int width = 0;
   while (*text && width < TOP_SIDE_MAX) {
-    uint32_t glyph = next(&text);
+    uint32_t glyph = glyph_next(&text);
     width += settle(canvas, &glyph);
   }
   return width;
@@ -90,7 +75,7 @@ int top_canvas_put(struct top_canvas *canvas, struct top_span span, enum top_sty
   bool cut = top_canvas_width(canvas, text) > span.width;
   int taken = 0, room = span.width - (cut && span.width ? 1 : 0);
   while (*text && span.width) {
-    uint32_t glyph = next(&text);
+    uint32_t glyph = glyph_next(&text);
     int width = settle(canvas, &glyph);
     if (taken + width > room)
       break;

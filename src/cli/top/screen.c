@@ -8,7 +8,6 @@
 #include "cli/top/view.h"
 
 #include <langinfo.h>
-#include <locale.h>
 #include <ncursesw/curses.h>
 #include <poll.h>
 #include <stdio.h>
@@ -62,7 +61,6 @@ enum status top_screen_open(struct top_screen **out, struct problem *problem) {
                        "top cannot draw on a terminal of the type \"%.40s\" (TERM): memkeep "
                        "status and memkeep ps can",
                        term ? term : "");
-  setlocale(LC_CTYPE, "");
   struct top_screen *screen = calloc(1, sizeof *screen);
   if (screen)
     screen->terminal = newterm(NULL, stdout, stdin);
