@@ -15,19 +15,16 @@ static void read_figure(struct confirm *confirm, void (*read)(struct device_call
   device_start(confirm->service->devices[confirm->device].device, &confirm->call);
 }
 
-/* What the driver counts that is ours: what is being made is not there yet. */
-static uint64_t ours(const struct confirm *confirm) {
-  struct service *s = confirm->service;
-  const struct state_device *device = &s->devices[confirm->device];
-  LOCK_SCOPE(&s->lock);
-  return device->committed + device->cached + device->releasing;
+static uint64_t made(const struct confirm *confirm) {
+  LOCK_SCOPE(&confirm->service->lock);
+  return state_made_on(confirm->service, confirm->device);
 }
 
 static void read_before(struct device_call *call) {
   struct confirm *confirm = (struct confirm *)call;
   confirm->known = !call->status && call->budget.used_bytes != DEVICE_BYTES_UNKNOWN;
   confirm->before = call->budget.used_bytes;
-  confirm->ours = ours(confirm);
+  confirm->made = made(confirm);
   confirm->done(confirm);
 }
 
@@ -54,7 +51,7 @@ static bool is_over(const struct confirm *confirm) {
 static void read_after(struct device_call *call) {
   struct confirm *confirm = (struct confirm *)call;
   uint64_t least = confirm->bytes - confirm->bytes / 4;
-  uint64_t came = units_minus(ours(confirm) + confirm->bytes, confirm->ours);
+  uint64_t came = made(confirm) - confirm->made;
   confirm->confirmed =
       call->status || units_minus(confirm->before + came, call->budget.used_bytes) >= least;
   if (confirm->confirmed || is_over(confirm)) {

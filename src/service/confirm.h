@@ -16,7 +16,7 @@ struct confirm {
   struct task again;
   struct service *service;
   uint32_t device;
-  uint64_t before, ours; /* the driver's figure, and what of it is in our books */
+  uint64_t before, made; /* the driver's figure, and ours then */
   uint64_t bytes, deadline, nap_ns;
   bool known; /* the driver told what is in use */
   /* The result of confirm_wait; true also where the driver tells nothing. */

@@ -24,6 +24,8 @@
 #include "service/worker_optimize.h"
 #include "service/worker_relief.h"
 
+#define OPTIMIZE_LOOK_NS (250 * CLOCK_MS) /* while it waits: it may be cancelled */
+
 struct optimizing {
   struct job_waiter waiter;
   struct task hop;
@@ -113,13 +115,6 @@ static bool is_covered(struct service *s, const struct optimizing *o, uint64_t *
   return covered;
 }
 
-static uint64_t name_of(const struct service *s, const struct models_weights *weights,
-                        const char **name) {
-  uint32_t index = models_first_of(s, weights);
-  *name = index ? models_at(s, index)->name : "";
-  return index ? models_at(s, index)->id : 0;
-}
-
 /* ---- the job ---- */
 
 static void set_result(struct job_view *view, void *arg) {
@@ -131,6 +126,7 @@ static void finish(struct optimizing *o) {
   lock_take(&s->lock);
   o->result.utilization_after = state_utilization_on(s, o->device);
   models_note_optimized(s, o->problem.status);
+  s->optimizing--;
   lock_give(&s->lock);
   o->result.impact = model_worth_share(o->gone_worth, o->all_worth);
   o->result.time_ms = (clock_now() - o->started_ns) / CLOCK_MS;
@@ -175,12 +171,11 @@ static bool begin_victim(struct optimizing *o, uint32_t device) {
     return false;
   enum policy_act act = plan.count ? plan.steps[0].act : POLICY_DROP;
   struct models_weights *weights = plan.count ? picture.weights[plan.steps[0].model] : NULL;
-  const char *name;
   if (weights && o->result.count < JOB_VICTIMS) {
     o->victim_worth = act == POLICY_DRAIN ? 0 : model_worth_of(s, weights, plan.steps[0].bytes);
     o->victim = model_unload_victim(s, &o->caller, weights, act);
     o->victim_bytes = plan.steps[0].bytes;
-    o->result.victims[o->result.count].model = name_of(s, weights, &name);
+    o->result.victims[o->result.count].model = model_room_first_id(s, weights);
     o->result.victims[o->result.count].to = (int)model_unload_to(act);
     o->result.count += o->victim != NULL;
   }
@@ -303,13 +298,13 @@ static void step(struct task *task) {
     return;
   o->again_ns = 0;
   lock_take(&s->lock);
-  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job);
+  bool goes_on = clock_now() < o->deadline && !job_cancelled(o->job) && !s->stopping;
   for (uint32_t i = 0; goes_on && !found && i < s->device_count; i++)
     if (o->device == UINT32_MAX || o->device == i)
       found = begin_victim(o, i);
   lock_give(&s->lock);
   if (!found && o->again_ns && o->again_ns < o->deadline) {
-    queue_post_at(s->decision, &o->hop, o->again_ns);
+    queue_post_at(s->decision, &o->hop, units_min(o->again_ns, clock_now() + OPTIMIZE_LOOK_NS));
     return;
   }
   if (!found) {
@@ -334,9 +329,9 @@ static double foretell_device(struct service *s, const struct optimizing *o, uin
     return gone;
   for (uint32_t i = 0; i < plan.count && out->count < MODEL_VICTIMS; i++) {
     struct model_victim *victim = &out->victims[out->count++];
-    const char *name;
-    victim->id = name_of(s, picture.weights[plan.steps[i].model], &name);
-    snprintf(victim->name, sizeof victim->name, "%s", name);
+    uint32_t first = models_first_of(s, picture.weights[plan.steps[i].model]);
+    victim->id = model_room_first_id(s, picture.weights[plan.steps[i].model]);
+    snprintf(victim->name, sizeof victim->name, "%s", first ? models_at(s, first)->name : "");
     victim->bytes = plan.steps[i].bytes;
     victim->to = (int)model_unload_to(plan.steps[i].act);
     out->bytes += victim->bytes;
@@ -413,6 +408,7 @@ static enum status start(struct service *s, const struct model_optimize *params,
   if (!o->job)
     return problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   out->job = job_keep(o->job);
+  s->optimizing++;
   return STATUS_PENDING;
 }
 
@@ -480,6 +476,7 @@ struct job *model_optimize_room(struct service *s, const struct caller *caller,
     return NULL;
   }
   struct job *job = job_keep(o->job);
+  s->optimizing++;
   o->hop.run = step;
   queue_post(s->decision, &o->hop);
   return job;

@@ -119,7 +119,7 @@ uint64_t model_room_ram(const struct service *s) {
   return most;
 }
 
-static uint64_t first_id(const struct service *s, const struct models_weights *weights) {
+uint64_t model_room_first_id(const struct service *s, const struct models_weights *weights) {
   uint32_t index = models_first_of(s, weights);
   return index ? models_at(s, index)->id : 0;
 }
@@ -135,7 +135,7 @@ uint64_t model_room_reclaimable(const struct service *s, uint32_t device,
     bytes += model.bytes;
     if (!space || space->model_count == sizeof space->models / sizeof *space->models)
       continue;
-    space->models[space->model_count].model = first_id(s, w);
+    space->models[space->model_count].model = model_room_first_id(s, w);
     space->models[space->model_count++].bytes = model.bytes;
   }
   return bytes;
@@ -247,13 +247,12 @@ enum status model_room_make(struct model_work *work, uint32_t device, uint64_t n
   bool soon = !status && may && !plan.covered && plan.next_ns && plan.bytes_of[POLICY_YOUNG];
   if (!status && may && plan.covered && plan.count)
     status = begin_victim(work, &picture, &plan.steps[0]);
-  else if (soon || (!status && waits_for_calm(work, device, need)))
-    /* Somebody will soon have been here long enough, or there is a strain that ends. */
-    status = STATUS_PENDING;
-  else if (!status && may && ask_workers(work, device, params.bytes))
-    status = STATUS_PENDING;
-  else
+  else if (status || !(soon || waits_for_calm(work, device, need) ||
+                       (may && ask_workers(work, device, params.bytes))))
     status = refuse(work, device, need);
+  else
+    /* Somebody will soon have been here long enough, a strain ends, or a worker gives. */
+    status = STATUS_PENDING;
   note_effects(work, device, params.bytes, status);
   policy_plan_free(&plan);
   model_room_free(&picture);
@@ -303,7 +302,7 @@ void model_room_foretell(const struct model_work *work, uint32_t device, uint64_
   if (!plan_with_workers(s, &picture.snapshot, params, &plan)) {
     trial->would_fit = plan.covered && work->params.evict;
     for (uint32_t i = 0; i < plan.count && i < JOB_VICTIMS; i++) {
-      trial->victims[i].model = first_id(s, picture.weights[plan.steps[i].model]);
+      trial->victims[i].model = model_room_first_id(s, picture.weights[plan.steps[i].model]);
       trial->victims[i].bytes = plan.steps[i].bytes;
       trial->victims[i].to = (int)model_unload_to(plan.steps[i].act);
       trial->count++;

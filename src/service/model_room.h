@@ -17,6 +17,8 @@ struct model_room_picture {
 /* Under the lock. INTERNAL_ERROR: no memory. The caller frees it. */
 enum status model_room_look(struct service *s, uint32_t device, struct model_room_picture *out);
 void model_room_free(struct model_room_picture *picture);
+/* The first of their names: a model's id, 0: none. Under the lock. */
+uint64_t model_room_first_id(const struct service *s, const struct models_weights *weights);
 /* What weights have on a device. Under the lock. */
 uint64_t model_room_bytes(const struct service *s, const struct models_weights *weights,
                           uint32_t device);

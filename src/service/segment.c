@@ -80,6 +80,7 @@ static bool enter(struct service *s, uint32_t index) {
   device->last = index;
   device->segments++;
   device->cached += segment->size;
+  device->made += segment->size;
   state_owner(s, segment->owner)->empty[segment->device]++;
   link_slab(s, index);
   return true;

@@ -207,8 +207,8 @@ static bool is_idle(struct service *s) {
     return false;
   LOCK_SCOPE(&s->lock);
   waiting_kick(s);
-  bool idle =
-      !s->growing_count && !s->making && !waiting_any(s) && !s->ledger_growing && sampler_idle(s);
+  bool idle = !s->growing_count && !s->making && !s->optimizing && !waiting_any(s) &&
+              !s->ledger_growing && sampler_idle(s);
   for (uint32_t i = 0; i < s->device_count; i++)
     if (s->devices[i].asked || s->devices[i].leaving)
       idle = false;

@@ -311,6 +311,14 @@ uint64_t state_used_on(const struct service *s, uint32_t device) {
   return bytes;
 }
 
+uint64_t state_made_on(const struct service *s, uint32_t device) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < s->device_count; i++)
+    if ((device == UINT32_MAX || device == i) && !s->devices[i].info->whole_host)
+      bytes += s->devices[i].made;
+  return bytes;
+}
+
 uint32_t state_utilization_on(const struct service *s, uint32_t device) {
   uint64_t total = 0;
   for (uint32_t i = 0; i < s->device_count; i++)

@@ -129,6 +129,7 @@ struct state_device {
   struct spec spec;
   uint64_t allocated, committed, cached;
   uint64_t pending;   /* promised to segments that are being created */
+  uint64_t made;      /* bytes of segments that ever entered the books: only rises */
   uint64_t releasing; /* of segments on their way back to the driver: in no other figure */
   uint32_t leaving;   /* how many of them there are: lost ones have no bytes */
   uint64_t lingering; /* of segments that are back, but that clients still have attached */
@@ -202,6 +203,7 @@ struct service {
   struct space_grow *growing; /* segments being made: space.c */
   uint32_t growing_count;
   uint32_t making;         /* allocations whose answer comes later: making.c */
+  uint32_t optimizing;     /* optimisations, and questions to workers, that are under way */
   struct sampler *sampler; /* sampler.c */
   struct leaks *leaks;     /* leaks.c */
   struct layers *layers;   /* layers.c */
@@ -272,6 +274,9 @@ uint64_t state_excess(const struct service *s, const struct state_device *device
 /* Of one device, or of all: UINT32_MAX; the second in hundredths of a percent. */
 uint64_t state_used_on(const struct service *s, uint32_t device);
 uint32_t state_utilization_on(const struct service *s, uint32_t device);
+/* Only rises: by so much the figure of what is used was raised by ourselves. Nothing of the whole
+ * host's memory, which is used when it is touched. */
+uint64_t state_made_on(const struct service *s, uint32_t device);
 /* Bytes by which its use is below that. */
 uint64_t state_left(const struct service *s, const struct state_device *device, uint32_t target);
 /* Workers hear by which numbers pressure is judged. */

@@ -28,7 +28,7 @@ struct asking {
   struct service *service;
   struct job *job;
   uint32_t device; /* UINT32_MAX: all */
-  uint64_t promised, used_before, started_ns;
+  uint64_t promised, used_before, made_before, started_ns;
   uint64_t until; /* for its answer, then for the figure */
   struct problem problem;
   struct job_optimize result;
@@ -66,6 +66,7 @@ static void finish(struct asking *asking) {
   lock_take(&s->lock);
   asking->result.utilization_after = state_utilization_on(s, asking->device);
   judge(asking);
+  s->optimizing--;
   models_note_optimized(s, asking->problem.status);
   waiting_kick(s);
   lock_give(&s->lock);
@@ -96,14 +97,24 @@ static void settle(struct asking *asking, uint64_t gave, bool stopping) {
   queue_post_at(s->decision, &asking->hop, clock_now() + POLL_NS);
 }
 
-/* On the decision thread: at its answer, or at its deadline. */
+/* Under the lock: by how much the figure fell, without what others got meanwhile. */
+static uint64_t what_came(const struct asking *asking) {
+  const struct service *s = asking->service;
+  uint64_t made = state_made_on(s, asking->device) - asking->made_before;
+  return units_minus(asking->used_before + made, state_used_on(s, asking->device));
+}
+
+/* On the decision thread: at its answer, at its deadline, and meanwhile, for the daemon may stop.
+ */
 static void look(struct task *task) {
   struct asking *asking = (struct asking *)((char *)task - offsetof(struct asking, hop));
   struct service *s = asking->service;
   lock_take(&s->lock);
-  uint64_t gave = units_minus(asking->used_before, state_used_on(s, asking->device));
+  uint64_t gave = what_came(asking);
   bool stopping = s->stopping, answered = asking->answered;
-  if (!answered && clock_now() >= asking->until)
+  if (!answered && stopping)
+    problem_set(&asking->problem, STATUS_CANCELLED, "the daemon stops");
+  else if (!answered && clock_now() >= asking->until)
     problem_set(&asking->problem, STATUS_WORKER_TIMEOUT, "worker %s did not answer in time",
                 asking->task.worker);
   lock_give(&s->lock);
@@ -112,7 +123,7 @@ static void look(struct task *task) {
   else if (asking->problem.status)
     finish(asking);
   else
-    queue_post_at(s->decision, &asking->hop, asking->until);
+    queue_post_at(s->decision, &asking->hop, units_min(asking->until, clock_now() + POLL_NS));
 }
 
 /* On the loop. */
@@ -189,6 +200,7 @@ static struct asking *make(struct service *s, const struct caller *caller,
       .device = ask->device,
       .promised = ask->promised,
       .used_before = state_used_on(s, ask->device),
+      .made_before = state_made_on(s, ask->device),
       .started_ns = clock_now(),
       .result = {.triggered = true,
                  .strategy = (int)ask->want.strategy,
@@ -201,6 +213,7 @@ static struct asking *make(struct service *s, const struct caller *caller,
                    (uint8_t)pressure_next(&s->thresholds, PRESSURE_LOW, 100 * ask->target_percent),
                .done = answered}};
   asking->hop.run = look;
+  s->optimizing++;
   asking->task.want.exclude = asking->exclude;
   if (excluded)
     memcpy(asking->exclude, ask->want.exclude, excluded);
@@ -212,7 +225,7 @@ static struct asking *make(struct service *s, const struct caller *caller,
 static void submit(struct asking *asking) {
   uint64_t patience = state_ns(asking->task.want.deadline_ms, CLOCK_MS) + LATE_NS;
   asking->until = asking->started_ns + patience;
-  queue_post_at(asking->service->decision, &asking->hop, asking->until);
+  queue_post_at(asking->service->decision, &asking->hop, asking->started_ns + POLL_NS);
   layers_submit(asking->service, &asking->task, asking->started_ns);
 }
 

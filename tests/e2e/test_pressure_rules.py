@@ -1,6 +1,7 @@
 """Critical pressure with nothing to take back: a hog that never lets go, a worker that lies, a pin. On a card of 64 MiB,
 so nothing here is short of real memory."""
 
+import signal
 import unittest
 
 from harness import MEMORY, MIB, DaemonCase, wait_until
@@ -148,6 +149,16 @@ class Liar(Promises):
             allocation = self.ok(self.try_allocate(40 * MIB, CARD, evict=True))["allocation"]
             self.assertEqual(CARD, allocation["deviceId"])
             self.was_not_pressed(silent)
+
+    def test_a_question_under_way_does_not_keep_the_daemon(self):
+        """Nor does one that was given up."""
+        with self.giver("silent", False, gives=False) as silent:
+            self.refused_space(self.try_allocate(50 * MIB, CARD, evict=True), "INSUFFICIENT_MEMORY")
+            with self.daemon.unix() as unix:
+                unix.send("memory.model_optimize", {"worker_id": "silent", "min_bytes_to_free": MIB})
+                for _ in range(2):
+                    silent.optimize()
+                self.daemon.stop(signal.SIGTERM)
 
     def test_an_optimization_waits_for_it_as_long_as_the_user_said(self):
         with self.giver("silent", False, gives=False) as silent:
