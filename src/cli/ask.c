@@ -20,13 +20,16 @@
 static const struct {
   const char *code, *advice, *verb; /* of this verb only; NULL: of any */
 } advices[] = {
-    {"ALLOCATION_BUSY", "wait until it is not in use, or say --force", NULL},
-    {"INSUFFICIENT_MEMORY", "free or clear something, or wait for memory: --wait 30s", NULL},
+    {"ALLOCATION_BUSY", "wait until it is not in use, or say --force", "free"},
+    {"ALLOCATION_BUSY", "wait until it is not in use", "transfer"},
+    {"INSUFFICIENT_MEMORY", "free or clear something: memkeep ps, memkeep clear", NULL},
+    {"INSUFFICIENT_MEMORY", "or wait for memory: --wait 30s", "alloc"},
     {"ALLOCATION_TOO_LARGE", "see memkeep limits, or choose another device: memkeep status", NULL},
     {"QUOTA_EXCEEDED", "see memkeep limits", NULL},
     {"ALLOCATION_NOT_FOUND", "memkeep ps lists those there are", NULL},
     {"DEVICE_NOT_FOUND", "memkeep devices lists those there are", NULL},
-    {"MODEL_NOT_FOUND", "memkeep model ls lists those there are", NULL},
+    {"MODEL_NOT_FOUND",
+     "memkeep model ls lists those there are; files are named as the daemon sees them", NULL},
     {"WORKER_NOT_FOUND", "memkeep workers lists those there are", NULL},
     {"TRANSFER_NOT_FOUND", "memkeep transfers lists those of the last hour", NULL},
     {"NOT_FOUND", "memkeep jobs lists those of the last hour", "jobs"},
@@ -113,14 +116,19 @@ static bool is_advised(const char *verb, const struct globals *globals) {
   return !verb || (globals->count && strcmp(globals->words[0], verb) == 0);
 }
 
+void ask_advise(const struct globals *globals, const char *code) {
+  fflush(stdout); /* what it is about stands there */
+  for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+    if (strcmp(advices[i].code, code) == 0 && is_advised(advices[i].verb, globals))
+      fprintf(stderr, "  %s\n", advices[i].advice);
+}
+
 static void say_refusal(const struct globals *globals, struct reader_value error) {
   const char *code = reader_text(reader_get(error, "code"), "INTERNAL_ERROR");
   const char *message = reader_text(reader_get(error, "message"), "the daemon gave no reason");
   fprintf(stderr, "memkeep: %s: %s\n", code, message);
   say_details(reader_get(error, "details"));
-  for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
-    if (strcmp(advices[i].code, code) == 0 && is_advised(advices[i].verb, globals))
-      fprintf(stderr, "  %s\n", advices[i].advice);
+  ask_advise(globals, code);
   if (reader_uint(reader_get(error, "statusCode"), 0) == 400)
     help_hint(stderr, globals);
 }

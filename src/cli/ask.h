@@ -39,6 +39,8 @@ int ask_try(struct ask *ask, const struct ask_question *question, struct ask_ans
 /* The same, aloud: what went wrong has been said on stderr, and with --json a refusal is on
  * stdout. */
 int ask_put(struct ask *ask, const struct ask_question *question, struct ask_answer *out);
+/* On stderr, what can be done about an error of that code; nothing where that is not known. */
+void ask_advise(const struct globals *globals, const char *code);
 /* After a question for events, over the socket: the next one in place of *answer. EXIT_OK without
  * data: the time that was given is over. */
 int ask_next(struct ask *ask, struct ask_answer *answer);

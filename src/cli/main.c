@@ -70,6 +70,8 @@ static int put(struct ask *ask, const struct run *run, struct ask_answer *answer
     return follow_pages(ask, &run->question, answer, verb->show);
   if (answer->data.json)
     show(ask->globals, run, answer);
+  if (code && !ask->globals->json) /* a job that failed */
+    ask_advise(ask->globals, reader_text(reader_get(answer->data, "errorCode"), ""));
   return code;
 }
 

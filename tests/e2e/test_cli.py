@@ -309,6 +309,7 @@ class Usage(CliWords, SharedDaemonCase):
                                   (["jobs", "j-1"], FAILED, "memkeep jobs lists"),
                                   (["transfers", "t-1"], FAILED, "memkeep transfers lists"),
                                   (["status", "x:0"], FAILED, "  available: host:0, host:1\n  memkeep devices"),
+                                  (["model", "load", "/no/such.gguf"], FAILED, "memkeep model ls"),  # a job that fails
                                   (["bench", "x:0"], FAILED, "memkeep devices")):
             with self.subTest(words):
                 self.assertIn(said, self.memkeep(*words, code=code).stderr)
