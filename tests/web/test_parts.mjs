@@ -1,6 +1,7 @@
 // Every button of the dashboard is clicked, and the effect seen through the API.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { clicked, close, open, screenshot } from "./browser.mjs";
 import { MIB, start, until } from "./daemon.mjs";
 
@@ -154,6 +155,15 @@ test("the map shows blocks to pointer and keys, and gives memory back", async (t
 
   await page.locator("#map-device").selectOption("fake:0");
   await page.locator("#map-figures", { hasText: "no segment" }).waitFor();
+});
+
+test("a clear says what workers gave", async (t) => {
+  const worker = fileURLToPath(new URL("../../examples/worker.py", import.meta.url));
+  const daemon = await start(t, { flags: ["--worker", `example=python3 ${worker}`] });
+  await until(async () => (await daemon.get("workers")).workers.some((w) => w.workerId === "example" && w.state === "ready"), "it");
+  const page = await open(t, daemon);
+  await page.locator("#clear-button").click();
+  await toast(page, "4.0 MiB of workers' own");
 });
 
 test("advice is followed, one by one and at once", async (t) => {

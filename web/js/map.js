@@ -138,6 +138,12 @@ function onKey(event) {
   draw();
 }
 
+/** What a clear brought: of the devices, and what workers had of their own. */
+function cleared({ clearedBytes, workers = [] }) {
+  const own = workers.reduce((sum, worker) => sum + worker.clearedBytes, 0);
+  return `${bytes(clearedBytes)} given back${own ? `, and ${bytes(own)} of workers' own` : ""}`;
+}
+
 async function operate(operation, done) {
   await attempt(() => post(`operations/${operation}/${name(byId("map-device").value)}`), done);
   again();
@@ -154,7 +160,7 @@ export function start() {
   canvas().addEventListener("focus", draw);
   canvas().addEventListener("blur", draw);
   new ResizeObserver(() => place(layout.places.map((p) => p.segment))).observe(canvas());
-  busy(byId("clear-button"), () => operate("clear", (r) => `${bytes(r.clearedBytes)} given back`));
+  busy(byId("clear-button"), () => operate("clear", cleared));
   busy(byId("defragment-button"), () => operate("defragment", (r) =>
     `${bytes(r.defragmentedBytes ?? 0)} moved, ${bytes(r.releasedBytes ?? 0)} given back`));
 }
