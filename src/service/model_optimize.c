@@ -226,6 +226,7 @@ static struct job *ask_worker(const struct optimizing *o, uint64_t bytes) {
                            .device = o->device,
                            .promised = units_min(bytes, list->rows[list->at].promised),
                            .target_percent = (uint32_t)o->target_percent,
+                           .limit_ms = o->workers_first ? WORKER_RELIEF_LIMIT_MS : 0,
                            .want = {.bytes = bytes,
                                     .deadline_ms = patience_ms(o),
                                     .max_models = max_models,

@@ -29,7 +29,8 @@ struct asking {
   struct job *job;
   uint32_t device; /* UINT32_MAX: all */
   uint64_t promised, used_before, made_before, started_ns;
-  uint64_t until; /* for its answer, then for the figure */
+  uint64_t patience, most; /* its silence, and when its time is over in any case */
+  uint64_t until;          /* for its answer, then for the figure; under the state lock */
   struct problem problem;
   struct job_optimize result;
   bool answered, over; /* under the state lock: whoever comes second frees it */
@@ -110,20 +111,29 @@ static void look(struct task *task) {
   struct asking *asking = (struct asking *)((char *)task - offsetof(struct asking, hop));
   struct service *s = asking->service;
   lock_take(&s->lock);
-  uint64_t gave = what_came(asking);
+  uint64_t gave = what_came(asking), until = asking->until;
   bool stopping = s->stopping, answered = asking->answered;
   if (!answered && stopping)
     problem_set(&asking->problem, STATUS_CANCELLED, "the daemon stops");
   else if (!answered && clock_now() >= asking->until)
     problem_set(&asking->problem, STATUS_WORKER_TIMEOUT, "worker %s did not answer in time",
                 asking->task.worker);
+  bool given_up = !answered && asking->problem.status;
   lock_give(&s->lock);
   if (answered)
     settle(asking, gave, stopping);
-  else if (asking->problem.status)
+  else if (given_up)
     finish(asking);
   else
-    queue_post_at(s->decision, &asking->hop, units_min(asking->until, clock_now() + POLL_NS));
+    queue_post_at(s->decision, &asking->hop, units_min(until, clock_now() + POLL_NS));
+}
+
+/* On the loop: it is still at it. */
+static void heard(struct mover_task *task, uint64_t bytes_done) {
+  struct asking *asking = (struct asking *)task;
+  (void)bytes_done;
+  LOCK_SCOPE(&asking->service->lock);
+  asking->until = units_min(clock_now() + asking->patience, asking->most);
 }
 
 /* On the loop. */
@@ -211,7 +221,11 @@ static struct asking *make(struct service *s, const struct caller *caller,
                .want = ask->want,
                .value =
                    (uint8_t)pressure_next(&s->thresholds, PRESSURE_LOW, 100 * ask->target_percent),
+               .progress = heard,
                .done = answered}};
+  asking->patience = state_ns(ask->want.deadline_ms, CLOCK_MS) + LATE_NS;
+  asking->until = asking->started_ns + asking->patience;
+  asking->most = units_max(asking->until, asking->started_ns + state_ns(ask->limit_ms, CLOCK_MS));
   asking->hop.run = look;
   s->optimizing++;
   asking->task.want.exclude = asking->exclude;
@@ -223,8 +237,6 @@ static struct asking *make(struct service *s, const struct caller *caller,
 }
 
 static void submit(struct asking *asking) {
-  uint64_t patience = state_ns(asking->task.want.deadline_ms, CLOCK_MS) + LATE_NS;
-  asking->until = asking->started_ns + patience;
   queue_post_at(asking->service->decision, &asking->hop, asking->started_ns + POLL_NS);
   layers_submit(asking->service, &asking->task, asking->started_ns);
 }

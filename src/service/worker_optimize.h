@@ -23,6 +23,8 @@ struct worker_ask {
   uint32_t device;   /* UINT32_MAX: all */
   uint64_t promised; /* of what is wanted, what it says it could free */
   uint32_t target_percent;
+  uint64_t limit_ms;      /* in all, when it says again and again that it is at it; less than its
+                             deadline, the longest silence: that */
   struct mover_want want; /* its `exclude` is copied; the job ends soon after its deadline */
 };
 /* An unlisted job, the caller's reference, with the same result. NULL: no memory, or the daemon

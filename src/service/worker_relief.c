@@ -71,6 +71,7 @@ static struct job *ask(const struct relieving *r) {
   const struct worker_ask how = {.worker = r->list.rows[r->list.at].name,
                                  .device = r->device,
                                  .promised = units_min(r->list.rows[r->list.at].promised, wanted),
+                                 .limit_ms = WORKER_RELIEF_LIMIT_MS,
                                  .target_percent = s->models->relief.target / 100,
                                  .want = {.bytes = wanted,
                                           .deadline_ms = WORKER_RELIEF_DEADLINE_MS,

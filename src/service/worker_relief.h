@@ -10,7 +10,8 @@
 #include "service/job.h"
 #include "service/state.h"
 
-#define WORKER_RELIEF_DEADLINE_MS 2000 /* for a worker: as memory.pressure says */
+#define WORKER_RELIEF_DEADLINE_MS 2000 /* a worker's longest silence: as memory.pressure says */
+#define WORKER_RELIEF_LIMIT_MS 30000   /* of one that is not silent */
 
 struct worker_relief;
 

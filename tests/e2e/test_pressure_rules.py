@@ -2,6 +2,7 @@
 so nothing here is short of real memory."""
 
 import signal
+import time
 import unittest
 
 from harness import MEMORY, MIB, DaemonCase, wait_until
@@ -105,11 +106,21 @@ class Hog(PressureCase):
         self.assertEqual(0, self.host()["models"]["ramBytes"])
 
 
+class Slow(Giver):
+    """Takes longer than anybody may be silent."""
+
+    def _answer(self, line):
+        for _ in range(16 if line["action"] == "memory.optimize" else 0):
+            self.say({"request_id": line["request_id"], "event": "progress", "data": {"bytes_done": 0}})
+            time.sleep(0.25)
+        super()._answer(line)
+
+
 class Promises(PressureCase):
     """A worker that says it has memory of the card's to give."""
 
-    def giver(self, name, answers=True, **more):
-        guest = Giver(self, name, **more)
+    def giver(self, name, answers=True, kind=Giver, **more):
+        guest = kind(self, name, **more)
         if not answers:
             guest.answers["memory.optimize"] = None
         self.known(name)
@@ -149,6 +160,10 @@ class Liar(Promises):
             allocation = self.ok(self.try_allocate(40 * MIB, CARD, evict=True))["allocation"]
             self.assertEqual(CARD, allocation["deviceId"])
             self.was_not_pressed(silent)
+
+    def test_one_that_says_it_is_at_it_is_waited_for(self):
+        with self.giver("slow", kind=Slow):
+            self.assertEqual(CARD, self.ok(self.try_allocate(50 * MIB, CARD, evict=True))["allocation"]["deviceId"])
 
     def test_a_question_under_way_does_not_keep_the_daemon(self):
         """Nor does one that was given up."""
