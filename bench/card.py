@@ -183,17 +183,23 @@ def residency(daemon, card, path, size, link):
     model = load_model(daemon, path, card, keepRamCopy=True)
     name = model["modelId"]
     parks, resumes, verified, at_once = [], [], [], []
-    with daemon.session() as session:  # on one connection, as who asks often does
+    with daemon.unix() as unix:  # the door of who is on this host
+        def ask(action, **fields):
+            answer = unix.call(f"memory.{action}", fields)
+            assert answer["success"], answer
+
         def resume(verify):
-            body = {"path": str(path), "deviceId": card, "verify": verify}
-            took, _ = timed(lambda: data(session.post(f"{MODELS}/load?timeout=600", body)))
+            took, _ = timed(lambda: ask("load_model", path=str(path), device_id=card, verify=verify))
             return rate(size, took)
 
-        unload(session, model, "ram")
+        def park():
+            ask("unload_model", model_id=name, to="ram")
+
+        park()
         line("card: RAM to card, the first resume", resume(False), "GB/s")
         for _ in range(ROUNDS):
             for verify, found, pause in ((True, verified, SETTLE), (False, resumes, SETTLE), (False, at_once, 0)):
-                took, _ = timed(lambda: unload(session, model, "ram"))
+                took, _ = timed(park)
                 parks.append(took * 1e3)
                 time.sleep(pause)
                 found.append(resume(verify))

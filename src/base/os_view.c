@@ -80,6 +80,8 @@ static void map(struct os_view *view) {
     view->writable = !os_memfd_map(&view->share, view->size, true, &bytes);
     if (!view->writable && os_memfd_map(&view->share, view->size, false, &bytes))
       atomic_store(&view->plain, true);
+    if (view->writable)
+      os_pages_prefer_huge(bytes, view->size);
     atomic_store(&view->bytes, bytes);
   }
   pthread_mutex_unlock(&view->lock);
