@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "service/predict_act.h"
 
@@ -58,33 +59,42 @@ void predict_used(struct service *s, uint64_t model) {
   bool another = model != predict->next.successors.last;
   predict_act_asked(s, model, another);
   successor_add(&predict->next.successors, model);
-  if (another && predict_act_may(s, PREDICT_PREFETCH))
-    queue_post(s->decision, &predict->next.hop);
+  predict->next.asked_ns = clock_now();
+  if (predict->next.failed == model)
+    predict->next.failed = 0;
+  predict_next_look(&predict->next);
 }
 
-/* Said once, and without the lock. */
-static void say_what_ended(const struct predict *predict, const bool ended[PREDICT_KINDS]) {
-  for (int kind = 0; kind < PREDICT_KINDS; kind++) {
-    uint32_t share;
-    if (!ended[kind])
-      continue;
-    uint32_t recent = predict_score_recent(&predict->scores[kind], &share);
-    log_warning("service", "prediction (%s) is off: of its last %u acts %u %% were needed",
-                predict_kinds[kind], (unsigned)recent, (unsigned)share / 100);
-  }
-}
-
-void predict_tick(struct service *s) {
-  struct predict *predict = s->predict;
-  bool ended[PREDICT_KINDS];
-  lock_take(&s->lock);
-  predict_act_look(s);
+/* Under the lock: kinds that have ended since the last time. */
+static bool note_ends(struct predict *predict, bool ended[PREDICT_KINDS]) {
+  bool any = false;
   for (int kind = 0; kind < PREDICT_KINDS; kind++) {
     ended[kind] = predict->scores[kind].off && !predict->told[kind];
     predict->told[kind] |= ended[kind];
+    any |= ended[kind];
   }
+  return any;
+}
+
+static void say_what_ended(struct service *s, const bool ended[PREDICT_KINDS]) {
+  struct predict_figures figures[PREDICT_KINDS];
+  predict_look(s, figures);
+  for (int kind = 0; kind < PREDICT_KINDS; kind++)
+    if (ended[kind])
+      log_warning("service", "prediction (%s) is off: of its last %u acts %u %% were needed",
+                  predict_kinds[kind], (unsigned)figures[kind].recent,
+                  (unsigned)figures[kind].share / 100);
+}
+
+void predict_tick(struct service *s) {
+  bool ended[PREDICT_KINDS];
+  lock_take(&s->lock);
+  predict_act_look(s);
+  predict_next_look(&s->predict->next);
+  bool any = note_ends(s->predict, ended);
   lock_give(&s->lock);
-  say_what_ended(predict, ended);
+  if (any)
+    say_what_ended(s, ended);
   for (uint32_t i = 0; i < s->device_count; i++)
-    predict_room_look(&predict->rooms[i]);
+    predict_room_look(&s->predict->rooms[i]);
 }

@@ -13,10 +13,13 @@
 #include "service/models.h"
 #include "service/predict_act.h"
 
+#define NEXT_NEW_NS (30 * CLOCK_SECOND) /* so long a request says who may come next */
+
 struct choice {
   struct caller caller;
   struct model_load params;
   struct predict_act act;
+  uint64_t request; /* as the table counts them */
 };
 
 /* Where it would be: its home, or for a card's model the host memory with most room. VIEW_DEVICES:
@@ -57,11 +60,12 @@ static bool choose(struct service *s, struct choice *out) {
   struct successor found = successor_after(table, table->last);
   uint32_t index = found.id ? idmap_find(&s->models->ids, found.id) : 0;
   const struct models_model *model = index ? models_at(s, index) : NULL;
-  if (!model || found.id == s->predict->next.failed || found.confidence < SUCCESSOR_SURE ||
-      !predict_act_may(s, PREDICT_PREFETCH) || !can_come(s, model) ||
-      place_for(s, model) == VIEW_DEVICES)
+  if (!model || s->predict->next.acted_for == table->seen || found.id == s->predict->next.failed ||
+      found.confidence < SUCCESSOR_SURE || !predict_act_may(s, PREDICT_PREFETCH) ||
+      !can_come(s, model) || place_for(s, model) == VIEW_DEVICES)
     return false;
   act_for(s, model->domain, &out->caller);
+  out->request = table->seen;
   out->params = MODEL_LOAD_DEFAULT;
   out->params.ahead = true;
   out->params.evict = false;
@@ -88,6 +92,7 @@ static void begin(struct predict_next *next, struct choice *choice) {
     return;
   lock_take(&s->lock);
   next->act = predict_act_begin(s, &choice->act);
+  next->acted_for = choice->request;
   lock_give(&s->lock);
   next->job = started.job;
   if (!job_wait(next->job, &next->waiter))
@@ -105,11 +110,10 @@ static bool is_over(struct predict_next *next) {
     return false;
   job_give(next->job);
   next->job = NULL;
-  next->failed = view.state == JOB_COMPLETED ? 0 : view.result.model.model;
-  if (!next->failed)
-    return true;
   LOCK_SCOPE(&s->lock);
-  predict_act_forget(s, next->act);
+  next->failed = view.state == JOB_COMPLETED ? 0 : view.result.model.model;
+  if (next->failed)
+    predict_act_forget(s, next->act);
   return true;
 }
 
@@ -132,6 +136,13 @@ static void loaded(struct job_waiter *waiter) {
   struct predict_next *next =
       (struct predict_next *)((char *)waiter - offsetof(struct predict_next, waiter));
   queue_post(next->service->decision, &next->hop);
+}
+
+void predict_next_look(struct predict_next *next) {
+  const struct service *s = next->service;
+  if (next->asked_ns && units_minus(clock_now(), next->asked_ns) < NEXT_NEW_NS &&
+      next->acted_for != next->successors.seen && predict_act_may(s, PREDICT_PREFETCH))
+    queue_post(s->decision, &next->hop);
 }
 
 void predict_next_init(struct predict_next *next, struct service *s) {

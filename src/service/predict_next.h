@@ -17,10 +17,16 @@ struct predict_next {
   struct job_waiter waiter;
   struct service *service;
   struct job *job;      /* one at a time; NULL: none. The decision thread's, as is: */
-  uint64_t act, failed; /* failed: the model whose load it was last: not tried again at once */
+  uint64_t act, failed; /* failed: the model whose load it was last: not tried again before
+                           somebody asks for it; under the state lock, as are the next two */
+  uint64_t acted_for;   /* the request that was acted for, as the table counts them */
+  uint64_t asked_ns;    /* clock_now() of the last request */
   struct successor_table successors; /* under the state lock; learned from also while it is off */
 };
 
 void predict_next_init(struct predict_next *next, struct service *s);
+/* Under the state lock: somebody was asked for, or a second is over: whoever could not come for
+ * want of room may be able to now, for as long as the request is new. */
+void predict_next_look(struct predict_next *next);
 
 #endif

@@ -6,7 +6,7 @@ import signal
 import unittest
 
 from harness import MEMORY, MIB, wait_until
-from predict_case import CARD, PredictCase
+from predict_case import CARD, RAM, PredictCase
 
 
 class Next(PredictCase):
@@ -72,6 +72,14 @@ class Next(PredictCase):
         self.assertNotIn("model.failed", [event.type for event in before])
         self.assertEqual(("unloaded", None), tuple(self.look_model("b.safetensors")[key] for key in ("state", "error")))
         wait_until(lambda: self.kind("prefetch")["made"] == 0, "an act that came to nothing to count no more")
+
+    def test_nobody_is_brought_into_memory_that_is_short(self):
+        self.allocate(400 * MIB, RAM)
+        wait_until(lambda: self.device(RAM)["pressure"]["level"] == "moderate", "pressure that is not low")
+        self.use("a", "b", "a", "b", "a", "b", "a")
+        self.use("a")  # its load has passed the thread that guesses
+        self.assertEqual("unloaded", self.look_model("b.safetensors")["state"])
+        self.assertEqual(("on", 0), (self.kind("prefetch")["state"], self.kind("prefetch")["made"]))
 
     def test_who_is_wrong_too_often_ends_and_says_so(self):
         """Eleven times a pair comes three times, and then its first alone: the second is brought in vain."""
