@@ -19,7 +19,7 @@ CARD = "cuda:0"
 CONTEXT = 64 * MIB  # far below what a context of CUDA takes
 READERS = 16
 
-# A process that makes a context, maps a model (its words: the socket, the model, or nothing) through the driver alone,
+# A process that makes a context, copies from the card, maps a model (its words: the socket, the model, or nothing) through the driver alone,
 # says the SHA-256 of what it read from the card, and holds all of it until its stdin ends.
 WHO_READS = """
 import ctypes, hashlib, sys
@@ -47,6 +47,9 @@ call("cuInit", 0)
 call("cuDeviceGet", ctypes.byref(device), 0)
 call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
 call("cuCtxSetCurrent", context)
+own, content = ctypes.c_ulonglong(), ctypes.create_string_buffer(2 * MIB)
+call("cuMemAlloc_v2", ctypes.byref(own), ctypes.c_size_t(2 * MIB))
+call("cuMemcpyDtoH_v2", content, own, ctypes.c_size_t(2 * MIB))  # the first copy is what a context takes most for
 if sys.argv[1:]:
     attached = Attached(*sys.argv[1:])
     for piece, fd in zip(attached.data["segments"], attached.fds):
