@@ -32,8 +32,8 @@ def spent(pids):
     found = dict.fromkeys(THREADS.values(), 0)
     for pid in pids:
         for task in os.scandir(f"/proc/{pid}/task"):
-            with open(f"{task.path}/comm") as comm, open(f"{task.path}/schedstat") as stat:
-                name = THREADS.get(comm.read().strip())
+            with contextlib.suppress(OSError), open(f"{task.path}/comm") as comm, open(f"{task.path}/schedstat") as stat:
+                name = THREADS.get(comm.read().strip())  # OSError: it has just ended
                 if name:
                     found[name] += int(stat.read().split()[0])
     return found
