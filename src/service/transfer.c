@@ -76,17 +76,16 @@ static void give_origin(void *arg) {
     finish(transfer);
 }
 
-/* Gives the target's place back, then the trial's source, then ends. What a move has left is on its
- * way then, as what was freed is: the kernel takes 0.1 s for a GiB of host memory. */
+/* Gives the target's place back, then the trial's source, then ends. */
 static void give_back(struct transfer *transfer) {
   struct service *s = transfer->service;
-  bool waits = false, moved = transfer->alloc && !transfer->problem.status;
+  bool waits = false;
   lock_take(&s->lock);
   unmark(transfer);
   if (is_copy(transfer))
     quota_uncharge(s, transfer->facts.owner, transfer->size);
   if (transfer->target.place.segment)
-    waits = space_give(s, &transfer->target.place, moved ? NULL : give_origin, transfer) && !moved;
+    waits = space_give(s, &transfer->target.place, give_origin, transfer);
   lock_give(&s->lock);
   if (!waits)
     give_origin(transfer);
