@@ -23,9 +23,7 @@ void os_pages_expect(void *pages, size_t used) {
     (void)madvise(pages, used < HUGE_PAGE ? used : HUGE_PAGE, MADV_HUGEPAGE);
 }
 
-void os_pages_prefer_huge(void *pages, size_t bytes) {
-  (void)madvise(pages, bytes, MADV_HUGEPAGE);
-}
+void os_pages_prefer_huge(void *pages, size_t bytes) { (void)madvise(pages, bytes, MADV_HUGEPAGE); }
 
 bool os_pages_touch(void *pages, size_t bytes) {
   return !madvise(pages, bytes, MADV_POPULATE_READ);

@@ -15,8 +15,8 @@
 
 #include "base/units.h"
 #include "cuda_fixture.h"
-#include "files_fixture.h"
 #include "device/cuda/owner.h"
+#include "files_fixture.h"
 
 static const struct spec spec = {.id = "cuda:0", .backend = "cuda"};
 

@@ -23,8 +23,8 @@
 #include <xxhash.h>
 
 #include "base/os_memfd.h"
-#include "worker/meter.h"
 #include "files_fixture.h"
+#include "worker/meter.h"
 
 #define CHUNKS 8
 #define FILE_BYTES (CHUNKS * LOAD_CHUNK + 8 * KIB)

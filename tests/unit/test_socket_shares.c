@@ -5,7 +5,6 @@
 #include "files_fixture.h"
 #include "socket_ops.h"
 
-
 #define MANY 3000 /* questions that wait for their answers */
 
 /* One message: its text into `line`; how many descriptors came with it, closed again. */

@@ -2,8 +2,8 @@
  * vault/table: it behaves like a list of (id, bytes, descriptor) searched from end to end, closes
  * what it no longer holds and nothing else, and holds exactly as many as it was made for.
  */
-#include "vault/table.h"
 #include "files_fixture.h"
+#include "vault/table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
