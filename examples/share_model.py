@@ -29,8 +29,11 @@ def share_of(model):
 
 def use(path, all_have_it):
     began = time.monotonic()
-    with memkeep.connect() as client:
-        model = client.open_model(path)
+    try:
+        with memkeep.connect() as client:
+            model = client.open_model(path)
+    except memkeep.MemkeepError as problem:
+        sys.exit(f"process {os.getpid()}: {problem}")
     ready = time.monotonic() - began
     for i in range(len(model.files)):
         sum(model.file(i)[::4096])  # touches each page, as an inference would

@@ -26,6 +26,13 @@ class Examples(ModelCase):
             self.assertRegex(line, r" 2[0-6] % of the model's memory is its share$")
         self.assertEqual([path.name], [model["name"] for model in self.models()])
 
+    def test_who_names_a_file_that_is_not_there_is_told_so(self):
+        path = self.daemon.folder / "none.safetensors"
+        done = subprocess.run([sys.executable, str(EXAMPLES / "share_model.py"), str(path)], capture_output=True, text=True,
+                              timeout=120, env=self.environment())
+        self.assertEqual((1, ""), (done.returncode, done.stdout))
+        self.assertEqual([f"there is no file {path}"] * 4, [line.split(": ", 1)[1] for line in done.stderr.splitlines()])
+
     def test_a_program_yields_its_memory(self):
         path, _, content = self.write()
         program = subprocess.Popen([sys.executable, str(EXAMPLES / "yield_memory.py"), str(path)], stdin=subprocess.PIPE,
