@@ -85,7 +85,8 @@ static void is_possible(const struct picture *picture, const struct defrag_plan 
     const struct defrag_segment *segment = &snapshot->segments[i];
     maps[i] = calloc(1, segment->size / GRANULE);
     for (uint32_t b = segment->first_block; b < segment->first_block + segment->blocks; b++) {
-      mark(maps[i], snapshot->blocks[b].offset, snapshot->blocks[b].size);
+      if (segment->size) /* else the vault has lost it */
+        mark(maps[i], snapshot->blocks[b].offset, snapshot->blocks[b].size);
       home[b] = i;
     }
   }
