@@ -331,7 +331,7 @@ static double foretell_device(struct service *s, const struct optimizing *o, uin
   for (uint32_t i = 0; i < plan.count && out->count < MODEL_VICTIMS; i++) {
     struct model_victim *victim = &out->victims[out->count++];
     uint32_t first = models_first_of(s, picture.weights[plan.steps[i].model]);
-    victim->id = model_room_first_id(s, picture.weights[plan.steps[i].model]);
+    victim->id = first ? models_at(s, first)->id : 0;
     snprintf(victim->name, sizeof victim->name, "%s", first ? models_at(s, first)->name : "");
     victim->bytes = plan.steps[i].bytes;
     victim->to = (int)model_unload_to(plan.steps[i].act);

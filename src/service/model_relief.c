@@ -22,7 +22,7 @@
  * in between. */
 #define RELIEF_IDLE_NS CLOCK_SECOND
 
-static const struct caller ourselves = {
+const struct caller model_relief_caller = {
     .role = CALLER_ADMIN, .domain_name = "memkeepd", .correlation = "relief"};
 
 /* ---- pressure ---- */
@@ -91,7 +91,7 @@ struct job *model_relief_begin(struct service *s, uint32_t device) {
     return NULL;
   log_info("service", "%s is over %u %%: models make room", params.device,
            (unsigned)s->models->relief.trigger / 100);
-  if (model_optimize_start(s, &ourselves, &params, &out, &problem))
+  if (model_optimize_start(s, &model_relief_caller, &params, &out, &problem))
     log_warning("service", "%s: no relief: %s", params.device, problem.text);
   return out.job;
 }
@@ -116,7 +116,7 @@ static void clear_host_memory(struct service *s) {
     if (!s->devices[i].info->host_memory)
       continue;
     snprintf(params.device, sizeof params.device, "%s", s->devices[i].info->id);
-    if (work_clear_start(s, &ourselves, &params, &started, &problem))
+    if (work_clear_start(s, &model_relief_caller, &params, &started, &problem))
       log_warning("service", "%s: no relief: %s", params.device, problem.text);
     else
       job_give(started.job);
@@ -149,7 +149,8 @@ static void send_idle_away(struct service *s) {
     if (w->work || !w->has[host ? MODELS_RAM : MODELS_CARD] || models_attachments(s, w) ||
         !all_idle(s, w))
       continue;
-    struct job *job = model_unload_victim(s, &ourselves, w, host ? POLICY_DROP : POLICY_PARK);
+    struct job *job =
+        model_unload_victim(s, &model_relief_caller, w, host ? POLICY_DROP : POLICY_PARK);
     if (job)
       job_give(job);
   }

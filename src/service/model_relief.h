@@ -10,6 +10,9 @@
 #include "service/job.h"
 #include "service/state.h"
 
+/* In whose name memory is relieved, of models and of workers. */
+extern const struct caller model_relief_caller;
+
 /* Models make room on a device down to relief's target: a job, the caller's reference; NULL: there
  * is nothing to do. No lock held. */
 struct job *model_relief_begin(struct service *s, uint32_t device);

@@ -9,12 +9,10 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/model_relief.h"
 #include "service/models.h"
 #include "service/worker_list.h"
 #include "service/worker_optimize.h"
-
-static const struct caller ourselves = {
-    .role = CALLER_ADMIN, .domain_name = "memkeepd", .correlation = "relief"};
 
 enum phase { PHASE_NONE, PHASE_ASK, PHASE_WAIT, PHASE_MODELS };
 
@@ -78,7 +76,7 @@ static struct job *ask(const struct relieving *r) {
                                           .max_models = UINT64_MAX,
                                           .strategy = s->models->relief.strategy}};
   lock_give(&s->lock);
-  return wanted ? worker_optimize_ask(s, &ourselves, &how) : NULL;
+  return wanted ? worker_optimize_ask(s, &model_relief_caller, &how) : NULL;
 }
 
 /* ---- the whole of it ---- */
