@@ -19,8 +19,8 @@ CARD = "cuda:0"
 CONTEXT = 64 * MIB  # far below what a context of CUDA takes
 READERS = 16
 
-# A process that makes a context, copies from the card, maps a model (its words: the socket, the model, or nothing) through the driver alone,
-# says the SHA-256 of what it read from the card, and holds all of it until its stdin ends.
+# A process that makes a context, copies from the card, maps a model (its words: the socket, the model, or nothing), all
+# through the driver alone, says the SHA-256 of what it read from the card, and holds all of it until its stdin ends.
 WHO_READS = """
 import ctypes, hashlib, sys
 from models import Attached
