@@ -1,5 +1,5 @@
 /*
- * fake_kernels: the kernels of device/cuda/batch_kernels.h as the FAKE cards have them, and the
+ * fake_kernels: the kernel of device/cuda/batch_kernels.h as the FAKE cards have them, and the
  * memory for their lists, see fake_libcuda.h.
  */
 #include "fake_libcuda.h"
@@ -27,24 +27,20 @@ int cuMemSetAccess(api_pointer start, size_t size, const struct api_access *acce
 
 static void *memory(api_pointer start) { return (void *)(uintptr_t)start; }
 
-static void copy(void *list, uint32_t count) {
-  const struct piece *pieces = list;
-  for (uint32_t i = 0; i < count; i++)
-    if (!fake_fails("piece"))
-      memcpy(memory(pieces[i].to), memory(pieces[i].from), pieces[i].size);
-}
-
-static void compare(void *list, uint32_t count) {
+static void move(void *list, uint32_t count) {
   struct piece *pieces = list;
-  for (uint32_t i = 0; i < count; i++)
-    if (memcmp(memory(pieces[i].to), memory(pieces[i].from), pieces[i].size))
-      pieces[i].differs = 1;
+  for (uint32_t i = 0; i < count; i++) {
+    void *from = memory(pieces[i].from), *to = memory(pieces[i].to);
+    if (!fake_fails("piece"))
+      memcpy(to, from, pieces[i].size);
+    pieces[i].differs |= memcmp(to, from, pieces[i].size) != 0;
+  }
 }
 
 static const struct kernel {
   const char *name;
   fake_kernel run;
-} kernels[] = {{"copy", copy}, {"compare", compare}};
+} kernels[] = {{"move", move}};
 
 #pragma GCC visibility push(default)
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
@@ -55,7 +51,7 @@ static const struct kernel {
 
 int cuModuleLoadData(api_module *module, const void *image) {
   *module = (void *)kernels;
-  return strstr(image, ".visible .entry copy(") ? fake_begin_in_context("cuModuleLoadData")
+  return strstr(image, ".visible .entry move(") ? fake_begin_in_context("cuModuleLoadData")
                                                 : API_INVALID_VALUE;
 }
 

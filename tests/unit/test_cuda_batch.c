@@ -155,13 +155,13 @@ static void a_move_that_differs_is_told_from_the_others(void **state) {
   bench_done(bench);
 }
 
-/* Each step fails once, that of the kernels also when they are tried ahead; the next time it works.
+/* Each step fails once, that of the kernel also when it is tried ahead; the next time it works.
  */
 static void a_batch_that_fails_says_so(void **state) {
   (void)state;
   static const char *const steps[] = {"cuModuleLoadData:1:2,cuModuleLoadData:2:2",
-                                      "cuModuleGetFunction:2:2,cuModuleGetFunction:4:2",
-                                      "cuMemAlloc_v2:1:2", "cuLaunchKernelEx:2:2"};
+                                      "cuModuleGetFunction:1:2,cuModuleGetFunction:2:2",
+                                      "cuMemAlloc_v2:1:2", "cuLaunchKernelEx:1:2"};
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     struct bench *bench = bench_make("fake_libcuda", steps[i]);
     assert_int_equal(STATUS_INSUFFICIENT_MEMORY,
@@ -181,8 +181,8 @@ static void an_older_driver_has_none(void **state) {
   bench_done(bench);
 }
 
-/* Where the toolkit is; the fakes only know the kernels' names. */
-static void the_kernels_are_valid(void **state) {
+/* Where the toolkit is; the fakes only know its name. */
+static void the_kernel_is_valid(void **state) {
   (void)state;
   static const char compiler[] = "/usr/local/cuda/bin/ptxas";
   if (access(compiler, X_OK)) {
@@ -203,7 +203,7 @@ int main(void) {
       cmocka_unit_test(a_move_that_differs_is_told_from_the_others),
       cmocka_unit_test(a_batch_that_fails_says_so),
       cmocka_unit_test(an_older_driver_has_none),
-      cmocka_unit_test(the_kernels_are_valid),
+      cmocka_unit_test(the_kernel_is_valid),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

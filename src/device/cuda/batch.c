@@ -1,8 +1,8 @@
 /*
  * cuda/batch: moves are cut into pieces, so that every block of threads has as much to do as the
- * others. A list of pieces goes to the card, the kernels go over it, and it comes back with a mark
+ * others. A list of pieces goes to the card, the kernel goes over it, and it comes back with a mark
  * at each piece that differs. There are two lists, so that one is written while the card is at work
- * on the other. Their host memory is pinned with the first look at the kernels: the first time,
+ * on the other. Their host memory is pinned with the first look at the kernel: the first time,
  * that takes a driver 2 ms. Memory of the card is taken by the first run.
  */
 #include "device/cuda/batch.h"
@@ -39,7 +39,7 @@ struct cuda_batch {
   pthread_mutex_t lock;
   pthread_cond_t given;
   api_module module;
-  api_function copy, compare;
+  api_function move;
   struct list lists[BATCH_LISTS];
 };
 
@@ -65,16 +65,13 @@ void cuda_batch_free(struct cuda_batch *batch) {
   free(batch);
 }
 
-static enum status make_kernels(struct cuda_batch *batch) {
+static enum status make_kernel(struct cuda_batch *batch) {
   const struct cuda_load *load = batch->load;
   enum status status =
-      cuda_load_check(load, "load its kernels", load->module_load(&batch->module, BATCH_KERNELS));
+      cuda_load_check(load, "load its kernel", load->module_load(&batch->module, BATCH_KERNELS));
   if (!status)
-    status = cuda_load_check(load, "find a kernel",
-                             load->module_function(&batch->copy, batch->module, "copy"));
-  if (!status)
-    status = cuda_load_check(load, "find a kernel",
-                             load->module_function(&batch->compare, batch->module, "compare"));
+    status = cuda_load_check(load, "find its kernel",
+                             load->module_function(&batch->move, batch->module, "move"));
   return status;
 }
 
@@ -109,7 +106,7 @@ enum status cuda_batch_create(const struct cuda_load *load, struct cuda_batch **
   batch->load = load;
   pthread_mutex_init(&batch->lock, NULL);
   pthread_cond_init(&batch->given, NULL);
-  enum status status = make_kernels(batch);
+  enum status status = make_kernel(batch);
   if (status) {
     cuda_batch_free(batch);
     return status;
@@ -169,14 +166,13 @@ static enum status get_list(struct cuda_batch *batch, struct list **out) {
   return list ? STATUS_OK : status;
 }
 
-static enum status launch(const struct cuda_batch *batch, struct list *list, api_function kernel,
-                          uint32_t count) {
+static enum status launch(const struct cuda_batch *batch, struct list *list, uint32_t count) {
   struct api_launch how = {.grid = {(unsigned)units_min(count, BATCH_BLOCKS), 1, 1},
                            .block = {BATCH_THREADS, 1, 1},
                            .stream = list->stream};
   void *arguments[] = {&list->on_card, &count};
   return cuda_load_check(batch->load, "start a kernel",
-                         batch->load->launch(&how, kernel, arguments, NULL));
+                         batch->load->launch(&how, batch->move, arguments, NULL));
 }
 
 static enum status run_list(const struct cuda_batch *batch, struct list *list, uint32_t count) {
@@ -185,9 +181,7 @@ static enum status run_list(const struct cuda_batch *batch, struct list *list, u
   enum status status = cuda_load_check(
       load, "send a list", load->copy_in(list->on_card, list->pieces, size, list->stream));
   if (!status)
-    status = launch(batch, list, batch->copy, count);
-  if (!status)
-    status = launch(batch, list, batch->compare, count);
+    status = launch(batch, list, count);
   if (!status)
     status = cuda_load_check(load, "fetch a list",
                              load->copy_out(list->pieces, list->on_card, size, list->stream));
