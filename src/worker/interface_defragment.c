@@ -37,28 +37,52 @@ static struct device_segment *use(struct sweep *sweep, struct reader_value name)
   return segment;
 }
 
-static void take_pair(struct sweep *sweep, struct reader_value pair) {
-  struct reader_value ranges = reader_get(pair, "ranges");
-  struct device_segment *source = use(sweep, reader_get(pair, "source"));
-  struct device_segment *target = use(sweep, reader_get(pair, "target"));
-  for (size_t i = 0; i + NUMBERS <= reader_count(ranges); i += NUMBERS, sweep->asked++) {
-    struct device_move move = {.from = {source, reader_uint(reader_at(ranges, i), UINT64_MAX)},
-                               .to = {target, reader_uint(reader_at(ranges, i + 1), UINT64_MAX)},
-                               .size = reader_uint(reader_at(ranges, i + 2), 0)};
-    sweep->call->bytes_total += move.size;
-    if (!interface_place_holds(&move.from, move.size) ||
-        !interface_place_holds(&move.to, move.size))
-      continue;
+/* What is no number ends the list. */
+static bool next_number(const char **list, uint64_t *number) {
+  if (**list < '0' || **list > '9')
+    return false;
+  char *end;
+  *number = strtoull(*list, &end, 10); /* too large a one lies in no segment */
+  *list = end + (*end == ',');
+  return true;
+}
+
+static void take_range(struct sweep *sweep, const struct device_move *move) {
+  sweep->call->bytes_total += move->size;
+  if (interface_place_holds(&move->from, move->size) &&
+      interface_place_holds(&move->to, move->size)) {
     sweep->indices[sweep->count] = sweep->asked;
-    sweep->moves[sweep->count++] = move;
+    sweep->moves[sweep->count++] = *move;
   }
+  sweep->asked++;
+}
+
+static const char *ranges_of(struct reader_value pair) {
+  return reader_text(reader_get(pair, "ranges"), "");
+}
+
+static void take_pair(struct sweep *sweep, struct reader_value pair) {
+  const char *list = ranges_of(pair);
+  struct device_move move = {.from = {use(sweep, reader_get(pair, "source")), 0},
+                             .to = {use(sweep, reader_get(pair, "target")), 0}};
+  while (next_number(&list, &move.from.offset) && next_number(&list, &move.to.offset) &&
+         next_number(&list, &move.size))
+    take_range(sweep, &move);
+}
+
+/* No fewer than there are. */
+static size_t count_ranges(struct reader_value pair) {
+  size_t numbers = 1;
+  for (const char *list = ranges_of(pair); *list; list++)
+    numbers += *list == ',';
+  return numbers / NUMBERS;
 }
 
 static bool take(struct sweep *sweep) {
   struct reader_value pairs = reader_get(sweep->call->data, "moves");
   size_t count = 0;
   for (size_t i = 0; i < reader_count(pairs); i++)
-    count += reader_count(reader_get(reader_at(pairs, i), "ranges")) / NUMBERS;
+    count += count_ranges(reader_at(pairs, i));
   sweep->moves = calloc(count + 1, sizeof *sweep->moves);
   sweep->indices = calloc(count + 1, sizeof *sweep->indices);
   sweep->segments = calloc(2 * reader_count(pairs) + 1, sizeof *sweep->segments);

@@ -162,9 +162,9 @@ class Bytes(WorkerCase):
     def test_a_defragmentation_tells_which_blocks_moved(self):
         fd = self.segment(1)
         os.pwrite(fd, b"A" * 4096 + b"B" * 4096, 8192)
-        moves = [{"source": name_of(1), "target": name_of(1), "ranges": [8192, 0, 4096, MIB, 0, 1, 0, MIB, 1, 0, 0, 0]},
-                 {"source": name_of(9), "target": name_of(1), "ranges": [0, 0, 4096]},
-                 {"source": name_of(1), "target": name_of(1), "ranges": [12288, 4096, 4096, 7]}]
+        moves = [{"source": name_of(1), "target": name_of(1), "ranges": f"8192,0,4096,{MIB},0,1,0,{MIB},1,0,0,0"},
+                 {"source": name_of(9), "target": name_of(1), "ranges": "0,0,4096"},
+                 {"source": name_of(1), "target": name_of(1), "ranges": "12288,4096,4096,7"}]
         data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves)
         self.assertEqual(([0, 5], 8192), (data["moved"], data["bytes"]))
         self.assertEqual(b"A" * 4096 + b"B" * 4096, os.pread(fd, 8192, 0))

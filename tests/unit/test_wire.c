@@ -109,9 +109,9 @@ static void a_defragmentation_lists_its_moves(void **state) {
   assert_line("{\"request_id\":\"r-3\",\"action\":\"memory.defragment\",\"data\":{"
               "\"device_id\":\"host:0\",\"brief\":true,\"moves\":["
               "{\"source\":\"s-1f0c000000000001\",\"target\":\"s-1f0c000000000001\","
-              "\"ranges\":[64,0,8]},"
+              "\"ranges\":\"64,0,8\"},"
               "{\"source\":\"s-1f0c000000000002\",\"target\":\"s-1f0c000000000001\","
-              "\"ranges\":[0,8,4,96,16,2]}]},\"deadline_ms\":30000}",
+              "\"ranges\":\"0,8,4,96,16,2\"}]},\"deadline_ms\":30000}",
               wire_task(&out, 3, &task));
 }
 
