@@ -21,3 +21,16 @@ void broker_fixture_place(struct spec *spec) {
   broker_fixture_set(spec, "");
   probe_place(spec);
 }
+
+pid_t broker_fixture_child(void) {
+  char path[64];
+  int pid = 0;
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+  FILE *file = fopen(path, "re");
+  if (!file)
+    abort();
+  if (fscanf(file, "%d", &pid) != 1)
+    pid = 0;
+  fclose(file);
+  return pid;
+}

@@ -61,19 +61,6 @@ static enum status budget(struct device *device) {
   return device_run(device, &call);
 }
 
-/* The only child that we have; 0: none. */
-static pid_t child(void) {
-  char path[64];
-  int pid = 0;
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-  FILE *file = fopen(path, "re");
-  assert_non_null(file);
-  if (fscanf(file, "%d", &pid) != 1)
-    pid = 0;
-  fclose(file);
-  return pid;
-}
-
 static unsigned descriptors(pid_t pid) {
   char path[64];
   unsigned count = 0;
@@ -91,7 +78,7 @@ static void memory_stays_when_its_maker_dies(void **state) {
   struct device *device = open_device("host:0=64MiB", "A=B");
   struct share share, other;
   void *bytes;
-  pid_t first = child();
+  pid_t first = broker_fixture_child();
   assert_int_not_equal(0, first);
   assert_int_equal(STATUS_OK, create(device, &share));
   assert_int_equal(SHARE_MEMFD, share.kind);
@@ -99,24 +86,24 @@ static void memory_stays_when_its_maker_dies(void **state) {
   memset(bytes, 7, SIZE);
   assert_int_equal(0, kill(first, SIGKILL));
   assert_int_equal(STATUS_OK, create(device, &other));
-  assert_int_not_equal(first, child());
+  assert_int_not_equal(first, broker_fixture_child());
   assert_int_equal(7, ((char *)bytes)[SIZE - 1]);
   os_memfd_unmap(bytes, SIZE);
   release(device, share);
   release(device, other);
   device_close(device);
-  assert_int_equal(0, child());
+  assert_int_equal(0, broker_fixture_child());
 }
 
 static void it_keeps_nothing_of_what_it_makes(void **state) {
   (void)state;
   struct device *device = open_device("host:0=64MiB", "A=B");
   struct share shares[20];
-  unsigned before = descriptors(child());
+  unsigned before = descriptors(broker_fixture_child());
   for (unsigned i = 0; i < 20; i++)
     assert_int_equal(STATUS_OK, create(device, &shares[i]));
   assert_int_equal(STATUS_OK, budget(device)); /* the last one was let go of by then */
-  assert_int_equal(before, descriptors(child()));
+  assert_int_equal(before, descriptors(broker_fixture_child()));
   for (unsigned i = 0; i < 20; i++)
     release(device, shares[i]);
   device_close(device);
@@ -127,28 +114,28 @@ static void one_that_dies_again_and_again_is_not_started_at_once(void **state) {
   struct device *device = open_device("host:0=64MiB", "A=B");
   unsigned refused = 0, deaths = 0;
   for (uint64_t end = clock_now() + PATIENCE; !refused && clock_now() < end; deaths++) {
-    assert_int_not_equal(0, child());
-    assert_int_equal(0, kill(child(), SIGKILL));
+    assert_int_not_equal(0, broker_fixture_child());
+    assert_int_equal(0, kill(broker_fixture_child(), SIGKILL));
     refused = budget(device) == STATUS_DEVICE_UNAVAILABLE;
   }
   assert_true(refused && deaths > 1);
-  assert_int_equal(0, child());
+  assert_int_equal(0, broker_fixture_child());
   uint64_t end = clock_now() + PATIENCE;
   while (budget(device) && clock_now() < end)
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-  assert_int_not_equal(0, child());
+  assert_int_not_equal(0, broker_fixture_child());
   device_close(device);
 }
 
 static void one_that_does_not_answer_is_replaced(void **state) {
   (void)state;
   struct device *device = open_device("host:0=64MiB", "A=B");
-  pid_t silent = child();
+  pid_t silent = broker_fixture_child();
   assert_int_equal(0, kill(silent, SIGSTOP));
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE, budget(device));
-  assert_int_equal(0, child());
+  assert_int_equal(0, broker_fixture_child());
   assert_int_equal(STATUS_OK, budget(device));
-  assert_int_not_equal(silent, child());
+  assert_int_not_equal(silent, broker_fixture_child());
   device_close(device);
 }
 
@@ -160,7 +147,7 @@ static void a_program_that_is_not_there_owns_nothing(void **state) {
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE, device_open(&spec, NULL, &device));
   spec.broker = "/bin/false";
   assert_int_equal(STATUS_DEVICE_UNAVAILABLE, device_open(&spec, NULL, &device));
-  assert_int_equal(0, child());
+  assert_int_equal(0, broker_fixture_child());
 }
 
 static void a_device_that_is_not_there_is_said_so(void **state) {
@@ -171,7 +158,7 @@ static void a_device_that_is_not_there_is_said_so(void **state) {
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, device_open(&spec, NULL, &device));
   spec = spec_of("mig:0", "");
   assert_int_equal(STATUS_DEVICE_NOT_FOUND, device_open(&spec, NULL, &device));
-  assert_int_equal(0, child());
+  assert_int_equal(0, broker_fixture_child());
 }
 
 static void what_wraps_a_device_wraps_its_broker(void **state) {
