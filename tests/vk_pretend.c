@@ -201,6 +201,8 @@ static struct memory **find_memory(VkDevice device, VkDeviceMemory handle) {
 
 static VKAPI_ATTR void VKAPI_CALL free_memory(VkDevice handle, VkDeviceMemory gone,
                                               const VkAllocationCallbacks *callbacks) {
+  if (gone)
+    pretend_wait_while("slow");
   pthread_mutex_lock(&lock);
   struct memory **at = find_memory(handle, gone), *memory = *at;
   if (memory)

@@ -22,10 +22,11 @@
  * memory fails. VK_PRETEND_LACKS=NAME: an extension that is not offered. VK_PRETEND_DIR: a folder
  * of the test's own, in which `budget` may hold heap 0's budget in MiB, read at every query, where
  * a file `lost` means that the card fell off, after so many submissions as it says, `full` that the
- * host's heap has no more, `torn` that the next command of several copies leaves out its last (then
- * it is gone), and where the layer writes to `trace`, if it is there, a letter for each submission
- * (s; t: to the family that can but copy) and for each call that waits for one (w), and notes in
- * `memory` what was exported; without it what was exported and freed is not counted.
+ * host's heap has no more, `slow` that memory is freed when it is gone, `torn` that the next
+ * command of several copies leaves out its last (then it is gone), and where the layer writes to
+ * `trace`, if it is there, a letter for each submission (s; t: to the family that can but copy) and
+ * for each call that waits for one (w), and notes in `memory` what was exported; without it what
+ * was exported and freed is not counted.
  */
 #ifndef TESTS_VK_PRETEND_H
 #define TESTS_VK_PRETEND_H
@@ -51,6 +52,7 @@ void pretend_trouble(void);
 /* Where a card is; zeros where VK_PRETEND_PCI does not name it. */
 void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out);
 bool pretend_has(const char *name);
+void pretend_wait_while(const char *name);
 /* True: it was there, and is no more. */
 bool pretend_remove(const char *name);
 /* The loader's note of who is below us; what is below shall find the next one there. NULL: none. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vk_pretend.h"
@@ -73,6 +74,11 @@ void pretend_address(uint32_t card, VkPhysicalDevicePCIBusInfoPropertiesEXT *out
 bool pretend_has(const char *name) {
   FILE *file = pretend_open(name, "re");
   return file && !fclose(file);
+}
+
+void pretend_wait_while(const char *name) {
+  while (pretend_has(name))
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 bool pretend_remove(const char *name) {

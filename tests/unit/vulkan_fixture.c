@@ -20,7 +20,7 @@ static void path_of(const char *name, char out[64]) {
 }
 
 static void remove_files(void) {
-  static const char *const names[] = {"budget", "lost",  "full",   "torn",
+  static const char *const names[] = {"budget", "lost",  "full",   "torn", "slow",
                                       "far",    "trace", "memory", ""};
   char path[64];
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
