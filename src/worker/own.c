@@ -1,6 +1,8 @@
 /*
  * own: one question after another, on one thread. What was made is let go of as soon as its
- * descriptor is on its way, so that this process holds nothing whose end anybody would miss.
+ * descriptor is on its way, so that this process holds nothing whose end anybody would miss. That
+ * may take a driver long: the answer does not wait for it, the next question does, so that no
+ * figure counts, and no new memory misses, what is being let go of.
  */
 #include "worker/own.h"
 

@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/units.h"
+#include "broker_fixture.h"
 #include "device/vulkan/owner.h"
 #include "vulkan_fixture.h"
 
@@ -128,6 +130,74 @@ static void a_driver_that_makes_less_at_once_says_so(void **state) {
   vulkan_owner_close(owner);
 }
 
+/* ---- in a process of its own ---- */
+
+static struct device *open_apart(void) {
+  struct spec spec = first;
+  struct device *device;
+  vulkan_fixture_use(1, true);
+  broker_fixture_set(&spec, "");
+  assert_int_equal(STATUS_OK, device_open(&spec, NULL, &device));
+  return device;
+}
+
+static struct share create_apart(struct device *device) {
+  struct device_call call = {.action = DEVICE_CREATE, .size = SIZE};
+  assert_int_equal(STATUS_OK, device_run(device, &call));
+  return call.share;
+}
+
+static uint64_t used_apart(struct device *device) {
+  struct device_call call = {.action = DEVICE_BUDGET};
+  assert_int_equal(STATUS_OK, device_run(device, &call));
+  return call.budget.used_bytes;
+}
+
+static void release_apart(struct device *device, struct share share) {
+  struct device_call call = {.action = DEVICE_RELEASE, .size = SIZE, .share = share};
+  assert_int_equal(STATUS_OK, device_run(device, &call));
+}
+
+/* The driver frees the handle when we have the answer, not before. */
+static void an_answer_does_not_wait_for_the_handle(void **state) {
+  (void)state;
+  struct device *device = open_apart();
+  vulkan_fixture_set("slow", "");
+  struct share share = create_apart(device);
+  vulkan_fixture_unset("slow");
+  assert_true(used_apart(device) >= SIZE && used_apart(device) < 2 * SIZE);
+  release_apart(device, share);
+  assert_true(used_apart(device) == 0);
+  device_close(device);
+}
+
+/* Room for one at a time. */
+static void the_next_question_finds_nothing_of_the_handle(void **state) {
+  (void)state;
+  struct device *device = open_apart();
+  vulkan_fixture_set("budget", "24");
+  for (unsigned i = 0; i < 20; i++)
+    release_apart(device, create_apart(device));
+  assert_true(used_apart(device) == GIB - 24 * MIB);
+  device_close(device);
+}
+
+/* Its process is killed meanwhile. */
+static void a_handle_that_is_never_freed_leaves_no_memory_behind(void **state) {
+  (void)state;
+  struct device *device = open_apart();
+  vulkan_fixture_set("slow", "");
+  struct share share = create_apart(device);
+  assert_int_equal(0, kill(broker_fixture_child(), SIGKILL));
+  vulkan_fixture_unset("slow");
+  assert_true(used_apart(device) >= SIZE && used_apart(device) < 2 * SIZE);
+  release_apart(device, share);
+  assert_true(used_apart(device) == 0);
+  device_close(device);
+}
+
+/* ---- which card ---- */
+
 /* Whatever its number is. */
 static void a_card_is_found_by_its_uuid(void **state) {
   (void)state;
@@ -188,6 +258,9 @@ int main(void) {
       cmocka_unit_test(a_budget_that_falls_is_seen_and_kept),
       cmocka_unit_test(a_call_that_fails_leaves_nothing_behind),
       cmocka_unit_test(a_driver_that_makes_less_at_once_says_so),
+      cmocka_unit_test(an_answer_does_not_wait_for_the_handle),
+      cmocka_unit_test(the_next_question_finds_nothing_of_the_handle),
+      cmocka_unit_test(a_handle_that_is_never_freed_leaves_no_memory_behind),
       cmocka_unit_test(a_card_is_found_by_its_uuid),
       cmocka_unit_test(no_other_card_and_no_other_driver_will_do),
       cmocka_unit_test(without_a_driver_there_is_no_card),

@@ -1,6 +1,9 @@
 /*
- * vulkan/owner: memory is allocated, exported and freed at once; from then on the descriptor alone
- * keeps it, in us, the vault, or whoever has it.
+ * vulkan/owner: memory is allocated and exported; the handle is freed when the descriptor is on its
+ * way, at the latest before anything else is made. From then on the descriptor alone keeps it, in
+ * us, the vault, or whoever has it. To free the handle takes a driver as long as to make the memory
+ * (an H100 10 ms a GiB), and nobody waits for it: the broker answers first (worker/own.c), and has
+ * the next question only then.
  *
  * A Vulkan driver tells what one process may still have. The kernel's driver, where it is one that
  * tells (os_drm, os_drm_query), knows the card: how much there is, how much everybody uses, and
@@ -10,6 +13,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +32,16 @@ struct owner {
   struct vulkan_card *card;
   uint64_t size_bytes; /* what the user set; 0: nothing */
   struct os_drm_root root;
-  char pci[OS_DRM_PCI]; /* "": not told */
-  bool unified;         /* the card's memory and the host's are one */
+  char pci[OS_DRM_PCI];         /* "": not told */
+  bool unified;                 /* the card's memory and the host's are one */
+  _Atomic(VkDeviceMemory) made; /* last, and not yet freed */
 };
+
+/* Vulkan lets nothing be freed: NULL. */
+static void let_go(struct owner *owner) {
+  VkDeviceMemory made = atomic_exchange(&owner->made, (VkDeviceMemory)VK_NULL_HANDLE);
+  owner->card->free_memory(owner->card->device, made, NULL);
+}
 
 enum status vulkan_owner_open(const struct spec *spec, void **out) {
   struct owner *owner = calloc(1, sizeof *owner);
@@ -53,6 +64,7 @@ enum status vulkan_owner_open(const struct spec *spec, void **out) {
 
 void vulkan_owner_close(void *arg) {
   struct owner *owner = arg;
+  let_go(owner);
   vulkan_card_close(owner->card);
   free(owner);
 }
@@ -190,20 +202,23 @@ static enum status explain(const struct vulkan_card *card, uint64_t size, enum s
 }
 
 enum status vulkan_owner_create(void *arg, uint64_t size, struct share *out) {
-  const struct owner *owner = arg;
+  struct owner *owner = arg;
   const struct vulkan_card *card = owner->card;
   VkDeviceMemory memory;
+  let_go(owner);
   enum status status = explain(card, size, make(card, size, &memory));
   if (status)
     return status;
   status = export_memory(card, memory, out);
-  card->free_memory(card->device, memory, NULL);
+  atomic_store(&owner->made, memory);
+  if (status)
+    let_go(owner);
   return status;
 }
 
 void vulkan_owner_release(void *arg, struct share *share, uint64_t size, bool exported) {
-  (void)arg;
   (void)size;
   (void)exported;
+  let_go(arg);
   share_close(share);
 }
