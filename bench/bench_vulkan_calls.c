@@ -159,46 +159,96 @@ static void ask_import(const struct memory *target) {
   share_close(&share);
 }
 
-/* A segment as the owner makes it and the mover takes it. */
-static void ask_segment(uint64_t size) {
+/* Memory of the card's own. */
+struct asked {
+  const char *how;
+  uint64_t size;
+  bool shared;    /* it is exported, and imported again */
+  bool dedicated; /* to one buffer: some drivers lay that out otherwise */
+};
+
+/* What is chained to an allocation. */
+struct chain {
+  VkMemoryDedicatedAllocateInfo dedicated;
+  VkExportMemoryAllocateInfo shared;
+  VkImportMemoryFdInfoKHR import;
+};
+
+static VkMemoryAllocateInfo how_to(const struct asked *asked, VkBuffer buffer, uint64_t size,
+                                   struct chain *chain) {
+  *chain = (struct chain){
+      .dedicated = {.sType = VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO, .buffer = buffer},
+      .shared = {.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO, .handleTypes = OPAQUE},
+      .import = {.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR, .handleType = OPAQUE}};
+  const void *first = asked->dedicated ? &chain->dedicated : NULL;
+  chain->shared.pNext = chain->import.pNext = first;
+  return (VkMemoryAllocateInfo){.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                .pNext = asked->shared ? &chain->shared : first,
+                                .allocationSize = size,
+                                .memoryTypeIndex = type_with(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                                                             VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)};
+}
+
+/* Says what it took; the memory is the caller's. */
+static VkDeviceMemory share_again(const struct asked *asked, VkDeviceMemory made) {
   VkMemoryRequirements needs;
-  VkDeviceMemory made = VK_NULL_HANDLE, taken = VK_NULL_HANDLE;
-  int fd = -1;
-  uint64_t start = clock_now();
-  VkBuffer buffer = make_buffer(size, OPAQUE, &needs);
-  double buffered = us(start);
-  const VkExportMemoryAllocateInfo shared = {.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO,
-                                             .handleTypes = OPAQUE};
-  VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                              .pNext = &shared,
-                              .allocationSize = needs.size,
-                              .memoryTypeIndex = type_with(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
-                                                           VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)};
-  start = clock_now();
-  VkResult answer = vk.AllocateMemory(card.device, &how, NULL, &made);
-  double allocated = us(start);
+  VkDeviceMemory taken = VK_NULL_HANDLE;
+  struct chain chain;
   const VkMemoryGetFdInfoKHR which = {
       .sType = VK_STRUCTURE_TYPE_MEMORY_GET_FD_INFO_KHR, .memory = made, .handleType = OPAQUE};
-  start = clock_now();
-  if (!answer)
-    answer = vk.GetMemoryFdKHR(card.device, &which, &fd);
+  VkBuffer buffer = make_buffer(asked->size, OPAQUE, &needs);
+  VkMemoryAllocateInfo how = how_to(asked, buffer, needs.size, &chain);
+  how.pNext = &chain.import;
+  uint64_t start = clock_now();
+  VkResult answer = vk.GetMemoryFdKHR(card.device, &which, &chain.import.fd);
   double exported = us(start);
-  const VkImportMemoryFdInfoKHR import = {
-      .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR, .handleType = OPAQUE, .fd = fd};
-  how.pNext = &import;
   start = clock_now();
   if (!answer)
     answer = vk.AllocateMemory(card.device, &how, NULL, &taken);
   if (!answer)
     answer = vk.BindBufferMemory(card.device, buffer, taken, 0);
-  double imported = us(start);
-  start = clock_now();
-  vk.FreeMemory(card.device, made, NULL); /* the descriptor keeps it */
-  printf("segment of %.0f MiB: buffer %.0f us, made %.0f us, exported %.0f us, imported %.0f us, "
-         "the handle freed %.0f us, answer %d\n",
-         (double)size / MIB, buffered, allocated, exported, imported, us(start), (int)answer);
+  printf(", exported %.0f us, imported %.0f us (answer %d)", exported, us(start), (int)answer);
   vk.DestroyBuffer(card.device, buffer, NULL);
+  return taken;
+}
+
+/* A segment as the owner makes it and the mover takes it, and other ways to make one. */
+static void ask_segment(const struct asked *asked) {
+  VkMemoryRequirements needs;
+  VkDeviceMemory made = VK_NULL_HANDLE, taken = VK_NULL_HANDLE;
+  struct chain chain;
+  uint64_t start = clock_now();
+  VkBuffer buffer = make_buffer(asked->size, asked->shared ? OPAQUE : 0, &needs);
+  double buffered = us(start);
+  const VkMemoryAllocateInfo how = how_to(asked, buffer, needs.size, &chain);
+  start = clock_now();
+  VkResult answer = vk.AllocateMemory(card.device, &how, NULL, &made);
+  printf("segment of %.0f MiB%s: buffer %.0f us, made %.0f us (answer %d)",
+         (double)asked->size / MIB, asked->how, buffered, us(start), (int)answer);
+  if (!answer && asked->shared)
+    taken = share_again(asked, made);
+  vk.DestroyBuffer(card.device, buffer, NULL);
+  start = clock_now();
+  vk.FreeMemory(card.device, made, NULL); /* the second handle keeps what was shared */
+  printf(", the handle freed %.0f us", us(start));
+  start = clock_now();
   vk.FreeMemory(card.device, taken, NULL);
+  printf(", the last one %.0f us\n", us(start));
+}
+
+static void ask_segments(bool large) {
+  static const struct asked all[] = {
+      {"", 64 * MIB, true, false},
+      {"", GIB, true, false}, /* thrice: the others right after one was given back */
+      {"", GIB, true, false},
+      {"", GIB, true, false},
+      {", dedicated", GIB, true, true},
+      {", dedicated", GIB, true, true},
+      {", not shared", GIB, false, false},
+      {", not shared, dedicated", GIB, false, true},
+      {"", 8 * GIB, true, false}}; /* beyond what some drivers say is the most */
+  for (size_t i = 0; i < sizeof all / sizeof *all - !large; i++)
+    ask_segment(&all[i]);
 }
 
 int main(void) {
@@ -223,11 +273,7 @@ int main(void) {
          rate(SIZE, best_copy(0, target.buffer, other.buffer, SIZE)));
   ask_memory(&target);
   ask_families(&target, &staging);
-  ask_segment(64 * MIB);
-  for (unsigned i = 0; i < 3; i++) /* right after one was given back */
-    ask_segment(GIB);
-  if (card.memory.memoryHeaps[card.memory.memoryTypes[own].heapIndex].size > 32 * GIB)
-    ask_segment(8 * GIB); /* beyond what some drivers say is the most */
+  ask_segments(card.memory.memoryHeaps[card.memory.memoryTypes[own].heapIndex].size > 32 * GIB);
   ask_import(
       &target); /* last: a driver may refuse all memory after one lent range that it refused */
   return 0;
