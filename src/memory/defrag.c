@@ -28,7 +28,7 @@
 
 struct slab {
   uint64_t size;     /* 0: no block in it, nobody's victim or target */
-  uint64_t used;     /* by the blocks of the picture */
+  uint64_t used;     /* by its blocks, as they were seen last */
   struct span *span; /* NULL: nothing was ever to be put in */
   uint64_t before;   /* the bound when this victim was begun, if touched */
   uint32_t place;    /* among the targets, the best first */
@@ -128,23 +128,16 @@ static struct place place_of(const struct defrag_planner *p, const struct defrag
                         .stop = block->offset + units_up(block->size, p->snapshot->granule)};
 }
 
-static void look_at(struct defrag_planner *p, uint32_t index) {
+static void weigh(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
-  const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
   struct slab *slab = &p->slabs[index];
-  uint64_t end = 0;
   p->order[index] = (struct sorted){0, 0, index};
-  slab->size = segment->blocks ? segment->size & ~(p->snapshot->granule - 1) : 0;
+  slab->size = segment->taken ? segment->size & ~(p->snapshot->granule - 1) : 0;
   if (!slab->size) /* nor has one that is lost any bytes */
     return;
-  for (uint32_t i = 0; i < segment->blocks; i++) {
-    struct place place = place_of(p, &blocks[i], end);
-    bool fits = place.start < place.stop && place.stop <= slab->size;
-    slab->stays |= blocks[i].fixed || place.start > blocks[i].offset || !fits;
-    slab->used += fits ? place.stop - place.start : 0;
-    end = units_max(end, place.stop);
-    p->allocated += blocks[i].size;
-  }
+  slab->used = units_min(segment->taken, slab->size);
+  slab->stays = segment->fixed;
+  p->allocated += segment->bytes;
   p->committed += segment->size;
   p->free_bytes += free_in(slab);
   uint64_t part = (uint64_t)((unsigned __int128)slab->used * UINT32_MAX / slab->size);
@@ -152,16 +145,42 @@ static void look_at(struct defrag_planner *p, uint32_t index) {
   p->order[index].then = UINT64_MAX - segment->size;
 }
 
+static bool look(const struct defrag_planner *p, uint32_t index, bool to_move) {
+  const struct defrag_snapshot *snapshot = p->snapshot;
+  return !snapshot->look || snapshot->look(snapshot->arg, index, to_move);
+}
+
+/* Sees what is in a slab that is to be emptied. False: it stays. */
+static bool may_go(struct defrag_planner *p, uint32_t index) {
+  const struct defrag_segment *segment = &p->snapshot->segments[index];
+  struct slab *slab = &p->slabs[index];
+  uint64_t end = 0, used = 0;
+  slab->stays = !look(p, index, true) || !segment->blocks;
+  for (uint32_t i = 0; i < segment->blocks && !slab->stays; i++) {
+    const struct defrag_block *block = &p->snapshot->blocks[segment->first_block + i];
+    struct place place = place_of(p, block, end);
+    bool fits = place.start < place.stop && place.stop <= slab->size;
+    slab->stays = block->fixed || place.start > block->offset || !fits;
+    used += place.stop - place.start;
+    end = place.stop;
+  }
+  if (slab->stays)
+    return false;
+  p->free_bytes += slab->span ? 0 : slab->used - used;
+  slab->used = used;
+  return true;
+}
+
 /* Its blocks as a span, once something is to be put between them. False: no memory. */
 static bool copy_slab(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
-  const struct defrag_block *blocks = &p->snapshot->blocks[segment->first_block];
   struct slab *slab = &p->slabs[index];
   uint64_t end = 0;
-  if (span_create(&p->nodes, slab->size, p->snapshot->granule, &slab->span))
+  if (!look(p, index, false) ||
+      span_create(&p->nodes, slab->size, p->snapshot->granule, &slab->span))
     return false;
   for (uint32_t i = 0; i < segment->blocks; i++) {
-    struct place place = place_of(p, &blocks[i], end);
+    struct place place = place_of(p, &p->snapshot->blocks[segment->first_block + i], end);
     const struct span_request request = {units_minus(place.stop, place.start), 1, 1};
     uint32_t node;
     (void)span_take_at(slab->span, place.start, &request, &node);
@@ -242,10 +261,10 @@ static void unmake(struct defrag_planner *p) {
   free(p->bounds);
 }
 
-static void look(struct defrag_planner *p) {
+static void weigh_all(struct defrag_planner *p) {
   uint32_t count = p->snapshot->segment_count;
   for (uint32_t i = 0; i < count; i++)
-    look_at(p, i);
+    weigh(p, i);
   sort(p, p->order, count);
   for (uint32_t i = 0; i < count; i++) {
     struct slab *slab = &p->slabs[p->order[i].index];
@@ -381,7 +400,7 @@ enum status defrag_planner_create(const struct defrag_snapshot *snapshot,
     defrag_planner_free(p);
     return STATUS_INTERNAL_ERROR;
   }
-  look(p);
+  weigh_all(p);
   *out = p;
   return STATUS_OK;
 }
@@ -397,7 +416,7 @@ void defrag_planner_free(struct defrag_planner *p) {
 const struct defrag_plan *defrag_planner_go_on(struct defrag_planner *p, uint32_t moves) {
   while (p->plan.move_count < moves && p->next < p->snapshot->segment_count && !is_enough(p)) {
     uint32_t index = p->order[p->next++].index;
-    if (is_victim(p, index))
+    if (is_victim(p, index) && may_go(p, index))
       empty(p, index);
   }
   return &p->plan;

@@ -7,7 +7,8 @@
  * go first, into the free ranges of the fullest that stay (best fit by decreasing block size); a
  * slab is a victim only if all its blocks are movable and all find a place, so that every move
  * helps to give a segment back and no byte is copied twice. Pinned, attached and busy blocks never
- * move.
+ * move. Which slabs come first their sums tell; blocks are looked at when it is their turn, so that
+ * moves are there before all was seen, and of what will never move nothing but its place is asked.
  */
 #ifndef MEMORY_DEFRAG_H
 #define MEMORY_DEFRAG_H
@@ -25,20 +26,25 @@ enum defrag_strategy {
 
 struct defrag_block {
   uint64_t offset, size, alignment;
-  uint32_t user; /* caller's handle */
-  bool fixed;    /* pinned, attached, busy */
+  bool fixed; /* pinned, attached, busy */
 };
 struct defrag_segment {
   uint64_t size;
-  uint32_t user;                /* caller's handle */
+  uint64_t taken, bytes;        /* by its blocks: with what the granule adds, without */
+  bool fixed;                   /* it stays, whatever else is in it */
   uint32_t first_block, blocks; /* range in the blocks array, by rising offset */
 };
 struct defrag_snapshot {
   const struct defrag_segment *segments;
   uint32_t segment_count;
   const struct defrag_block *blocks;
-  uint32_t block_count;
+  uint32_t block_count; /* all that there is room for */
   uint64_t granule;
+  /* Fills in the range of a segment and what lies there, when it is first needed: where blocks are,
+   * or, to move them, all of it (a second look may be at other blocks). False: it cannot be looked
+   * at. NULL: all is there. */
+  bool (*look)(void *arg, uint32_t segment, bool to_move);
+  void *arg;
 };
 struct defrag_move {
   uint32_t block;          /* index into snapshot blocks */

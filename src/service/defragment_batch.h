@@ -11,7 +11,8 @@
 #include "service/segment.h"
 #include "service/snapshot.h"
 
-#define DEFRAGMENT_BATCH_MOVES 1000 /* at most: a line is far below its cap of 4 MiB then */
+#define DEFRAGMENT_BATCH_MOVES                                                                     \
+  500 /* at most: what waits behind a batch does so for half a millisecond */
 
 /* What all batches of a run share. */
 struct defragment_batch_run {

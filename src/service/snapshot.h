@@ -1,6 +1,9 @@
 /*
- * snapshot: one owner's slabs on one device, as the defragmentation planner wants them. Private to
- * this room.
+ * snapshot: an owner's slabs on a device, as the planner of a defragmentation wants them. Private
+ * to work_defragment, on one thread.
+ *
+ * At first it has the sums alone, which the service keeps for each slab; blocks are copied out when
+ * the planner asks for a slab's.
  */
 #ifndef SERVICE_SNAPSHOT_H
 #define SERVICE_SNAPSHOT_H
@@ -9,20 +12,22 @@
 #include "service/state.h"
 
 struct snapshot {
+  struct service *service; /* whose, as the next two: the caller sets them */
+  uint32_t device;
+  uint64_t owner;
   struct defrag_segment *segments;
   struct defrag_block *blocks;
-  uint64_t *segment_ids,
-      *block_ids; /* behind the planner's indices; block id 0: its allocation is still being made */
-  uint32_t segments_count, blocks_count, segments_space, blocks_space;
-  struct defrag_snapshot view; /* snapshot_planner's */
+  uint64_t *segment_ids, *block_ids; /* behind the planner's indices; block id 0: its allocation is
+                                        still being made, or it was looked at for its place alone */
+  uint32_t segment_count, block_count, block_space;
+  struct defrag_snapshot view; /* the planner's */
 };
 
-/* Without the state lock: it is taken for some blocks at a time, so the picture may be older than
- * the present. Whoever acts on it looks again. Runs short when there is no memory. */
-void snapshot_make(struct service *s, uint32_t device, uint64_t owner, struct snapshot *out);
-/* A planner on it, which goes before it. INTERNAL_ERROR: no memory. */
-enum status snapshot_planner(struct snapshot *snapshot, enum defrag_strategy strategy,
-                             struct defrag_planner **out);
+/* Without the state lock: it is taken for some slabs or blocks at a time, so the picture may be
+ * older than the present, and its parts are not of the same moment. Whoever acts on it looks again.
+ * The planner goes before it. INTERNAL_ERROR: no memory; snapshot_free all the same. */
+enum status snapshot_plan(struct snapshot *snapshot, enum defrag_strategy strategy,
+                          struct defrag_planner **planner);
 void snapshot_free(struct snapshot *snapshot);
 
 #endif

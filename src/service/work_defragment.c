@@ -29,8 +29,8 @@
 #include "service/snapshot.h"
 #include "service/work.h"
 
-#define DEFRAGMENT_FIRST 125             /* of the first; each next has twice as many */
-#define DEFRAGMENT_BATCHES 8             /* on a card; a batch takes it a millisecond */
+#define DEFRAGMENT_FIRST 64              /* of the first; each next has twice as many */
+#define DEFRAGMENT_BATCHES 8             /* on a card; a batch takes it half a millisecond */
 #define DEFRAGMENT_BATCHES_HOST 3        /* one is reserved, one copied, one committed */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
@@ -239,9 +239,10 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     bool card = work->run.service->devices[device].info->costly;
     work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
     work->run.row = &work->result.devices[work->at];
-    snapshot_make(work->run.service, device, work->owner, &work->run.snapshot);
-    if (snapshot_planner(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
-                         &work->planner))
+    work->run.snapshot =
+        (struct snapshot){.service = work->run.service, .device = device, .owner = work->owner};
+    if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
+                      &work->planner))
       continue;
     work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)

@@ -24,7 +24,8 @@ static struct picture *picture_make(uint32_t segments, uint32_t blocks) {
   struct picture *picture = calloc(1, sizeof *picture);
   picture->segments = calloc(segments, sizeof *picture->segments);
   picture->blocks = calloc(blocks, sizeof *picture->blocks);
-  picture->snapshot = (struct defrag_snapshot){picture->segments, 0, picture->blocks, 0, GRANULE};
+  picture->snapshot = (struct defrag_snapshot){
+      .segments = picture->segments, .blocks = picture->blocks, .granule = GRANULE};
   picture->seed = 1;
   return picture;
 }
@@ -38,14 +39,17 @@ static void picture_done(struct picture *picture) {
 static void add_segment(struct picture *picture, uint64_t size) {
   struct defrag_snapshot *snapshot = &picture->snapshot;
   picture->segments[snapshot->segment_count++] =
-      (struct defrag_segment){size, 0, snapshot->block_count, 0};
+      (struct defrag_segment){.size = size, .first_block = snapshot->block_count};
 }
 
 static void add_block(struct picture *picture, uint64_t offset, uint64_t size, bool fixed) {
   struct defrag_snapshot *snapshot = &picture->snapshot;
-  picture->blocks[snapshot->block_count++] =
-      (struct defrag_block){offset, size, GRANULE, snapshot->block_count, fixed};
-  picture->segments[snapshot->segment_count - 1].blocks++;
+  picture->blocks[snapshot->block_count++] = (struct defrag_block){offset, size, GRANULE, fixed};
+  struct defrag_segment *segment = &picture->segments[snapshot->segment_count - 1];
+  segment->blocks++;
+  segment->taken += units_up(size, GRANULE);
+  segment->bytes += size;
+  segment->fixed |= fixed;
 }
 
 static unsigned draw(struct picture *picture, unsigned below) {
@@ -90,14 +94,13 @@ static void is_possible(const struct picture *picture, const struct defrag_plan 
       home[b] = i;
     }
   }
+  uint32_t of_victims = 0;
   for (uint32_t i = 0; i < plan->victim_count; i++) {
     assert_false(victim[plan->victims[i]]);
     victim[plan->victims[i]] = true;
     released += snapshot->segments[plan->victims[i]].size;
-  }
-  uint32_t of_victims = 0;
-  for (uint32_t i = 0; i < plan->victim_count; i++)
     of_victims += snapshot->segments[plan->victims[i]].blocks;
+  }
   assert_int_equal(of_victims, plan->move_count);
   uint32_t at = 0;
   for (uint32_t v = 0; v < plan->victim_count; v++)
@@ -129,6 +132,11 @@ static void plan_for(const struct picture *picture, enum defrag_strategy strateg
   is_possible(picture, plan);
 }
 
+static void done(struct picture *picture, struct defrag_plan *plan) {
+  defrag_plan_free(plan);
+  picture_done(picture);
+}
+
 static void random_picture(struct picture *picture, unsigned seed) {
   picture->seed = seed;
   for (unsigned i = 0; i < 40; i++) {
@@ -157,8 +165,7 @@ static void random_plans_can_be_carried_out(void **state) {
     struct defrag_plan plan;
     random_picture(picture, seed);
     plan_for(picture, (enum defrag_strategy)(seed % 3), &plan);
-    defrag_plan_free(&plan);
-    picture_done(picture);
+    done(picture, &plan);
   }
 }
 
@@ -212,8 +219,7 @@ static void thorough_leaves_next_to_nothing(void **state) {
   plan_for(picture, DEFRAG_THOROUGH, &plan);
   uint64_t lost = lost_after(picture, &plan, &committed);
   assert_true(100 * lost < 3 * committed);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 /* Half of the blocks of 1 … max granules are gone, which ones is chance: holes of all lengths. */
@@ -255,8 +261,7 @@ static void equal_blocks_leave_one_slab_partly_used(void **state) {
     struct defrag_plan plan;
     plan_for(picture, DEFRAG_THOROUGH, &plan);
     assert_true(partly_used_after(picture, &plan) <= 1);
-    defrag_plan_free(&plan);
-    picture_done(picture);
+    done(picture, &plan);
   }
 }
 
@@ -270,8 +275,7 @@ static void blocks_of_all_sizes_do_not_spread_over_all_slabs(void **state) {
     plan_for(picture, DEFRAG_THOROUGH, &plan);
     uint64_t lost = lost_after(picture, &plan, &committed);
     assert_true(100 * lost < 10 * committed);
-    defrag_plan_free(&plan);
-    picture_done(picture);
+    done(picture, &plan);
   }
 }
 
@@ -291,8 +295,7 @@ static void blocks_that_overlap_keep_their_slab_and_their_place(void **state) {
   assert_int_equal(2, plan.moves[0].block);
   assert_int_equal(0, plan.moves[0].target_segment);
   assert_int_equal(1536, plan.moves[0].target_offset);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 /* A victim that is given up leaves no trace: the next one finds the ranges it had. */
@@ -317,8 +320,7 @@ static void a_victim_that_does_not_fit_takes_nothing_from_the_next(void **state)
   assert_int_equal(100 * KIB, plan.moves[0].target_offset);
   assert_int_equal(2, plan.victims[1]);
   assert_int_equal(0, plan.moves[1].target_segment);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 static void balanced_stops_below_ten_percent(void **state) {
@@ -349,8 +351,7 @@ static void quick_takes_slabs_under_a_quarter_only(void **state) {
   plan_for(picture, DEFRAG_QUICK, &plan);
   assert_int_equal(1, plan.victim_count);
   assert_int_equal(0, plan.victims[0]);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 static void a_fixed_block_keeps_its_slab(void **state) {
@@ -364,8 +365,7 @@ static void a_fixed_block_keeps_its_slab(void **state) {
   plan_for(picture, DEFRAG_THOROUGH, &plan);
   assert_int_equal(1, plan.victim_count);
   assert_int_equal(1, plan.victims[0]);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 static void what_cannot_be_helped_is_left(void **state) {
@@ -380,8 +380,7 @@ static void what_cannot_be_helped_is_left(void **state) {
   plan_for(picture, DEFRAG_THOROUGH, &plan);
   assert_int_equal(0, plan.move_count);
   assert_int_equal(0, plan.victim_count);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 static void a_limit_of_bytes_is_kept_to_a_slab(void **state) {
@@ -392,8 +391,7 @@ static void a_limit_of_bytes_is_kept_to_a_slab(void **state) {
   assert_int_equal(STATUS_OK, defrag_plan_make(&picture->snapshot, &params, &plan));
   is_possible(picture, &plan);
   assert_true(plan.moved_bytes >= 8 * MIB && plan.moved_bytes < 8 * MIB + 32 * MIB);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 static void nothing_is_planned_for_nothing(void **state) {
@@ -402,8 +400,7 @@ static void nothing_is_planned_for_nothing(void **state) {
   struct defrag_plan plan;
   plan_for(picture, DEFRAG_THOROUGH, &plan);
   assert_int_equal(0, plan.move_count);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
 }
 
 /* Of one that the vault does not have any more the blocks are known, and no bytes. */
@@ -420,8 +417,64 @@ static void a_slab_without_bytes_is_left(void **state) {
   plan_for(picture, DEFRAG_THOROUGH, &plan);
   assert_int_equal(1, plan.move_count);
   assert_int_not_equal(0, plan.moves[0].target_segment);
-  defrag_plan_free(&plan);
-  picture_done(picture);
+  done(picture, &plan);
+}
+
+/* Blocks are looked at when it is their turn. */
+struct looker {
+  struct picture *picture;
+  unsigned looks[8], to_move[8]; /* of each segment */
+  uint32_t fixes, hides;         /* segments: what is in it got fixed; it is gone */
+};
+
+static bool look(void *arg, uint32_t segment, bool to_move) {
+  struct looker *looker = arg;
+  looker->looks[segment]++;
+  looker->to_move[segment] += to_move;
+  if (segment == looker->fixes)
+    looker->picture->blocks[looker->picture->segments[segment].first_block].fixed = true;
+  return segment != looker->hides;
+}
+
+/* Four slabs, from an eighth to a half full, and one that is nearly. */
+static void five_slabs(struct picture *picture, struct looker *looker) {
+  for (unsigned i = 0; i < 5; i++) {
+    add_segment(picture, MIB);
+    add_block(picture, 0, i < 4 ? (i + 1) * 128 * KIB : 960 * KIB, false);
+  }
+  *looker = (struct looker){.picture = picture, .fixes = UINT32_MAX, .hides = UINT32_MAX};
+  picture->snapshot.look = look;
+  picture->snapshot.arg = looker;
+}
+
+static void only_what_is_needed_is_looked_at(void **state) {
+  (void)state;
+  struct picture *picture = picture_make(5, 5);
+  struct looker looker;
+  struct defrag_plan plan;
+  five_slabs(picture, &looker);
+  plan_for(picture, DEFRAG_QUICK, &plan); /* the first into the fullest that has room */
+  assert_int_equal(1, plan.victim_count);
+  assert_int_equal(3, plan.moves[0].target_segment);
+  static const unsigned looks[] = {1, 0, 0, 1, 0}, to_move[] = {1, 0, 0, 0, 0};
+  assert_memory_equal(looks, looker.looks, sizeof looks);
+  assert_memory_equal(to_move, looker.to_move, sizeof to_move);
+  done(picture, &plan);
+}
+
+static void what_a_look_shows_counts(void **state) {
+  (void)state;
+  struct picture *picture = picture_make(5, 5);
+  struct looker looker;
+  struct defrag_plan plan;
+  five_slabs(picture, &looker);
+  looker.fixes = 0;
+  looker.hides = 3;
+  plan_for(picture, DEFRAG_THOROUGH, &plan); /* the second into the third, for the last is gone */
+  assert_int_equal(1, plan.victim_count);
+  assert_int_equal(1, plan.victims[0]);
+  assert_int_equal(2, plan.moves[0].target_segment);
+  done(picture, &plan);
 }
 
 int main(void) {
@@ -440,6 +493,8 @@ int main(void) {
       cmocka_unit_test(a_limit_of_bytes_is_kept_to_a_slab),
       cmocka_unit_test(nothing_is_planned_for_nothing),
       cmocka_unit_test(a_slab_without_bytes_is_left),
+      cmocka_unit_test(only_what_is_needed_is_looked_at),
+      cmocka_unit_test(what_a_look_shows_counts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,9 +35,10 @@ static void next(struct picture *picture, uint32_t slab, uint64_t *offset, uint6
   unsigned dense = slab % 8;
   bool used = !segment->blocks || draw(picture, 8) < dense;
   if (used) {
-    picture->blocks[picture->block_count++] =
-        (struct defrag_block){*offset, size, GRANULE, 0, false};
+    picture->blocks[picture->block_count++] = (struct defrag_block){*offset, size, GRANULE, false};
     segment->blocks++;
+    segment->taken += size;
+    segment->bytes += size;
     sum->blocks++;
     sum->used += size;
     sum->allocated += size;
@@ -53,7 +54,8 @@ static void make(struct picture *picture, uint64_t least, uint64_t most) {
   *picture = (struct picture){.seed = seed};
   for (uint32_t i = 0; i < SLABS; i++) {
     uint64_t size = PLACES * most, offset = 0;
-    picture->segments[i] = (struct defrag_segment){size, i, picture->block_count, 0};
+    picture->segments[i] =
+        (struct defrag_segment){.size = size, .first_block = picture->block_count};
     picture->slabs[i].size = size;
     for (unsigned k = 0; k < PLACES; k++)
       next(picture, i, &offset,
@@ -63,8 +65,11 @@ static void make(struct picture *picture, uint64_t least, uint64_t most) {
 }
 
 static uint64_t planned(const struct picture *picture) {
-  const struct defrag_snapshot snapshot = {picture->segments, SLABS, picture->blocks,
-                                           picture->block_count, GRANULE};
+  const struct defrag_snapshot snapshot = {.segments = picture->segments,
+                                           .segment_count = SLABS,
+                                           .blocks = picture->blocks,
+                                           .block_count = picture->block_count,
+                                           .granule = GRANULE};
   struct defrag_plan plan;
   assert_int_equal(
       defrag_plan_make(&snapshot, &(struct defrag_params){.strategy = DEFRAG_BALANCED}, &plan),
