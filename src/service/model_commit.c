@@ -101,8 +101,7 @@ static enum status commit(struct model_work *work) {
 static bool goes_on(struct model_work *work) {
   struct service *s = work->service;
   LOCK_SCOPE(&s->lock);
-  work->over = work->params.ahead;
-  return !work->transfers && !work->over && work->weights &&
+  return !work->transfers && !work->params.ahead && work->weights &&
          !models_at(s, idmap_find(&s->models->ids, work->model))->leaving &&
          !work->weights->has[models_home_copy(s, work->weights)];
 }

@@ -15,6 +15,7 @@
 #include "service/choice.h"
 #include "service/effects.h"
 #include "service/model_estimate.h"
+#include "service/model_join.h"
 #include "service/model_key.h"
 #include "service/model_open.h"
 #include "service/model_record.h"
@@ -53,29 +54,29 @@ static void describe(struct models_model *model, const struct model_load *params
     model->keep_alive_seconds = params->keep_alive_seconds;
 }
 
-/* Under the lock: somebody asks for what was being brought on a guess: it is his load from here on,
- * to where he wants it. */
-static void join_ahead(struct models_model *model, const struct model_load *params) {
-  struct model_load *load = &model->work->params; /* its path may just be read */
-  load->ahead = false;
-  load->evict = params->evict;
-  load->keep_ram_copy = params->keep_ram_copy;
-  memcpy(load->device, params->device, sizeof load->device);
-  describe(model, params, false);
-  load->priority = model->priority;
-}
+struct starting {
+  const struct caller *caller;
+  const struct model_load *params;
+  struct model_started *out;
+  struct models_key key;
+  struct job *job;         /* that there is for it; NULL: it gets one */
+  struct model_work *work; /* result */
+  struct job *other;       /* result: whose end comes first */
+  bool ahead;              /* it is one of those that nobody asked for */
+};
 
-/* Under the lock, of a model that is listed: OK: nothing is to be done. PENDING: it is loaded. */
-static enum status known(struct service *s, uint32_t index, const struct model_load *params,
-                         struct model_started *out, struct problem *problem) {
+/* Under the lock, of a model that is listed: OK: nothing is to be done, or others come first.
+ * PENDING: it is loaded. */
+static enum status known(struct service *s, uint32_t index, struct starting *starting,
+                         struct problem *problem) {
+  const struct model_load *params = starting->params;
   struct models_model *model = models_at(s, index);
   if (!params->file_count && strcmp(model->path, params->path) != 0)
     return problem_set(problem, STATUS_CONFLICT, "%.100s is the name of another file's model",
                        model->name);
-  if (model->work && !model->leaving && !params->dry_run && !params->ahead && !model->work->over) {
-    if (model->work->params.ahead)
-      join_ahead(model, params);
-    out->job = job_keep(model_work_job(model->work));
+  if (model->work && !model->leaving && !params->dry_run && !params->ahead) {
+    starting->ahead = model->work->params.ahead;
+    starting->other = job_keep(model_work_job(model->work));
     return STATUS_OK;
   }
   if (model->work || (model->weights && model->weights->work && !model->weights->lent))
@@ -97,27 +98,20 @@ static void note_key(struct service *s, uint32_t index, const struct models_key 
     model_record_write(s, index);
 }
 
-struct starting {
-  const struct caller *caller;
-  const struct model_load *params;
-  struct model_started *out;
-  struct models_key key;
-  struct model_work *work; /* result */
-};
-
 /* Under the lock. PENDING: the work is there. */
 static enum status begin(struct service *s, struct starting *starting, struct problem *problem) {
   const struct caller *caller = starting->caller;
   const struct model_load *params = starting->params;
   struct model_started *out = starting->out;
-  enum status status = model_key_find(s, &starting->key, out, problem);
+  enum status status =
+      starting->job ? STATUS_NOT_FOUND : model_key_find(s, &starting->key, out, problem);
   if (status != STATUS_NOT_FOUND)
     return status;
   uint32_t index = models_find_name(s, default_name(params));
   bool fresh = !index;
   if (s->stopping)
     return problem_set(problem, STATUS_WORKER_UNAVAILABLE, "the daemon stops");
-  status = fresh ? STATUS_PENDING : known(s, index, params, out, problem);
+  status = fresh ? STATUS_PENDING : known(s, index, starting, problem);
   if (fresh)
     index = models_add(s, ledger_next_id(s->ledger), default_name(params), params->path);
   if (fresh && index)
@@ -125,7 +119,8 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
   if (!index)
     return problem_set(problem, STATUS_RATE_LIMITED, "there are %d models: unload some", MODEL_MAX);
   if (status == STATUS_PENDING) {
-    struct model_work_params new = {JOB_LOAD, caller, index, !params->dry_run, &starting->key};
+    struct model_work_params new = {JOB_LOAD,         caller,         index,
+                                    !params->dry_run, &starting->key, starting->job};
     struct model_work *work = model_work_begin(s, &new);
     if (!work) {
       if (fresh)
@@ -144,26 +139,25 @@ static enum status begin(struct service *s, struct starting *starting, struct pr
     }
     out->job = job_keep(work->job);
   }
-  if (status == STATUS_OK || status == STATUS_PENDING) {
+  if (starting->other) {
+    models_view(s, index, &out->model);
+  } else if (status == STATUS_OK || status == STATUS_PENDING) {
     note_key(s, index, &starting->key);
     models_view(s, index, &out->model);
   }
   return status;
 }
 
-enum status model_load_start(struct service *s, const struct caller *caller,
-                             const struct model_load *params, struct model_started *out,
-                             struct problem *problem) {
-  struct starting starting = {.caller = caller, .params = params, .out = out};
-  enum status status = check(s, params, problem);
-  if (status)
-    return status;
-  out->job = NULL;
-  model_key_make(caller, params, &starting.key);
+/* PENDING: another load comes first. */
+static enum status start(struct service *s, struct starting *starting, struct problem *problem) {
+  const struct model_load *params = starting->params;
+  starting->out->job = NULL;
   lock_take(&s->lock);
-  status = begin(s, &starting, problem);
+  enum status status = begin(s, starting, problem);
   lock_give(&s->lock);
-  struct model_work *work = starting.work;
+  struct model_work *work = starting->work;
+  if (starting->other)
+    return STATUS_PENDING;
   if (status != STATUS_PENDING || !work)
     return status;
   if (work->weights)
@@ -173,6 +167,42 @@ enum status model_load_start(struct service *s, const struct caller *caller,
   else
     model_open_start(work);
   return STATUS_OK;
+}
+
+enum status model_load_start(struct service *s, const struct caller *caller,
+                             const struct model_load *params, struct model_started *out,
+                             struct problem *problem) {
+  struct starting starting = {.caller = caller, .params = params, .out = out};
+  enum status status = check(s, params, problem);
+  if (status)
+    return status;
+  model_key_make(caller, params, &starting.key);
+  status = start(s, &starting, problem);
+  if (status != STATUS_PENDING)
+    return status;
+  struct model_join join = {.caller = *caller,
+                            .params = *params,
+                            .key = starting.key,
+                            .other = starting.other,
+                            .model = out->model.id,
+                            .ahead = starting.ahead};
+  return model_join_start(s, &join, &out->job, problem);
+}
+
+void model_load_go_on(struct service *s, struct model_join *join) {
+  struct model_started out;
+  struct problem problem = {.status = STATUS_OK};
+  struct starting starting = {.caller = &join->caller,
+                              .params = &join->params,
+                              .out = &out,
+                              .key = join->key,
+                              .job = join->job};
+  enum status status = start(s, &starting, &problem);
+  join->other = starting.other;
+  join->ahead = starting.ahead;
+  job_give(out.job);
+  if (!starting.work && !starting.other)
+    job_finish(join->job, status ? &problem : &(struct problem){.status = STATUS_OK});
 }
 
 /* ---- plan ---- */
@@ -404,9 +434,8 @@ static enum status plan(struct model_work *work) {
     work->waited = true;
     return STATUS_PENDING;
   }
-  work->over = same && work->params.ahead; /* it is there, under another name */
-  if (work->over)
-    return STATUS_NOT_FOUND;
+  if (same && work->params.ahead)
+    return STATUS_NOT_FOUND; /* it is there, under another name */
   if (!work->weights && !trial)
     learn_facts(model, work);
   if (same && !trial)

@@ -102,7 +102,7 @@ static void leave(struct model_work *work, struct models_model *model) {
 
 static struct model_work *begin(struct service *s, const struct caller *caller, uint32_t index,
                                 bool listed) {
-  struct model_work_params params = {JOB_UNLOAD, caller, index, listed, NULL};
+  struct model_work_params params = {JOB_UNLOAD, caller, index, listed, NULL, NULL};
   return model_work_begin(s, &params);
 }
 

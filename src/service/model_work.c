@@ -54,8 +54,10 @@ struct model_work *model_work_begin(struct service *s, const struct model_work_p
     memcpy(make.record.key, params->key->hash, sizeof make.record.key);
     make.record.key_args = params->key->args;
   }
-  struct job *job = work ? job_make(s, &make) : NULL;
-  if (!job) {
+  struct job *job = params->job;
+  if (!job && work)
+    job = job_make(s, &make);
+  if (!job || !work) {
     free(work);
     return NULL;
   }

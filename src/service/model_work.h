@@ -37,7 +37,6 @@ struct model_work {
   uint32_t opened_count;
   uint32_t shards_asked; /* how often an inspector asked for more files */
   bool fresh;            /* the model was not listed before */
-  bool over;             /* ahead of a request, which could not join any more */
   bool optional;         /* the copy in RAM: the load goes on without it */
   void *image;
   size_t image_bytes;
@@ -89,6 +88,7 @@ struct model_work_params {
   uint32_t index;               /* of the model */
   bool listed;                  /* its job */
   const struct models_key *key; /* NULL: none */
+  struct job *job;              /* that there is for it; NULL: it gets one */
 };
 /* Under the lock: marks the model and its weights as worked on. NULL: no memory, or too many jobs.
  */

@@ -1,0 +1,121 @@
+/*
+ * model_join: one struct for as long as others come first. The client's files are kept for the case
+ * that the load must open them itself.
+ */
+#include "service/model_join.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "service/job_work.h"
+#include "service/model_load.h"
+
+static void let_go(struct model_join *join) {
+  for (uint32_t i = 0; join->files && i < join->params.file_count; i++)
+    share_close(&join->files[i].share);
+  job_give(join->other);
+  free(join->files);
+  free(join);
+}
+
+static enum status keep_files(struct model_join *join) {
+  const struct model_file *given = join->params.files;
+  uint32_t count = join->params.file_count;
+  enum status status = STATUS_OK;
+  join->params.files = NULL;
+  join->files = NULL;
+  if (!count)
+    return STATUS_OK;
+  join->files = calloc(count, sizeof *join->files);
+  if (!join->files)
+    return STATUS_INTERNAL_ERROR;
+  for (uint32_t i = 0; i < count; i++)
+    join->files[i].share.kind = SHARE_NONE;
+  for (uint32_t i = 0; !status && i < count; i++) {
+    memcpy(join->files[i].name, given[i].name, sizeof join->files[i].name);
+    status = share_copy(&given[i].share, &join->files[i].share);
+  }
+  join->params.files = join->files;
+  return status;
+}
+
+/* Whether what stopped the other load would stop this one as well. */
+static bool is_ours(const struct model_join *join, enum status status) {
+  bool file = status == STATUS_MODEL_NOT_FOUND || status == STATUS_MODEL_FORMAT_INVALID;
+  bool theirs = join->ahead || status == STATUS_CANCELLED || status == STATUS_FORBIDDEN ||
+                status_http(status) == 507;
+  return status && !join->files && (file || !theirs);
+}
+
+static void follow(struct model_join *join) {
+  if (!job_wait(join->other, &join->ended))
+    join->ended.ready(&join->ended);
+}
+
+static void go_on(struct task *task) {
+  struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, hop));
+  struct problem cancelled;
+  struct job_view view;
+  job_look(join->other, &view);
+  job_give(join->other);
+  join->other = NULL;
+  if (job_cancelled(join->job)) {
+    problem_set(&cancelled, STATUS_CANCELLED, "cancelled");
+    job_finish(join->job, &cancelled);
+  } else if (is_ours(join, view.problem.status)) {
+    job_finish(join->job, &view.problem);
+  } else {
+    model_load_go_on(join->service, join);
+  }
+  if (join->other)
+    follow(join);
+  else
+    let_go(join);
+}
+
+static void ended(struct job_waiter *waiter) {
+  struct model_join *join = (struct model_join *)waiter;
+  queue_post(join->service->decision, &join->hop);
+}
+
+static void set_model(struct job_view *view, void *arg) {
+  view->result.model.model = *(const uint64_t *)arg;
+}
+
+static struct job *make_job(struct model_join *join) {
+  struct job_view view;
+  job_look(join->other, &view);
+  struct job_params make = {.kind = JOB_LOAD,
+                            .caller = &join->caller,
+                            .bytes_total = view.bytes_total,
+                            .cancellable = true};
+  memcpy(make.record.key, join->key.hash, sizeof make.record.key);
+  make.record.key_args = join->key.args;
+  LOCK_SCOPE(&join->service->lock);
+  make.id = ledger_next_id(join->service->ledger);
+  return job_make(join->service, &make);
+}
+
+enum status model_join_start(struct service *s, const struct model_join *join, struct job **job,
+                             struct problem *problem) {
+  struct model_join *kept = malloc(sizeof *kept);
+  if (!kept) {
+    job_give(join->other);
+    return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
+  }
+  *kept = *join;
+  kept->service = s;
+  kept->hop.run = go_on;
+  kept->ended.ready = ended;
+  enum status status = keep_files(kept);
+  kept->job = status ? NULL : make_job(kept);
+  if (!kept->job) {
+    let_go(kept);
+    return status ? problem_set(problem, status, "the daemon is out of descriptors")
+                  : problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
+  }
+  job_update(kept->job, set_model, &kept->model);
+  *job = job_keep(kept->job);
+  follow(kept);
+  return STATUS_OK;
+}

@@ -1,0 +1,144 @@
+/* Who asks for a model that is being loaded has a load of his own when that one is stopped. */
+#include "service_fixture.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "model_fixture.h"
+#include "service/model.h"
+
+static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
+
+static int setup(void **state) {
+  *state = model_fixture_start(devices);
+  return 0;
+}
+
+static int teardown(void **state) {
+  fixture_stop(*state);
+  return 0;
+}
+
+static struct job *start(void **state, const struct model_load *params) {
+  struct model_started started;
+  struct problem problem;
+  if (model_load_start(fixture_service(*state), &fixture_admin, params, &started, &problem))
+    fail_msg("%s", problem.text);
+  assert_non_null(started.job);
+  return started.job;
+}
+
+static enum job_state ended(struct job *job) {
+  struct job_view view;
+  fixture_end(job, &view);
+  return view.state;
+}
+
+static void cancel(struct job *job) {
+  struct problem problem;
+  assert_int_equal(job_cancel(job, &fixture_admin, &problem), STATUS_OK);
+}
+
+static void two_that_join_one_that_is_cancelled_load_it(void **state) {
+  const char *path = model_fixture_file("a", 3 * MIB, 1);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *first = start(state, &params), *second = start(state, &params),
+             *third = start(state, &params);
+  fixture_until_held(*state, 1);
+  cancel(first);
+  assert_int_equal(ended(first), JOB_CANCELLED);
+  fixture_until_held(*state, 1);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(second), JOB_COMPLETED);
+  assert_int_equal(ended(third), JOB_COMPLETED);
+  model_fixture_same(*state, "m", path);
+  unlink(path);
+}
+
+static void who_cancels_his_own_leaves_the_other_s(void **state) {
+  const char *path = model_fixture_file("b", 3 * MIB, 2);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *first = start(state, &params), *second = start(state, &params);
+  fixture_until_held(*state, 1);
+  cancel(second);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(first), JOB_COMPLETED);
+  assert_int_equal(ended(second), JOB_CANCELLED);
+  assert_int_equal(model_fixture_look(*state, "m").residency, MODEL_ON_DEVICE);
+  unlink(path);
+}
+
+static void what_was_brought_on_a_guess_goes_on_when_the_guess_is_given_up(void **state) {
+  const char *path = model_fixture_file("c", 3 * MIB, 3);
+  struct model_load params = model_fixture_load(path, "m", "fake:0"), guess = params;
+  struct job_view view;
+  params.keep_ram_copy = 0;
+  assert_int_equal(model_fixture_run(*state, &params, &view), STATUS_OK);
+  model_fixture_unload(*state, "m");
+  guess.ahead = true;
+  guess.evict = false;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *first = start(state, &guess);
+  fixture_until_held(*state, 1);
+  struct job *second = start(state, &params);
+  cancel(first);
+  assert_int_equal(ended(first), JOB_CANCELLED);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(second), JOB_COMPLETED);
+  assert_int_equal(model_fixture_look(*state, "m").residency, MODEL_ON_DEVICE);
+  unlink(path);
+}
+
+static void who_may_evict_is_not_refused_with_one_who_may_not(void **state) {
+  const char *there = model_fixture_file("d", 12 * MIB, 4),
+             *path = model_fixture_file("e", 12 * MIB, 5);
+  struct model_load old = model_fixture_load(there, "old", "fake:0"),
+                    params = model_fixture_load(path, "m", "fake:0"), shy = params;
+  struct job_view view;
+  assert_int_equal(model_fixture_run(*state, &old, &view), STATUS_OK);
+  shy.evict = false;
+  struct job *first = start(state, &shy), *second = start(state, &params);
+  assert_int_equal(ended(first), JOB_FAILED);
+  assert_int_equal(ended(second), JOB_COMPLETED);
+  assert_int_equal(model_fixture_look(*state, "m").residency, MODEL_ON_DEVICE);
+  unlink(there);
+  unlink(path);
+}
+
+static void what_is_wrong_with_the_file_is_told_to_both(void **state) {
+  const char *path = model_fixture_file("f", MIB, 6);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  struct job_view view;
+  assert_int_equal(truncate(path, 5), 0);
+  struct job *first = start(state, &params), *second = start(state, &params);
+  fixture_end(first, &view);
+  assert_int_equal(view.problem.status, STATUS_MODEL_FORMAT_INVALID);
+  fixture_end(second, &view);
+  assert_int_equal(view.problem.status, STATUS_MODEL_FORMAT_INVALID);
+  unlink(path);
+}
+
+static void a_stop_ends_who_waits_for_another(void **state) {
+  const char *path = model_fixture_file("g", MIB, 7);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  fixture_mover(*state, FIXTURE_HOLDS);
+  job_give(start(state, &params));
+  job_give(start(state, &params));
+  fixture_until_held(*state, 1);
+  unlink(path);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(two_that_join_one_that_is_cancelled_load_it),
+      TEST(who_cancels_his_own_leaves_the_other_s),
+      TEST(what_was_brought_on_a_guess_goes_on_when_the_guess_is_given_up),
+      TEST(who_may_evict_is_not_refused_with_one_who_may_not),
+      TEST(what_is_wrong_with_the_file_is_told_to_both),
+      TEST(a_stop_ends_who_waits_for_another),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
