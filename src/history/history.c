@@ -24,6 +24,7 @@
 
 #define HISTORY_RECORDS 2048  /* in a batch: minutes of samples, bursts of events */
 #define HISTORY_LATENCIES 128 /* one for each action there is, and more */
+#define HISTORY_USES 256      /* a second of requests for one model after another */
 #define HISTORY_RETRY_NS (10 * CLOCK_SECOND)
 #define HISTORY_SILENT_NS (10 * CLOCK_SECOND) /* of a thread that writes once a second */
 #define HISTORY_FILE "history.db"
@@ -43,10 +44,15 @@ struct record {
   } u;
 };
 
+struct use {
+  uint64_t time, who;
+};
+
 struct batch {
-  uint32_t count, latency_count;
+  uint32_t count, latency_count, use_count;
   struct record records[HISTORY_RECORDS];
   struct history_latency latencies[HISTORY_LATENCIES];
+  struct use uses[HISTORY_USES];
 };
 
 struct history {
@@ -95,6 +101,17 @@ void history_event(struct history *history, const struct history_event *event) {
 
 void history_transfer(struct history *history, const struct history_transfer *transfer) {
   push(history, &(struct record){.kind = KIND_TRANSFER, .u.transfer = *transfer});
+}
+
+void history_use(struct history *history, uint64_t time, uint64_t who) {
+  if (!history)
+    return;
+  LOCK_SCOPE(&history->lock);
+  struct batch *batch = history->filling;
+  if (batch->use_count < HISTORY_USES)
+    batch->uses[batch->use_count++] = (struct use){time, who};
+  else
+    batch->uses[HISTORY_USES - 1].who = 0;
 }
 
 static bool is_of(const struct history_latency *sum, const struct history_latency *latency) {
@@ -297,6 +314,8 @@ static bool write_batch(struct history *history, uint64_t now) {
     write_record(sql, &batch->records[i]);
   for (uint32_t i = 0; i < batch->latency_count; i++)
     records_latency(sql, &batch->latencies[i]);
+  for (uint32_t i = 0; i < batch->use_count; i++)
+    records_use(sql, batch->uses[i].time, batch->uses[i].who);
   if (now / 60 != history->minute) {
     samples_tend(sql, now, !history->is_file);
     records_tend(sql, now, !history->is_file);
@@ -321,13 +340,13 @@ static void write_all(struct history *history) {
   }
   if (!written && history->sql) {
     lock_take(&history->lock);
-    history->dropped += batch->count + batch->latency_count;
+    history->dropped += batch->count + batch->latency_count + batch->use_count;
     lock_give(&history->lock);
     sql_clear(history->sql);
     samples_tend(history->sql, now, true);
   }
   history->minute = now / 60;
-  batch->count = batch->latency_count = 0;
+  batch->count = batch->latency_count = batch->use_count = 0;
   history->seen_at = clock_now();
 }
 

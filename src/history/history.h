@@ -73,6 +73,10 @@ struct history_transfer {
 };
 void history_transfer(struct history *history, const struct history_transfer *transfer);
 
+/* Somebody was asked for; who is a number that stays his over restarts, below 2^63. 0: from here on
+ * it is not known who came before. What does not fit into a second is such a gap. */
+void history_use(struct history *history, uint64_t time, uint64_t who);
+
 /* ---- state: any thread */
 
 struct history_state {
@@ -138,5 +142,8 @@ uint32_t history_transfers(struct history *history, const struct history_window 
 /* The newest `max` of from … to (of the device, when one is named), oldest first. */
 uint32_t history_events(struct history *history, const struct history_window *window,
                         struct history_event *out, uint32_t max);
+
+/* The newest `max`, oldest first; 0: a gap. */
+uint32_t history_uses(struct history *history, uint64_t *out, uint32_t max);
 
 #endif

@@ -16,11 +16,12 @@
 #define RECORDS_TRANSFER "time,source,target,path,bytes,ns,failed"
 #define RECORDS_INSERT_EVENT "INSERT INTO event(" RECORDS_EVENT ")VALUES(?,?,?,?,?,?,?)"
 #define RECORDS_INSERT_TRANSFER "INSERT INTO transfer(" RECORDS_TRANSFER ")VALUES(?,?,?,?,?,?,?)"
+#define RECORDS_INSERT_USE "INSERT INTO use(time,who)VALUES(?,?)"
 #define RECORDS_INSERT_OPERATION "INSERT OR REPLACE INTO operation VALUES(?,?,?,?,?,?,?)"
 
 /* So much of each is kept. */
 static const struct {
-  uint64_t rows, minutes, hours; /* rows: of events and of transfers; the others in s */
+  uint64_t rows, minutes, hours; /* rows: of events, transfers and uses; the others in s */
 } kept[] = {{50000, 86400, UINT64_C(400) * 86400}, {2000, 3600, 86400}};
 
 #define RECORDS_SEEDED "2000"  /* rows of a file that a memory begins with */
@@ -50,6 +51,15 @@ void records_transfer(struct sql *sql, const struct history_transfer *transfer) 
   sql_put(&query, transfer->bytes);
   sql_put(&query, transfer->ns);
   sql_put(&query, transfer->failed);
+  sql_do(&query);
+  sql_end(&query);
+}
+
+void records_use(struct sql *sql, uint64_t time, uint64_t who) {
+  struct sql_query query;
+  sql_begin(&query, sql, RECORDS_INSERT_USE);
+  sql_put(&query, time);
+  sql_put(&query, who);
   sql_do(&query);
   sql_end(&query);
 }
@@ -163,6 +173,9 @@ struct records_seeds records_seed(struct sql *file, struct sql *memory, uint64_t
            "INSERT INTO event VALUES(?,?,?,?,?,?,?,?)");
   sql_copy(file, "SELECT * FROM transfer WHERE id>(SELECT max(id) FROM transfer)-" RECORDS_SEEDED,
            memory, "INSERT INTO transfer VALUES(?,?,?,?,?,?,?,?)");
+  sql_copy(file, "SELECT * FROM use WHERE id>(SELECT max(id) FROM use)-" RECORDS_SEEDED, memory,
+           "INSERT INTO use VALUES(?,?,?)");
+  seeds.use = sql_number(memory, "SELECT max(id) FROM use");
   seeds.event = sql_number(memory, "SELECT max(id) FROM event");
   seeds.transfer = sql_number(memory, "SELECT max(id) FROM transfer");
   return seeds;
@@ -180,6 +193,8 @@ void records_give(struct sql *memory, const struct records_seeds *seeds, struct 
   snprintf(select, sizeof select, "SELECT " RECORDS_TRANSFER " FROM transfer WHERE id>%" PRIu64,
            seeds->transfer);
   sql_copy(memory, select, file, RECORDS_INSERT_TRANSFER);
+  snprintf(select, sizeof select, "SELECT time,who FROM use WHERE id>%" PRIu64, seeds->use);
+  sql_copy(memory, select, file, RECORDS_INSERT_USE);
 }
 
 static void drop(struct sql *sql, const char *text, uint64_t limit) {
@@ -194,6 +209,7 @@ void records_tend(struct sql *sql, uint64_t now, bool in_memory) {
   drop(sql, "DELETE FROM event WHERE id<=(SELECT max(id) FROM event)-?", kept[in_memory].rows);
   drop(sql, "DELETE FROM transfer WHERE id<=(SELECT max(id) FROM transfer)-?",
        kept[in_memory].rows);
+  drop(sql, "DELETE FROM use WHERE id<=(SELECT max(id) FROM use)-?", kept[in_memory].rows);
   drop(sql, "DELETE FROM operation WHERE tier=60 AND time<?",
        units_minus(now, kept[in_memory].minutes));
   drop(sql, "DELETE FROM operation WHERE tier=3600 AND time<?",

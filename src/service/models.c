@@ -81,11 +81,26 @@ void models_free(struct service *s) {
 
 /* ---- names ---- */
 
-static uint32_t *bucket_of(const struct service *s, const char *name) {
+uint64_t models_hash(const char *name) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a: 10,000 names at most */
   for (; *name; name++)
     hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+  return units_max(hash >> 1, 1);
+}
+
+static uint32_t *bucket_at(const struct service *s, uint64_t hash) {
   return &s->models->buckets[(hash ^ hash >> 32) % MODELS_BUCKETS];
+}
+
+static uint32_t *bucket_of(const struct service *s, const char *name) {
+  return bucket_at(s, models_hash(name));
+}
+
+uint32_t models_find_hash(const struct service *s, uint64_t hash) {
+  uint32_t index = *bucket_at(s, hash);
+  while (index && models_hash(models_at(s, index)->name) != hash)
+    index = models_at(s, index)->name_next;
+  return index;
 }
 
 uint32_t models_find_name(const struct service *s, const char *name) {
@@ -379,7 +394,7 @@ static void note_use(struct service *s, struct models_model *model) {
 }
 
 static void give_credit(struct service *s, struct models_model *model) {
-  predict_used(s, model->id);
+  predict_used(s, model);
   if (!model->weights)
     return;
   struct models_weights *weights = model->weights;

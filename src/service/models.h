@@ -129,6 +129,9 @@ static inline struct models_model *models_at(const struct service *s, uint32_t i
 /* By id or name; 0: none. */
 uint32_t models_find(const struct service *s, const char *id_or_name);
 uint32_t models_find_name(const struct service *s, const char *name);
+/* Of a name: the same in every daemon, for the history. 1 to 2^63 - 1. */
+uint64_t models_hash(const char *name);
+uint32_t models_find_hash(const struct service *s, uint64_t hash);
 /* A new one, listed from here on; 0: too many, or no memory. */
 uint32_t models_add(struct service *s, uint64_t id, const char *name, const char *path);
 /* As if it had never been; it has neither weights nor work. */

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "service/models.h"
 #include "service/predict_act.h"
 
 const char *const predict_kinds[] = {"park", "prefetch"};
@@ -20,6 +21,8 @@ enum status predict_create(struct service *s) {
   predict_next_init(&s->predict->next, s);
   return STATUS_OK;
 }
+
+void predict_learn(struct service *s) { predict_next_learn(&s->predict->next); }
 
 void predict_free(struct service *s) {
   if (!s->predict)
@@ -54,13 +57,16 @@ void predict_look(struct service *s, struct predict_figures out[PREDICT_KINDS]) 
   }
 }
 
-void predict_used(struct service *s, uint64_t model) {
+void predict_used(struct service *s, const struct models_model *model) {
   struct predict *predict = s->predict;
-  bool another = model != predict->next.successors.last;
-  predict_act_asked(s, model, another);
-  successor_add(&predict->next.successors, model);
+  uint64_t hash = models_hash(model->name);
+  bool another = hash != predict->next.successors.last;
+  predict_act_asked(s, model->id, another);
+  if (another)
+    history_use(s->history, clock_real(), hash);
+  successor_add(&predict->next.successors, hash);
   predict->next.asked_ns = clock_now();
-  if (predict->next.failed == model)
+  if (predict->next.failed == model->id)
     predict->next.failed = 0;
   predict_next_look(&predict->next);
 }

@@ -30,8 +30,11 @@ enum status predict_create(struct service *s);
 void predict_free(struct service *s);
 /* Takes the state lock. */
 void predict_set(struct service *s, const struct service_predict *params);
-/* A model was asked for, by a load or an attach: its id. Under the state lock. */
-void predict_used(struct service *s, uint64_t model);
+struct models_model;
+/* A model was asked for, by a load or an attach. Under the state lock. */
+void predict_used(struct service *s, const struct models_model *model);
+/* Once there is a history: learns from it who follows whom, on its thread. */
+void predict_learn(struct service *s);
 /* Once a second, on the decision thread, no lock held. */
 void predict_tick(struct service *s);
 

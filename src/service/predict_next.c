@@ -58,9 +58,9 @@ static void act_for(const struct service *s, uint32_t domain, struct caller *cal
 static bool choose(struct service *s, struct choice *out) {
   const struct successor_table *table = &s->predict->next.successors;
   struct successor found = successor_after(table, table->last);
-  uint32_t index = found.id ? idmap_find(&s->models->ids, found.id) : 0;
+  uint32_t index = found.id ? models_find_hash(s, found.id) : 0;
   const struct models_model *model = index ? models_at(s, index) : NULL;
-  if (!model || s->predict->next.acted_for == table->seen || found.id == s->predict->next.failed ||
+  if (!model || s->predict->next.acted_for == table->seen || model->id == s->predict->next.failed ||
       found.confidence < SUCCESSOR_SURE || !predict_act_may(s, PREDICT_PREFETCH) ||
       !can_come(s, model) || place_for(s, model) == VIEW_DEVICES)
     return false;
@@ -143,6 +143,47 @@ void predict_next_look(struct predict_next *next) {
   if (next->asked_ns && units_minus(clock_now(), next->asked_ns) < NEXT_NEW_NS &&
       next->acted_for != next->successors.seen && predict_act_may(s, PREDICT_PREFETCH))
     queue_post(s->decision, &next->hop);
+}
+
+/* ---- what was before ---- */
+
+static void replay(struct successor_table *table, const uint64_t *uses, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++)
+    if (uses[i])
+      successor_add(table, uses[i]);
+    else
+      table->last = 0;
+}
+
+/* Under the lock. Should the disk have hung for long, what was learned meanwhile is worth more. */
+static void take_over(struct predict_next *next, struct successor_table *table) {
+  table->last = next->successors.last;
+  if (table->seen <= next->successors.seen)
+    return;
+  if (next->acted_for == next->successors.seen)
+    next->acted_for = table->seen;
+  next->successors = *table;
+}
+
+static void learn(struct task *task) {
+  struct predict_next *next =
+      (struct predict_next *)((char *)task - offsetof(struct predict_next, learn));
+  struct service *s = next->service;
+  struct successor_table *table = calloc(1, sizeof *table);
+  uint64_t *uses = calloc(PREDICT_NEXT_LEARNED, sizeof *uses);
+  if (table && uses) {
+    replay(table, uses, history_uses(s->history, uses, PREDICT_NEXT_LEARNED));
+    LOCK_SCOPE(&s->lock);
+    take_over(next, table);
+  }
+  free(table);
+  free(uses);
+}
+
+void predict_next_learn(struct predict_next *next) {
+  history_use(next->service->history, clock_real(), 0); /* who comes now follows nobody */
+  next->learn.run = learn;
+  history_post(next->service->history, &next->learn);
 }
 
 void predict_next_init(struct predict_next *next, struct service *s) {

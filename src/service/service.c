@@ -97,8 +97,10 @@ static enum status make_parts(struct service *s, const struct service_params *pa
     status = predict_create(s);
   if (!status && params->state_dir && params->state_dir[0])
     status = history_open(&(struct history_params){.folder = params->state_dir}, &s->history);
-  if (!status && s->history)
+  if (!status && s->history) {
     events_record_to(s->events, recorder_event, s);
+    predict_learn(s);
+  }
   return status;
 }
 

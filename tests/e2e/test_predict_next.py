@@ -63,6 +63,14 @@ class Next(PredictCase):
         with self.attached(model) as attached, attached.mapped(0) as part:
             self.assertEqual(self.paths["b"].stat().st_size, len(part))
 
+    def test_who_follows_whom_is_known_after_a_restart(self):
+        self.use("a", "b", "a", "b", "a", "b")
+        self.daemon.stop()
+        self.daemon.start()
+        self.mover()
+        self.use("b", "a")
+        self.assertEqual("ram", self.is_brought("b")["residency"])
+
     def test_a_file_that_is_gone_is_no_fault_of_the_model(self):
         self.use("a", "b", "a", "b", "a", "b")
         self.paths["b"].unlink()

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -64,7 +65,8 @@ struct question {
   struct history_operation operations[4];
   struct history_route routes[4];
   struct history_event events[4];
-  uint32_t operation_count, route_count, event_count;
+  uint64_t uses[8], many[2048];
+  uint32_t operation_count, route_count, event_count, use_count, many_count;
   atomic_bool done;
 };
 
@@ -74,6 +76,8 @@ static void answer(struct task *task) {
   q->operation_count = history_operations(q->there->history, &q->window, q->operations, 4);
   q->route_count = history_transfers(q->there->history, &q->window, q->routes, 4);
   q->event_count = history_events(q->there->history, &q->window, q->events, 4);
+  q->use_count = history_uses(q->there->history, q->uses, 8);
+  q->many_count = history_uses(q->there->history, q->many, 2048);
   q->done = true;
 }
 
@@ -302,6 +306,55 @@ static void test_a_push_that_finds_no_room_is_counted(void **state) {
   assert_int_equal(state_of(there).queued, 0);
 }
 
+static void use(struct there *there, const char *names) {
+  for (; *names; names++)
+    history_use(there->history, clock_real(), *names == '.' ? 0 : (uint64_t)*names);
+}
+
+/* Oldest first; a gap is a point. */
+static const char *uses_of(struct there *there) {
+  static char names[9];
+  const struct question *q = ask(there, 0, 1);
+  for (uint32_t i = 0; i < q->use_count; i++)
+    names[i] = q->uses[i] ? (char)q->uses[i] : '.';
+  names[q->use_count] = '\0';
+  return names;
+}
+
+static void test_the_last_uses_come_back_in_their_order(void **state) {
+  struct there *there = *state;
+  use(there, "lost.ab");
+  assert_string_equal(uses_of(there), "lost.ab");
+  reopen(there);
+  use(there, ".cde");
+  assert_string_equal(uses_of(there), "t.ab.cde");
+}
+
+static void test_more_uses_than_have_room_are_a_gap(void **state) {
+  struct there *there = *state;
+  for (unsigned i = 0; i < 100000; i++)
+    use(there, "a");
+  const struct question *q = ask(there, 0, 1);
+  uint32_t gaps = 0;
+  for (uint32_t i = 0; i < q->many_count; i++)
+    gaps += q->many[i] == 0;
+  assert_true(gaps > 0);
+}
+
+/* A file of the daemon before this one has no such table. */
+static void test_a_file_without_uses_gets_them(void **state) {
+  struct there *there = *state;
+  sqlite3 *file;
+  use(there, "lost");
+  history_close(there->history);
+  assert_int_equal(sqlite3_open(there->file, &file), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(file, "DROP TABLE use", NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(file);
+  open_history(there);
+  use(there, "a");
+  assert_string_equal(uses_of(there), "a");
+}
+
 static void test_times_that_find_no_room_stay_with_the_pusher(void **state) {
   struct there second = {.folder = ""};
   struct history_latency latency = {.time = clock_real()};
@@ -344,6 +397,9 @@ int main(void) {
       TEST(test_a_second_goes_on_after_a_restart),
       TEST(test_without_a_folder_it_is_kept_in_memory),
       TEST(test_a_push_that_finds_no_room_is_counted),
+      TEST(test_the_last_uses_come_back_in_their_order),
+      TEST(test_more_uses_than_have_room_are_a_gap),
+      TEST(test_a_file_without_uses_gets_them),
       cmocka_unit_test(test_times_that_find_no_room_stay_with_the_pusher),
       cmocka_unit_test(test_nothing_is_found_without_a_history),
   };
