@@ -110,7 +110,7 @@ set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
 
 # Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
 add_library(vk_pretend MODULE tests/vk_pretend.c tests/vk_pretend_heap.c tests/vk_pretend_link.c
-  tests/vk_pretend_queues.c)
+  tests/vk_pretend_queues.c tests/vk_pretend_dmabuf.c)
 target_link_libraries(vk_pretend PRIVATE house Threads::Threads)
 set_target_properties(vk_pretend PROPERTIES
   PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -119,8 +119,18 @@ static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice physical,
   budget->heapBudget[1] = host;
 }
 
-static const VkExtensionProperties added[] = {{VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1},
-                                              {VK_EXT_PCI_BUS_INFO_EXTENSION_NAME, 2}};
+enum { BUDGET, PCI, DMABUF, ADDED };
+static const VkExtensionProperties added[ADDED] = {
+    [BUDGET] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, 1},
+    [PCI] = {VK_EXT_PCI_BUS_INFO_EXTENSION_NAME, 2},
+    [DMABUF] = {VK_EXT_EXTERNAL_MEMORY_DMA_BUF_EXTENSION_NAME, 1}};
+
+static bool is_added(const char *name) {
+  for (int i = 0; i < ADDED; i++)
+    if (!strcmp(name, added[i].extensionName))
+      return true;
+  return false;
+}
 
 static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical, const char *layer,
                                                       uint32_t *count, VkExtensionProperties *out) {
@@ -129,11 +139,14 @@ static VKAPI_ATTR VkResult VKAPI_CALL list_extensions(VkPhysicalDevice physical,
   VkResult answer = instance->vkEnumerateDeviceExtensionProperties(physical, layer, count, out);
   if (answer || layer)
     return answer;
-  for (uint32_t i = 0; i < (getenv("VK_PRETEND_PCI") ? 2 : 1); i++, ++*count) {
+  for (int i = 0; i < ADDED; i++) {
+    if ((i == PCI && !getenv("VK_PRETEND_PCI")) || (i == DMABUF && !pretend_passes_dmabufs()))
+      continue;
     if (out && *count == room)
       return VK_INCOMPLETE;
     if (out)
       out[*count] = added[i];
+    ++*count;
   }
   const char *lacks = getenv("VK_PRETEND_LACKS");
   for (uint32_t i = 0; out && lacks && i < *count; i++)
@@ -172,8 +185,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice handle, const VkMemoryAl
   if (!memory)
     return VK_ERROR_OUT_OF_HOST_MEMORY;
   VkMemoryAllocateInfo real = *how;
+  struct pretend_chain chain;
   real.memoryTypeIndex = 0;
-  VkResult answer = device->vkAllocateMemory(handle, &real, callbacks, out);
+  VkResult answer = pretend_real_memory(&real, &chain);
+  if (!answer)
+    answer = device->vkAllocateMemory(handle, &real, callbacks, out);
   if (answer) {
     free(memory);
     return answer;
@@ -226,7 +242,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL map(VkDevice handle, VkDeviceMemory which,
 static VKAPI_ATTR VkResult VKAPI_CALL export_fd(VkDevice handle, const VkMemoryGetFdInfoKHR *how,
                                                 int *out) {
   struct stat stat;
-  VkResult answer = pretend_device_of(handle)->vkGetMemoryFdKHR(handle, how, out);
+  VkMemoryGetFdInfoKHR real = *how;
+  real.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
+  VkResult answer = pretend_device_of(handle)->vkGetMemoryFdKHR(handle, &real, out);
   if (answer || !getenv("VK_PRETEND_DIR") || fstat(*out, &stat))
     return answer;
   pthread_mutex_lock(&lock);
@@ -327,8 +345,7 @@ static VkResult create_below(VkPhysicalDevice physical, const VkDeviceCreateInfo
   real.enabledExtensionCount = 0;
   real.ppEnabledExtensionNames = names;
   for (uint32_t i = 0; i < how->enabledExtensionCount && i < 64; i++)
-    if (strcmp(how->ppEnabledExtensionNames[i], added[0].extensionName) != 0 &&
-        strcmp(how->ppEnabledExtensionNames[i], added[1].extensionName) != 0)
+    if (!is_added(how->ppEnabledExtensionNames[i]))
       names[real.enabledExtensionCount++] = how->ppEnabledExtensionNames[i];
   pretend_real_queues(&real, &queue);
   return create(physical, &real, NULL, out);
@@ -401,6 +418,7 @@ static const struct {
     ROW(vkGetPhysicalDeviceMemoryProperties2, get_memory, false),
     ROW(vkGetPhysicalDeviceQueueFamilyProperties, pretend_families, false),
     ROW(vkEnumerateDeviceExtensionProperties, list_extensions, false),
+    ROW(vkGetPhysicalDeviceExternalBufferProperties, pretend_external, false),
     ROW(vkCreateDevice, create_device, false),
     ROW(vkGetDeviceProcAddr, find_of_device, true),
     ROW(vkDestroyDevice, destroy_device, true),
@@ -408,6 +426,7 @@ static const struct {
     ROW(vkFreeMemory, free_memory, true),
     ROW(vkMapMemory, map, true),
     ROW(vkGetMemoryFdKHR, export_fd, true),
+    ROW(vkGetMemoryFdPropertiesKHR, pretend_fd_types, true),
     ROW(vkGetDeviceQueue, pretend_get_queue, true),
     ROW(vkCreateCommandPool, pretend_create_pool, true),
     ROW(vkCreateBuffer, pretend_create_buffer, true),

@@ -16,6 +16,8 @@
  * VK_PRETEND_FAMILIES=1: they have two families of queues, of which the second can but copy.
  * VK_PRETEND_UUIDS=N,N: the last byte of each card's UUID, by which they are numbered (1, 2).
  * VK_PRETEND_TWIN=1: their UUIDs are those of the FAKE cards of tests/fake_libcuda.h.
+ * VK_PRETEND_DMABUF=yes: they pass FAKE dma-bufs on to each other; refuses: none is imported; lies:
+ * who imports one has other bytes.
  * VK_PRETEND_TROUBLE=hang or crash: what who asks for the cards gets.
  * VK_PRETEND_MIB: the size of heap 0 (1024). VK_PRETEND_MOST: how many MiB of it can be had at once
  * (all). VK_PRETEND_FAIL=N: each N-th allocation of a card's

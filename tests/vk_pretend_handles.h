@@ -20,6 +20,7 @@
   X(vkGetPhysicalDeviceMemoryProperties2)                                                          \
   X(vkGetPhysicalDeviceQueueFamilyProperties)                                                      \
   X(vkEnumerateDeviceExtensionProperties)                                                          \
+  X(vkGetPhysicalDeviceExternalBufferProperties)                                                   \
   X(vkCreateDevice)
 #define OF_DEVICE(X)                                                                               \
   X(vkDestroyDevice)                                                                               \
@@ -66,6 +67,23 @@ struct device {
 /* Those that a handle of the loader's belongs to. */
 struct instance *pretend_instance_of(const void *handle);
 struct device *pretend_device_of(const void *handle);
+
+/* FAKE dma-bufs: whether there are any; what the driver is asked for in their place: the chain for
+ * a buffer, and for memory, or the error that is told instead. */
+struct pretend_chain {
+  VkExportMemoryAllocateInfo shared;
+  VkImportMemoryFdInfoKHR import;
+};
+bool pretend_passes_dmabufs(void);
+const void *pretend_real_buffer(const void *chain, VkExternalMemoryBufferCreateInfo *copy);
+VkResult pretend_real_memory(VkMemoryAllocateInfo *how, struct pretend_chain *copy);
+/* vkGetPhysicalDeviceExternalBufferProperties, vkGetMemoryFdPropertiesKHR */
+VKAPI_ATTR void VKAPI_CALL pretend_external(VkPhysicalDevice physical,
+                                            const VkPhysicalDeviceExternalBufferInfo *what,
+                                            VkExternalBufferProperties *out);
+VKAPI_ATTR VkResult VKAPI_CALL pretend_fd_types(VkDevice handle,
+                                                VkExternalMemoryHandleTypeFlagBits kind, int fd,
+                                                VkMemoryFdPropertiesKHR *out);
 
 /* How the driver is asked for what the queues need of it. */
 void pretend_real_queues(VkDeviceCreateInfo *how, VkDeviceQueueCreateInfo *queue);

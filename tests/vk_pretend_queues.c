@@ -55,7 +55,9 @@ VKAPI_ATTR VkResult VKAPI_CALL pretend_create_pool(VkDevice handle,
 VKAPI_ATTR VkResult VKAPI_CALL pretend_create_buffer(VkDevice handle, const VkBufferCreateInfo *how,
                                                      const VkAllocationCallbacks *callbacks,
                                                      VkBuffer *out) {
+  VkExternalMemoryBufferCreateInfo shared;
   VkBufferCreateInfo real = *how;
+  real.pNext = pretend_real_buffer(how->pNext, &shared);
   real.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
   real.queueFamilyIndexCount = 0;
   return pretend_device_of(handle)->vkCreateBuffer(handle, &real, callbacks, out);

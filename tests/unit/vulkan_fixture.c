@@ -84,6 +84,7 @@ void vulkan_fixture_use(unsigned cards, bool pretend) {
   unsetenv("VK_PRETEND_INTEGRATED");
   unsetenv("VK_PRETEND_SEEN");
   unsetenv("VK_PRETEND_FAMILIES");
+  unsetenv("VK_PRETEND_DMABUF");
   unsetenv("VK_PRETEND_FAIL");
   unsetenv("VK_PRETEND_LACKS");
 }
