@@ -23,27 +23,52 @@
 #define CARD_NONE UINT32_MAX
 #define CARD_USAGE (VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT)
 #define CARD_OPAQUE VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT
+#define CARD_DMABUF VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT
 
 /* ---- what it can ---- */
 
-/* Shared memory must lie as any other, and semaphores must count. */
-static bool can_share(const struct vulkan_card *card) {
+static VkExternalMemoryProperties ask_external(const struct vulkan_card *card,
+                                               VkExternalMemoryHandleTypeFlagBits kind) {
   const VkPhysicalDeviceExternalBufferInfo what = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO,
       .usage = CARD_USAGE,
-      .handleType = CARD_OPAQUE};
+      .handleType = kind};
   VkExternalBufferProperties how = {.sType = VK_STRUCTURE_TYPE_EXTERNAL_BUFFER_PROPERTIES};
+  card->load.external(card->physical, &what, &how);
+  return how.externalMemoryProperties;
+}
+
+/* Shared memory must lie as any other. */
+static bool goes_both_ways(const VkExternalMemoryProperties *how) {
+  const VkExternalMemoryFeatureFlags both =
+      VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT;
+  return (how->externalMemoryFeatures & both) == both &&
+         !(how->externalMemoryFeatures & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT);
+}
+
+/* A dma-buf is made of what was imported as opaque, so that nobody must hand it round. */
+static bool can_share(struct vulkan_card *card) {
+  VkExternalMemoryProperties opaque = ask_external(card, CARD_OPAQUE), other;
+  if (!goes_both_ways(&opaque))
+    return false;
+  card->shared = CARD_OPAQUE;
+  if (!card->has[VULKAN_FIND_DMABUF])
+    return true;
+  other = ask_external(card, CARD_DMABUF);
+  if (goes_both_ways(&other) && (opaque.compatibleHandleTypes & CARD_DMABUF) &&
+      (opaque.exportFromImportedHandleTypes & CARD_DMABUF))
+    card->shared |= CARD_DMABUF;
+  return true;
+}
+
+/* Semaphores must count. */
+static bool can_count(const struct vulkan_card *card) {
   VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
   VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                         .pNext = &timeline};
-  const VkExternalMemoryFeatureFlags both =
-      VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT;
-  card->load.external(card->physical, &what, &how);
   card->load.features(card->physical, &features);
-  VkExternalMemoryFeatureFlags can = how.externalMemoryProperties.externalMemoryFeatures;
-  return timeline.timelineSemaphore && (can & both) == both &&
-         !(can & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT);
+  return timeline.timelineSemaphore;
 }
 
 static bool can_copy(const VkQueueFamilyProperties *family, bool alone) {
@@ -146,7 +171,7 @@ static enum status find_segment_type(struct vulkan_card *card,
                                      const VkPhysicalDeviceMemoryProperties *memory) {
   VkBuffer buffer;
   VkMemoryRequirements needs;
-  enum status status = vulkan_card_buffer(card, MIB, CARD_OPAQUE, &buffer, &needs);
+  enum status status = vulkan_card_buffer(card, MIB, card->shared, &buffer, &needs);
   if (status)
     return status;
   card->destroy_buffer(card->device, buffer, NULL);
@@ -215,7 +240,7 @@ static enum status open_card(struct vulkan_card *card, const struct spec *spec) 
     status = vulkan_find_physical(&card->load, spec, &card->physical);
   if (!status)
     status = vulkan_find_extensions(&card->load, card->physical, card->has);
-  if (!status && (!can_share(card) || !find_families(card)))
+  if (!status && (!can_share(card) || !can_count(card) || !find_families(card)))
     status = STATUS_DEVICE_NOT_FOUND;
   if (!status)
     status = open_device(card);

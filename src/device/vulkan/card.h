@@ -26,6 +26,7 @@
   X(free_memory, FreeMemory)                                                                       \
   X(map, MapMemory)                                                                                \
   X(export_fd, GetMemoryFdKHR)                                                                     \
+  X(fd_types, GetMemoryFdPropertiesKHR)                                                            \
   X(create_buffer, CreateBuffer)                                                                   \
   X(destroy_buffer, DestroyBuffer)                                                                 \
   X(needs, GetBufferMemoryRequirements)                                                            \
@@ -63,6 +64,7 @@ struct vulkan_card {
   struct vulkan_family families[VULKAN_WAYS];
   uint32_t family_count;
   struct vulkan_family *ways[VULKAN_WAYS]; /* of the families the one that takes it */
+  VkExternalMemoryHandleTypeFlags shared;  /* how segments are: opaque, as dma-bufs too, or not */
   uint32_t type, heap;                     /* of segments */
   bool seen; /* segments, by a core as well as it sees its own memory: cached, coherent */
   uint32_t staging_type;   /* what a core fills or empties, coherent */

@@ -14,8 +14,9 @@
 #define VULKAN_FIND_UUID 40 /* text of one */
 
 enum vulkan_find_extension {
-  VULKAN_FIND_SHARE, /* memory as descriptors: without it a card is of no use */
-  VULKAN_FIND_HOST,  /* host memory lent to a card */
+  VULKAN_FIND_SHARE,  /* memory as descriptors: without it a card is of no use */
+  VULKAN_FIND_HOST,   /* host memory lent to a card */
+  VULKAN_FIND_DMABUF, /* memory as descriptors that other cards may import */
   VULKAN_FIND_BUDGET,
   VULKAN_FIND_PCI,
   VULKAN_FIND_EXTENSIONS

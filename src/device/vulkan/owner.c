@@ -23,7 +23,7 @@
 #include "base/os_drm_query.h"
 #include "base/os_drm_users.h"
 #include "base/units.h"
-#include "device/vulkan/card.h"
+#include "device/vulkan/memory.h"
 
 #define OWNER_USERS 512
 #define OWNER_GRANULARITY (64 * KIB) /* the largest page that a driver's small ones come in */
@@ -154,39 +154,17 @@ uint32_t vulkan_owner_processes(void *arg, struct device_process *out, uint32_t 
 /* ---- memory ---- */
 
 /* A copy above stdin, stdout and stderr, which no child inherits. */
-static enum status keep_descriptor(int fd, struct share *out) {
-  struct share made = {SHARE_VULKAN_OPAQUE, fd};
-  enum status status = share_copy(&made, out);
-  share_close(&made);
-  return status;
-}
-
 static enum status export_memory(const struct vulkan_card *card, VkDeviceMemory memory,
                                  struct share *out) {
-  const VkMemoryGetFdInfoKHR how = {.sType = VK_STRUCTURE_TYPE_MEMORY_GET_FD_INFO_KHR,
-                                    .memory = memory,
-                                    .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT};
-  int fd = -1;
-  enum status status = vulkan_load_check("export memory", card->export_fd(card->device, &how, &fd));
-  return status ? status : keep_descriptor(fd, out);
-}
-
-static enum status make(const struct vulkan_card *card, uint64_t size, VkDeviceMemory *out) {
-  VkBuffer buffer;
-  VkMemoryRequirements needs;
+  int fd;
   enum status status =
-      vulkan_card_buffer(card, size, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT, &buffer, &needs);
+      vulkan_memory_export(card, memory, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT, &fd);
   if (status)
     return status;
-  card->destroy_buffer(card->device, buffer, NULL);
-  const VkExportMemoryAllocateInfo shared = {.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO,
-                                             .handleTypes =
-                                                 VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT};
-  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .pNext = &shared,
-                                    .allocationSize = needs.size,
-                                    .memoryTypeIndex = card->type};
-  return vulkan_load_check("make memory", card->allocate(card->device, &how, NULL, out));
+  struct share made = {SHARE_VULKAN_OPAQUE, fd};
+  status = share_copy(&made, out);
+  share_close(&made);
+  return status;
 }
 
 /* Many drivers make more at once than they promise, so that all are asked; of one that refuses, no
@@ -206,7 +184,7 @@ enum status vulkan_owner_create(void *arg, uint64_t size, struct share *out) {
   const struct vulkan_card *card = owner->card;
   VkDeviceMemory memory;
   let_go(owner);
-  enum status status = explain(card, size, make(card, size, &memory));
+  enum status status = explain(card, size, vulkan_memory_make(card, size, &memory));
   if (status)
     return status;
   status = export_memory(card, memory, out);
