@@ -27,6 +27,7 @@ const struct backend vulkan_backend = {
     .peek = vulkan_mover_peek,
     .poke = vulkan_mover_poke,
     .copy = vulkan_mover_copy,
+    .sends = vulkan_mover_sends,
     .copy_all = vulkan_mover_copy_all,
     .fill = vulkan_mover_fill,
 };

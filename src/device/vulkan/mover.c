@@ -8,6 +8,9 @@
  * software drivers, it copies from and to it by itself: all that a call starts on the card is over
  * when it returns, and what a core wrote before is there for all that is submitted later.
  *
+ * What two cards' drivers can pass on to each other (vulkan/peer), the one with the source writes
+ * to the other's memory by itself: a segment is opened for it at the first copy, and stays so.
+ *
  * A card that is lost stays so until the process ends: from then on nothing is asked of it, and the
  * worker, which hears DEVICE_UNAVAILABLE, is to be replaced.
  */
@@ -23,6 +26,7 @@
 #include "base/units.h"
 #include "device/vulkan/batch.h"
 #include "device/vulkan/loan.h"
+#include "device/vulkan/peer.h"
 
 #define MOVER_SEEN (512 * KIB) /* stays in the L2 cache */
 #define MOVER_FAR (8 * MIB)    /* a copy so large leaves nothing in the caches anyway */
@@ -33,13 +37,25 @@ struct mover {
   struct vulkan_card *card; /* NULL: not yet */
   struct vulkan_staging *staging;
   struct vulkan_lane_pool *pool;
+  pthread_mutex_t trial; /* over the pairs */
+  struct vulkan_peer_pairs pairs;
   atomic_bool lost;
 };
 
+/* A segment as another card has it. */
+struct visit {
+  const struct mover *by;
+  struct vulkan_memory memory; /* empty: it does not reach it */
+  struct visit *next;
+};
+
 struct segment {
-  VkDeviceMemory memory;
-  VkBuffer buffer;
+  struct mover *mover;
+  uint64_t size;
+  struct vulkan_memory memory;
   char *bytes; /* NULL: no core sees them */
+  pthread_mutex_t lock;
+  struct visit *visits; /* under the lock */
 };
 
 enum status vulkan_mover_start(const struct spec *spec, void **out) {
@@ -48,6 +64,7 @@ enum status vulkan_mover_start(const struct spec *spec, void **out) {
     return STATUS_INTERNAL_ERROR;
   mover->spec = *spec;
   pthread_mutex_init(&mover->lock, NULL);
+  pthread_mutex_init(&mover->trial, NULL);
   *out = mover;
   return STATUS_OK;
 }
@@ -57,6 +74,7 @@ void vulkan_mover_stop(void *arg) {
   vulkan_lane_pool_free(mover->pool);
   vulkan_staging_free(mover->staging);
   vulkan_card_close(mover->card);
+  pthread_mutex_destroy(&mover->trial);
   pthread_mutex_destroy(&mover->lock);
   free(mover);
 }
@@ -93,51 +111,34 @@ static enum status enter(struct mover *mover) {
 
 /* ---- segments ---- */
 
-/* The driver takes a descriptor that it imports. */
-static enum status import_memory(const struct vulkan_card *card, const struct share *share,
-                                 uint64_t size, VkDeviceMemory *out) {
-  struct share copy;
-  enum status status = share_copy(share, &copy);
-  if (status)
-    return status;
-  const VkImportMemoryFdInfoKHR which = {.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR,
-                                         .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
-                                         .fd = (int)copy.value};
-  const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .pNext = &which,
-                                    .allocationSize = size,
-                                    .memoryTypeIndex = card->type};
-  status = vulkan_load_check("import memory", card->allocate(card->device, &how, NULL, out));
-  if (status)
-    share_close(&copy);
-  return status;
-}
-
 /* A driver that will not is done without. */
 static char *map(const struct vulkan_card *card, VkDeviceMemory memory) {
   void *bytes = NULL;
   return card->map(card->device, memory, 0, VK_WHOLE_SIZE, 0, &bytes) ? NULL : bytes;
 }
 
-static enum status import(const struct vulkan_card *card, const struct share *share, uint64_t size,
+static enum status import(const struct vulkan_card *card, const struct share *share,
                           struct segment *segment) {
-  VkMemoryRequirements needs;
-  enum status status = vulkan_card_buffer(card, size, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
-                                          &segment->buffer, &needs);
+  struct share copy;
+  enum status status = share_copy(share, &copy);
   if (status)
     return status;
-  status = import_memory(card, share, needs.size, &segment->memory);
-  if (!status)
-    status = vulkan_load_check("use imported memory",
-                               card->bind(card->device, segment->buffer, segment->memory, 0));
+  const struct vulkan_memory_origin from = {VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
+                                            (int)copy.value, segment->size};
+  status = vulkan_memory_import(card, &from, &segment->memory);
   if (!status && card->seen)
-    segment->bytes = map(card, segment->memory);
+    segment->bytes = map(card, segment->memory.memory);
   return status;
 }
 
-static void forget(const struct vulkan_card *card, struct segment *segment) {
-  card->destroy_buffer(card->device, segment->buffer, NULL);
-  card->free_memory(card->device, segment->memory, NULL);
+static void forget(struct segment *segment) {
+  for (struct visit *visit = segment->visits, *next; visit; visit = next) {
+    next = visit->next;
+    vulkan_memory_drop(visit->by->card, &visit->memory);
+    free(visit);
+  }
+  vulkan_memory_drop(segment->mover->card, &segment->memory);
+  pthread_mutex_destroy(&segment->lock);
   free(segment);
 }
 
@@ -148,21 +149,66 @@ enum status vulkan_mover_import(void *arg, const struct share *share, uint64_t s
   enum status status = enter(mover);
   if (status)
     return status;
-  struct segment *segment = calloc(1, sizeof *segment);
+  struct segment *segment = malloc(sizeof *segment);
   if (!segment)
     return STATUS_INTERNAL_ERROR;
-  status = judge(mover, import(mover->card, share, size, segment));
+  *segment = (struct segment){.mover = mover, .size = size};
+  pthread_mutex_init(&segment->lock, NULL);
+  status = judge(mover, import(mover->card, share, segment));
   if (status)
-    forget(mover->card, segment);
+    forget(segment);
   else
     *out = segment;
   return status;
 }
 
 void vulkan_mover_drop(void *arg, void *memory, uint64_t size) {
-  const struct mover *mover = arg;
+  (void)arg;
   (void)size;
-  forget(mover->card, memory);
+  forget(memory);
+}
+
+/* ---- segments of other cards ---- */
+
+static bool can_visit(struct mover *mover, const struct mover *other) {
+  const struct vulkan_peer_card card = {mover->card, mover->pool};
+  const struct vulkan_peer_card far = {other->card, other->pool};
+  pthread_mutex_lock(&mover->trial);
+  bool found = vulkan_peer_reaches(&mover->pairs, &card, &far);
+  pthread_mutex_unlock(&mover->trial);
+  return found;
+}
+
+/* Under the lock. NULL: there is no memory for one. */
+static struct visit *visit_of(struct segment *segment, struct mover *by) {
+  struct visit *visit = segment->visits;
+  while (visit && visit->by != by)
+    visit = visit->next;
+  if (visit || !(visit = calloc(1, sizeof *visit)))
+    return visit;
+  visit->by = by;
+  if (can_visit(by, segment->mover))
+    (void)vulkan_peer_open(by->card, segment->mover->card, segment->memory.memory, segment->size,
+                           &visit->memory);
+  visit->next = segment->visits;
+  segment->visits = visit;
+  return visit;
+}
+
+/* The segment for commands of that card; NULL: it cannot. */
+static VkBuffer buffer_for(struct segment *segment, struct mover *by) {
+  if (segment->mover == by)
+    return segment->memory.buffer;
+  pthread_mutex_lock(&segment->lock);
+  const struct visit *visit = visit_of(segment, by);
+  VkBuffer buffer = visit ? visit->memory.buffer : VK_NULL_HANDLE;
+  pthread_mutex_unlock(&segment->lock);
+  return buffer;
+}
+
+bool vulkan_mover_sends(const void *from, void *to) {
+  struct mover *mover = ((const struct segment *)from)->mover;
+  return !atomic_load(&mover->lost) && buffer_for(to, mover);
 }
 
 /* ---- staging ---- */
@@ -200,7 +246,8 @@ void *vulkan_mover_poke(void *arg, const struct device_range *range) { return se
 /* ---- bytes ---- */
 
 static struct vulkan_place at(const struct device_range *range) {
-  return (struct vulkan_place){((const struct segment *)range->segment)->buffer, range->offset};
+  return (struct vulkan_place){((const struct segment *)range->segment)->memory.buffer,
+                               range->offset};
 }
 
 static enum status take(struct mover *mover, struct vulkan_lane **lane) {
@@ -324,9 +371,16 @@ enum status vulkan_mover_drain(void *arg, const struct device_range *from,
 
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
                               const struct device_range *to) {
+  struct mover *mover = arg;
+  struct segment *target = to->segment;
+  struct vulkan_place place = {buffer_for(target, mover), to->offset};
   struct vulkan_lane *lane;
-  enum status status = take(arg, &lane);
-  return status ? status : give(arg, lane, vulkan_lane_copy(lane, at(from), at(to), to->size));
+  enum status status = place.buffer ? take(mover, &lane) : STATUS_INVALID_ARGUMENT;
+  if (status)
+    return status;
+  status = target->mover == mover ? vulkan_lane_copy(lane, at(from), place, to->size)
+                                  : vulkan_lane_send(lane, at(from), place, to->size);
+  return give(mover, lane, status);
 }
 
 enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8_t value) {

@@ -23,6 +23,7 @@ const void *vulkan_mover_peek(void *arg, const struct device_range *range);
 void *vulkan_mover_poke(void *arg, const struct device_range *range);
 enum status vulkan_mover_copy(void *arg, const struct device_range *from,
                               const struct device_range *to);
+bool vulkan_mover_sends(const void *from, void *to);
 enum status vulkan_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t count);
 enum status vulkan_mover_fill(void *arg, const struct device_range *range, uint8_t value);
 
