@@ -150,7 +150,8 @@ foreach(variant "" _pretend)
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}"
     FAIL_REGULAR_EXPRESSION "vulkan:0: left out;VUID-;Validation Error")
 endforeach()
-set_tests_properties(test_vulkan_owner test_vulkan_mover test_vulkan_truth test_vulkan_batch test_vulkan_flow PROPERTIES
+set_tests_properties(test_vulkan_owner test_vulkan_mover test_vulkan_truth test_vulkan_batch test_vulkan_flow
+  test_vulkan_peer PROPERTIES
   FAIL_REGULAR_EXPRESSION "VUID-;Validation Error")
 
 foreach(kind e2e tools)
