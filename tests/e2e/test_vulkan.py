@@ -186,6 +186,22 @@ class Bytes(VulkanCase):
         self.assertEqual("completed", home["status"])
         self.assertEqual(checksum, self.checksum(here))
 
+    def test_go_straight_where_drivers_pass_dmabufs(self):
+        for dmabufs, path in (("yes", "peer"), ("refuses", "staged"), ("lies", "staged")):
+            with self.subTest(dmabufs=dmabufs):
+                self.daemon.stop()
+                self.daemon.environment["VK_PRETEND_DMABUF"] = dmabufs
+                self.daemon.start()
+                one = self.allocate(40 * MIB + 5, "vulkan:0")
+                checksum = self.fill(one, 0x3c)["checksum"]
+                sent = self.transfer(one, "vulkan:0", "vulkan:1", mode="move", verify=False)
+                self.assertEqual(("completed", path), (sent["status"], sent["path"]))
+                back = self.transfer(one, "vulkan:1", "vulkan:0", mode="move", verify=True)
+                self.assertEqual((checksum, True, path), (back["checksum"], back["verified"], back["path"]))
+                self.assertEqual(checksum, self.checksum(one))
+                self.free(one)
+                wait_until(lambda: self.used() == self.used("vulkan:1") == 0, "both cards are empty")
+
     def test_survive_the_daemon_and_all_its_processes(self):
         allocation = self.allocate(5 * MIB, "vulkan:0", persistent=True)
         small = [self.allocate(100000 + i, "vulkan:1", persistent=True) for i in range(20)]
