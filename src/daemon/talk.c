@@ -188,7 +188,7 @@ static void initialize(struct talk *talk) {
 static void tell_thresholds(struct talk *talk) {
   struct buf line BUF_CLEANUP;
   buf_init(&line, WIRE_LINE);
-  wire_thresholds(&line, &talk->params.initialize->numbers);
+  wire_thresholds(&line, talk->params.initialize);
   talk_tell(talk, &line);
 }
 

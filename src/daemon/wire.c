@@ -254,14 +254,15 @@ void wire_initialize(struct buf *out, uint64_t request, const struct wire_initia
   close_request(&w, WIRE_QUICK_MS);
 }
 
-void wire_thresholds(struct buf *out, const struct mover_numbers *numbers) {
+void wire_thresholds(struct buf *out, const struct wire_initialize *what) {
   struct writer w;
   writer_init(&w, out, WRITER_SNAKE);
   writer_object(&w, NULL);
   writer_text(&w, "event", "memory.thresholds");
   writer_object(&w, "data");
-  thresholds_of(&w, &numbers->levels);
-  write_relief(&w, numbers);
+  thresholds_of(&w, &what->numbers.levels);
+  write_relief(&w, &what->numbers);
+  write_limits(&w, what);
   writer_end(&w);
   writer_end(&w);
 }

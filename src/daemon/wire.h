@@ -37,7 +37,8 @@ struct wire_initialize {
   void *arg;
 };
 void wire_initialize(struct buf *out, uint64_t request, const struct wire_initialize *what);
-void wire_thresholds(struct buf *out, const struct mover_numbers *numbers);
+/* The same numbers once more, when they have changed. */
+void wire_thresholds(struct buf *out, const struct wire_initialize *what);
 /* The text that travels with a segment's descriptor. */
 void wire_segment(struct buf *out, const struct mover_segment *segment);
 /* ... and with a file's. */

@@ -279,7 +279,7 @@ static void change_numbers(struct workers *workers, const struct mover_numbers *
   struct buf line BUF_CLEANUP;
   buf_init(&line, WIRE_LINE);
   workers->initialize.numbers = *values;
-  wire_thresholds(&line, values);
+  wire_thresholds(&line, &workers->initialize);
   workers_tell(workers, &line);
 }
 

@@ -84,10 +84,13 @@ static enum status change(struct service *s, const struct caller *caller, uint32
   state_domain_of(s, caller);
   if (check(device, set, problem) || (set->has_quotas && check_quotas(s, set, problem)))
     return problem->status;
+  uint64_t limit = device->limit, reserved = device->reserved;
   if (set->has_max)
     device->limit = set->max_bytes;
   if (set->has_reserved)
     device->reserved = set->reserved_bytes;
+  if (limit != device->limit || reserved != device->reserved)
+    state_tell_numbers(s);
   for (uint32_t i = 0; set->has_quotas && i < set->quota_count; i++) {
     struct state_domain *domain = domain_named(s, set->quotas[i].domain);
     domain->max_bytes = set->quotas[i].max_bytes;

@@ -279,7 +279,7 @@ uint32_t state_utilization_on(const struct service *s, uint32_t device);
 uint64_t state_made_on(const struct service *s, uint32_t device);
 /* Bytes by which its use is below that. */
 uint64_t state_left(const struct service *s, const struct state_device *device, uint32_t target);
-/* Workers hear by which numbers pressure is judged. */
+/* Workers hear by which numbers pressure is judged, and the limits. */
 void state_tell_numbers(struct service *s);
 
 /* Its descriptor is gone, or its card (for now). */

@@ -46,6 +46,8 @@ void told_initialize(struct told *told, struct reader_value data) {
 }
 
 void told_hear(struct told *told, const char *event, struct reader_value data) {
+  if (!strcmp(event, "memory.thresholds"))
+    told_initialize(told, data);
   if (strcmp(event, "memory.pressure") != 0)
     return;
   struct told_device *device = device_of(told, reader_text(reader_get(data, "device_id"), ""));

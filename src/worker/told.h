@@ -29,7 +29,7 @@ struct told {
 
 /* The data of memory.initialize. */
 void told_initialize(struct told *told, struct reader_value data);
-/* An event; those that say nothing of this are ignored. */
+/* An event: pressure, or numbers that have changed; those that say nothing of this are ignored. */
 void told_hear(struct told *told, const char *event, struct reader_value data);
 /* One device, or ("") all: limits are added up and the worst pressure counts. What was not told is
  * not known. */

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from doors import Unix
-from harness import MEMORY, DaemonCase, wait_until
+from harness import MEMORY, MIB, DaemonCase, wait_until
 
 ACTIONS = ("memory.clear", "memory.get_status")
 
@@ -153,11 +153,27 @@ class SocketWorker(DaemonCase):
     def test_thresholds_are_told_at_once_and_when_they_change(self):
         guest = self.guest()
         relief = {"relief": {"trigger": 80, "target": 70}}
-        self.assertEqual(("memory.thresholds", {"moderate": 75, "high": 90, "critical": 95} | relief),
-                         guest.told.get(timeout=20))
+        self.assertEqual({"moderate": 75, "high": 90, "critical": 95} | relief, self.numbers_told(guest)[0])
         numbers = {"moderate": 50, "high": 60, "critical": 70}
         self.ok(self.daemon.put(f"{MEMORY}/pressure/thresholds", numbers))
-        self.assertEqual(("memory.thresholds", numbers | relief), guest.told.get(timeout=20))
+        self.assertEqual(numbers | relief, self.numbers_told(guest)[0])
+
+    def numbers_told(self, guest):
+        """Of the next such event: the numbers, and the limits by device."""
+        event, data = guest.told.get(timeout=20)
+        self.assertEqual("memory.thresholds", event)
+        limits = data.pop("limits")
+        return data, {limit["device_id"]: (limit["max_bytes"], limit["reserved_bytes"]) for limit in limits}
+
+    def test_limits_are_told_at_once_and_when_they_change(self):
+        guest = self.guest()
+        before = self.numbers_told(guest)[1]
+        self.assertEqual(["host:0", "host:1"], list(before))
+        self.ok(self.daemon.put(f"{MEMORY}/limits/host:1", {"maxBytes": 64 * MIB, "reservedBytes": MIB}))
+        self.assertEqual(before | {"host:1": (64 * MIB, MIB)}, self.numbers_told(guest)[1])
+        self.ok(self.daemon.put(f"{MEMORY}/limits/host:1", {"maxBytes": 64 * MIB}))
+        self.ok(self.daemon.put(f"{MEMORY}/limits/host:1", {"reservedBytes": 0}))
+        self.assertEqual((64 * MIB, 0), self.numbers_told(guest)[1]["host:1"], "what stays as it is is not told")
 
     def test_one_that_can_be_initialized_is(self):
         guest = self.guest(capabilities=["memory.initialize"])

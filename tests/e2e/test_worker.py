@@ -372,6 +372,9 @@ class Lines(WorkerCase):
         status = self.worker.ok("memory.get_status")
         self.assertEqual((5 * MIB, "low", "low", None), tuple(status[key] for key in (
             "memory_limit_bytes", "pressure_level", "pressure_category", "available_bytes")))
+        self.worker.write(json.dumps({"event": "memory.thresholds", "data": {
+            "limits": [{"device_id": "host:1", "max_bytes": 2 * MIB}]}}).encode() + b"\n")
+        self.assertEqual(6 * MIB, self.worker.ok("memory.get_status")["memory_limit_bytes"])
         self.assertEqual((None, None), pressure(device_id="host:1"))
         self.worker.write(json.dumps({"event": "memory.pressure", "data": {
             "device_id": "host:1", "level": "high", "percent": 91.25, "bytes_wanted": 5, "deadline_ms": 9}}).encode() + b"\n")

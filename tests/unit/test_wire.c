@@ -127,18 +127,24 @@ static void small_requests(void **state) {
               wire_drop(&out, 6, segments[0].id));
 }
 
-static void thresholds_are_percentages(void **state) {
-  (void)state;
-  struct mover_numbers numbers = {{7550, 9000, 9525}, 8000, 7050, 0};
-  assert_line("{\"event\":\"memory.thresholds\",\"data\":{\"moderate\":75.5,\"high\":90,"
-              "\"critical\":95.25,\"relief\":{\"trigger\":80,\"target\":70.5}}}",
-              wire_thresholds(&out, &numbers));
-}
-
 static bool limits_of(void *arg, const char *device, struct wire_limits *out) {
   (void)arg;
   *out = (struct wire_limits){4096, 512, {PRESSURE_HIGH, 9150, 0}};
   return !strcmp(device, "host:0");
+}
+
+static void thresholds_are_percentages(void **state) {
+  (void)state;
+  static const struct spec devices[] = {{.id = "host:0", .backend = "host", .size_bytes = 8192}};
+  struct wire_initialize what = {.devices = devices,
+                                 .count = 1,
+                                 .numbers = {{7550, 9000, 9525}, 8000, 7050, 0},
+                                 .limits = limits_of};
+  assert_line("{\"event\":\"memory.thresholds\",\"data\":{\"moderate\":75.5,\"high\":90,"
+              "\"critical\":95.25,\"relief\":{\"trigger\":80,\"target\":70.5},"
+              "\"limits\":[{\"device_id\":\"host:0\",\"max_bytes\":4096,\"reserved_bytes\":512,"
+              "\"pressure_level\":\"high\",\"pressure_percent\":91.5}]}}",
+              wire_thresholds(&out, &what));
 }
 
 static void a_worker_begins_with_all_that_it_must_know(void **state) {

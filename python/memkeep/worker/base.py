@@ -84,6 +84,7 @@ class Worker:
         """What the daemon tells. Keep what this one does: super().hear(event, data)."""
         if event == "memory.thresholds":
             self.manager.hear_thresholds(data)
+            self.manager.hear_limits(data.get("limits") or ())
         elif event == "memory.pressure":
             self.manager.hear_pressure(data.get("device_id", ""), data.get("level"), data.get("percent"))
             wanted = data.get("bytes_wanted") or 0

@@ -103,13 +103,16 @@ class Manager:
     # -- what was told
 
     def initialize(self, limits: Iterable[Dict[str, Any]], thresholds: Dict[str, float]) -> None:
+        self.hear_limits(limits)
+        self.hear_thresholds(thresholds)
+        self.initialized = True
+
+    def hear_limits(self, limits: Iterable[Dict[str, Any]]) -> None:
         for limit in limits:
             self.hear_pressure(limit.get("device_id", ""), limit.get("pressure_level"), limit.get("pressure_percent"))
             with self._lock:
                 if limit.get("max_bytes") is not None:
                     self._limits[limit.get("device_id", "")] = limit["max_bytes"]
-        self.hear_thresholds(thresholds)
-        self.initialized = True
 
     def hear_thresholds(self, said: Dict[str, Any]) -> None:
         with self._lock:
