@@ -17,7 +17,11 @@ struct problem_space {
   struct {
     uint64_t model, bytes; /* a model that could go, and what that would free */
   } models[8];
-  uint32_t model_count;
+  struct {
+    char name[40];  /* a worker that says it has memory to give */
+    uint64_t bytes; /* what its word is worth */
+  } workers[4];
+  uint32_t model_count, worker_count;
   uint32_t fragmentation_hundredths;
   char reason[16]; /* "" or what ran out: "segments", "quota", "pressure" */
 };

@@ -138,6 +138,14 @@ static void write_space(const struct problem_space *space, struct writer *w) {
     writer_uint(w, "bytes", space->models[i].bytes);
     writer_end(w);
   }
+  for (uint32_t i = 0; i < space->worker_count; i++) {
+    writer_object(w, NULL);
+    writer_text(w, "kind", "worker");
+    writer_null(w, "modelId");
+    writer_text(w, "workerId", space->workers[i].name);
+    writer_uint(w, "bytes", space->workers[i].bytes);
+    writer_end(w);
+  }
   writer_end(w);
   if (*space->reason)
     writer_text(w, "reason", space->reason);

@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "memory/slab.h"
 #include "service/model_room.h"
+#include "service/worker_relief.h"
 
 #define STATE_LEDGER_AHEAD                                                                         \
   8192 /* 80 ms of 100,000 allocations a second; growing takes a few ms                            \
@@ -279,6 +280,7 @@ void state_space_problem(const struct service *s, const struct state_device *dev
                                 .fragmentation_hundredths =
                                     state_fragmentation(device->allocated, device->committed)};
   model_room_reclaimable(s, (uint32_t)(device - s->devices), out);
+  worker_relief_name(s, out);
 }
 
 uint32_t state_percent(const struct service *s, const struct state_device *device) {

@@ -6,6 +6,7 @@
 #include "service/worker_relief.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/units.h"
@@ -31,7 +32,7 @@ struct relieving {
 struct worker_relief {
   worker_relief_fn *models;
   struct relieving devices[VIEW_DEVICES];
-  uint64_t promised; /* to be expected of those who are believed; under the state lock */
+  struct worker_list believed; /* what is to be expected of them; under the state lock */
 };
 
 /* ---- one worker ---- */
@@ -140,16 +141,30 @@ void worker_relief_look(struct service *s) {
   struct worker_list believed = {.count = 0};
   worker_list_add(s, &believed, false);
   LOCK_SCOPE(&s->lock);
-  s->worker_relief->promised = worker_list_expected(&believed);
+  s->worker_relief->believed = believed;
 }
 
 bool worker_relief_may_give(const struct service *s, uint32_t device) {
   const struct worker_relief *all = s->worker_relief;
-  return all->devices[device].running || (all->promised && !s->models->relieved[device]);
+  return all->devices[device].running ||
+         (worker_relief_promised(s) && !s->models->relieved[device]);
 }
 
 uint64_t worker_relief_promised(const struct service *s) {
-  return s->worker_relief ? s->worker_relief->promised : 0;
+  return s->worker_relief ? worker_list_expected(&s->worker_relief->believed) : 0;
+}
+
+void worker_relief_name(const struct service *s, struct problem_space *space) {
+  if (!s->worker_relief)
+    return;
+  const struct worker_list *list = &s->worker_relief->believed;
+  for (uint32_t i = 0; i < list->count; i++) {
+    if (!list->rows[i].expected ||
+        space->worker_count == sizeof space->workers / sizeof *space->workers)
+      continue;
+    memcpy(space->workers[space->worker_count].name, list->rows[i].name, sizeof list->rows[i].name);
+    space->workers[space->worker_count++].bytes = list->rows[i].expected;
+  }
 }
 
 enum status worker_relief_create(struct service *s, worker_relief_fn *models) {

@@ -136,6 +136,16 @@ class Promises(PressureCase):
         self.assertNotIn("cancel", [action for action, _ in list(guest.asked.queue)])
 
 
+class Refused(Promises):
+    def test_what_workers_promise_is_told_with_the_refusal(self):
+        with self.giver("honest", mine=20 * MIB):
+            self.allocate(10 * MIB, CARD)
+            for evict in (False, True):
+                details = self.refused_space(self.try_allocate(60 * MIB, CARD, evict=evict), "INSUFFICIENT_MEMORY")
+                self.assertEqual([{"kind": "worker", "modelId": None, "workerId": "honest", "bytes": 20 * MIB}],
+                                 details["reclaimable"])
+
+
 class Liar(Promises):
     def test_what_a_worker_promised_and_did_not_give_is_no_way_out(self):
         liar = Giver(self, "liar", gives=False)
