@@ -191,7 +191,7 @@ bool line_take_share(struct line *line, enum share_kind kind, struct share *out)
 
 unsigned line_shares(const struct line *line) { return line->arrived_count; }
 
-static size_t waiting(const struct line *line) { return line->output.size - line->done; }
+size_t line_waiting(const struct line *line) { return line->output.size - line->done; }
 
 /* As write; the first `count` marks ride along. */
 static ssize_t transmit(const struct line *line, size_t n, unsigned count) {
@@ -229,11 +229,11 @@ static enum status give_up(struct line *line) {
 enum status line_flush(struct line *line) {
   if (line->broken)
     return STATUS_INTERNAL_ERROR;
-  while (waiting(line)) {
+  while (line_waiting(line)) {
     unsigned count = 0;
     while (count < line->mark_count && line->marks[count].at == line->sent)
       count++;
-    size_t n = waiting(line);
+    size_t n = line_waiting(line);
     if (count < line->mark_count)
       n = (size_t)(line->marks[count].at - line->sent);
     ssize_t sent = transmit(line, n, count);
@@ -260,7 +260,7 @@ static enum status add_marks(struct line *line, const struct share *shares, unsi
   for (unsigned i = 0; i < count; i++) {
     assert(shares[i].kind != SHARE_NONE);
     line->marks[line->mark_count++] =
-        (struct mark){.at = line->sent + waiting(line), .share = shares[i], .borrowed = true};
+        (struct mark){.at = line->sent + line_waiting(line), .share = shares[i], .borrowed = true};
   }
   return STATUS_OK;
 }
@@ -282,7 +282,7 @@ enum status line_send(struct line *line, const char *text, size_t n, const struc
   assert(count <= LINE_MAX_SHARES && (!count || line->params.shares));
   if (line->broken)
     return STATUS_INTERNAL_ERROR;
-  if (n >= line->params.max_queue - waiting(line))
+  if (n >= line->params.max_queue - line_waiting(line))
     return STATUS_RATE_LIMITED;
   if (count > LINE_MAX_WAITING - line->mark_count)
     return STATUS_RATE_LIMITED;
@@ -298,6 +298,6 @@ enum status line_send(struct line *line, const char *text, size_t n, const struc
   return status ? status : own_marks(line);
 }
 
-bool line_wants_write(const struct line *line) { return waiting(line) > 0; }
+bool line_wants_write(const struct line *line) { return line_waiting(line) > 0; }
 
 unsigned line_shares_waiting(const struct line *line) { return line->mark_count; }

@@ -53,6 +53,8 @@ enum status line_send(struct line *line, const char *text, size_t n, const struc
 /* Sends what waits; OK also when some still waits. */
 enum status line_flush(struct line *line);
 bool line_wants_write(const struct line *line);
+/* Bytes that wait for the peer. */
+size_t line_waiting(const struct line *line);
 /* How many fds wait for the peer. */
 unsigned line_shares_waiting(const struct line *line);
 

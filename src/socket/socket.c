@@ -203,7 +203,8 @@ static void look_soon(struct socket *door) {
 bool socket_say(struct connection *connection, const char *text, size_t n) {
   if (connection->broken)
     return false;
-  if (line_send(connection->line, text, n, NULL, 0)) {
+  if (line_waiting(connection->line) + n >= SOCKET_SAID ||
+      line_send(connection->line, text, n, NULL, 0)) {
     log_info("socket", "worker %d does not read its requests: dropped",
              (int)connection->caller.pid);
     socket_hang_up(connection);

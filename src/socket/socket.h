@@ -57,7 +57,9 @@ struct socket_workers {
   /* Its connection ends, or the door closes: it hears nothing more. */
   void (*left)(void *worker);
 };
-/* One line, without newline. False: nothing more will reach it; `left` follows, but not at once. */
+#define SOCKET_SAID ((size_t)8 << 20) /* bytes that wait for one worker at most (contract 8) */
+/* One line, without newline. False: nothing more will reach it, also because it does not read;
+ * `left` follows, but not at once. */
 bool socket_say(struct connection *connection, const char *text, size_t n);
 /* Closes the connection: `left` follows, but not at once. */
 void socket_hang_up(struct connection *connection);

@@ -3,11 +3,14 @@
  */
 #include "socket_ops.h"
 
+#include "base/units.h"
+
 static struct {
   struct connection *connection;
   sem_t heard, left;
   char line[64];
   int32_t pid;
+  size_t said;
 } met;
 
 static enum status on_hello(void *ctx, const struct socket_hello *hello, void **worker,
@@ -22,11 +25,21 @@ static enum status on_hello(void *ctx, const struct socket_hello *hello, void **
   return STATUS_OK;
 }
 
+/* Requests of 64 KiB, until no more is taken. */
+static void fill(void) {
+  static char text[64 * 1024];
+  memset(text, 'x', sizeof text);
+  while (socket_say(met.connection, text, sizeof text))
+    met.said += sizeof text;
+}
+
 static void on_heard(void *worker, struct reader_value line) {
   (void)worker;
   snprintf(met.line, sizeof met.line, "%s", reader_text(reader_get(line, "event"), "-"));
   if (!strcmp(met.line, "go"))
     socket_hang_up(met.connection);
+  else if (!strcmp(met.line, "fill"))
+    fill();
   else
     assert_true(socket_say(met.connection, met.line, strlen(met.line)));
   sem_post(&met.heard);
@@ -117,6 +130,18 @@ static void one_that_is_hung_up_on_leaves_once(void **state) {
   assert_int_equal(value, 0);
 }
 
+static void one_that_reads_nothing_is_left_with_8_mib(void **state) {
+  (void)state;
+  struct door door;
+  open_with_workers(&door);
+  say_hello(&door);
+  ask(&door, "{\"event\":\"fill\"}\n");
+  wait_for(&met.left, 1);
+  assert_in_range(met.said, 7 * MIB, 10 * MIB); /* the kernel's buffer takes some */
+  hang_up(&door);
+  close_door(&door);
+}
+
 static void one_that_sends_no_more_has_left(void **state) {
   (void)state;
   struct door door;
@@ -157,6 +182,7 @@ int main(void) {
       cmocka_unit_test(others_are_not_heard_as_workers),
       cmocka_unit_test(without_workers_hello_is_nothing),
       cmocka_unit_test(one_that_is_hung_up_on_leaves_once),
+      cmocka_unit_test(one_that_reads_nothing_is_left_with_8_mib),
       cmocka_unit_test(one_that_sends_no_more_has_left),
       cmocka_unit_test(a_door_that_stops_lets_go_of_workers),
   };
