@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/os_memfd.h"
+#include "service/models.h"
 
 struct fixture *model_fixture_start(const char *const *devices) {
   struct fixture *fixture = fixture_start(devices);
@@ -106,4 +107,18 @@ void model_fixture_unload(struct fixture *fixture, const char *name) {
       model_unload_start(fixture_service(fixture), &fixture_admin, &params, &started, &problem),
       STATUS_OK);
   fixture_end(started.job, &end);
+}
+
+void model_fixture_cost(struct fixture *fixture, const char *name, uint64_t load_ns) {
+  struct service *s = fixture_service(fixture);
+  uint64_t id = model_fixture_look(fixture, name).id;
+  LOCK_SCOPE(&s->lock);
+  models_at(s, idmap_find(&s->models->ids, id))->facts.load_ns = load_ns;
+}
+
+void model_fixture_age(struct fixture *fixture, const char *name) {
+  struct service *s = fixture_service(fixture);
+  uint64_t id = model_fixture_look(fixture, name).id;
+  LOCK_SCOPE(&s->lock);
+  models_at(s, idmap_find(&s->models->ids, id))->weights->resident_since = 0;
 }

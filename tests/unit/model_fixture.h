@@ -22,5 +22,10 @@ struct model_view model_fixture_look(struct fixture *fixture, const char *name);
 void model_fixture_same(struct fixture *fixture, const char *name, const char *path);
 /* By force, to its file; waited for. */
 void model_fixture_unload(struct fixture *fixture, const char *name);
+/* Its last load is said to have taken that long: what decides by such a time is then the same on a
+ * busy machine. Uses from here on are worth that much, and it is young for that long. */
+void model_fixture_cost(struct fixture *fixture, const char *name, uint64_t load_ns);
+/* It has been where it is since the machine was booted: it is not young any more. */
+void model_fixture_age(struct fixture *fixture, const char *name);
 
 #endif
