@@ -3,8 +3,9 @@
  * brought to the core's cache for all of these at once: records lie anywhere, and a miss takes as
  * long as the rest of a move.
  *
- * Places go back in a step of their own, for with the last place of a segment its way back to the
- * driver begins, in which the worker has a part: it is not to do that beside the copies.
+ * Places go back in a step of their own, and the last of a segment at the end: with it the way of
+ * the segment to the driver begins, in which the worker has a part, and it is not to unmap memory
+ * beside the copies. A driver does the one or the other.
  */
 #include "service/defragment_batch.h"
 
@@ -147,12 +148,10 @@ static void give_some(struct defragment_batch *batch, struct defragment_batch_ru
   LOCK_SCOPE(&s->lock);
   for (unsigned i = 0; i < LOCKED && batch->over_count; i++) {
     const struct space *place = &batch->reservations[--batch->over_count].place;
-    uint64_t size = state_segment(s, place->segment)->size;
-    if (!space_give(s, place, run->released, run->arg))
-      continue;
-    run->releasing++;
-    run->row->segments_released++;
-    run->row->released_bytes += size;
+    if (state_segment(s, place->segment)->blocks == 1)
+      run->last[run->last_count++] = *place;
+    else
+      space_give(s, place, NULL, NULL);
   }
 }
 
@@ -160,4 +159,20 @@ void defragment_batch_give(struct defragment_batch *batch, struct defragment_bat
   while (batch->over_count)
     give_some(batch, run);
   batch->move_count = batch->segment_count = 0;
+}
+
+static void give_one(struct defragment_batch_run *run, const struct space *place) {
+  struct service *s = run->service;
+  LOCK_SCOPE(&s->lock);
+  uint64_t size = state_segment(s, place->segment)->size;
+  if (!space_give(s, place, run->released, run->arg))
+    return;
+  run->releasing++;
+  run->row->segments_released++;
+  run->row->released_bytes += size;
+}
+
+void defragment_batch_give_last(struct defragment_batch_run *run) {
+  while (run->last_count)
+    give_one(run, &run->last[--run->last_count]);
 }

@@ -20,8 +20,10 @@ struct defragment_batch_run {
   struct job *job;
   struct snapshot snapshot;      /* what the planned moves speak of */
   struct job_defrag_device *row; /* its figures; under the state lock, as the next */
-  uint32_t releasing;            /* segments on their way back */
-  segment_then_fn *released;     /* for each when the driver has it; who hears it counts down */
+  struct space *last; /* of each segment of the snapshot one place, the last: they go at the end */
+  uint32_t last_count;
+  uint32_t releasing;        /* segments on their way back */
+  segment_then_fn *released; /* for each when the driver has it; who hears it counts down */
   void *arg;
 };
 
@@ -46,8 +48,10 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
                              void (*done)(struct mover_task *task));
 /* Takes the lock, again and again. The mover is done: what it copied is where it copied it to. */
 void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run);
-/* Takes the lock, again and again. Of committed moves: the places that nobody needs go back, and
- * the batch is empty. */
+/* Takes the lock, again and again. Of committed moves: the places that nobody needs go back, but
+ * for the last of a segment, and the batch is empty. */
 void defragment_batch_give(struct defragment_batch *batch, struct defragment_batch_run *run);
+/* The same with those last ones, and their segments with them. */
+void defragment_batch_give_last(struct defragment_batch_run *run);
 
 #endif

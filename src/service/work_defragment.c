@@ -9,8 +9,12 @@
  * there are more, so that it maps the segments of some while it copies others. They may end in any
  * order, for no move of a plan waits for another: what is taken was free before, what is left stays
  * closed. The first ones are small, and of a plan only what they take is made before them: the
- * mover is not to wait for the whole. The places that its blocks left are given back when a batch
- * is used again, or at the end: the mover lets go of a segment no faster than it copies a batch.
+ * mover is not to wait for the whole.
+ *
+ * The places that its blocks left are given back when nothing is left to start, or a batch is used
+ * again. On a card that is late, for what waits for the driver there: until then the decision
+ * thread is what the copies wait for. On the host the memory is wanted soon, so there are no more
+ * batches than are under way.
  *
  * A card's driver takes half a millisecond to take a segment back. So on cards the job ends with
  * its last move, as a free's answer does: who needs the bytes that are on their way waits for them.
@@ -30,7 +34,8 @@
 #include "service/work.h"
 
 #define DEFRAGMENT_FIRST 64              /* of the first; each next has twice as many */
-#define DEFRAGMENT_BATCHES 8             /* on a card; a batch takes it half a millisecond */
+#define DEFRAGMENT_BATCHES 32            /* on a card */
+#define DEFRAGMENT_UNDER_WAY 8           /* of them; one takes it a third of a millisecond */
 #define DEFRAGMENT_BATCHES_HOST 3        /* one is reserved, one copied, one committed */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
@@ -52,10 +57,10 @@ struct defragment {
   uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
   struct defrag_planner *planner;
-  const struct defrag_plan *plan;               /* so far: the rest is planned beside the copies */
-  uint32_t next_move, batch_moves, batch_count; /* at most so many in the next batch; batches */
-  uint32_t under_way;                           /* of the batches */
-  uint32_t closed;                              /* of the plan's victims */
+  const struct defrag_plan *plan;              /* so far: the rest is planned beside the copies */
+  uint32_t next_move, batch_moves;             /* at most so many in the next batch */
+  uint32_t batch_count, next_batch, under_way; /* batches that are used; of these */
+  uint32_t closed;                             /* of the plan's victims */
   uint64_t deadline;
   uint64_t moved_ns; /* when the last one was */
   bool ended;        /* nothing more will be moved; under the state lock */
@@ -75,6 +80,8 @@ static void forget_plan(struct defragment *work) {
   work->plan = NULL;
   work->next_move = work->closed = 0;
   snapshot_free(&work->run.snapshot);
+  free(work->run.last);
+  work->run.last = NULL;
 }
 
 static void work_free(struct defragment *work) {
@@ -164,10 +171,16 @@ static bool plan_on(struct defragment *work) {
   return work->next_move < work->plan->move_count;
 }
 
+static void give_places(struct defragment *work) {
+  for (unsigned i = 0; i < work->batch_count; i++)
+    if (!work->batches[i].under_way)
+      defragment_batch_give(&work->batches[i].moves, &work->run);
+}
+
 /* A slab that is empty goes back only while it is closed, else its owner may keep it. */
 static void leave_plan(struct defragment *work) {
-  for (unsigned i = 0; i < work->batch_count; i++)
-    defragment_batch_give(&work->batches[i].moves, &work->run);
+  give_places(work);
+  defragment_batch_give_last(&work->run);
   open_victims(work);
 }
 
@@ -182,9 +195,9 @@ static void copied(struct mover_task *task) {
   queue_post(work->run.service->decision, &batch->ended);
 }
 
-/* Reserves the next batch of the plan and hands it to the mover, if anything of it can still be
- * moved. */
-static void start_batch(struct batch *batch) {
+/* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved
+ * any more. */
+static bool start_batch(struct batch *batch) {
   struct defragment *work = batch->work;
   struct defragment_batch *moves = &batch->moves;
   defragment_batch_give(moves, &work->run);
@@ -195,17 +208,31 @@ static void start_batch(struct batch *batch) {
     work->next_move += count;
   }
   if (!moves->move_count)
-    return;
+    return false;
   batch->under_way = true;
   work->under_way++;
   work->batch_moves = (uint32_t)units_min(DEFRAGMENT_BATCH_MOVES, 2 * (uint64_t)work->batch_moves);
   defragment_batch_submit(moves, &work->run, copied);
+  return true;
+}
+
+/* The batch that is used next, the longest unused of those that are not under way. */
+static struct batch *next_batch(struct defragment *work) {
+  struct batch *batch;
+  do {
+    batch = &work->batches[work->next_batch];
+    work->next_batch = (work->next_batch + 1) % work->batch_count;
+  } while (batch->under_way);
+  return batch;
 }
 
 static void start_batches(struct defragment *work) {
-  for (unsigned i = 0; i < work->batch_count; i++)
-    if (!work->batches[i].under_way)
-      start_batch(&work->batches[i]);
+  uint32_t most = (uint32_t)units_min(work->batch_count, DEFRAGMENT_UNDER_WAY);
+  while (work->under_way < most)
+    if (!start_batch(next_batch(work))) {
+      give_places(work);
+      return;
+    }
 }
 
 /* ---- what to work on ---- */
@@ -238,11 +265,15 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     uint32_t device = work->devices[work->at];
     bool card = work->run.service->devices[device].info->costly;
     work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
+    work->next_batch = 0;
     work->run.row = &work->result.devices[work->at];
     work->run.snapshot =
         (struct snapshot){.service = work->run.service, .device = device, .owner = work->owner};
     if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
                       &work->planner))
+      continue;
+    work->run.last = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.last);
+    if (!work->run.last)
       continue;
     work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)
