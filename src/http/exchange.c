@@ -24,6 +24,7 @@
 #define OUT_CAP ((size_t)16 << 20)       /* of an answer; the largest page of a list is 1 MiB */
 #define TEXT_CAP ((size_t)128 << 10)     /* twice the longest target */
 #define KEPT 64
+#define LOOK_MS 1000 /* for who has left: a system call for each that waits */
 
 struct exchange {
   struct server_request request; /* first */
@@ -40,7 +41,7 @@ struct exchange {
     const char *last_event_id, *seen;
     char allow[80];
     bool run;
-    bool lent, parked, finished, abandoned; /* under the lock */
+    bool lent, parked, finished, abandoned, deserted; /* under the lock */
   } is;
   struct ops_call call; /* its params are not zeroed here, so it stands last */
 };
@@ -53,6 +54,7 @@ struct exchanges {
   atomic_uint holders; /* the door itself and every exchange that is under way */
   struct lock lock;
   struct exchange *parked;
+  uint64_t looked_ms;
   bool ending;
 };
 
@@ -87,7 +89,7 @@ static void link_parked(struct exchange *x) {
   x->is.parked = true;
 }
 
-static void unlink_parked(struct exchange *x) {
+static void wake(struct exchange *x) {
   if (x->next)
     x->next->previous = x->previous;
   if (x->previous)
@@ -95,6 +97,7 @@ static void unlink_parked(struct exchange *x) {
   else
     x->all->parked = x->next;
   x->is.parked = false;
+  server_resume(&x->request);
 }
 
 /* The server's thread. */
@@ -121,10 +124,8 @@ static void on_done(struct ops_call *call) {
   lock_take(&all->lock);
   x->is.finished = true;
   bool abandoned = x->is.abandoned;
-  if (x->is.parked) {
-    unlink_parked(x);
-    server_resume(&x->request);
-  }
+  if (x->is.parked)
+    wake(x);
   lock_give(&all->lock);
   if (!abandoned)
     return;
@@ -437,7 +438,7 @@ static bool on_run(struct server_request *request) {
 
 /* Whether ops still has it, and gives it back itself. Only this thread lends. */
 static bool abandon(struct exchange *x) {
-  if (!x->is.lent)
+  if (!x->is.lent || (x->is.deserted && ops_abandon(&x->call)))
     return false;
   LOCK_SCOPE(&x->all->lock);
   x->is.abandoned = !x->is.finished;
@@ -453,6 +454,20 @@ static void on_end(struct server_request *request) {
 }
 
 /* ---- life ---- */
+
+void exchange_tend(struct exchanges *exchanges, uint64_t now_ms) {
+  LOCK_SCOPE(&exchanges->lock);
+  if (now_ms - exchanges->looked_ms < LOOK_MS)
+    return;
+  exchanges->looked_ms = now_ms;
+  for (struct exchange *x = exchanges->parked, *next; x; x = next) {
+    next = x->next;
+    x->is.deserted = atomic_load(&x->call.held) && link_is_at_its_end(x->request.link);
+    if (!x->is.deserted)
+      continue;
+    wake(x);
+  }
+}
 
 enum status exchange_create(const struct exchange_params *params, struct exchanges **out) {
   struct exchanges *all = calloc(1, sizeof *all);
@@ -474,8 +489,7 @@ void exchange_stop(struct exchanges *exchanges) {
   exchanges->ending = true;
   while (exchanges->parked) {
     struct exchange *x = exchanges->parked;
-    unlink_parked(x);
-    server_resume(&x->request);
+    wake(x);
   }
 }
 

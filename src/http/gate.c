@@ -152,6 +152,7 @@ static void look(struct gate *gate) {
     server_nudge(gate->with.server);
   drain_look(gate->with.drain, now_ms);
   stream_tend(gate->with.streams, now_ms);
+  exchange_tend(gate->with.exchanges, now_ms);
 }
 
 static void *run(void *arg) {

@@ -1,12 +1,14 @@
 /*
  * gate: where connections come in: the listener and the one thread that accepts, asks who is at the
- * other end, holds the cap, and looks after deadlines, lingering connections and streams.
+ * other end, holds the cap, and looks after deadlines, lingering connections, streams and who hung
+ * up.
  */
 #ifndef HTTP_GATE_H
 #define HTTP_GATE_H
 
 #include "http/auth.h"
 #include "http/drain.h"
+#include "http/exchange.h"
 #include "http/link.h"
 #include "http/server.h"
 #include "http/stream.h"
@@ -18,6 +20,7 @@ struct gate_params { /* all outlive gate_stop */
   struct links *links;
   struct drain *drain;
   struct streams *streams;
+  struct exchanges *exchanges;
   struct server *server;
   uint64_t tick_ms; /* how often deadlines are looked at */
 };

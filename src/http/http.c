@@ -147,8 +147,9 @@ enum status http_create(const struct http_params *params, struct http **out,
 uint16_t http_port(const struct http *http) { return gate_port(http->gate); }
 
 enum status http_start(struct http *http) {
-  const struct gate_params params = {http->auth,    &http->links, &http->drain,
-                                     http->streams, http->server, tick(&http->limits)};
+  const struct gate_params params = {http->auth,         &http->links,    &http->drain,
+                                     http->streams,      http->exchanges, http->server,
+                                     tick(&http->limits)};
   return gate_start(http->gate, &params);
 }
 

@@ -1,7 +1,7 @@
 /*
  * wait: calls whose answer comes later. Nobody blocks: the call is left with a job, and whichever
  * thread finishes that job (or the decision thread, when the time is over) encodes the answer and
- * calls call->done. Hanging up cancels nothing.
+ * calls call->done. Hanging up cancels nothing that is listed (ops_abandon).
  */
 #ifndef OPS_WAIT_H
 #define OPS_WAIT_H

@@ -1,5 +1,6 @@
 """What happens to allocations once they are made: looked at, listed, freed, expired, waited for, asked for twice."""
 
+import json
 import threading
 import time
 import unittest
@@ -374,6 +375,13 @@ class Waiting(DaemonCase):
             self.assertEqual("MISSING_PARAMETER", unix.call("cancel", {})["error_code"])
             unix.call("memory.free", {"allocation_id": name_of(held)})
             self.assertTrue(unix.wait(tail)["success"])
+
+    def test_who_hangs_up_over_http_waits_no_longer(self):
+        self.allocate(50 * MIB)
+        body = {"sizeBytes": 50 * MIB, "waitMs": 3600000, "priority": "high"}
+        with self.daemon.raw(request_bytes("POST", f"{ALLOCATE}/host:0", json.dumps(body).encode())):
+            wait_until(lambda: self.try_allocate(1 * MIB, "host:0").status == 507, "nobody overtakes it")
+        wait_until(lambda: self.try_allocate(1 * MIB, "host:0").status == 200, "its place is free")
 
     def test_the_earlier_goes_first(self):
         held = self.allocate(60 * MIB)

@@ -7,6 +7,7 @@
  *   POST /echo               200, the body
  *   POST /now                answered by `done` before ops_run returns
  *   POST /later              waits for http_ops_finish
+ *   POST /memory             the same, until its client hangs up
  *   GET /api/memory/events   streams
  *
  * And a door before it, with a client.
@@ -31,7 +32,15 @@ struct ops {
   struct lock lock;
   struct ops_call *waiting[64];
   unsigned count;
+  sem_t abandoned; /* a call that could be was */
 };
+
+bool ops_abandon(struct ops_call *call) {
+  if (!atomic_load(&call->held))
+    return false;
+  sem_post(&call->ops->abandoned);
+  return true;
+}
 
 void ops_end(struct ops_call *call) { (void)call; }
 
@@ -44,6 +53,7 @@ static const struct ops_row http_ops_rows[] = {
     {.method = OPS_POST, .path = "/echo", .role = CALLER_WRITE},
     {.method = OPS_POST, .path = "/now", .role = CALLER_WRITE},
     {.method = OPS_POST, .path = "/later", .role = CALLER_WRITE},
+    {.method = OPS_POST, .path = "/memory", .role = CALLER_WRITE},
     {.method = OPS_GET, .path = "/api/memory/events", .role = CALLER_READ, .streams = true},
 };
 
@@ -96,6 +106,10 @@ enum ops_progress ops_run(struct ops_call *call, const char *body, size_t n) {
     ops_fail(call, &(struct problem){.status = STATUS_FORBIDDEN});
   } else if (strcmp(path, "/later") == 0) {
     return http_ops_wait(call);
+  } else if (strcmp(path, "/memory") == 0) {
+    atomic_store(&call->held, (struct job *)call); /* looked at by nobody */
+    sem_post(&call->ops->arrived);
+    return OPS_LATER;
   } else if (strcmp(path, "/now") == 0) {
     http_ops_say(call, "now", 3);
     call->done(call);
@@ -185,6 +199,7 @@ static inline struct door *open_door(const struct http_limits *limits,
   assert_non_null(door);
   assert_int_equal(events_create(&door->ops.events), STATUS_OK);
   sem_init(&door->ops.arrived, 0, 0);
+  sem_init(&door->ops.abandoned, 0, 0);
   lock_init(&door->ops.lock, LOCK_RANK_LEAF, "fake ops");
   static const char *const hosts[] = {"memkeep.example"};
   const struct http_params params = {.ops = &door->ops,

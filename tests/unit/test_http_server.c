@@ -399,6 +399,16 @@ static void hanging_up_cancels_nothing(void **state) {
   assert_int_equal(http_fixture_ask(door->port, "GET", "/health"), 200);
 }
 
+static void hanging_up_ends_a_wait_for_memory(void **state) {
+  struct door *door = *state;
+  struct http_client *client = http_fixture_connect(door->port);
+  assert_true(http_fixture_say(client, POST("/memory") "\r\n"));
+  sem_wait(&door->ops.arrived);
+  http_fixture_close(client);
+  sem_wait(&door->ops.abandoned);
+  assert_int_equal(http_fixture_ask(door->port, "GET", "/health"), 200);
+}
+
 static void a_call_outlives_the_door(void **state) {
   struct door *door = *state;
   SAY(door, POST("/later") "\r\n");
@@ -473,6 +483,7 @@ int main(void) {
       TEST(an_answer_may_come_before_the_call_has_returned, setup),
       TEST(others_are_served_meanwhile, setup),
       TEST(hanging_up_cancels_nothing, setup),
+      TEST(hanging_up_ends_a_wait_for_memory, setup),
       TEST(a_call_outlives_the_door, setup),
       TEST(a_taken_port_is_a_conflict, setup),
       TEST(what_cannot_be_listened_on_is_refused, setup),
