@@ -28,19 +28,23 @@ static enum status check(const struct state_device *device, const struct limits_
   return STATUS_OK;
 }
 
-/* The domain of that name. A user's need not have asked for anything yet. */
+/* The caller that a name is of; false: of none. What number a token has is not known here. */
+static bool caller_named(const char *name, struct caller *out) {
+  char text[sizeof out->domain_name];
+  bool user = !strncmp(name, "uid:", 4);
+  *out = (struct caller){.domain = STATE_DOMAIN_UNKNOWN};
+  snprintf(out->domain_name, sizeof out->domain_name, "%s", name);
+  if (!user)
+    return !strncmp(name, "token:", 6) && name[6];
+  out->domain = (uint32_t)strtoul(name + 4, NULL, 10);
+  snprintf(text, sizeof text, "uid:%u", out->domain);
+  return out->domain != STATE_DOMAIN_UNKNOWN && !strcmp(text, name);
+}
+
+/* The domain of that name, which need not have asked for anything yet. */
 static struct state_domain *domain_named(struct service *s, const char *name) {
-  for (uint32_t i = 0; i < s->domain_count; i++)
-    if (!strcmp(s->domains[i].name, name))
-      return &s->domains[i];
-  struct caller user = {0};
-  char text[sizeof user.domain_name];
-  user.domain = strncmp(name, "uid:", 4) != 0 ? 0 : (uint32_t)strtoul(name + 4, NULL, 10);
-  snprintf(text, sizeof text, "uid:%u", user.domain);
-  if (strcmp(text, name) != 0)
-    return NULL;
-  memcpy(user.domain_name, text, sizeof text);
-  uint32_t index = state_domain_of(s, &user);
+  struct caller caller;
+  uint32_t index = caller_named(name, &caller) ? state_domain_of(s, &caller) : UINT32_MAX;
   return index == UINT32_MAX ? NULL : &s->domains[index];
 }
 
@@ -49,7 +53,8 @@ static enum status check_quotas(struct service *s, const struct limits_set *set,
   for (uint32_t i = 0; i < set->quota_count; i++)
     if (!domain_named(s, set->quotas[i].domain))
       return problem_field(problem, STATUS_INVALID_ARGUMENT, "quotas",
-                           "no domain %.40s has asked for memory yet", set->quotas[i].domain);
+                           "there is no domain %.40s: it is uid:N or token:NAME",
+                           set->quotas[i].domain);
   return STATUS_OK;
 }
 

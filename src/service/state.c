@@ -64,10 +64,20 @@ enum status state_find_alloc(struct service *s, const struct caller *caller, uin
   return STATUS_OK;
 }
 
+static bool domain_is(const struct state_domain *domain, const struct caller *caller) {
+  if (domain->number != STATE_DOMAIN_UNKNOWN && caller->domain != STATE_DOMAIN_UNKNOWN)
+    return domain->number == caller->domain;
+  return !strcmp(domain->name, caller->domain_name);
+}
+
 uint32_t state_domain_of(struct service *s, const struct caller *caller) {
-  for (uint32_t i = 0; i < s->domain_count; i++)
-    if (s->domains[i].number == caller->domain)
-      return i;
+  for (uint32_t i = 0; i < s->domain_count; i++) {
+    if (!domain_is(&s->domains[i], caller))
+      continue;
+    if (caller->domain != STATE_DOMAIN_UNKNOWN)
+      s->domains[i].number = caller->domain;
+    return i;
+  }
   if (s->domain_count == STATE_DOMAINS)
     return UINT32_MAX;
   struct state_domain *domain = &s->domains[s->domain_count];

@@ -103,6 +103,9 @@ struct state_owner {
   uint64_t committed[VIEW_DEVICES];
 };
 
+/* A token that has a quota and did not ask for anything yet: it is known by its name. */
+#define STATE_DOMAIN_UNKNOWN UINT32_MAX
+
 struct state_domain {
   uint32_t number; /* caller.domain */
   char name[40];

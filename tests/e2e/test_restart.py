@@ -144,6 +144,25 @@ class Kept(RestartCase):
         self.assertEqual((before["owner"], before["domain"]), (after["owner"], after["domain"]))
         self.free(after)
 
+    def test_the_quota_of_a_token_that_has_not_asked_for_anything(self):
+        self.daemon.stop()
+        (self.daemon.folder / "tokens.conf").write_text(TOKENS)
+        self.next_daemon("--config", str(self.daemon.folder / "tokens.conf"))
+        quotas = [{"domain": "token:alice", "maxBytes": 4 * MIB, "maxAllocations": 2}]
+        root, alice = ({"Authorization": f"Bearer {secret}"} for secret in
+                       ("roots-secret-roots-secret-00", "alices-secret-alices-secret"))
+        for body in ({"quotas": quotas}, {}):
+            set_to = self.ok(self.daemon.put(f"{MEMORY}/limits/host:0", body, root))["quotas"]
+            self.assertEqual(quotas, set_to)
+            self.crash()
+        for _ in range(2):
+            self.daemon.http.headers = alice
+            self.refused_space(self.try_allocate(5 * MIB, "host:0"), "QUOTA_EXCEEDED")
+            self.allocate(4096)
+            self.crash()
+        self.daemon.http.headers = alice
+        self.refused_space(self.try_allocate(4096, "host:0"), "QUOTA_EXCEEDED")
+
 
 class Lifetimes(RestartCase):
     """The table of lifetimes, over a crash and over a clean stop."""

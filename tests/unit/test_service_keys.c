@@ -49,9 +49,25 @@ static void a_quota_may_be_named_before_its_user_comes(void **state) {
                    STATUS_OK);
   struct alloc_params params = fixture_params("host:0", 101);
   assert_int_equal(fixture_allocate(*state, &other, &params, NULL, NULL), STATUS_QUOTA_EXCEEDED);
-  snprintf(set.quotas[0].domain, sizeof set.quotas[0].domain, "%s", "token:nobody");
+  snprintf(set.quotas[0].domain, sizeof set.quotas[0].domain, "%s", "token:ci");
   assert_int_equal(limits_change(fixture_service(*state), &fixture_admin, "host:0", &set, &problem),
-                   STATUS_INVALID_ARGUMENT);
+                   STATUS_OK);
+  struct caller token = {.role = CALLER_WRITE, .domain = 0x80001234, .domain_name = "token:ci"};
+  assert_int_equal(fixture_allocate(*state, &token, &params, NULL, NULL), STATUS_QUOTA_EXCEEDED);
+  assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, NULL, NULL), STATUS_OK);
+}
+
+static void a_quota_of_nobody_is_refused(void **state) {
+  static const char *const names[] = {
+      "ci", "", "token:", "uid:", "uid:x", "uid:01", "uid:4294967295"};
+  struct limits_set set = {.has_quotas = true, .quota_count = 1};
+  struct problem problem;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(set.quotas[0].domain, sizeof set.quotas[0].domain, "%s", names[i]);
+    assert_int_equal(
+        limits_change(fixture_service(*state), &fixture_admin, "host:0", &set, &problem),
+        STATUS_INVALID_ARGUMENT);
+  }
 }
 
 static void a_key_answers_with_the_first_result(void **state) {
@@ -113,9 +129,9 @@ static void a_key_that_is_under_way_is_joined(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(quotas_hold_and_are_given_back),      TEST(a_quota_may_be_named_before_its_user_comes),
-      TEST(a_key_answers_with_the_first_result), TEST(a_refusal_does_not_use_the_key_up),
-      TEST(a_key_that_is_under_way_is_joined),
+      TEST(quotas_hold_and_are_given_back),    TEST(a_quota_may_be_named_before_its_user_comes),
+      TEST(a_quota_of_nobody_is_refused),      TEST(a_key_answers_with_the_first_result),
+      TEST(a_refusal_does_not_use_the_key_up), TEST(a_key_that_is_under_way_is_joined),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
