@@ -48,8 +48,21 @@ def environment(pid):
         return dict(word.decode().split("=", 1) for word in file.read().split(b"\0") if b"=" in word)
 
 
+# The daemon opens its history some time after it is ready, SQLite the folder to sync it, and whoever samples /proc.
+_OWN = re.compile(r"/proc/|.*/state(/history\.db.*)?$")
+
+
+def fds(pid):
+    """What the fds of a process lead to, without what comes and goes by itself."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return [path for path in found if not _OWN.match(path)]
+
+
 def fd_count(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(fds(pid))
 
 
 def _links(pid):
