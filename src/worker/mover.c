@@ -196,6 +196,8 @@ static enum status sum_in_place(const struct mover_work *work, uint64_t offset, 
 /* Where the bytes of one end are seen they need no piece. */
 static enum status plain_chunk(struct crew *crew, uint64_t offset, uint64_t size, void *staging) {
   const struct mover_work *work = crew->work;
+  if (!work->from.segment)
+    return device_fill(at(work->to, offset), size, work->value);
   struct flow flow = {.work = work, .offset = offset};
   return crew->flows && !device_peek(at(work->from, offset), size)
              ? run_flow(&flow, size)
@@ -466,9 +468,15 @@ enum status mover_copy(struct mover_work *work) {
   return status;
 }
 
+/* A card does it by itself, so that threads but wait for it. */
+static enum status run_fill(struct mover_work *work) {
+  struct crew crew = {.work = work, .chunk = MOVER_FLOW, .status = STATUS_OK};
+  return run_crew(&crew, device_is_host(work->to.segment) ? MOVER_THREADS : MOVER_WAITERS);
+}
+
 enum status mover_fill(struct mover_work *work) {
   uint64_t start = clock_now();
-  enum status status = run_relay(work, true);
+  enum status status = work->verify ? run_relay(work, true) : run_fill(work);
   work->device_us = (clock_now() - start) / 1000;
   return status;
 }

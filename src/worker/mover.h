@@ -38,7 +38,7 @@ struct mover_work {
 /* INVALID_ARGUMENT: the two ranges overlap. CANCELLED between chunks: the target holds part of the
  * bytes. CHECKSUM_MISMATCH is not an error here: see verified. */
 enum status mover_copy(struct mover_work *work);
-/* The checksum is read back from the target. */
+/* With `verify` the checksum is read back from the target; without, nothing is read. */
 enum status mover_fill(struct mover_work *work);
 
 #endif

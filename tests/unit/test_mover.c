@@ -192,6 +192,7 @@ static void fills(const char *target) {
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     struct watch watch;
     struct mover_work work = work_on(NULL, &to, sizes[i], &watch);
+    work.verify = true;
     work.value = (uint8_t)(0xA0 + i);
     memset(to.bytes, GUARD, sizes[i] + 200);
     assert_int_equal(mover_fill(&work), STATUS_OK);
@@ -209,6 +210,28 @@ static void a_fill_is_read_back(void **state) {
   (void)state;
   fills("host:0=1GiB");
   fills("fake:0=1GiB");
+}
+
+static void a_fill_that_nobody_asks_about_is_not_read(void **state) {
+  static const char *const devices[] = {"host:0=1GiB", "fake:0=1GiB"};
+  const uint64_t size = 40 * MIB + 11; /* some threads', some chunks' */
+  (void)state;
+  for (unsigned i = 0; i < 2; i++) {
+    struct piece to;
+    struct watch watch;
+    piece_open(&to, devices[i]);
+    struct mover_work work = work_on(NULL, &to, size, &watch);
+    work.verify = false;
+    work.value = 0xA7;
+    memset(to.bytes, GUARD, SEGMENT);
+    assert_int_equal(mover_fill(&work), STATUS_OK);
+    for (uint64_t k = 0; k < size; k++)
+      assert_true(to.bytes[100 + k] == 0xA7);
+    assert_guarded(&to, size);
+    assert_false(work.checksum_known || work.verified);
+    assert_true(watch.rose && watch.last == size);
+    piece_close(&to);
+  }
 }
 
 static void a_cancel_ends_it_between_chunks(void **state) {
@@ -274,6 +297,7 @@ int main(void) {
       cmocka_unit_test(sums_of_chunks_are_a_load_s),
       cmocka_unit_test(within_one_segment),
       cmocka_unit_test(a_fill_is_read_back),
+      cmocka_unit_test(a_fill_that_nobody_asks_about_is_not_read),
       cmocka_unit_test(a_cancel_ends_it_between_chunks),
       cmocka_unit_test(what_was_cancelled_before_moves_nothing),
       cmocka_unit_test(a_failing_device_ends_it),
