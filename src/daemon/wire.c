@@ -136,6 +136,7 @@ static void data_of(struct writer *w, const struct mover_task *task) {
     place(w, "target", &task->segments[0], task->moves[0].to_offset);
     writer_uint(w, "sizeBytes", task->moves[0].size);
     writer_uint(w, "value", task->value);
+    writer_bool(w, "verify", task->verify);
     break;
   case MOVER_DEFRAGMENT:
     defragment(w, task);

@@ -171,6 +171,7 @@ static enum status start_fill(struct service *s, const struct caller *caller,
                                      .size = params->size_bytes ? params->size_bytes : room};
   moving->task.action = MOVER_FILL;
   moving->task.value = (uint8_t)params->value;
+  moving->task.verify = true;
   moving->event = EVENTS_ALLOCATION_FILLED;
   return STATUS_OK;
 }

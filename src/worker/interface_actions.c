@@ -67,12 +67,14 @@ static void transfer(struct interface_call *call, struct writer *w) {
   interface_place_give(call, &to);
 }
 
+/* memory.fill. What is new and belongs to nobody yet need not be read again. */
 static void fill(struct interface_call *call, struct writer *w) {
   uint64_t size = reader_uint(reader_get(call->data, "size_bytes"), 0);
   struct interface_place_end to = {0};
   enum status status = interface_place_take(call, reader_get(call->data, "target"), size, &to);
   struct mover_work work = {.to = to.place,
                             .size = size,
+                            .verify = reader_bool(reader_get(call->data, "verify"), true),
                             .value = (uint8_t)reader_uint(reader_get(call->data, "value"), 0),
                             .cancel = &call->cancel,
                             .progress = interface_progress,

@@ -95,6 +95,17 @@ class Cards(VulkanCase):
         self.free(allocation)
         wait_until(lambda: self.used() == 0, "the memory is the driver's again")
 
+    def test_new_memory_is_zeros_and_is_not_read_again(self):
+        self.free(self.allocate(MIB, "vulkan:0"))  # who copies has started
+        trace = self.cards / "trace"
+        trace.touch()
+        new = self.allocate(64 * MIB, "vulkan:0", share="read")
+        self.assertLess(trace.read_text().count("s"), 10)
+        trace.unlink()
+        old = self.allocate(64 * MIB, "host:0")
+        self.fill(old, 0)
+        self.assertEqual(self.checksum(old), self.checksum(new))
+
     def test_a_full_card(self):
         self.refused_space(self.try_allocate(CARD + MIB, "vulkan:0"), "ALLOCATION_TOO_LARGE")
         whole = self.allocate(400 * MIB, "vulkan:0", share="read")

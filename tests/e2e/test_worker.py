@@ -151,6 +151,12 @@ class Bytes(WorkerCase):
         self.assertEqual(b"\0" * 100 + b"\xab" * 5000 + b"\0", os.pread(fd, 5101, 0))
         self.assertEqual(xxh3.text(b"\xab" * 5000), data["checksum"])
 
+    def test_a_fill_that_nobody_asks_about_is_not(self):
+        fd = self.segment(1)
+        data = self.worker.ok("memory.fill", target=place(1, 100), size_bytes=5000, value=0xAB, verify=False)
+        self.assertEqual(b"\0" * 100 + b"\xab" * 5000 + b"\0", os.pread(fd, 5101, 0))
+        self.assertEqual((5000, None, None), (data["bytes"], data["checksum"], data["verified"]))
+
     def test_the_path_is_said(self):
         self.segment(1)
         self.segment(2)

@@ -78,7 +78,7 @@ static void a_fill_has_a_target_and_a_value(void **state) {
   struct mover_task task = task_of(MOVER_FILL, &move, 1);
   assert_line("{\"request_id\":\"r-2\",\"action\":\"memory.fill\",\"data\":{"
               "\"target\":{\"segment_id\":\"s-1f0c000000000001\",\"offset_bytes\":4096},"
-              "\"size_bytes\":100,\"value\":171},\"deadline_ms\":30000}",
+              "\"size_bytes\":100,\"value\":171,\"verify\":true},\"deadline_ms\":30000}",
               wire_task(&out, 2, &task));
 }
 
