@@ -131,6 +131,13 @@ bool choice_is_strained(const struct service *s, const struct choice *choice) {
   return strained && (fits || lasts);
 }
 
+enum status choice_configured(const struct state_device *device, struct problem *problem) {
+  if (!device->gone)
+    return STATUS_OK;
+  return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "%s is not configured any more",
+                     device->info->id);
+}
+
 enum status choice_refuse(const struct service *s, const struct choice *choice, const char *reason,
                           struct problem *problem) {
   const struct alloc_params *params = choice->params;
@@ -138,9 +145,8 @@ enum status choice_refuse(const struct service *s, const struct choice *choice, 
   if (!device)
     return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "there is no device with %s",
                        params->memory == PLACEMENT_VRAM ? "VRAM" : "RAM");
-  if (device->gone)
-    return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "%s is not configured any more",
-                       device->info->id);
+  if (choice_configured(device, problem))
+    return problem->status;
   if (!device->answering)
     return problem_set(problem, STATUS_DEVICE_UNAVAILABLE, "%s does not answer", device->info->id);
   char size[32], available[32];

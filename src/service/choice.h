@@ -37,6 +37,8 @@ bool choice_is_too_large(const struct service *s, const struct choice *choice);
 /* Pressure keeps it out wherever it could go, and waiting would not help: it had fitted somewhere,
  * or the strain lasts. */
 bool choice_is_strained(const struct service *s, const struct choice *choice);
+/* DEVICE_UNAVAILABLE: it is kept for its memory only, and no worker reaches that. */
+enum status choice_configured(const struct state_device *device, struct problem *problem);
 /* Why it does not fit. reason: "" or what ran out. */
 enum status choice_refuse(const struct service *s, const struct choice *choice, const char *reason,
                           struct problem *problem);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/choice.h"
 #include "service/effects.h"
 #include "service/model_record.h"
 #include "service/model_table.h"
@@ -93,6 +94,8 @@ static enum status check_space(struct service *s, const struct model_move *move,
                                struct problem *problem) {
   const struct state_device *device = &s->devices[move->target];
   char size[32], available[32];
+  if (choice_configured(device, problem))
+    return problem->status;
   bool held = waiting_held(s, move->params->priority) >> move->target & 1;
   if (need && strain_keeps_out(s, move->target, move->params->priority)) {
     strain_met(s, move->target);

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "service/choice.h"
 #include "service/effects.h"
 #include "service/job_work.h"
 #include "service/quota.h"
@@ -103,6 +104,8 @@ static enum status refuse_space(struct transfer *transfer, const struct space_wa
   const struct state_device *device = &s->devices[want->device];
   struct problem *problem = &transfer->problem;
   char size[32], available[32];
+  if (choice_configured(device, problem))
+    return problem->status;
   units_format(want->size, size, sizeof size);
   units_format(state_available(s, device), available, sizeof available);
   problem_set(problem, status, "%s does not fit: %s has %s available", size, device->info->id,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "service/choice.h"
 #include "service/job_work.h"
 #include "service/record.h"
 
@@ -55,6 +56,10 @@ static void done(struct mover_task *task) {
   free(moving);
 }
 
+static const struct state_device *device_of(const struct service *s, uint32_t alloc) {
+  return &s->devices[state_segment(s, state_alloc(s, alloc)->segment)->device];
+}
+
 /* Resolves one end: usable, and offset + size within it (size 0: all from the offset on). */
 struct end {
   uint64_t id, offset;
@@ -65,6 +70,8 @@ static enum status resolve(struct service *s, const struct caller *caller, const
   enum status status = state_find_alloc(s, caller, end->id, index, problem);
   if (!status)
     status = record_usable(s, *index, problem);
+  if (!status)
+    status = choice_configured(device_of(s, *index), problem);
   if (status)
     return status;
   uint64_t size = state_record(s, state_alloc(s, *index))->size_bytes;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "service/choice.h"
 #include "service/job_work.h"
 #include "service/keys.h"
 #include "service/lease.h"
@@ -75,6 +76,8 @@ static enum status check_state(struct service *s, struct transfer *transfer) {
     return problem_set(problem, STATUS_CONFLICT, "the allocation is on %s, not on %s",
                        s->devices[device].info->id, s->devices[transfer->source_device].info->id);
   enum status status = record_usable(s, transfer->alloc, problem);
+  if (!status)
+    status = choice_configured(&s->devices[device], problem);
   if (status || !transfer->params.mode)
     return status;
   if (alloc->attachments || alloc->busy)
@@ -94,7 +97,7 @@ static enum status check(struct service *s, const struct caller *caller,
   transfer->facts.alignment = 256;
   transfer->size = transfer->params.size_bytes;
   if (is_trial(&transfer->params))
-    return STATUS_OK;
+    return choice_configured(&s->devices[transfer->source_device], &transfer->problem);
   enum status status = state_find_alloc(s, caller, transfer->params.allocation, &transfer->alloc,
                                         &transfer->problem);
   if (status)

@@ -284,6 +284,18 @@ class Lifetimes(RestartCase):
 
 
 class DeviceNotConfigured(RestartCase):
+    def assert_nothing_reaches_it(self, here, there):
+        to, back = ({"sourceDeviceId": source, "targetDeviceId": target, "wait": True}
+                    for source, target in (("host:0", "fake:0"), ("fake:0", "host:0")))
+        for route, body in (("transfer", to | {"allocationId": here}), ("transfer", to | {"sizeBytes": 4096}),
+                            ("transfer", back | {"allocationId": there, "mode": "move"}),
+                            ("transfer", back | {"sizeBytes": 4096}),
+                            ("operations/fill", {"allocationId": there, "value": 1}),
+                            ("operations/copy", {"sourceAllocationId": there, "targetAllocationId": here}),
+                            ("operations/copy", {"sourceAllocationId": here, "targetAllocationId": there})):
+            with self.subTest(route, body=body):
+                self.refused(self.daemon.post(f"{MEMORY}/{route}", body), 503, "DEVICE_UNAVAILABLE")
+
     def test_it_stays_listed_with_its_memory_and_comes_back(self):
         here = self.allocate(100, "host:0")
         there = [self.allocate(size, "fake:0", persistent=True) for size in (100, 3 * MIB)]
@@ -297,6 +309,7 @@ class DeviceNotConfigured(RestartCase):
             self.assertEqual(before[name], gone[name], name)
         self.assertEqual({name_of(a) for a in there + [here]}, {name_of(a) for a in self.allocations()})
         self.assertIn(self.try_allocate(100, "fake:0").status, (503, 507))
+        self.assert_nothing_reaches_it(name_of(here), name_of(there[0]))
         self.assertNotEqual("fake:0", self.allocate(100, None)["deviceId"])
         self.daemon.stop()
         self.next_daemon()
