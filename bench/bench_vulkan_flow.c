@@ -22,7 +22,7 @@
 #define INSIDE (256 * MIB)
 
 struct thread {
-  VkQueue queue;
+  struct raw_queue *queue;
   VkCommandBuffer commands[SLOTS];
   VkSemaphore semaphore;
   uint64_t started;
@@ -139,7 +139,7 @@ static void ask_flow(bool in, unsigned count) {
 }
 
 static double copy_two(uint32_t index, const struct memory *from, const struct memory *to) {
-  const struct family *family = &card.families[index];
+  struct family *family = &card.families[index];
   VkCommandBuffer commands[2];
   const VkSemaphore semaphores[2] = {make_semaphore(), make_semaphore()};
   double best = 0;
@@ -147,7 +147,7 @@ static double copy_two(uint32_t index, const struct memory *from, const struct m
   for (uint64_t round = 1; round <= RAW_ROUNDS; round++) {
     uint64_t began = clock_now();
     for (unsigned i = 0; i < 2; i++) {
-      const struct raw_copy half = {.queue = family->queues[i % family->count],
+      const struct raw_copy half = {.queue = &family->queues[i % family->count],
                                     .commands = commands[i],
                                     .from = from->buffer,
                                     .to = to->buffer,
@@ -181,8 +181,8 @@ static void ask_inside(uint32_t own) {
 /* ---- threads ---- */
 
 static bool open_thread(struct thread *thread, uint32_t own, uint32_t seen) {
-  const struct family *family = &card.families[card.family];
-  thread->queue = family->queues[(unsigned)(thread - threads) % family->count];
+  struct family *family = &card.families[card.family];
+  thread->queue = &family->queues[(unsigned)(thread - threads) % family->count];
   thread->semaphore = make_semaphore();
   make_commands(card.family, SLOTS, thread->commands);
   thread->bytes = malloc(SHARE);

@@ -48,8 +48,12 @@ def keep_open():
 
 def driver(program):
     part(program)
-    with contextlib.suppress(subprocess.TimeoutExpired):  # what it said until then is there
-        subprocess.run([str(run.BENCH / program)], stderr=subprocess.STDOUT, timeout=PATIENCE)
+    try:
+        done = subprocess.run([str(run.BENCH / program)], stderr=subprocess.STDOUT, timeout=PATIENCE)
+        if done.returncode:
+            print(f"  (it ended with {done.returncode})")
+    except subprocess.TimeoutExpired:  # what it said until then is there
+        print(f"  (it did not end in {PATIENCE} s)")
 
 
 def engine(kind, mib):

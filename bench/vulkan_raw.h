@@ -6,6 +6,7 @@
 #define BENCH_VULKAN_RAW_H
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,8 +57,14 @@ static struct {
 #undef X
 } vk;
 
+/* For one thread at a time, says Vulkan. */
+struct raw_queue {
+  VkQueue queue;
+  pthread_mutex_t lock;
+};
+
 struct family {
-  VkQueue queues[RAW_QUEUES];
+  struct raw_queue queues[RAW_QUEUES];
   uint32_t count;
   VkCommandBuffer commands; /* of copies that are waited for one by one */
 };
@@ -167,8 +174,10 @@ static inline VkSemaphore make_semaphore(void) {
 
 static inline void open_family(uint32_t index) {
   struct family *family = &card.families[index];
-  for (uint32_t i = 0; i < family->count; i++)
-    vk.GetDeviceQueue(card.device, index, i, &family->queues[i]);
+  for (uint32_t i = 0; i < family->count; i++) {
+    vk.GetDeviceQueue(card.device, index, i, &family->queues[i].queue);
+    pthread_mutex_init(&family->queues[i].lock, NULL);
+  }
   make_commands(index, 1, &family->commands);
 }
 
@@ -254,7 +263,7 @@ static inline uint32_t type_with(VkMemoryPropertyFlags want, VkMemoryPropertyFla
 /* ---- copies ---- */
 
 struct raw_copy {
-  VkQueue queue;
+  struct raw_queue *queue;
   VkCommandBuffer commands;
   VkBuffer from, to;
   VkBufferCopy what;
@@ -278,7 +287,9 @@ static inline void submit(const struct raw_copy *copy) {
   must(vk.BeginCommandBuffer(copy->commands, &begin), "begin");
   vk.CmdCopyBuffer(copy->commands, copy->from, copy->to, 1, &copy->what);
   must(vk.EndCommandBuffer(copy->commands), "end");
-  must(vk.QueueSubmit(copy->queue, 1, &how, VK_NULL_HANDLE), "submit");
+  pthread_mutex_lock(&copy->queue->lock);
+  must(vk.QueueSubmit(copy->queue->queue, 1, &how, VK_NULL_HANDLE), "submit");
+  pthread_mutex_unlock(&copy->queue->lock);
 }
 
 static inline void await(VkSemaphore semaphore, uint64_t value) {
@@ -291,8 +302,8 @@ static inline void await(VkSemaphore semaphore, uint64_t value) {
 
 /* One submission, waited for. Microseconds. */
 static inline double copy(uint32_t index, VkBuffer from, VkBuffer to, uint64_t size) {
-  const struct family *family = &card.families[index];
-  const struct raw_copy one = {.queue = family->queues[0],
+  struct family *family = &card.families[index];
+  const struct raw_copy one = {.queue = &family->queues[0],
                                .commands = family->commands,
                                .from = from,
                                .to = to,
