@@ -109,6 +109,20 @@ static void it_keeps_nothing_of_what_it_makes(void **state) {
   device_close(device);
 }
 
+static void it_lets_go_also_when_nobody_asks_again(void **state) {
+  (void)state;
+  struct device *device = open_device("host:0=64MiB", "A=B");
+  struct share share;
+  unsigned before = descriptors(broker_fixture_child());
+  assert_int_equal(STATUS_OK, create(device, &share));
+  uint64_t end = clock_now() + PATIENCE;
+  while (descriptors(broker_fixture_child()) != before && clock_now() < end)
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+  assert_int_equal(before, descriptors(broker_fixture_child()));
+  release(device, share);
+  device_close(device);
+}
+
 static void one_that_dies_again_and_again_is_not_started_at_once(void **state) {
   (void)state;
   struct device *device = open_device("host:0=64MiB", "A=B");
@@ -222,6 +236,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(memory_stays_when_its_maker_dies),
       cmocka_unit_test(it_keeps_nothing_of_what_it_makes),
+      cmocka_unit_test(it_lets_go_also_when_nobody_asks_again),
       cmocka_unit_test(one_that_dies_again_and_again_is_not_started_at_once),
       cmocka_unit_test(one_that_does_not_answer_is_replaced),
       cmocka_unit_test(a_program_that_is_not_there_owns_nothing),

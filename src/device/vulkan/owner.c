@@ -1,9 +1,8 @@
 /*
- * vulkan/owner: memory is allocated and exported; the handle is freed when the descriptor is on its
- * way, at the latest before anything else is made. From then on the descriptor alone keeps it, in
- * us, the vault, or whoever has it. To free the handle takes a driver as long as to make the memory
- * (an H100 10 ms a GiB), and nobody waits for it: the broker answers first (worker/own.c), and has
- * the next question only then.
+ * vulkan/owner: memory is allocated and exported; its handle is freed with our descriptor, at the
+ * latest before anything else is made. Then the descriptors of others alone keep it: the vault's,
+ * or whose ever. To free the handle takes a driver as long as to make the memory (an H100 13 ms a
+ * GiB), and nobody waits for it: the broker has answered by then (worker/own.c).
  *
  * A Vulkan driver tells what one process may still have. The kernel's driver, where it is one that
  * tells (os_drm, os_drm_query), knows the card: how much there is, how much everybody uses, and
