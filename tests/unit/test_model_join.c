@@ -1,11 +1,15 @@
 /* Who asks for a model that is being loaded has a load of his own when that one is stopped. */
 #include "service_fixture.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "model_fixture.h"
 #include "service/model.h"
+
+#define MOST 5000 /* more than the daemon has jobs under way */
 
 static const char *const devices[] = {"host:0=64MiB", "fake:0=16MiB", NULL};
 
@@ -120,6 +124,97 @@ static void what_is_wrong_with_the_file_is_told_to_both(void **state) {
   unlink(path);
 }
 
+static void what_stopped_the_one_is_told_to_who_joined_it(void **state) {
+  const char *path = model_fixture_file("h", MIB, 8);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  struct job_view view;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *jobs[] = {start(state, &params), start(state, &params)};
+  fixture_until_held(*state, 1);
+  fixture_mover(*state, FIXTURE_FAILS);
+  for (unsigned i = 0; i < 2; i++) {
+    fixture_end(jobs[i], &view);
+    assert_int_equal(view.problem.status, STATUS_WORKER_UNAVAILABLE);
+  }
+  unlink(path);
+}
+
+/* ---- a client's own files ---- */
+
+/* As the socket does it: open for the call alone. */
+static enum status start_given(void **state, const char *path, rlim_t fds, struct job **out) {
+  struct model_file file = {.name = "m", .share = {SHARE_FILE, open(path, O_RDONLY)}};
+  struct model_load params = model_fixture_load("", "m", "fake:0");
+  struct model_started started = {.job = NULL};
+  struct problem problem;
+  struct rlimit before, limit;
+  params.files = &file;
+  params.file_count = 1;
+  getrlimit(RLIMIT_NOFILE, &before);
+  limit = (struct rlimit){fds < before.rlim_cur ? fds : before.rlim_cur, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &limit);
+  enum status status =
+      model_load_start(fixture_service(*state), &fixture_admin, &params, &started, &problem);
+  setrlimit(RLIMIT_NOFILE, &before);
+  share_close(&file.share);
+  *out = started.job;
+  return status;
+}
+
+static void files_are_kept_until_it_is_his_turn(void **state) {
+  const char *path = model_fixture_file("i", 3 * MIB, 9);
+  struct job *first, *second;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  assert_int_equal(start_given(state, path, RLIM_INFINITY, &first), STATUS_OK);
+  fixture_until_held(*state, 1);
+  assert_int_equal(start_given(state, path, RLIM_INFINITY, &second), STATUS_OK);
+  cancel(first);
+  assert_int_equal(ended(first), JOB_CANCELLED);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(second), JOB_COMPLETED);
+  model_fixture_same(*state, "m", path);
+  unlink(path);
+}
+
+static void files_that_cannot_be_kept_are_no_harm_to_the_other(void **state) {
+  const char *path = model_fixture_file("j", 3 * MIB, 10);
+  struct job *first, *second;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  assert_int_equal(start_given(state, path, RLIM_INFINITY, &first), STATUS_OK);
+  fixture_until_held(*state, 1);
+  assert_int_equal(start_given(state, path, 0, &second), STATUS_INTERNAL_ERROR);
+  assert_null(second);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(first), JOB_COMPLETED);
+  model_fixture_same(*state, "m", path);
+  unlink(path);
+}
+
+/* ---- too many, and the end ---- */
+
+static void there_is_an_end_to_those_who_join(void **state) {
+  const char *path = model_fixture_file("k", MIB, 11);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  struct model_started started = {.job = NULL};
+  struct job *jobs[MOST];
+  struct problem problem;
+  enum status status = STATUS_OK;
+  unsigned count = 0;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  while (count < MOST && !status) {
+    status = model_load_start(fixture_service(*state), &fixture_admin, &params, &started, &problem);
+    if (!status)
+      jobs[count++] = started.job;
+  }
+  assert_int_equal(status, STATUS_RATE_LIMITED);
+  fixture_until_held(*state, 1);
+  fixture_mover(*state, FIXTURE_WORKS);
+  for (unsigned i = 0; i < count; i++)
+    assert_int_equal(ended(jobs[i]), JOB_COMPLETED);
+  model_fixture_same(*state, "m", path);
+  unlink(path);
+}
+
 static void a_stop_ends_who_waits_for_another(void **state) {
   const char *path = model_fixture_file("g", MIB, 7);
   struct model_load params = model_fixture_load(path, "m", "fake:0");
@@ -138,6 +233,10 @@ int main(void) {
       TEST(what_was_brought_on_a_guess_goes_on_when_the_guess_is_given_up),
       TEST(who_may_evict_is_not_refused_with_one_who_may_not),
       TEST(what_is_wrong_with_the_file_is_told_to_both),
+      TEST(what_stopped_the_one_is_told_to_who_joined_it),
+      TEST(files_are_kept_until_it_is_his_turn),
+      TEST(files_that_cannot_be_kept_are_no_harm_to_the_other),
+      TEST(there_is_an_end_to_those_who_join),
       TEST(a_stop_ends_who_waits_for_another),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
