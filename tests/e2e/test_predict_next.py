@@ -73,13 +73,18 @@ class Next(PredictCase):
 
     def test_a_file_that_is_gone_is_no_fault_of_the_model(self):
         self.use("a", "b", "a", "b", "a", "b")
-        self.paths["b"].unlink()
+        self.paths["b"].rename(away := self.paths["b"].with_suffix(".away"))
         with self.daemon.events("?types=model.*") as events:
             self.use("a")
             _, before = events.find(lambda event: event.type == "model.unloaded" and event.data["modelId"] == self.look_model("b.safetensors")["modelId"])
         self.assertNotIn("model.failed", [event.type for event in before])
         self.assertEqual(("unloaded", None), tuple(self.look_model("b.safetensors")[key] for key in ("state", "error")))
         wait_until(lambda: self.kind("prefetch")["made"] == 0, "an act that came to nothing to count no more")
+        away.rename(self.paths["b"])
+        self.load(self.paths["a"], CARD)  # and stays: after b nobody is brought, which would end the wait as well
+        self.use("b")
+        self.load(self.paths["a"], CARD)  # somebody has asked for b meanwhile: it is tried again
+        self.is_brought("b")
 
     def test_nobody_is_brought_into_memory_that_is_short(self):
         self.allocate(400 * MIB, RAM)
