@@ -43,7 +43,7 @@ endif()
 
 # Completion and memkeep(1), from the CLI's own tables.
 if(TARGET gen AND TARGET memkeep)
-  set(MANUAL_OF fit.c globals.c glyph.c paint.c show.c table.c verbs.c)
+  set(MANUAL_OF fit.c globals.c glyph.c paint.c show.c show_event.c table.c verbs.c)
   list(TRANSFORM MANUAL_OF PREPEND ${CMAKE_SOURCE_DIR}/src/cli/)
   add_executable(manual ${CMAKE_SOURCE_DIR}/tools/manual/manual.c ${MANUAL_OF}
     ${CMAKE_BINARY_DIR}/gen/cli_table.h)

@@ -298,6 +298,29 @@ bool paint_end(struct paint_table *table) {
   return fits;
 }
 
+/* ---- lines ---- */
+
+void paint_line(const struct paint_piece *pieces, size_t count) {
+  struct fit_column *columns = calloc(count, sizeof *columns);
+  const char *gap = "";
+  for (size_t i = 0; columns && i < count; i++) {
+    size_t width = width_of(pieces[i].text), least = pieces[i].least;
+    columns[i] =
+        (struct fit_column){.width = width, .least = least ? least : width, .rank = pieces[i].rank};
+  }
+  if (columns)
+    fit(columns, count, GAP, room(0));
+  for (size_t i = 0; columns && i < count; i++) {
+    if (columns[i].gone)
+      continue;
+    fputs(gap, stdout);
+    print_cell(pieces[i].text, columns[i].width, false, false);
+    gap = "  ";
+  }
+  putchar('\n');
+  free(columns);
+}
+
 /* ---- everything ---- */
 
 static void paint_inside(struct reader_value value, unsigned depth);

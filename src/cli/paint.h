@@ -32,6 +32,15 @@ void paint_member(struct paint_table *table, struct reader_value object, const c
 /* Prints it to stdout, and frees it. False: it had to be whole, and there is no room. */
 bool paint_end(struct paint_table *table);
 
+/* A part of a line. */
+struct paint_piece {
+  const char *text;
+  size_t least;  /* it may be shortened to so many columns; 0: never */
+  unsigned rank; /* 0: it stays; else the highest goes first */
+};
+/* A line to stdout, no longer than a terminal is wide; what is no terminal gets all. */
+void paint_line(const struct paint_piece *pieces, size_t count);
+
 /* In columns of the screen; 0 is its left edge. */
 struct paint_place {
   int indent; /* where lines after the first begin */

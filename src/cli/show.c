@@ -483,15 +483,3 @@ void show_stopping(struct reader_value data) {
   (void)data;
   puts("the daemon stops");
 }
-
-void show_event(struct reader_value event) {
-  char text[TEXT];
-  struct reader_value member;
-  void *iterator = NULL;
-  fputs(paint_text(event, "time", text, sizeof text), stdout);
-  printf("  %-20s", paint_text(event, "type", text, sizeof text));
-  for (const char *key; (key = reader_next(event, &iterator, &member));)
-    if (strcmp(key, "time") != 0 && strcmp(key, "type") != 0 && strcmp(key, "correlationId") != 0)
-      printf("  %s %s", key, paint_text(event, key, text, sizeof text));
-  putchar('\n');
-}

@@ -271,6 +271,26 @@ class Following(CliWords, DaemonCase):
             self.assertIn(f"{name_of(second)}  deviceId {second['deviceId']}  sizeBytes 8.0 KiB",
                           process.stdout.readline())
 
+    def seen(self, columns, *words):
+        """A person's terminal, on which an event is."""
+        terminal = Terminal([program("memkeep"), "--socket", self.daemon.socket_path, "events", "--follow", *words],
+                            rows=60, columns=columns, environment=clean_environment(LC_ALL="C.UTF-8"))
+        with terminal:
+            terminal.wait_for("allocation.created")
+            terminal.wait_for("allocation.freed")
+            return [row for row in terminal.rows if row]
+
+    def test_on_a_terminal_each_has_one_line_with_its_id(self):
+        made = self.allocate(4096)
+        self.free(made)
+        for columns in (60, 80, 200):
+            with self.subTest(columns):
+                rows = self.seen(columns, "--last-event-id", "0", "--types", "allocation.*")
+                self.assertEqual(2, len(rows), rows)
+                for row in rows:
+                    self.assertIn(f"allocationId {name_of(made)}", row)
+                self.assertEqual(columns == 200, "sizeBytes 4.0 KiB" in rows[0])
+
     def test_as_json_they_come_as_over_the_socket(self):
         made = self.allocate(4096)
         with self.events("--last-event-id", "0", "--types", "allocation.*", "--json") as process:
