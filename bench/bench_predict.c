@@ -191,6 +191,7 @@ static void predict(struct card *card, double second) {
   card->act_until = second + 2 * ROOM_AHEAD;
   card->act_bytes = freed;
   card->result.acts++;
+  card->seen_count = 0; /* the forecast begins anew */
 }
 
 static void shuffle(uint32_t *order, uint32_t count) {

@@ -1,6 +1,7 @@
 /*
  * predict_room: what is wanted is the bytes by which use is foretold to be above high when the time
- * is over. After an act the device is left alone until its samples show what came of it.
+ * is over. After an act the device is left alone until its samples show what came of it, and the
+ * forecast begins anew there: the fall that the act was would hide a rise that goes on.
  */
 #include "service/predict_room.h"
 
@@ -13,7 +14,7 @@
 #include "service/predict_act.h"
 #include "service/usage.h"
 
-#define ROOM_SETTLE_NS (15 * CLOCK_SECOND) /* two of forecast's stretches of its five minutes */
+#define ROOM_SETTLE_NS (15 * CLOCK_SECOND) /* half as long again as a forecast needs at least */
 #define ROOM_AGAIN_NS (5 * CLOCK_SECOND)   /* when nobody could go */
 #define ROOM_IDLE_NS (10 * CLOCK_SECOND)   /* nobody is guessed away who was used within it */
 #define ROOM_TIME_MS 30000                 /* of one act, as of a relief */
@@ -52,6 +53,7 @@ static void end(struct task *task) {
     act.model_count++;
   }
   LOCK_SCOPE(&s->lock);
+  s->devices[room->device].step_at = s->devices[room->device].sample_count + 1;
   act.until_ns = clock_now() + 2 * s->predict->params.ns;
   predict_act_begin(s, &act);
 }

@@ -159,6 +159,8 @@ struct state_device {
   uint64_t sample_count;
   struct forecast forecast; /* usage_forecast's, when there were so many samples: */
   uint64_t foretold_at;
+  uint64_t step_at; /* of the samples, the first after use fell because room was made ahead of time:
+                       what was before says nothing of where it goes from there */
   struct {
     uint64_t count, bytes;
   } sizes[STATE_SIZES];

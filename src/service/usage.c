@@ -31,17 +31,20 @@ static void statistics(const struct window *window, struct usage_device *out) {
   out->p95_bytes = window->count ? figures.p95 : out->current_bytes;
 }
 
-static struct forecast foretell(struct trace *trace) {
+/* From the last `count` samples. */
+static struct forecast foretell(struct trace *trace, uint64_t count) {
   const struct window *window = &trace->window;
-  for (uint32_t i = 0; i < window->count; i++)
-    trace->points[i] = (struct forecast_point){(double)window->samples[i].time / 1e9,
-                                               (double)window->samples[i].used};
-  return forecast_make(trace->points, window->count);
+  uint32_t n = (uint32_t)units_min(count, window->count);
+  const struct state_sample *samples = window->samples + (window->count - n);
+  for (uint32_t i = 0; i < n; i++)
+    trace->points[i] =
+        (struct forecast_point){(double)samples[i].time / 1e9, (double)samples[i].used};
+  return forecast_make(trace->points, n);
 }
 
 static void trend(struct trace *trace, const struct state_device *device,
                   struct usage_device *out) {
-  struct forecast found = foretell(trace);
+  struct forecast found = foretell(trace, trace->window.count);
   out->direction = found.direction;
   out->bytes_per_second = found.bytes_per_second;
   out->full = forecast_when(&found, (double)device->info->total_bytes);
@@ -242,9 +245,9 @@ struct forecast usage_forecast(struct service *s, uint32_t index) {
     return found;
   lock_take(&s->lock);
   window_cut(&trace->window, device);
-  uint64_t count = device->sample_count;
+  uint64_t count = device->sample_count, since = units_minus(count, device->step_at);
   lock_give(&s->lock);
-  found = foretell(trace);
+  found = foretell(trace, since);
   free(trace);
   LOCK_SCOPE(&s->lock);
   device->forecast = found;
