@@ -12,7 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/os_pages.h"
+#include "base/units.h"
+
 #define BLOCK 512 /* unit of st_blocks, whatever the file system */
+#define HUGE_PAGE (2 * MIB)
 
 static const struct {
   unsigned seal;
@@ -77,7 +81,23 @@ static enum status allocate(const struct share *share, int mode, uint64_t offset
   return result ? status_of(errno) : STATUS_OK;
 }
 
+/* Pages that are allocated are of 4 KiB, and cleared by whoever touches them first; those of a
+ * mapping may be huge. Nothing is read or written here, and what cannot be made is left. */
+static void make_huge(const struct share *share, uint64_t offset, uint64_t bytes) {
+  uint64_t start = units_up(offset, HUGE_PAGE), end = (offset + bytes) / HUGE_PAGE * HUGE_PAGE;
+  if (start >= end || !os_pages_huge_if_asked())
+    return;
+  void *pages =
+      mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED, (int)share->value, (off_t)start);
+  if (pages == MAP_FAILED)
+    return;
+  os_pages_prefer_huge(pages, end - start);
+  (void)os_pages_make(pages, end - start);
+  os_pages_release(pages, end - start);
+}
+
 enum status os_memfd_commit(const struct share *share, uint64_t offset, uint64_t bytes) {
+  make_huge(share, offset, bytes);
   return allocate(share, 0, offset, bytes);
 }
 

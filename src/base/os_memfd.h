@@ -31,9 +31,10 @@ enum status os_memfd_seal(const struct share *share, unsigned seals);
 /* All of them hold. False for what is no memfd. */
 bool os_memfd_is_sealed(const struct share *share, unsigned seals);
 /* Commits the pages of a range; extends the file when the range ends beyond it. Takes ~0.3 s per
- * GiB: large ranges in pieces. INSUFFICIENT_MEMORY: nothing was committed. Do not count on it:
- * without a cgroup's help the kernel takes all RAM and then kills processes, so compare with what
- * is free before you ask. */
+ * GiB: large ranges in pieces. Huge pages where the kernel has them for who asks: the range is
+ * mapped as long as that takes. INSUFFICIENT_MEMORY: nothing was committed, or huge pages of the
+ * range only. Do not count on it: without a cgroup's help the kernel takes all RAM and then kills
+ * processes, so compare with what is free before you ask. */
 enum status os_memfd_commit(const struct share *share, uint64_t offset, uint64_t bytes);
 /* Gives the pages of a range back; they read as zero. Partial pages at the ends are zeroed. */
 enum status os_memfd_punch(const struct share *share, uint64_t offset, uint64_t bytes);

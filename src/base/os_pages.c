@@ -4,7 +4,10 @@
  */
 #include "base/os_pages.h"
 
+#include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -24,6 +27,16 @@ void os_pages_expect(void *pages, size_t used) {
 }
 
 void os_pages_prefer_huge(void *pages, size_t bytes) { (void)madvise(pages, bytes, MADV_HUGEPAGE); }
+
+bool os_pages_huge_if_asked(void) {
+  char words[128];
+  int fd = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, words, sizeof words - 1);
+  if (fd >= 0)
+    close(fd);
+  words[n > 0 ? n : 0] = '\0';
+  return strstr(words, "[advise]");
+}
 
 bool os_pages_touch(void *pages, size_t bytes) {
   return !madvise(pages, bytes, MADV_POPULATE_READ);

@@ -15,6 +15,8 @@ void os_pages_expect(void *pages, size_t used);
 /* Of a shared mapping: its pages are to be huge, where this kernel has such for shared memory
  * (/sys/kernel/mm/transparent_hugepage/shmem_enabled is `advise`; as a rule it is `never`). */
 void os_pages_prefer_huge(void *pages, size_t bytes);
+/* Whether that has an effect now: asked of the kernel, a read of a small file. */
+bool os_pages_huge_if_asked(void);
 /* Brings the pages of a mapping for reading, at once instead of at each first touch. False: not
  * all of them; who touches one brings it then, if it can be had. */
 bool os_pages_touch(void *pages, size_t bytes);

@@ -94,6 +94,20 @@ static void commits_and_gives_back(void **state) {
   share_close(&share);
 }
 
+/* Where the kernel has huge pages for who asks, its inner part is made of them. */
+static void a_large_commit_makes_all_of_it_and_keeps_what_is_there(void **state) {
+  (void)state;
+  const uint64_t size = 8 * MIB, offset = MIB + PAGE;
+  struct share share = create(size);
+  char byte = 7;
+  assert_int_equal(pwrite((int)share.value, &byte, 1, 3 * MIB), 1);
+  assert_int_equal(os_memfd_commit(&share, offset, size - 2 * offset), STATUS_OK);
+  assert_int_equal(resident(&share), size - 2 * offset);
+  assert_int_equal(pread((int)share.value, &byte, 1, 3 * MIB), 1);
+  assert_int_equal(byte, 7);
+  share_close(&share);
+}
+
 static void a_commit_beyond_the_end_grows_the_file(void **state) {
   (void)state;
   struct share share = create(PAGE);
@@ -269,6 +283,7 @@ int main(void) {
       cmocka_unit_test(refuses_what_no_file_holds),
       cmocka_unit_test(says_when_descriptors_are_out),
       cmocka_unit_test(commits_and_gives_back),
+      cmocka_unit_test(a_large_commit_makes_all_of_it_and_keeps_what_is_there),
       cmocka_unit_test(a_commit_beyond_the_end_grows_the_file),
       cmocka_unit_test(refuses_a_commit_beyond_any_file),
       cmocka_unit_test(says_when_a_limit_forbids_the_commit),
