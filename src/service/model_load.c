@@ -190,7 +190,7 @@ enum status model_load_start(struct service *s, const struct caller *caller,
 }
 
 void model_load_go_on(struct service *s, struct model_join *join) {
-  struct model_started out;
+  struct model_started out = {.job = NULL};
   struct problem problem = {.status = STATUS_OK};
   struct starting starting = {.caller = &join->caller,
                               .params = &join->params,
