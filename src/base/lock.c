@@ -1,6 +1,6 @@
 /*
  * lock: a pthread mutex. Locks are held for microseconds, and a core that fell asleep takes fifty
- * to be woken, more on a virtual machine: who finds one taken looks again for some forty before he
+ * to be woken, more on a virtual machine: who finds one taken looks again for some twenty before he
  * sleeps.
  *
  * In debug builds there is a short list per thread of the locks it holds. Taking one looks whether
@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#define LOCK_LOOKS 128
+#define LOCK_LOOKS 64
 #define LOCK_NAP 8 /* pauses of some 40 ns */
 #if defined(__aarch64__)
 #define LOCK_PAUSE "isb"

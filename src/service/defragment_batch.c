@@ -14,7 +14,7 @@
 #include "base/units.h"
 #include "service/record.h"
 
-#define LOCKED 32 /* moves per holding of the lock */
+#define LOCKED 64 /* moves per holding of the lock */
 
 struct defragment_batch_reservation {
   uint32_t alloc;     /* its index: what is moving cannot be freed */

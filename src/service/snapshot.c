@@ -14,7 +14,7 @@
 #include "memory/span.h"
 #include "service/record.h"
 
-#define SNAPSHOT_BATCH 128 /* blocks per holding of the lock */
+#define SNAPSHOT_BATCH 256 /* blocks per holding of the lock */
 
 void snapshot_free(struct snapshot *snapshot) {
   free(snapshot->segments);

@@ -1,6 +1,6 @@
 /*
  * snapshot: an owner's slabs on a device, as the planner of a defragmentation wants them. Private
- * to work_defragment; after the start its planner's thread alone writes to it.
+ * to work_defragment, on one thread.
  *
  * At first it has the sums alone, which the service keeps for each slab; blocks are copied out when
  * the planner asks for a slab's.

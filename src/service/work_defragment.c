@@ -8,8 +8,8 @@
  * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
  * there are more, so that it maps the segments of some while it copies others. They may end in any
  * order, for no move of a plan waits for another: what is taken was free before, what is left stays
- * closed. The first ones are small, and of a plan little is made before them: the mover is not to
- * wait for the whole.
+ * closed. The first ones are small, and of a plan only what they take is made before them: the
+ * mover is not to wait for the whole.
  *
  * The places that its blocks left are given back when nothing is left to start, or a batch is used
  * again. On a card that is late, for what waits for the driver there: until then the decision
@@ -28,9 +28,9 @@
 #include "service/choice.h"
 #include "service/defragment_batch.h"
 #include "service/defragment_figures.h"
-#include "service/defragment_plan.h"
 #include "service/job_work.h"
 #include "service/record.h"
+#include "service/snapshot.h"
 #include "service/work.h"
 
 #define DEFRAGMENT_FIRST 64              /* of the first; each next has twice as many */
@@ -56,7 +56,7 @@ struct defragment {
   uint32_t domain; /* the caller's number: others' blocks are moved for an admin only */
   uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
-  struct defragment_plan *planner;
+  struct defrag_planner *planner;
   const struct defrag_plan *plan;              /* so far: the rest is planned beside the copies */
   uint32_t next_move, batch_moves;             /* at most so many in the next batch */
   uint32_t batch_count, next_batch, under_way; /* batches that are used; of these */
@@ -75,7 +75,7 @@ static void set_result(struct job_view *view, void *arg) {
 }
 
 static void forget_plan(struct defragment *work) {
-  defragment_plan_close(work->planner);
+  defrag_planner_free(work->planner);
   work->planner = NULL;
   work->plan = NULL;
   work->next_move = work->closed = 0;
@@ -165,7 +165,7 @@ static void open_victims(struct defragment *work) {
 static bool plan_on(struct defragment *work) {
   if (!work->planner)
     return false;
-  work->plan = defragment_plan_wait(work->planner, work->next_move + 1);
+  work->plan = defrag_planner_go_on(work->planner, work->next_move + 1);
   if (work->closed < work->plan->victim_count)
     close_victims(work);
   return work->next_move < work->plan->move_count;
@@ -269,13 +269,13 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     work->run.row = &work->result.devices[work->at];
     work->run.snapshot =
         (struct snapshot){.service = work->run.service, .device = device, .owner = work->owner};
-    if (defragment_plan_open(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
-                             &work->planner))
+    if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
+                      &work->planner))
       continue;
     work->run.last = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.last);
     if (!work->run.last)
       continue;
-    work->plan = defragment_plan_wait(work->planner, moves);
+    work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)
       return true;
   }
