@@ -1,23 +1,9 @@
 /*
- * lock: a pthread mutex. Locks are held for microseconds, and a core that fell asleep takes fifty
- * to be woken, more on a virtual machine: who finds one taken looks again for some twenty before he
- * sleeps.
- *
- * In debug builds there is a short list per thread of the locks it holds. Taking one looks whether
- * all on the list have a lower rank; that orders all locks, so that no two threads can wait for
- * each other.
+ * lock: a pthread mutex, and in debug builds a short list per thread of the locks it holds. Taking
+ * one looks whether all on the list have a lower rank; that orders all locks, so that no two
+ * threads can wait for each other.
  */
 #include "base/lock.h"
-
-#include <stdbool.h>
-
-#define LOCK_LOOKS 64
-#define LOCK_NAP 8 /* pauses of some 40 ns */
-#if defined(__aarch64__)
-#define LOCK_PAUSE "isb"
-#else
-#define LOCK_PAUSE "pause"
-#endif
 
 #ifdef MEMKEEP_DEBUG
 
@@ -80,21 +66,9 @@ void lock_init(struct lock *lock, enum lock_rank rank, const char *name) {
 
 void lock_done(struct lock *lock) { pthread_mutex_destroy(&lock->mutex); }
 
-/* Not the lock, which its holder is to have for himself meanwhile. */
-static void nap(void) {
-  for (unsigned i = 0; i < LOCK_NAP; i++)
-    __asm__ volatile(LOCK_PAUSE);
-}
-
 void lock_take(struct lock *lock) {
   note_take(lock);
-  bool taken = !pthread_mutex_trylock(&lock->mutex);
-  for (unsigned i = 0; i < LOCK_LOOKS && !taken; i++) {
-    nap();
-    taken = !pthread_mutex_trylock(&lock->mutex);
-  }
-  if (!taken)
-    pthread_mutex_lock(&lock->mutex);
+  pthread_mutex_lock(&lock->mutex);
 }
 
 void lock_give(struct lock *lock) {
