@@ -462,7 +462,7 @@ void exchange_tend(struct exchanges *exchanges, uint64_t now_ms) {
   exchanges->looked_ms = now_ms;
   for (struct exchange *x = exchanges->parked, *next; x; x = next) {
     next = x->next;
-    x->is.deserted = atomic_load(&x->call.held) && link_is_at_its_end(x->request.link);
+    x->is.deserted = atomic_load(&x->call.held) && link_has_hung_up(x->request.link);
     if (!x->is.deserted)
       continue;
     wake(x);

@@ -84,10 +84,14 @@ static bool is_over(const struct links *links, const struct link *link, uint64_t
   return allowed && now_ms - link->since > allowed;
 }
 
-bool link_is_at_its_end(const struct link *link) {
+bool link_has_hung_up(const struct link *link) {
   struct pollfd one = {.fd = link->fd, .events = POLLRDHUP};
+  return poll(&one, 1, 0) == 1;
+}
+
+bool link_is_at_its_end(const struct link *link) {
   int unread = 0;
-  return poll(&one, 1, 0) == 1 && !ioctl(link->fd, FIONREAD, &unread) && !unread;
+  return link_has_hung_up(link) && !ioctl(link->fd, FIONREAD, &unread) && !unread;
 }
 
 /* Seen twice without a step between, so what was read last has long been looked at. */

@@ -53,6 +53,8 @@ struct link *link_arrive(struct links *links, int fd);
 /* Before the fd is closed; NULL is fine. */
 void link_close(struct link *link);
 void link_enter(struct link *link, enum link_phase phase);
+/* Its other end says no more; its last words may be unread, such as a TLS farewell. */
+bool link_has_hung_up(const struct link *link);
 /* Its other end says no more, and all that it said was read. */
 bool link_is_at_its_end(const struct link *link);
 /* Shuts down what is over its time, and what can say no more while we wait for a request; how many

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import kernel
 from doors import HOST, Http, Raw, Unix, request_bytes
-from harness import MEMORY, NOBODY, Case, Daemon, run_program, wait_until
+from harness import MEMORY, MIB, NOBODY, Case, Daemon, run_program, wait_until
 
 ALLOCATE = f"{MEMORY}/allocations/allocate"
 GROUP = 54321  # of nobody else
@@ -158,6 +159,23 @@ class Tls(AccessCase):
             raw.send(request_bytes("GET", "/health"))
             self.assertNotIn(b"HTTP/1.1 200", raw.rest())
         self.assertEqual(200, self.get(ssl.create_default_context(cafile=self.certificate), "/health")[0])
+
+    def test_who_says_farewell_and_hangs_up_waits_for_no_memory(self):
+        self.configured()
+        context = ssl.create_default_context(cafile=self.certificate)
+        body = json.dumps({"sizeBytes": 50 * MIB, "waitMs": 3600000, "priority": "high"}).encode()
+        with self.daemon.unix() as unix:
+            def fits(size):
+                return unix.call("memory.allocate", {"device_id": "host:0", "size_bytes": size})["success"]
+            self.assertTrue(unix.call("memory.set_limits", {"device_id": "host:0", "max_bytes": 64 * MIB})["success"])
+            self.assertTrue(fits(50 * MIB))
+            with context.wrap_socket(socket.create_connection((HOST, self.daemon.port)), server_hostname=HOST) as gone:
+                bearer = "Authorization: Bearer secret-of-keeper"
+                gone.sendall(request_bytes("POST", f"{ALLOCATE}/host:0", body, bearer))
+                wait_until(lambda: not fits(4096), "nobody overtakes it")
+                gone.setblocking(False)
+                self.assertRaises(ssl.SSLWantReadError, gone.unwrap)
+            wait_until(lambda: fits(4096), "its place is free")
 
     def test_a_key_that_is_none_stops_the_start(self):
         self.key.write_text("no key\n")
