@@ -198,6 +198,34 @@ static void what_became_busy_meanwhile_does_not_move(void **state) {
   fixture_mover(*state, FIXTURE_WORKS);
 }
 
+/* Both have planned before the first move is over: whose turn comes later finds blocks elsewhere.
+ */
+static void two_at_a_time_lose_no_block(void **state) {
+  static uint64_t ids[BLOCKS];
+  struct work_defragment params = thorough(false);
+  struct work_started started[2];
+  struct problem problem;
+  struct job_view view;
+  make_holes(*state, ids);
+  fixture_mover(*state, FIXTURE_HOLDS);
+  for (unsigned i = 0; i < 2; i++) {
+    assert_int_equal(work_defragment_start(fixture_service(*state), &fixture_admin, &params,
+                                           &started[i], &problem),
+                     STATUS_OK);
+    fixture_until_held(*state, 3 * (i + 1));
+  }
+  fixture_mover(*state, FIXTURE_WORKS);
+  for (unsigned i = 0; i < 2; i++) {
+    fixture_end(started[i].job, &view);
+    assert_int_equal(view.state, JOB_COMPLETED);
+  }
+  assert_blocks_are_whole(*state, ids);
+  defragment(*state, &view);
+  assert_blocks_are_whole(*state, ids);
+  struct view_figures figures = fixture_figures(*state, "host:0");
+  assert_true(figures.committed_bytes - figures.allocated_bytes < 2 * MIB);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -208,6 +236,7 @@ int main(void) {
       TEST(pinned_blocks_never_move),
       TEST(what_moves_is_let_alone),
       TEST(what_became_busy_meanwhile_does_not_move),
+      TEST(two_at_a_time_lose_no_block),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
