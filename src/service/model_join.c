@@ -52,21 +52,33 @@ static void follow(struct model_join *join) {
     join->ended.ready(&join->ended);
 }
 
-static void go_on(struct task *task) {
-  struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, hop));
-  struct problem cancelled;
+static void set_model(struct job_view *view, void *arg) {
+  view->result.model.model = *(const uint64_t *)arg;
+}
+
+/* PENDING: it is not over. */
+static enum status look(struct model_join *join, struct problem *problem) {
   struct job_view view;
   job_look(join->other, &view);
   job_give(join->other);
   join->other = NULL;
-  if (job_cancelled(join->job)) {
-    problem_set(&cancelled, STATUS_CANCELLED, "cancelled");
-    job_finish(join->job, &cancelled);
-  } else if (is_ours(join, view.problem.status)) {
-    job_finish(join->job, &view.problem);
-  } else {
-    model_load_go_on(join->service, join);
-  }
+  *problem = view.problem;
+  if (job_cancelled(join->job))
+    return problem_set(problem, STATUS_CANCELLED, "cancelled");
+  if (is_ours(join, view.problem.status))
+    return view.problem.status;
+  *problem = (struct problem){.status = STATUS_OK};
+  return model_load_go_on(join->service, join, problem);
+}
+
+static void go_on(struct task *task) {
+  struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, hop));
+  struct problem problem;
+  enum status status = look(join, &problem);
+  if (!status || join->other)
+    job_update(join->job, set_model, &join->model); /* it may be listed anew */
+  if (status != STATUS_PENDING)
+    job_finish(join->job, &problem);
   if (join->other)
     follow(join);
   else
@@ -76,10 +88,6 @@ static void go_on(struct task *task) {
 static void ended(struct job_waiter *waiter) {
   struct model_join *join = (struct model_join *)waiter;
   queue_post(join->service->decision, &join->hop);
-}
-
-static void set_model(struct job_view *view, void *arg) {
-  view->result.model.model = *(const uint64_t *)arg;
 }
 
 static struct job *make_job(struct model_join *join) {

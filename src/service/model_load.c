@@ -189,20 +189,19 @@ enum status model_load_start(struct service *s, const struct caller *caller,
   return model_join_start(s, &join, &out->job, problem);
 }
 
-void model_load_go_on(struct service *s, struct model_join *join) {
+enum status model_load_go_on(struct service *s, struct model_join *join, struct problem *problem) {
   struct model_started out = {.job = NULL};
-  struct problem problem = {.status = STATUS_OK};
   struct starting starting = {.caller = &join->caller,
                               .params = &join->params,
                               .out = &out,
                               .key = join->key,
                               .job = join->job};
-  enum status status = start(s, &starting, &problem);
+  enum status status = start(s, &starting, problem);
   join->other = starting.other;
   join->ahead = starting.ahead;
+  join->model = out.model.id;
   job_give(out.job);
-  if (!starting.work && !starting.other)
-    job_finish(join->job, status ? &problem : &(struct problem){.status = STATUS_OK});
+  return starting.work ? STATUS_PENDING : status;
 }
 
 /* ---- plan ---- */

@@ -11,9 +11,9 @@
 /* On the decision thread, the card of the work known or its weights there; again after each model
  * that made room. */
 void model_load_plan(struct task *task);
-/* No lock held: the load that waited for another begins, in the name of its job, or finds the model
- * there: the job ends. Or again others come first: `other` is whose job, else NULL. */
+/* No lock held: the load that waited for another. OK: `model` is there. PENDING: it is being
+ * loaded, in the name of the job; or again others come first: `other` is whose job. */
 struct model_join;
-void model_load_go_on(struct service *s, struct model_join *join);
+enum status model_load_go_on(struct service *s, struct model_join *join, struct problem *problem);
 
 #endif

@@ -60,6 +60,26 @@ static void two_that_join_one_that_is_cancelled_load_it(void **state) {
   unlink(path);
 }
 
+/* Before its card is read nothing is listed: the second's is another model. */
+static void who_goes_on_is_told_the_model_that_it_is(void **state) {
+  const char *path = model_fixture_file("h", MIB, 8);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  struct job_view view;
+  struct job *jobs[3];
+  for (unsigned i = 0; i < 3; i++) {
+    jobs[i] = start(state, &params);
+    if (!i)
+      cancel(jobs[0]);
+  }
+  (void)ended(jobs[0]);
+  for (unsigned i = 1; i < 3; i++) {
+    fixture_end(jobs[i], &view);
+    assert_int_equal(view.state, JOB_COMPLETED);
+    assert_int_equal(view.result.model.model, model_fixture_look(*state, "m").id);
+  }
+  unlink(path);
+}
+
 static void who_cancels_his_own_leaves_the_other_s(void **state) {
   const char *path = model_fixture_file("b", 3 * MIB, 2);
   struct model_load params = model_fixture_load(path, "m", "fake:0");
@@ -229,6 +249,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(two_that_join_one_that_is_cancelled_load_it),
+      TEST(who_goes_on_is_told_the_model_that_it_is),
       TEST(who_cancels_his_own_leaves_the_other_s),
       TEST(what_was_brought_on_a_guess_goes_on_when_the_guess_is_given_up),
       TEST(who_may_evict_is_not_refused_with_one_who_may_not),
