@@ -187,7 +187,7 @@ class Movers(CardCase):
         host = self.host()
         self.assertEqual({"total": 3, "healthy": 3}, host["workers"])
         self.assertTrue(host["coordination"]["isSynchronized"])
-        self.assertEqual("ok", self.ok(self.daemon.get("/health"))["status"])
+        wait_until(lambda: self.ok(self.daemon.get("/health"))["status"] == "ok", "health to be ok")
         self.copy(self.allocate(MIB), self.allocate(MIB))
         self.assertEqual({"host": "ready", "cuda:0": "stopped", "cuda:1": "stopped"}, self.states())
 
@@ -250,7 +250,7 @@ class IdleMovers(CardCase):
         wait_until(lambda: self.worker()["pid"] is None, "its end")
         wait_until(lambda: self.used() == 4 * MIB, "the context's memory")
         self.assertEqual(("stopped", 0), (self.worker()["state"], self.worker()["restarts"]))
-        self.assertEqual("ok", self.ok(self.daemon.get("/health"))["status"])
+        wait_until(lambda: self.ok(self.daemon.get("/health"))["status"] == "ok", "health to be ok")
         self.assertEqual(checksum, self.checksum(allocation))
 
     def test_are_not_idle_while_they_copy(self):
