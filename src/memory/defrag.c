@@ -3,10 +3,10 @@
  * go into slabs that stay. If one finds no place, what was planned for the victim is undone and the
  * slab stays. A slab that took a block in is no victim any more, so no byte moves twice.
  *
- * A plan is carried out on copies of the slabs' spans, so what fits is what will fit. Each is made
- * when something is first to be put in: victims need none, and the first moves wait for few. A
- * block goes to the first slab that has a place for it, slabs with fixed blocks before all others
- * (they stay anyway), then the fullest. Were it the best fitting range of all, blocks would land
+ * What fits is tried: in the slabs themselves, where the places are taken for who carries the plan
+ * out, or in copies of their spans. A copy is made when something is first to be put in. A block
+ * goes to the first slab that has a place for it, slabs with fixed blocks before all others (they
+ * stay anyway), then the fullest. Were it the best fitting range of all, blocks would land
  * everywhere, and each slab that takes one stays.
  *
  * That slab is found in a tree of maxima over a bound of each slab's longest free range. A bound is
@@ -23,13 +23,14 @@
 #define DEFRAG_LOOKS 16     /* slabs that are tried for an aligned block by chance */
 #define DEFRAG_ENOUGH 1000  /* balanced: 10.00 % */
 #define DEFRAG_QUICK_PART 4 /* quick: slabs of which less than a quarter is used */
+#define DEFRAG_TOGETHER 32  /* blocks that find their places in one go */
 #define DEFRAG_WORD 8       /* bytes; of a byte: */
 #define DEFRAG_VALUES 256
 
 struct slab {
   uint64_t size;     /* 0: no block in it, nobody's victim or target */
   uint64_t used;     /* by its blocks, as they were seen last */
-  struct span *span; /* NULL: nothing was ever to be put in */
+  struct span *span; /* a copy; NULL: nothing was ever to be put in */
   uint64_t before;   /* the bound when this victim was begun, if touched */
   uint32_t place;    /* among the targets, the best first */
   bool stays;        /* has a fixed block, or took one in */
@@ -50,7 +51,7 @@ struct defrag_planner {
   struct slab *slabs;
   struct sorted *order; /* slabs, the emptiest first, those that stay at the end */
   struct sorted *blocks, *spare;
-  uint32_t *taken; /* node of each move of this victim */
+  struct defrag_move *unordered; /* of this victim */
   uint32_t *touched;
   uint32_t touched_count;
   uint64_t *bounds; /* tree: [1] the root, [leaves + place] a slab */
@@ -113,9 +114,7 @@ static uint32_t place_from(const struct defrag_planner *p, uint32_t place, uint6
 
 /* ---- the picture ---- */
 
-static uint64_t free_in(const struct slab *slab) {
-  return slab->size - (slab->span ? span_used(slab->span) : slab->used);
-}
+static uint64_t free_in(const struct slab *slab) { return slab->size - slab->used; }
 
 /* A snapshot is made in pieces: blocks of it that overlap were not there at the same time. */
 struct place {
@@ -166,7 +165,7 @@ static bool may_go(struct defrag_planner *p, uint32_t index) {
   }
   if (slab->stays)
     return false;
-  p->free_bytes += slab->span ? 0 : slab->used - used;
+  p->free_bytes += slab->used - used;
   slab->used = used;
   return true;
 }
@@ -238,12 +237,12 @@ static bool make(struct defrag_planner *p, const struct defrag_snapshot *snapsho
   p->order = calloc(segments + 1, sizeof *p->order);
   p->blocks = calloc(blocks + 1, sizeof *p->blocks);
   p->spare = calloc(units_max(blocks, segments) + 1, sizeof *p->spare);
-  p->taken = calloc(blocks + 1, sizeof *p->taken);
+  p->unordered = calloc(blocks + 1, sizeof *p->unordered);
   p->touched = calloc(segments + 1, sizeof *p->touched);
   p->bounds = calloc(2 * (size_t)p->leaves, sizeof *p->bounds);
   p->plan.moves = calloc(blocks + 1, sizeof *p->plan.moves);
   p->plan.victims = calloc(segments + 1, sizeof *p->plan.victims);
-  return p->slabs && p->order && p->blocks && p->spare && p->taken && p->touched && p->bounds &&
+  return p->slabs && p->order && p->blocks && p->spare && p->unordered && p->touched && p->bounds &&
          p->plan.moves && p->plan.victims &&
          !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1));
 }
@@ -256,7 +255,7 @@ static void unmake(struct defrag_planner *p) {
   free(p->order);
   free(p->blocks);
   free(p->spare);
-  free(p->taken);
+  free(p->unordered);
   free(p->touched);
   free(p->bounds);
 }
@@ -273,28 +272,56 @@ static void weigh_all(struct defrag_planner *p) {
   }
 }
 
-/* ---- one block ---- */
+/* ---- places ---- */
+
+static void enter(const struct defrag_planner *p) {
+  if (p->snapshot->places)
+    p->snapshot->places->enter(p->snapshot->arg);
+}
+
+static void leave(const struct defrag_planner *p) {
+  if (p->snapshot->places)
+    p->snapshot->places->leave(p->snapshot->arg);
+}
+
+static enum status take(struct defrag_planner *p, uint32_t index,
+                        const struct span_request *request, struct defrag_move *move) {
+  const struct defrag_snapshot *snapshot = p->snapshot;
+  struct slab *slab = &p->slabs[index];
+  if (snapshot->places)
+    return snapshot->places->take(snapshot->arg, index, request, move);
+  if (!slab->span && !copy_slab(p, index))
+    return STATUS_NOT_FOUND;
+  move->target_segment = index;
+  return span_take(slab->span, request, &move->node, &move->target_offset);
+}
+
+static void give(struct defrag_planner *p, const struct defrag_move *move) {
+  struct slab *slab = &p->slabs[move->target_segment];
+  uint64_t size = units_up(p->snapshot->blocks[move->block].size, p->snapshot->granule);
+  slab->used = units_minus(slab->used, size);
+  if (p->snapshot->places)
+    p->snapshot->places->give(p->snapshot->arg, move);
+  else
+    span_give(slab->span, move->node);
+}
 
 static bool put_in(struct defrag_planner *p, uint32_t index, const struct span_request *request,
-                   struct defrag_move *move, uint32_t *node) {
+                   struct defrag_move *move) {
   struct slab *slab = &p->slabs[index];
-  uint64_t granule = p->snapshot->granule, offset;
-  if (!slab->span && !copy_slab(p, index)) {
-    bound_sink(p, index, 0);
-    return false;
-  }
-  if (span_take(slab->span, request, node, &offset)) {
+  uint64_t granule = p->snapshot->granule, size = units_up(request->size, granule);
+  enum status status = take(p, index, request, move);
+  if (status) {
     uint64_t slack = units_max(request->alignment, granule) - granule;
-    bound_sink(p, index, units_up(request->size, granule) + slack - granule);
+    bound_sink(p, index, status == STATUS_NOT_FOUND ? 0 : size + slack - granule);
     return false;
   }
+  slab->used = units_min(slab->used + size, slab->size); /* others may have left */
   bound_sink(p, index, free_in(slab));
-  move->target_segment = index;
-  move->target_offset = offset;
   return true;
 }
 
-static bool put(struct defrag_planner *p, struct defrag_move *move, uint32_t *node) {
+static bool put(struct defrag_planner *p, struct defrag_move *move) {
   const struct defrag_block *block = &p->snapshot->blocks[move->block];
   const struct span_request request = {block->size, units_max(block->alignment, 1), 1};
   uint64_t granule = p->snapshot->granule, need = units_up(block->size, granule);
@@ -306,7 +333,7 @@ static bool put(struct defrag_planner *p, struct defrag_move *move, uint32_t *no
     place = place_from(p, place, need);
     if (place == UINT32_MAX)
       return false;
-    if (put_in(p, p->order[last - place].index, &request, move, node))
+    if (put_in(p, p->order[last - place].index, &request, move))
       return true;
   }
 }
@@ -321,32 +348,62 @@ static void largest_first(struct defrag_planner *p, const struct defrag_segment 
   sort(p, p->blocks, segment->blocks);
 }
 
-/* Moves by rising place, as those who take exact places like them (span_take_at). */
+/* Moves by rising place: who speaks of them names each pair of segments once. */
 static void order_moves(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
-    p->blocks[i] = (struct sorted){moves[i].target_segment, moves[i].target_offset, moves[i].block};
+    p->blocks[i] = (struct sorted){moves[i].target_segment, moves[i].target_offset, i};
   sort(p, p->blocks, count);
+  memcpy(p->unordered, moves, count * sizeof *moves);
   for (uint32_t i = 0; i < count; i++)
-    moves[i] = (struct defrag_move){.block = p->blocks[i].index,
-                                    .target_segment = (uint32_t)p->blocks[i].key,
-                                    .target_offset = p->blocks[i].then};
+    moves[i] = p->unordered[p->blocks[i].index];
+}
+
+/* How many of the victim's find a place: of some. */
+static uint32_t place_some(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
+  uint32_t placed = 0;
+  enter(p);
+  while (placed < count && put(p, &moves[placed]))
+    placed++;
+  leave(p);
+  return placed;
+}
+
+static void give_some(struct defrag_planner *p, const struct defrag_move *moves, uint32_t count) {
+  enter(p);
+  while (count--)
+    give(p, &moves[count]);
+  leave(p);
+}
+
+static uint32_t place_blocks(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
+  uint32_t placed = 0, some, most;
+  do {
+    most = (uint32_t)units_min(count - placed, DEFRAG_TOGETHER);
+    some = place_some(p, moves + placed, most);
+    placed += some;
+  } while (some && some == most);
+  return placed;
+}
+
+static void give_blocks(struct defrag_planner *p, const struct defrag_move *moves, uint32_t count) {
+  for (uint32_t some; count; count -= some) {
+    some = (uint32_t)units_min(count, DEFRAG_TOGETHER);
+    give_some(p, moves + count - some, some);
+  }
 }
 
 static bool place_all(struct defrag_planner *p, const struct defrag_segment *segment) {
   struct defrag_move *moves = p->plan.moves + p->plan.move_count;
-  uint32_t count = 0;
   largest_first(p, segment);
-  for (; count < segment->blocks; count++) {
-    moves[count].block = p->blocks[count].index;
-    if (!put(p, &moves[count], &p->taken[count]))
-      break;
-  }
-  bool all = count == segment->blocks;
-  while (!all && count--)
-    span_give(p->slabs[moves[count].target_segment].span, p->taken[count]);
-  bounds_settle(p, !all);
+  for (uint32_t i = 0; i < segment->blocks; i++)
+    moves[i].block = p->blocks[i].index;
+  uint32_t placed = place_blocks(p, moves, segment->blocks);
+  bool all = placed == segment->blocks;
   if (all)
-    order_moves(p, moves, segment->blocks);
+    order_moves(p, moves, placed);
+  else
+    give_blocks(p, moves, placed);
+  bounds_settle(p, !all);
   return all;
 }
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "memory/span.h"
 
 enum defrag_strategy {
   DEFRAG_QUICK,    /* slabs under a quarter full */
@@ -34,6 +35,24 @@ struct defrag_segment {
   bool fixed;                   /* it stays, whatever else is in it */
   uint32_t first_block, blocks; /* range in the blocks array, by rising offset */
 };
+struct defrag_move {
+  uint32_t block;          /* index into snapshot blocks */
+  uint32_t target_segment; /* index into snapshot segments */
+  uint64_t target_offset;
+  uint32_t node; /* of the place's span */
+};
+/* Where blocks are put, for who carries the plan out: no other can take a place then between the
+ * plan and the move. All that was not undone is in the plan's moves, and theirs to give who asked
+ * for them. */
+struct defrag_places {
+  /* Around some of the next two. */
+  void (*enter)(void *arg);
+  void (*leave)(void *arg);
+  /* As span_take; NOT_FOUND: this slab takes nothing in. */
+  enum status (*take)(void *arg, uint32_t segment, const struct span_request *request,
+                      struct defrag_move *move);
+  void (*give)(void *arg, const struct defrag_move *move);
+};
 struct defrag_snapshot {
   const struct defrag_segment *segments;
   uint32_t segment_count;
@@ -44,12 +63,8 @@ struct defrag_snapshot {
    * or, to move them, all of it (a second look may be at other blocks). False: it cannot be looked
    * at. NULL: all is there. */
   bool (*look)(void *arg, uint32_t segment, bool to_move);
-  void *arg;
-};
-struct defrag_move {
-  uint32_t block;          /* index into snapshot blocks */
-  uint32_t target_segment; /* index into snapshot segments */
-  uint64_t target_offset;
+  const struct defrag_places *places; /* NULL: in copies of the slabs, which the planner makes */
+  void *arg;                          /* of all these */
 };
 struct defrag_plan {
   struct defrag_move *moves; /* malloced; defrag_plan_free. Grouped by victim: all moves of one

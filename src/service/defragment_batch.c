@@ -45,25 +45,30 @@ static uint32_t index_in_batch(struct defragment_batch *batch, struct service *s
   return batch->segment_count++;
 }
 
-/* Under the lock: takes the target of one planned move, if the block is still where the plan saw
- * it. index: of its allocation now, 0: it is gone. */
+/* Under the lock: whether the block is still where the plan saw it. index: of its allocation now,
+ * 0: it is gone. */
+static bool is_as_planned(const struct defragment_batch_run *run, const struct defrag_move *move,
+                          uint32_t index) {
+  struct service *s = run->service;
+  if (!index || !record_movable(s, index))
+    return false;
+  return record_place(s, index).offset == run->snapshot.blocks[move->block].offset;
+}
+
+/* Under the lock: the block cannot be freed any more, and its new place waits for it. */
 static void reserve(struct defragment_batch *batch, const struct defragment_batch_run *run,
                     const struct defrag_move *move, uint32_t index) {
   struct service *s = run->service;
-  const struct defrag_block *block = &run->snapshot.blocks[move->block];
-  uint32_t target = idmap_find(&s->segment_ids, run->snapshot.segment_ids[move->target_segment]);
-  if (!index || !target || state_segment(s, target)->closed || !record_movable(s, index))
+  struct space to = snapshot_place(&run->snapshot, move);
+  if (!is_as_planned(run, move, index)) {
+    space_give(s, &to, NULL, NULL);
     return;
+  }
   struct space from = record_place(s, index);
-  if (from.offset != block->offset || from.segment == target)
-    return;
-  struct space to;
-  if (!space_take_at(s, target, move->target_offset, from.size, &to))
-    return;
   state_alloc(s, index)->moving = 1;
   batch->moves[batch->move_count] =
       (struct mover_move){.from = index_in_batch(batch, s, from.segment),
-                          .to = index_in_batch(batch, s, target),
+                          .to = index_in_batch(batch, s, to.segment),
                           .from_offset = from.offset,
                           .to_offset = to.offset,
                           .size = from.size};
@@ -88,6 +93,23 @@ void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_
   for (uint32_t n; count; moves += n, count -= n) {
     n = (uint32_t)units_min(count, LOCKED);
     reserve_some(batch, run, moves, n);
+  }
+}
+
+static void forgo_some(struct defragment_batch_run *run, const struct defrag_move *moves,
+                       uint32_t count) {
+  LOCK_SCOPE(&run->service->lock);
+  for (uint32_t i = 0; i < count; i++) {
+    struct space place = snapshot_place(&run->snapshot, &moves[i]);
+    space_give(run->service, &place, NULL, NULL);
+  }
+}
+
+void defragment_batch_forgo(struct defragment_batch_run *run, const struct defrag_move *moves,
+                            uint32_t count) {
+  for (uint32_t n; count; moves += n, count -= n) {
+    n = (uint32_t)units_min(count, LOCKED);
+    forgo_some(run, moves, n);
   }
 }
 

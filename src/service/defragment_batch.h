@@ -39,10 +39,13 @@ struct defragment_batch {
 bool defragment_batch_init(struct defragment_batch *batch);
 void defragment_batch_done(struct defragment_batch *batch);
 
-/* Takes the lock. Reserves what can still be moved of these planned moves, for which there is room
- * in the batch. */
+/* Takes the lock, again and again, as the next. What can still be moved of these planned moves, for
+ * which there is room in the batch, is in it; the places of the rest go back. */
 void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                               const struct defrag_move *moves, uint32_t count);
+/* Their places go back. */
+void defragment_batch_forgo(struct defragment_batch_run *run, const struct defrag_move *moves,
+                            uint32_t count);
 /* Hands what was reserved to the mover. */
 void defragment_batch_submit(struct defragment_batch *batch, struct defragment_batch_run *run,
                              void (*done)(struct mover_task *task));

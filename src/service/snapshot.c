@@ -33,9 +33,10 @@ static void add_facts(struct snapshot *snapshot, uint32_t at, uint32_t index) {
   const struct state_alloc *alloc = state_alloc(s, index);
   block->fixed = !index || !record_movable(s, index);
   snapshot->block_ids[at] = index ? alloc->id : 0;
-  if (index)
-    block->alignment =
-        units_max(SLAB_GRANULE, UINT64_C(1) << state_record(s, alloc)->alignment_log2);
+  if (!index)
+    return;
+  block->size = record_place(s, index).size;
+  block->alignment = units_max(SLAB_GRANULE, UINT64_C(1) << state_record(s, alloc)->alignment_log2);
 }
 
 /* Some blocks under the lock. False: there are no more, or no room. */
@@ -71,6 +72,42 @@ static bool look(void *arg, uint32_t index, bool to_move) {
   segment->blocks = snapshot->block_count - segment->first_block;
   return snapshot->block_count < snapshot->block_space;
 }
+
+/* ---- places ---- */
+
+static void enter(void *arg) { lock_take(&((struct snapshot *)arg)->service->lock); }
+static void leave(void *arg) { lock_give(&((struct snapshot *)arg)->service->lock); }
+
+static enum status take(void *arg, uint32_t index, const struct span_request *request,
+                        struct defrag_move *move) {
+  struct snapshot *snapshot = arg;
+  struct service *s = snapshot->service;
+  uint32_t segment = idmap_find(&s->segment_ids, snapshot->segment_ids[index]);
+  struct space place;
+  enum status status = segment ? space_take_in(s, segment, request, &place) : STATUS_NOT_FOUND;
+  if (status)
+    return status;
+  move->target_segment = index;
+  move->target_offset = place.offset;
+  move->node = place.node;
+  return STATUS_OK;
+}
+
+struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move) {
+  uint64_t id = snapshot->segment_ids[move->target_segment];
+  return (struct space){.segment = idmap_find(&snapshot->service->segment_ids, id),
+                        .node = move->node,
+                        .offset = move->target_offset,
+                        .size = snapshot->blocks[move->block].size};
+}
+
+static void give(void *arg, const struct defrag_move *move) {
+  struct snapshot *snapshot = arg;
+  struct space place = snapshot_place(snapshot, move);
+  space_give(snapshot->service, &place, NULL, NULL);
+}
+
+static const struct defrag_places places = {enter, leave, take, give};
 
 /* ---- slabs ---- */
 
@@ -127,6 +164,7 @@ enum status snapshot_plan(struct snapshot *snapshot, enum defrag_strategy strate
                                             .block_count = snapshot->block_space,
                                             .granule = SLAB_GRANULE,
                                             .look = look,
+                                            .places = snapshot->dry ? NULL : &places,
                                             .arg = snapshot};
   return defrag_planner_create(&snapshot->view, &(struct defrag_params){.strategy = strategy},
                                planner);

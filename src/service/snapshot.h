@@ -9,12 +9,14 @@
 #define SERVICE_SNAPSHOT_H
 
 #include "memory/defrag.h"
+#include "service/space.h"
 #include "service/state.h"
 
 struct snapshot {
-  struct service *service; /* whose, as the next two: the caller sets them */
+  struct service *service; /* whose, as the next three: the caller sets them */
   uint32_t device;
   uint64_t owner;
+  bool dry; /* nothing is to be moved, and no place to be taken */
   struct defrag_segment *segments;
   struct defrag_block *blocks;
   uint64_t *segment_ids, *block_ids; /* behind the planner's indices; block id 0: its allocation is
@@ -29,5 +31,7 @@ struct snapshot {
 enum status snapshot_plan(struct snapshot *snapshot, enum defrag_strategy strategy,
                           struct defrag_planner **planner);
 void snapshot_free(struct snapshot *snapshot);
+/* Under the state lock. What was taken for a planned move, which is not dry. */
+struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move);
 
 #endif

@@ -42,6 +42,13 @@ struct space_grow {
 
 /* ---- taking ---- */
 
+static void count_place(struct service *s, const struct space *place) {
+  struct state_segment *segment = state_segment(s, place->segment);
+  if (!segment->blocks++)
+    segment_fills(s, segment, true);
+  segment->allocated += place->size;
+}
+
 static bool take_in(struct service *s, struct space_waiter *waiter, uint32_t index) {
   struct state_segment *segment = state_segment(s, index);
   const struct space_want *want = &waiter->want;
@@ -55,10 +62,23 @@ static bool take_in(struct service *s, struct space_waiter *waiter, uint32_t ind
     return false;
   waiter->place = place;
   waiter->fresh = segment->fresh;
-  if (!segment->blocks++)
-    segment_fills(s, segment, true);
-  segment->allocated += want->size;
+  count_place(s, &place);
   return true;
+}
+
+enum status space_take_in(struct service *s, uint32_t index, const struct span_request *request,
+                          struct space *out) {
+  struct state_segment *segment = state_segment(s, index);
+  struct span_request wanted = {request->size, request->alignment, UINT32_MAX};
+  struct space place = {.segment = index, .size = request->size};
+  if (segment->closed || !segment->span)
+    return STATUS_NOT_FOUND;
+  enum status status = span_take(segment->span, &wanted, &place.node, &place.offset);
+  if (status)
+    return status;
+  count_place(s, &place);
+  *out = place;
+  return STATUS_OK;
 }
 
 bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t size,
@@ -68,9 +88,7 @@ bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t 
   struct space place = {.segment = index, .offset = offset, .size = size};
   if (span_take_at(segment->span, offset, &request, &place.node))
     return false;
-  if (!segment->blocks++)
-    segment_fills(s, segment, true);
-  segment->allocated += size;
+  count_place(s, &place);
   *out = place;
   return true;
 }

@@ -41,7 +41,11 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
  * is empty then is released. True: it is, and then(arg) (may be NULL) will be called when the
  * driver has it back. */
 bool space_give(struct service *s, const struct space *place, segment_then_fn *then, void *arg);
-/* Exactly this range of a slab, for a planned move. False: it is not free any more. */
+/* A range of an open slab, for a planned move: the request's user does not matter. NOT_FOUND: it
+ * takes none. */
+enum status space_take_in(struct service *s, uint32_t segment, const struct span_request *request,
+                          struct space *out);
+/* Exactly this range of a slab, which a record says. False: it is not free. */
 bool space_take_at(struct service *s, uint32_t segment, uint64_t offset, uint64_t size,
                    struct space *out);
 /* A segment of the device is back with the driver: what waits for that goes on. */

@@ -177,8 +177,17 @@ static void give_places(struct defragment *work) {
       defragment_batch_give(&work->batches[i].moves, &work->run);
 }
 
+/* Planned, and not to be moved any more. */
+static void give_planned(struct defragment *work) {
+  uint32_t left = work->plan ? work->plan->move_count - work->next_move : 0;
+  if (left)
+    defragment_batch_forgo(&work->run, &work->plan->moves[work->next_move], left);
+  work->next_move += left;
+}
+
 /* A slab that is empty goes back only while it is closed, else its owner may keep it. */
 static void leave_plan(struct defragment *work) {
+  give_planned(work);
   give_places(work);
   defragment_batch_give_last(&work->run);
   open_victims(work);
@@ -267,8 +276,10 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
     work->next_batch = 0;
     work->run.row = &work->result.devices[work->at];
-    work->run.snapshot =
-        (struct snapshot){.service = work->run.service, .device = device, .owner = work->owner};
+    work->run.snapshot = (struct snapshot){.service = work->run.service,
+                                           .device = device,
+                                           .owner = work->owner,
+                                           .dry = work->params.dry_run};
     if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
                       &work->planner))
       continue;
