@@ -1,8 +1,9 @@
 /*
  * work_defragment: gives whole segments back by moving blocks together. Device by device, owner by
  * owner (slabs are per owner): snapshot, plan (memory/defrag), then in batches reserve – copy –
- * commit, until nothing helps any more or the time is up. A block that was freed, attached or
- * pinned meanwhile is simply not moved; what is being moved cannot be.
+ * commit, until nothing helps any more or the time is up. A plan has taken the places that it
+ * tells. A block that was freed, attached or pinned meanwhile is simply not moved; what is being
+ * moved cannot be.
  *
  * Three batches are under way: while the mover copies one, the one before is committed (on the
  * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
@@ -12,9 +13,8 @@
  * mover is not to wait for the whole.
  *
  * The places that its blocks left are given back when nothing is left to start, or a batch is used
- * again. On a card that is late, for what waits for the driver there: until then the decision
- * thread is what the copies wait for. On the host the memory is wanted soon, so there are no more
- * batches than are under way.
+ * again: on a card nearly always the first, for until then the copies wait for the decision thread;
+ * on the host, where the memory is wanted soon, the second, for all its few batches are under way.
  *
  * A card's driver takes half a millisecond to take a segment back. So on cards the job ends with
  * its last move, as a free's answer does: who needs the bytes that are on their way waits for them.
@@ -34,8 +34,7 @@
 #include "service/work.h"
 
 #define DEFRAGMENT_FIRST 64              /* of the first; each next has twice as many */
-#define DEFRAGMENT_BATCHES 32            /* on a card */
-#define DEFRAGMENT_UNDER_WAY 8           /* of them; one takes it a third of a millisecond */
+#define DEFRAGMENT_BATCHES 32            /* on a card; one takes it a third of a millisecond */
 #define DEFRAGMENT_BATCHES_HOST 3        /* one is reserved, one copied, one committed */
 #define DEFRAGMENT_QUICK_NS CLOCK_SECOND /* contract 8 */
 
@@ -225,7 +224,7 @@ static bool start_batch(struct batch *batch) {
   return true;
 }
 
-/* The batch that is used next, the longest unused of those that are not under way. */
+/* The batch that is used next, the longest unused of those that are not under way. There is one. */
 static struct batch *next_batch(struct defragment *work) {
   struct batch *batch;
   do {
@@ -236,8 +235,7 @@ static struct batch *next_batch(struct defragment *work) {
 }
 
 static void start_batches(struct defragment *work) {
-  uint32_t most = (uint32_t)units_min(work->batch_count, DEFRAGMENT_UNDER_WAY);
-  while (work->under_way < most)
+  while (work->under_way < work->batch_count)
     if (!start_batch(next_batch(work))) {
       give_places(work);
       return;
