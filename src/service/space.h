@@ -43,10 +43,10 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
 bool space_give(struct service *s, const struct space *place, segment_then_fn *then, void *arg);
 /* A range of an open slab, for a planned move: the request's user does not matter. NOT_FOUND: it
  * takes none. */
-enum status space_take_in(struct service *s, uint32_t segment, const struct span_request *request,
+enum status space_take_in(struct service *s, uint32_t index, const struct span_request *request,
                           struct space *out);
 /* Exactly this range of a slab, which a record says. False: it is not free. */
-bool space_take_at(struct service *s, uint32_t segment, uint64_t offset, uint64_t size,
+bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t size,
                    struct space *out);
 /* A segment of the device is back with the driver: what waits for that goes on. */
 void space_came_back(struct service *s, uint32_t index);
