@@ -192,7 +192,8 @@ static void remove_folder(const struct there *there) {
 }
 
 static void push(struct there *there, unsigned round) {
-  uint64_t time = clock_real() - UINT64_C(100) * (ROUNDS - round) * CLOCK_SECOND;
+  uint64_t hour = 3600 * CLOCK_SECOND, before = UINT64_C(100) * (ROUNDS - round) * CLOCK_SECOND;
+  uint64_t time = clock_real() / hour * hour + hour / 2 - before; /* all in this hour */
   const struct history_event event = {
       .time = time, .subject = round, .type = "x", .device = "host:0"};
   history_event(there->history, &event);
