@@ -59,12 +59,11 @@ static bool is_as_planned(const struct defragment_batch_run *run, const struct d
 static void reserve(struct defragment_batch *batch, const struct defragment_batch_run *run,
                     const struct defrag_move *move, uint32_t index) {
   struct service *s = run->service;
-  struct space to = snapshot_place(&run->snapshot, move);
   if (!is_as_planned(run, move, index)) {
-    space_give(s, &to, NULL, NULL);
+    snapshot_forgo(&run->snapshot, move);
     return;
   }
-  struct space from = record_place(s, index);
+  struct space from = record_place(s, index), to = snapshot_place(&run->snapshot, move);
   state_alloc(s, index)->moving = 1;
   batch->moves[batch->move_count] =
       (struct mover_move){.from = index_in_batch(batch, s, from.segment),
@@ -99,10 +98,8 @@ void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_
 static void forgo_some(struct defragment_batch_run *run, const struct defrag_move *moves,
                        uint32_t count) {
   LOCK_SCOPE(&run->service->lock);
-  for (uint32_t i = 0; i < count; i++) {
-    struct space place = snapshot_place(&run->snapshot, &moves[i]);
-    space_give(run->service, &place, NULL, NULL);
-  }
+  for (uint32_t i = 0; i < count; i++)
+    snapshot_forgo(&run->snapshot, &moves[i]);
 }
 
 void defragment_batch_forgo(struct defragment_batch_run *run, const struct defrag_move *moves,

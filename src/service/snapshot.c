@@ -101,11 +101,12 @@ struct space snapshot_place(const struct snapshot *snapshot, const struct defrag
                         .size = snapshot->blocks[move->block].size};
 }
 
-static void give(void *arg, const struct defrag_move *move) {
-  struct snapshot *snapshot = arg;
+void snapshot_forgo(const struct snapshot *snapshot, const struct defrag_move *move) {
   struct space place = snapshot_place(snapshot, move);
   space_give(snapshot->service, &place, NULL, NULL);
 }
+
+static void give(void *arg, const struct defrag_move *move) { snapshot_forgo(arg, move); }
 
 static const struct defrag_places places = {enter, leave, take, give};
 

@@ -31,7 +31,9 @@ struct snapshot {
 enum status snapshot_plan(struct snapshot *snapshot, enum defrag_strategy strategy,
                           struct defrag_planner **planner);
 void snapshot_free(struct snapshot *snapshot);
-/* Under the state lock. What was taken for a planned move, which is not dry. */
+/* Under the state lock, as the next. What was taken for a planned move, which is not dry. */
 struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move);
+/* It goes back. */
+void snapshot_forgo(const struct snapshot *snapshot, const struct defrag_move *move);
 
 #endif
