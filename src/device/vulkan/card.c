@@ -169,12 +169,10 @@ static uint32_t find_type(const VkPhysicalDeviceMemoryProperties *memory, uint32
 
 static enum status find_segment_type(struct vulkan_card *card,
                                      const VkPhysicalDeviceMemoryProperties *memory) {
-  VkBuffer buffer;
   VkMemoryRequirements needs;
-  enum status status = vulkan_card_buffer(card, MIB, card->shared, &buffer, &needs);
+  enum status status = vulkan_card_needs(card, MIB, card->shared, &needs);
   if (status)
     return status;
-  card->destroy_buffer(card->device, buffer, NULL);
   card->type = find_type(memory, needs.memoryTypeBits, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
                          VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
   if (card->type == CARD_NONE)
@@ -193,15 +191,13 @@ static enum status find_types(struct vulkan_card *card) {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
   const VkMemoryPropertyFlags seen =
       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-  VkBuffer buffer;
   VkMemoryRequirements needs;
   card->load.memory(card->physical, &memory);
   enum status status = find_segment_type(card, &memory.memoryProperties);
   if (!status)
-    status = vulkan_card_buffer(card, MIB, 0, &buffer, &needs);
+    status = vulkan_card_needs(card, MIB, 0, &needs);
   if (status)
     return status;
-  card->destroy_buffer(card->device, buffer, NULL);
   card->staging_type =
       find_type(&memory.memoryProperties, needs.memoryTypeBits,
                 seen | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
@@ -362,6 +358,15 @@ enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
       vulkan_load_check("make a buffer", card->create_buffer(card->device, &how, NULL, buffer));
   if (!status)
     card->needs(card->device, *buffer, needs);
+  return status;
+}
+
+enum status vulkan_card_needs(const struct vulkan_card *card, uint64_t size,
+                              VkExternalMemoryHandleTypeFlags shared, VkMemoryRequirements *needs) {
+  VkBuffer buffer;
+  enum status status = vulkan_card_buffer(card, size, shared, &buffer, needs);
+  if (!status)
+    card->destroy_buffer(card->device, buffer, NULL);
   return status;
 }
 

@@ -101,6 +101,9 @@ void vulkan_card_budget(const struct vulkan_card *card, struct device_budget *bu
 enum status vulkan_card_buffer(const struct vulkan_card *card, uint64_t size,
                                VkExternalMemoryHandleTypeFlags shared, VkBuffer *buffer,
                                VkMemoryRequirements *needs);
+/* The latter alone. */
+enum status vulkan_card_needs(const struct vulkan_card *card, uint64_t size,
+                              VkExternalMemoryHandleTypeFlags shared, VkMemoryRequirements *needs);
 /* Signals `semaphore` with `value` when the commands are done. What goes to one queue is done in
  * order; any number means one of the queues. The commands are of a pool of the way's family. */
 struct vulkan_submit {

@@ -9,12 +9,10 @@
 #define MEMORY_DMABUF VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT
 
 enum status vulkan_memory_make(const struct vulkan_card *card, uint64_t size, VkDeviceMemory *out) {
-  VkBuffer buffer;
   VkMemoryRequirements needs;
-  enum status status = vulkan_card_buffer(card, size, card->shared, &buffer, &needs);
+  enum status status = vulkan_card_needs(card, size, card->shared, &needs);
   if (status)
     return status;
-  card->destroy_buffer(card->device, buffer, NULL);
   const VkExportMemoryAllocateInfo shared = {.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO,
                                              .handleTypes = card->shared};
   const VkMemoryAllocateInfo how = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
