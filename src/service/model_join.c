@@ -9,6 +9,7 @@
 
 #include "service/job_work.h"
 #include "service/model_load.h"
+#include "service/model_work.h"
 
 static void let_go(struct model_join *join) {
   for (uint32_t i = 0; join->files && i < join->params.file_count; i++)
@@ -52,10 +53,6 @@ static void follow(struct model_join *join) {
     join->ended.ready(&join->ended);
 }
 
-static void set_model(struct job_view *view, void *arg) {
-  view->result.model.model = *(const uint64_t *)arg;
-}
-
 /* PENDING: it is not over. */
 static enum status look(struct model_join *join, struct problem *problem) {
   struct job_view view;
@@ -76,7 +73,7 @@ static void go_on(struct task *task) {
   struct problem problem;
   enum status status = look(join, &problem);
   if (!status || join->other)
-    job_update(join->job, set_model, &join->model); /* it may be listed anew */
+    model_work_tell(join->job, join->model); /* it may be listed anew */
   if (status != STATUS_PENDING)
     job_finish(join->job, &problem);
   if (join->other)
@@ -122,7 +119,7 @@ enum status model_join_start(struct service *s, const struct model_join *join, s
     return status ? problem_set(problem, status, "the daemon is out of descriptors")
                   : problem_set(problem, STATUS_RATE_LIMITED, "too many jobs are under way");
   }
-  job_update(kept->job, set_model, &kept->model);
+  model_work_tell(kept->job, kept->model);
   *job = job_keep(kept->job);
   follow(kept);
   return STATUS_OK;

@@ -29,6 +29,8 @@ static void set_model(struct job_view *view, void *arg) {
   view->result.model.model = *(const uint64_t *)arg;
 }
 
+void model_work_tell(struct job *job, uint64_t model) { job_update(job, set_model, &model); }
+
 /* The work holds its weights from here on. */
 static void take(struct model_work *work, struct job *job, const struct caller *caller,
                  struct models_weights *weights) {
@@ -64,7 +66,7 @@ struct model_work *model_work_begin(struct service *s, const struct model_work_p
   work->service = s;
   work->model = model->id;
   take(work, job, params->caller, model->weights);
-  job_update(job, set_model, &work->model);
+  model_work_tell(job, work->model);
   model->work = work;
   model->leaving = params->kind != JOB_LOAD;
   return work;

@@ -97,6 +97,8 @@ struct model_work *model_work_begin(struct service *s, const struct model_work_p
 struct model_work *model_work_adopt(struct service *s, struct job *job, const struct caller *caller,
                                     struct models_weights *weights);
 struct job *model_work_job(const struct model_work *work);
+/* A job's result names the model that it is about. */
+void model_work_tell(struct job *job, uint64_t model);
 /* The rest without the lock; each goes on by itself to the end of the work. */
 /* Makes the copies that `takes` names, from the opened files, else from the copy there is; then
  * gives what `gives` names. */
