@@ -16,7 +16,6 @@
 #include "base/units.h"
 
 #define BLOCK 512 /* unit of st_blocks, whatever the file system */
-#define HUGE_PAGE (2 * MIB)
 
 static const struct {
   unsigned seal;
@@ -84,7 +83,8 @@ static enum status allocate(const struct share *share, int mode, uint64_t offset
 /* Pages that are allocated are of 4 KiB, and cleared by whoever touches them first; those of a
  * mapping may be huge. Nothing is read or written here, and what cannot be made is left. */
 static void make_huge(const struct share *share, uint64_t offset, uint64_t bytes) {
-  uint64_t start = units_up(offset, HUGE_PAGE), end = (offset + bytes) / HUGE_PAGE * HUGE_PAGE;
+  uint64_t start = units_up(offset, OS_PAGES_HUGE),
+           end = (offset + bytes) / OS_PAGES_HUGE * OS_PAGES_HUGE;
   if (start >= end || !os_pages_huge_if_asked())
     return;
   void *pages =

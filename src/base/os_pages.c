@@ -9,21 +9,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 void *os_pages_reserve(size_t bytes) {
   char *pages =
       mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (pages == MAP_FAILED)
     return NULL;
-  if (bytes > 2 * HUGE_PAGE)
-    (void)madvise(pages + HUGE_PAGE, bytes - HUGE_PAGE, MADV_HUGEPAGE);
+  if (bytes > 2 * OS_PAGES_HUGE)
+    (void)madvise(pages + OS_PAGES_HUGE, bytes - OS_PAGES_HUGE, MADV_HUGEPAGE);
   return pages;
 }
 
 void os_pages_expect(void *pages, size_t used) {
-  if (used > HUGE_PAGE / 2)
-    (void)madvise(pages, used < HUGE_PAGE ? used : HUGE_PAGE, MADV_HUGEPAGE);
+  if (used > OS_PAGES_HUGE / 2)
+    (void)madvise(pages, used < OS_PAGES_HUGE ? used : OS_PAGES_HUGE, MADV_HUGEPAGE);
 }
 
 void os_pages_prefer_huge(void *pages, size_t bytes) { (void)madvise(pages, bytes, MADV_HUGEPAGE); }

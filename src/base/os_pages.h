@@ -12,6 +12,8 @@ void *os_pages_reserve(size_t bytes);
 /* The first `used` bytes, and with them all behind, will be touched soon: in as few faults as the
  * kernel allows. Without it that holds from the third MiB on, so that what stays small is small. */
 void os_pages_expect(void *pages, size_t used);
+#define OS_PAGES_HUGE ((size_t)2 << 20) /* bytes of a huge one */
+
 /* Of a shared mapping: its pages are to be huge, where this kernel has such for shared memory
  * (/sys/kernel/mm/transparent_hugepage/shmem_enabled is `advise`; as a rule it is `never`). */
 void os_pages_prefer_huge(void *pages, size_t bytes);
