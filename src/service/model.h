@@ -88,6 +88,8 @@ struct model_load {
 struct model_started {
   struct job *job;         /* the caller's reference; NULL: nothing had to be done */
   struct model_view model; /* as it is now */
+  bool refused; /* the name is another file's: the job (unlisted) fails, and says so unless the path
+                   is wrong as well; there is no model */
 };
 /* The result of a load or an unload is in the job's view: struct job_model, whose `model` is there
  * from the start, so that a 202 can name it; with dry_run (the job is unlisted) struct job_trial.

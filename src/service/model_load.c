@@ -20,6 +20,7 @@
 #include "service/model_open.h"
 #include "service/model_record.h"
 #include "service/model_room.h"
+#include "service/model_taken.h"
 
 #define LOAD_LOOK_NS                                                                               \
   (50 * CLOCK_MS) /* between two looks at files that somebody else is loading                      \
@@ -63,6 +64,7 @@ struct starting {
   struct model_work *work; /* result */
   struct job *other;       /* result: whose end comes first */
   bool ahead;              /* it is one of those that nobody asked for */
+  bool taken;              /* result: the name is another file's */
 };
 
 /* Under the lock, of a model that is listed: OK: nothing is to be done, or others come first.
@@ -71,7 +73,8 @@ static enum status known(struct service *s, uint32_t index, struct starting *sta
                          struct problem *problem) {
   const struct model_load *params = starting->params;
   struct models_model *model = models_at(s, index);
-  if (!params->file_count && strcmp(model->path, params->path) != 0)
+  starting->taken = !params->file_count && strcmp(model->path, params->path) != 0;
+  if (starting->taken)
     return problem_set(problem, STATUS_CONFLICT, "%.100s is the name of another file's model",
                        model->name);
   if (model->work && !model->leaving && !params->dry_run && !params->ahead) {
@@ -178,6 +181,9 @@ enum status model_load_start(struct service *s, const struct caller *caller,
     return status;
   model_key_make(caller, params, &starting.key);
   status = start(s, &starting, problem);
+  out->refused = starting.taken;
+  if (starting.taken)
+    return model_taken_start(s, caller, params->path, &out->job, problem);
   if (status != STATUS_PENDING)
     return status;
   struct model_join join = {.caller = *caller,

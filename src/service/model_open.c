@@ -26,9 +26,18 @@ static struct os_path_found *more(struct model_work *work, uint32_t count) {
   return grown + work->opened_count;
 }
 
+static const char *const *roots_for(const struct service *s, const struct caller *caller) {
+  bool trusted = caller->connection && caller->role == CALLER_ADMIN;
+  return trusted ? NULL : (const char *const *)s->models->roots;
+}
+
 static const char *const *roots_of(const struct model_work *work) {
-  bool trusted = work->caller.connection && work->caller.role == CALLER_ADMIN;
-  return trusted ? NULL : (const char *const *)work->service->models->roots;
+  return roots_for(work->service, &work->caller);
+}
+
+enum status model_open_path(const struct service *s, const struct caller *caller, const char *path,
+                            struct os_path_found *out, struct problem *problem) {
+  return os_path_open(path, roots_for(s, caller), out, problem);
 }
 
 static const char *file_name(const struct os_path_found *found) {

@@ -12,6 +12,10 @@
  * file. System calls: no lock held. */
 enum status model_open_take(struct model_work *work, const struct model_file *files,
                             uint32_t count);
+/* Opens a path where the caller may: os_path_open. System calls that may take long: on the thread
+ * for files. */
+enum status model_open_path(const struct service *s, const struct caller *caller, const char *path,
+                            struct os_path_found *out, struct problem *problem);
 /* Opens what work->params.path names unless files were taken, and has them inspected. Goes on with
  * model_load_plan on the decision thread, the card in the work, or with model_work_fail. */
 void model_open_start(struct model_work *work);

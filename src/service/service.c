@@ -203,9 +203,10 @@ static void stopped(struct task *task) {
   free(stop);
 }
 
-/* No job, no driver call, no question to the history, nobody who waits for memory. */
+/* No job, no driver call, no question to the history or to a file system, nobody who waits for
+ * memory. */
 static bool is_idle(struct service *s) {
-  if (job_unfinished(s) || atomic_load(&s->questions))
+  if (job_unfinished(s) || atomic_load(&s->questions) || atomic_load(&s->looks))
     return false;
   LOCK_SCOPE(&s->lock);
   waiting_kick(s);

@@ -179,6 +179,7 @@ struct service {
   struct events *events;
   struct history *history; /* NULL: none is kept */
   atomic_uint questions;   /* that it has not answered */
+  atomic_uint looks;       /* at paths that are not loaded: model_taken.c */
   const struct keeper_table *keeper;
   void *keeper_ctx;
   struct lock entering; /* from a new segment's id to its record, so that ids enter in order */

@@ -244,7 +244,12 @@ class OneCopy(ModelWords, SharedDaemonCase):
         first, _, _ = self.write("one file")
         other, _, _ = self.write("other file")
         self.load(first, "host:0", name="taken")
-        self.refused(self.try_load(other, "host:0", name="taken"), 409, "CONFLICT")
+        for more in ({}, {"wait": False}, {"dryRun": True}):
+            with self.subTest(more):
+                self.refused(self.try_load(other, "host:0", name="taken", **more), 409, "CONFLICT")
+                for path, status, code in ((other.with_name("none"), 404, "MODEL_NOT_FOUND"),
+                                           ("/dev/null", 403, "FORBIDDEN"), ("no/root", 400, "INVALID_ARGUMENT")):
+                    self.refused(self.try_load(path, "host:0", name="taken", **more), status, code)
         self.unload("taken")
 
 

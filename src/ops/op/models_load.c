@@ -154,7 +154,7 @@ static enum ops_progress run(struct ops_call *call, void *arg) {
   load->params.files = NULL;
   if (status)
     return reply_fail(call, &problem);
-  if (started.job && load->params.dry_run)
+  if (started.job && (load->params.dry_run || started.refused))
     return wait_finished(call, started.job, encode_trial);
   if (started.job)
     return wait_said(call, started.job, &load->said, encode);
