@@ -14,7 +14,8 @@ enum lock_rank {
   LOCK_RANK_EVENTS = 20,
   LOCK_RANK_QUEUE = 30,
   LOCK_RANK_DOOR = 40,
-  LOCK_RANK_LEAF = 90
+  LOCK_RANK_LEAF = 90,
+  LOCK_RANK_POST = 95 /* of a queue: a task may be posted under any other */
 };
 
 struct lock {

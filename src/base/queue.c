@@ -113,7 +113,7 @@ enum status queue_create(const char *name, struct queue **out) {
   struct queue *queue = calloc(1, sizeof *queue);
   if (!queue)
     return STATUS_INTERNAL_ERROR;
-  lock_init(&queue->lock, LOCK_RANK_QUEUE, name);
+  lock_init(&queue->lock, LOCK_RANK_POST, name);
   lock_cond_init(&queue->wake);
   queue->tail = &queue->head;
   if (start_thread(queue)) {

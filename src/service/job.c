@@ -144,6 +144,13 @@ static bool progress_event(struct job_running *running, uint64_t now, struct eve
   return true;
 }
 
+/* Under the jobs lock. */
+static void tell_watchers(const struct job *job) {
+  for (struct job_waiter *waiter = job->running->waiters; waiter; waiter = waiter->next)
+    if (waiter->told)
+      queue_post(job->service->decision, waiter->told);
+}
+
 void job_progress(struct job *job, uint64_t bytes_done) {
   uint64_t now = clock_now();
   struct events_record event;
@@ -151,11 +158,54 @@ void job_progress(struct job *job, uint64_t bytes_done) {
   lock_take(&job->service->jobs_lock);
   if (!job->finished) {
     measure(job->running, bytes_done, now);
+    tell_watchers(job);
     tell = progress_event(job->running, now, &event);
   }
   lock_give(&job->service->jobs_lock);
   if (tell)
     events_add(job->service->events, &event);
+}
+
+/* Under the state lock. True: *event is to be told. */
+static bool follow(struct job *job, const struct job *other, struct events_record *event) {
+  LOCK_SCOPE(&job->service->jobs_lock);
+  if (job->finished || other->finished || other->running->view.state != JOB_RUNNING)
+    return false;
+  struct job_running *own = job->running;
+  const struct job_running *its = other->running;
+  bool begins = own->view.state == JOB_PENDING;
+  own->view.state = JOB_RUNNING;
+  own->view.bytes_done = its->view.bytes_done;
+  own->view.bytes_total = its->view.bytes_total;
+  own->view.bytes_per_second = its->view.bytes_per_second;
+  own->view.started_at = its->view.started_at;
+  own->running_ns = its->running_ns;
+  if (begins)
+    job_record_replace(job->service, &job->record, &own->view);
+  return progress_event(own, clock_now(), event);
+}
+
+void job_follow(struct job *job, const struct job *other) {
+  struct events_record event;
+  lock_take(&job->service->lock);
+  bool tell = follow(job, other, &event);
+  lock_give(&job->service->lock);
+  if (tell)
+    events_add(job->service->events, &event);
+}
+
+/* Under the state lock. */
+static void unfollow(struct job *job) {
+  LOCK_SCOPE(&job->service->jobs_lock);
+  struct job_view *view = &job->running->view;
+  view->state = JOB_PENDING;
+  view->bytes_done = view->bytes_per_second = view->started_at = 0;
+  job_record_replace(job->service, &job->record, view);
+}
+
+void job_unfollow(struct job *job) {
+  LOCK_SCOPE(&job->service->lock);
+  unfollow(job);
 }
 
 bool job_cancelled(struct job *job) {
@@ -266,10 +316,22 @@ void job_finish(struct job *job, const struct problem *problem) {
     job_give(job);
 }
 
-bool job_wait(struct job *job, struct job_waiter *waiter) {
+void job_on_cancel(struct job *job, struct task *task) {
+  LOCK_SCOPE(&job->service->jobs_lock);
+  if (job->finished)
+    return;
+  job->running->on_cancel = task;
+  if (task && job->running->cancel_asked)
+    queue_post(job->service->decision, task);
+}
+
+bool job_wait(struct job *job, struct job_waiter *waiter) { return job_watch(job, waiter, NULL); }
+
+bool job_watch(struct job *job, struct job_waiter *waiter, struct task *told) {
   LOCK_SCOPE(&job->service->jobs_lock);
   if (job->finished)
     return false;
+  waiter->told = told;
   waiter->next = job->running->waiters;
   job->running->waiters = waiter;
   return true;
@@ -336,6 +398,8 @@ enum status job_cancel(struct job *job, const struct caller *caller, struct prob
   bool first = can && !job->running->cancel_asked;
   if (can)
     job->running->cancel_asked = true;
+  if (first && job->running->on_cancel)
+    queue_post(service->decision, job->running->on_cancel);
   lock_give(&service->jobs_lock);
   if (!can)
     return problem_set(problem, STATUS_CONFLICT, "the job is finished, or cannot be cancelled");

@@ -147,6 +147,7 @@ struct job_apply {
 struct job_waiter {
   void (*ready)(struct job_waiter *waiter); /* on whichever thread finished the job; no lock held */
   struct job_waiter *next;
+  struct task *told; /* service/job_work.h; NULL: only of the end */
 };
 
 /* What outsiders may read of a job at any time: job_look copies it under the lock. A finished job

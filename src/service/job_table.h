@@ -16,6 +16,7 @@ struct job_running {
   struct job_view view;
   char correlation[65];
   struct job_waiter *waiters;
+  struct task *on_cancel; /* NULL: nobody is told */
   bool cancellable, cancel_asked;
   uint64_t began_ns; /* 0: its first task was handed over */
   uint64_t running_ns, told_ns;

@@ -37,6 +37,16 @@ void job_submit(struct job *job, struct mover_task *task);
 /* Also told as an event, a few times a second. */
 void job_progress(struct job *job, uint64_t bytes_done);
 bool job_cancelled(struct job *job);
+/* As job_wait; for as long as it waits `told` is posted on the decision thread at each progress. */
+bool job_watch(struct job *job, struct job_waiter *waiter, struct task *told);
+/* `task` is posted on the decision thread when the job is cancelled, or now if it was; NULL: no
+ * longer. An end of the job ends it too. */
+void job_on_cancel(struct job *job, struct task *task);
+/* Of listed jobs; takes the state lock. The job waits for the other's work: it has the other's
+ * progress and beginning as they are now. Nothing happens unless that is running. */
+void job_follow(struct job *job, const struct job *other);
+/* Takes the state lock: it followed for nothing, and is where it was before. */
+void job_unfollow(struct job *job);
 const char *job_correlation(const struct job *job);
 uint64_t job_id(const struct job *job);
 /* Changes the result (fn runs under the jobs lock). Of a finished job under the state lock, and

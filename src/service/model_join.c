@@ -1,6 +1,6 @@
 /*
- * model_join: one struct for as long as others come first. The client's files are kept for the case
- * that the load must open them itself.
+ * model_join: one struct for as long as others come first; from its start on it is the decision
+ * thread's. The client's files are kept for the case that the load must open them itself.
  */
 #include "service/model_join.h"
 
@@ -12,6 +12,7 @@
 #include "service/model_work.h"
 
 static void let_go(struct model_join *join) {
+  queue_cancel(join->service->decision, &join->stir);
   for (uint32_t i = 0; join->files && i < join->params.file_count; i++)
     share_close(&join->files[i].share);
   job_give(join->other);
@@ -49,8 +50,28 @@ static bool is_ours(const struct model_join *join, enum status status) {
 }
 
 static void follow(struct model_join *join) {
-  if (!job_wait(join->other, &join->ended))
+  job_on_cancel(join->job, &join->stir);
+  if (job_watch(join->other, &join->ended, &join->stir))
+    job_follow(join->job, join->other);
+  else
     join->ended.ready(&join->ended);
+}
+
+static enum status cancelled(struct problem *problem) {
+  return problem_set(problem, STATUS_CANCELLED, "cancelled");
+}
+
+/* Nothing but the other's end comes after that has begun. */
+static void stir(struct task *task) {
+  struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, stir));
+  struct problem problem;
+  if (!job_cancelled(join->job)) {
+    job_follow(join->job, join->other);
+  } else if (job_unwait(join->other, &join->ended)) {
+    cancelled(&problem);
+    job_finish(join->job, &problem);
+    let_go(join);
+  }
 }
 
 /* PENDING: it is not over. */
@@ -61,9 +82,11 @@ static enum status look(struct model_join *join, struct problem *problem) {
   join->other = NULL;
   *problem = view.problem;
   if (job_cancelled(join->job))
-    return problem_set(problem, STATUS_CANCELLED, "cancelled");
+    return cancelled(problem);
   if (is_ours(join, view.problem.status))
     return view.problem.status;
+  if (view.state != JOB_COMPLETED)
+    job_unfollow(join->job);
   *problem = (struct problem){.status = STATUS_OK};
   return model_load_go_on(join->service, join, problem);
 }
@@ -71,6 +94,7 @@ static enum status look(struct model_join *join, struct problem *problem) {
 static void go_on(struct task *task) {
   struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, hop));
   struct problem problem;
+  job_on_cancel(join->job, NULL);
   enum status status = look(join, &problem);
   if (!status || join->other)
     model_work_tell(join->job, join->model); /* it may be listed anew */
@@ -80,6 +104,12 @@ static void go_on(struct task *task) {
     follow(join);
   else
     let_go(join);
+}
+
+static void begin(struct task *task) {
+  struct model_join *join = (struct model_join *)((char *)task - offsetof(struct model_join, hop));
+  join->hop.run = go_on;
+  follow(join);
 }
 
 static void ended(struct job_waiter *waiter) {
@@ -110,7 +140,8 @@ enum status model_join_start(struct service *s, const struct model_join *join, s
   }
   *kept = *join;
   kept->service = s;
-  kept->hop.run = go_on;
+  kept->hop.run = begin;
+  kept->stir.run = stir;
   kept->ended.ready = ended;
   enum status status = keep_files(kept);
   kept->job = status ? NULL : make_job(kept);
@@ -121,6 +152,6 @@ enum status model_join_start(struct service *s, const struct model_join *join, s
   }
   model_work_tell(kept->job, kept->model);
   *job = job_keep(kept->job);
-  follow(kept);
+  queue_post(s->decision, &kept->hop);
   return STATUS_OK;
 }

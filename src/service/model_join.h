@@ -11,10 +11,11 @@
 
 struct model_join {
   struct job_waiter ended;
-  struct task hop; /* on the decision thread */
+  struct task hop;  /* the other has ended */
+  struct task stir; /* it has gone on, or its own job is cancelled */
   struct service *service;
-  struct job *job; /* its own; a cancel of it is seen when the other has ended */
-  struct job *other;
+  struct job *job;   /* its own: it shows the other's progress */
+  struct job *other; /* whose end is waited for */
   uint64_t model;
   bool ahead; /* the other is the daemon's guess */
   struct caller caller;

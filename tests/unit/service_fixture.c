@@ -218,6 +218,18 @@ void fixture_mover(struct fixture *fixture, enum fixture_mover mode) {
   post_message(fixture, run_held, 0);
 }
 
+/* Tasks leave on this thread alone. */
+static void tell_held(struct task *posted) {
+  struct message *message = (struct message *)posted;
+  for (struct mover_task *task = message->fixture->held; task; task = task->next)
+    task->progress(task, message->subject);
+  free(message);
+}
+
+void fixture_progress(struct fixture *fixture, uint64_t bytes) {
+  post_message(fixture, tell_held, bytes);
+}
+
 /* ---- life ---- */
 
 static void *run_loop(void *arg) {

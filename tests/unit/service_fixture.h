@@ -38,6 +38,8 @@ struct fixture *fixture_start(const char *const *devices);
 void fixture_stop(struct fixture *fixture);
 struct service *fixture_service(const struct fixture *fixture);
 void fixture_mover(struct fixture *fixture, enum fixture_mover mode);
+/* The tasks that are held tell that they have done so much. */
+void fixture_progress(struct fixture *fixture, uint64_t bytes);
 /* Returns when that many tasks are held. */
 void fixture_until_held(struct fixture *fixture, unsigned count);
 /* Looks again and again until it is true; fails the test after 20 s. */

@@ -87,10 +87,60 @@ static void who_cancels_his_own_leaves_the_other_s(void **state) {
   struct job *first = start(state, &params), *second = start(state, &params);
   fixture_until_held(*state, 1);
   cancel(second);
+  assert_int_equal(ended(second), JOB_CANCELLED); /* at once: the other is held */
   fixture_mover(*state, FIXTURE_WORKS);
   assert_int_equal(ended(first), JOB_COMPLETED);
-  assert_int_equal(ended(second), JOB_CANCELLED);
   assert_int_equal(model_fixture_look(*state, "m").residency, MODEL_ON_DEVICE);
+  unlink(path);
+}
+
+struct shown {
+  struct job *job;
+  uint64_t bytes;
+  struct job_view view;
+};
+
+static bool is_shown(struct fixture *fixture, void *arg) {
+  struct shown *shown = arg;
+  (void)fixture;
+  job_look(shown->job, &shown->view);
+  return shown->view.bytes_done == shown->bytes;
+}
+
+static struct job_view until_shown(void **state, struct job *job, uint64_t bytes) {
+  struct shown shown = {.job = job, .bytes = bytes};
+  fixture_until(*state, is_shown, &shown);
+  return shown.view;
+}
+
+static void he_is_shown_the_progress_of_the_one_he_waits_for(void **state) {
+  const char *path = model_fixture_file("n", 3 * MIB, 14);
+  struct model_load params = model_fixture_load(path, "m", "fake:0");
+  struct job_view first_view, view;
+  params.keep_ram_copy = 0;
+  fixture_mover(*state, FIXTURE_HOLDS);
+  struct job *first = start(state, &params), *second = start(state, &params);
+  fixture_until_held(*state, 1);
+  fixture_progress(*state, MIB);
+  until_shown(state, second, MIB);
+  struct job *late = start(state, &params);
+  until_shown(state, late, MIB); /* as it stands, without waiting for more of it */
+  fixture_progress(*state, 2 * MIB);
+  for (unsigned i = 0; i < 2; i++) {
+    view = until_shown(state, i ? late : second, 2 * MIB);
+    job_look(first, &first_view);
+    assert_int_equal(view.state, JOB_RUNNING);
+    assert_int_equal(view.bytes_total, first_view.bytes_total);
+    assert_int_equal(view.started_at, first_view.started_at);
+    assert_int_equal(view.bytes_per_second, first_view.bytes_per_second);
+  }
+  cancel(first);
+  assert_int_equal(ended(first), JOB_CANCELLED);
+  until_shown(state, second, 0); /* now it is theirs, and begins anew */
+  until_shown(state, late, 0);
+  fixture_mover(*state, FIXTURE_WORKS);
+  assert_int_equal(ended(second), JOB_COMPLETED);
+  assert_int_equal(ended(late), JOB_COMPLETED);
   unlink(path);
 }
 
@@ -251,6 +301,7 @@ int main(void) {
       TEST(two_that_join_one_that_is_cancelled_load_it),
       TEST(who_goes_on_is_told_the_model_that_it_is),
       TEST(who_cancels_his_own_leaves_the_other_s),
+      TEST(he_is_shown_the_progress_of_the_one_he_waits_for),
       TEST(what_was_brought_on_a_guess_goes_on_when_the_guess_is_given_up),
       TEST(who_may_evict_is_not_refused_with_one_who_may_not),
       TEST(what_is_wrong_with_the_file_is_told_to_both),
