@@ -76,8 +76,8 @@ endif()
 target_sources(test_os_drm_query PRIVATE tests/shim/fake_intel.c)
 target_sources(test_vulkan_truth PRIVATE tests/shim/fake_intel.c)
 
-# A clock of the test's own.
-target_link_options(test_history_faults PRIVATE LINKER:--wrap=clock_real)
+# Clocks of the test's own.
+target_link_options(test_history_faults PRIVATE LINKER:--wrap=clock_real,--wrap=clock_now)
 
 # FAKE cards (tests/fake_libcuda.h), also as an older driver has its names, and as one that lacks one.
 set(FAKE_CUDA ${CMAKE_BINARY_DIR}/tests/fake_libcuda.so)

@@ -64,7 +64,7 @@ struct history {
   struct lock lock; /* of these: */
   struct batch *filling;
   uint64_t dropped;
-  bool on_disk;
+  bool on_disk, opening; /* opening: the file was not tried yet */
   char reason[160];
 
   atomic_uint_fast64_t seen_at; /* clock_now(), when the thread wrote last */
@@ -152,12 +152,13 @@ void history_state(struct history *history, struct history_state *out) {
   uint64_t silent = units_minus(clock_now(), history->seen_at);
   LOCK_SCOPE(&history->lock);
   out->on_disk = history->on_disk;
+  out->opening = history->opening;
   out->dropped = history->dropped;
   out->queued = history->filling->count + history->filling->latency_count;
   memcpy(out->reason, history->reason, sizeof out->reason);
   if (silent < HISTORY_SILENT_NS)
     return;
-  out->on_disk = false;
+  out->on_disk = out->opening = false;
   snprintf(out->reason, sizeof out->reason, "nothing was written for %" PRIu64 " s: the disk hangs",
            silent / CLOCK_SECOND);
 }
@@ -169,6 +170,7 @@ static void say(struct history *history, bool on_disk, const char *reason) {
   lock_take(&history->lock);
   bool news = history->on_disk != on_disk || strcmp(history->reason, reason) != 0;
   history->on_disk = on_disk;
+  history->opening = false;
   snprintf(history->reason, sizeof history->reason, "%s", reason);
   lock_give(&history->lock);
   if (!news)
@@ -397,8 +399,9 @@ enum status history_open(const struct history_params *params, struct history **o
   bool named = params->folder && params->folder[0];
   if (named)
     snprintf(history->path, sizeof history->path, "%s/" HISTORY_FILE, params->folder);
+  history->opening = named;
   snprintf(history->reason, sizeof history->reason, "%s",
-           named ? "not opened yet" : "no folder to keep it in");
+           named ? "being opened" : "no folder to keep it in");
   if (!history->filling || !history->writing || queue_create("history", &history->queue)) {
     free_all(history);
     return STATUS_INTERNAL_ERROR;

@@ -81,8 +81,9 @@ void history_use(struct history *history, uint64_t time, uint64_t who);
 
 struct history_state {
   bool on_disk;
-  char reason[160]; /* why it is not, or that it hangs; or what became of a file that could not be
-                       used */
+  bool opening;     /* not on disk yet, and nothing says that it will not be */
+  char reason[160]; /* why it is not on disk, or that it hangs; or what became of a file that could
+                       not be used */
   uint64_t dropped, queued; /* pushes */
 };
 void history_state(struct history *history, struct history_state *out);

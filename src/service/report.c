@@ -265,7 +265,7 @@ uint32_t report_health(struct service *s, struct report_part *out, uint32_t max)
     struct report_part *part = &out[count++];
     struct history_state history;
     history_state(s->history, &history);
-    *part = (struct report_part){.name = "history", .ok = history.on_disk};
+    *part = (struct report_part){.name = "history", .ok = history.on_disk || history.opening};
     memcpy(part->reason, history.reason, sizeof part->reason);
   }
   if ((s->unseen[0] || s->unserved[0]) && count < max) {

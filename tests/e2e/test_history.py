@@ -12,6 +12,11 @@ def part(daemon):
     return next(found for found in parts if found["name"] == "history")
 
 
+def opened(daemon):
+    """The history's part of the health once its file was tried."""
+    return wait_until(lambda: (now := part(daemon))["reason"] != "being opened" and now, "the history is open")
+
+
 def usage(daemon, window):
     return daemon.get(f"{MEMORY}/usage/fake:0?window={window}").data["devices"][0]
 
@@ -24,7 +29,7 @@ class History(unittest.TestCase):
     def daemon(self, **more):
         daemon = Daemon(devices=DEVICES, **more)
         self.addCleanup(daemon.close)
-        wait_until(lambda: part(daemon)["reason"] != "not opened yet", "the history is open")
+        opened(daemon)
         return daemon
 
     def test_a_long_window_outlives_kills(self):
@@ -34,7 +39,7 @@ class History(unittest.TestCase):
         wait_until(lambda: any(sample["allocatedBytes"] for sample in usage(daemon, "2h")["samples"]), "it is sampled")
         daemon.kill()
         daemon.start()
-        wait_until(lambda: part(daemon)["status"] == "ok", "the file is open")
+        opened(daemon)
         for window in ("2h", "30d", "300d"):
             self.assertEqual(usage(daemon, window)["totalAllocations"], 1, window)
 
@@ -46,7 +51,7 @@ class History(unittest.TestCase):
         daemon.post(f"{MEMORY}/allocations/allocate/fake:0", {"sizeBytes": 4096})
         daemon.stop()
         daemon.start()
-        wait_until(lambda: part(daemon)["status"] == "ok", "the file is open")
+        opened(daemon)
         for window in ("10m", "2h", "30d"):
             allocate = operations(daemon, window)["memory.allocate"]
             self.assertEqual((allocate["count"], allocate["errors"]), (21, 0), window)
@@ -59,7 +64,7 @@ class History(unittest.TestCase):
         folder.write_text("in the way")
         daemon.command[daemon.command.index("--state-dir") + 1] = str(folder)
         daemon.start()
-        found = wait_until(lambda: (now := part(daemon))["reason"] != "not opened yet" and now, "it was tried")
+        found = opened(daemon)
         self.assertEqual(found["status"], "degraded")
         self.assertIn("cannot be made", found["reason"])
         self.assertEqual(daemon.get("/health").data["status"], "degraded")
@@ -73,7 +78,8 @@ class History(unittest.TestCase):
         daemon.stop()
         (daemon.state / "history.db").write_bytes(b"no database at all" * 1000)
         daemon.start()
-        found = wait_until(lambda: (now := part(daemon))["status"] == "ok" and now, "a new one is begun")
+        found = opened(daemon)
+        self.assertEqual("ok", found["status"])
         self.assertIn("history.db.corrupt", found["reason"])
 
 

@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 from harness import MEMORY, DaemonCase, wait_until
-from test_history import DEVICES, part, usage
+from test_history import DEVICES, opened, part, usage
 
 SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 LONG = f"{MEMORY}/usage?window=2d"
@@ -60,7 +60,7 @@ class Hangs(DaemonCase):
 
     def setUp(self):
         super().setUp()
-        wait_until(lambda: part(self.daemon)["status"] == "ok", "the history is open")
+        self.assertEqual("ok", opened(self.daemon)["status"])
         self.allocate(4096, "fake:0")
         wait_until(lambda: usage(self.daemon, "2d")["totalAllocations"], "it is sampled")
         self.stopped = Stopped(self.daemon.pid, "history")
@@ -96,7 +96,7 @@ class Hangs(DaemonCase):
         self.stopped = None
         self.assertIn(self.daemon.process.wait(10), (0, 1))
         self.daemon.start()
-        self.assertEqual("ok", wait_until(lambda: (now := part(self.daemon))["reason"] is None and now, "open")["status"])
+        self.assertEqual(("ok", None), (opened(self.daemon)["status"], part(self.daemon)["reason"]))
 
 
 if __name__ == "__main__":

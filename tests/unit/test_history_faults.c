@@ -4,7 +4,7 @@
  *
  * A file system of SQLite's own kind stands before the real one and counts the calls that change a
  * file. With exclusive locking a log beside the file needs no shared memory, so the first version
- * of the methods will do. The time of day stands (cmake/tests.cmake wraps its clock): what an hour
+ * of the methods will do. The time of day stands (cmake/tests.cmake wraps the clocks): what an hour
  * that ends between two pushes makes of them is test_history's.
  */
 #include "history/history.h"
@@ -30,11 +30,17 @@
 uint64_t __wrap_clock_real(void);
 uint64_t __wrap_clock_real(void) { return UINT64_C(1764174600) * CLOCK_SECOND; } /* 16:30 */
 
+/* The other one goes on, from where it is put. */
+static atomic_uint_fast64_t ahead_ns;
+uint64_t __real_clock_now(void);
+uint64_t __wrap_clock_now(void);
+uint64_t __wrap_clock_now(void) { return __real_clock_now() + ahead_ns; }
+
 /* ---- a file system that fails ---- */
 
 static struct {
   atomic_uint calls, fails_at; /* the first call is 1; fails_at 0: none */
-  atomic_bool lasting;
+  atomic_bool lasting, hangs;  /* hangs: no file is opened meanwhile */
   atomic_int error;
 } faults;
 static sqlite3_vfs *real;
@@ -122,6 +128,8 @@ static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *out, int 
   (void)vfs;
   file->base.pMethods = NULL;
   file->real = (sqlite3_file *)(file + 1);
+  while (faults.hangs)
+    usleep(100);
   int error = flags & SQLITE_OPEN_CREATE ? next_call() : SQLITE_OK;
   if (!error)
     error = real->xOpen(real, name, file->real, flags, given);
@@ -267,11 +275,38 @@ static void test_the_disk_is_full_from_one_on(void **state) {
   all_fail_in_turn(true, SQLITE_FULL);
 }
 
+/* As it is at each start: nothing is wrong yet. */
+static void test_what_is_being_opened_is_well_until_that_hangs(void **state) {
+  struct there there = {.folder = "/dev/shm/memkeep-faults-XXXXXX"};
+  (void)state;
+  assert_non_null(mkdtemp(there.folder));
+  faults.hangs = true;
+  open_history(&there);
+  struct history_state found = state_of(&there);
+  assert_true(found.opening);
+  assert_false(found.on_disk);
+  assert_string_equal(found.reason, "being opened");
+  ahead_ns = 11 * CLOCK_SECOND;
+  found = state_of(&there);
+  assert_false(found.opening);
+  assert_false(found.on_disk);
+  assert_non_null(strstr(found.reason, "hangs"));
+  faults.hangs = false;
+  ask(&there);
+  found = state_of(&there);
+  assert_true(found.on_disk);
+  assert_false(found.opening);
+  assert_string_equal(found.reason, "");
+  history_close(there.history);
+  remove_folder(&there);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_one_write_fails),
       cmocka_unit_test(test_the_disk_is_full_for_one_write),
       cmocka_unit_test(test_the_disk_is_full_from_one_on),
+      cmocka_unit_test(test_what_is_being_opened_is_well_until_that_hangs),
   };
   return cmocka_run_group_tests(tests, stand_before, NULL);
 }
