@@ -69,7 +69,8 @@ extern const char *const op_allocations_orders[];
 extern const char *const op_allocate_memories[], *const op_allocate_memories_all[];
 static inline int op_memory(int word) { return word > 2 ? (word - 2) % 3 : word; }
 
-/* What OP_WINDOW took: 1 s … OP_WINDOW_MAX. */
+/* What OP_WINDOW took: 1 s … OP_WINDOW_MAX. A number alone is refused: seconds are as likely meant
+ * as minutes. */
 #define OP_WINDOW_MAX (UINT64_C(366) * 24 * 3600 * 1000000000)
 enum status op_usage_window(const char *text, uint64_t *ns, struct problem *problem);
 

@@ -119,6 +119,12 @@ class Analytics(CliWords, DaemonCase):
 
     def test_a_window(self):
         self.assertEqual("INVALID_ARGUMENT", self.daemon.get(f"{MEMORY}/analytics?window=x").code)
+        for route in ("analytics", "usage", "usage/host:0"):
+            for number in ("5", "1.5", "3600", ""):
+                with self.subTest(route, number=number):
+                    answer = self.daemon.get(f"{MEMORY}/{route}?window={number}")
+                    error = self.refused_field(answer, "INVALID_ARGUMENT", "window")
+                    self.assertIn("10m", error["message"])
         self.analytics("?window=5m")
 
     def test_on_the_command_line(self):

@@ -131,6 +131,9 @@ static enum ops_progress answer(struct ops_call *call, const struct usage_report
 }
 
 enum status op_usage_window(const char *text, uint64_t *ns, struct problem *problem) {
+  if (text[strspn(text, "0123456789.")] == '\0')
+    return problem_field(problem, STATUS_INVALID_ARGUMENT, "window",
+                         "window wants a unit, s, m, h or d, after its number: 90s, 10m, 1h or 7d");
   if (units_parse_duration(text, ns) && *ns >= CLOCK_SECOND && *ns <= OP_WINDOW_MAX)
     return STATUS_OK;
   return problem_field(problem, STATUS_INVALID_ARGUMENT, "window",
