@@ -290,7 +290,7 @@ void state_space_problem(const struct service *s, const struct state_device *dev
                                 .fragmentation_hundredths =
                                     state_fragmentation(device->allocated, device->committed)};
   model_room_reclaimable(s, (uint32_t)(device - s->devices), out);
-  worker_relief_name(s, out);
+  worker_relief_name(s, (uint32_t)(device - s->devices), out);
 }
 
 uint32_t state_percent(const struct service *s, const struct state_device *device) {

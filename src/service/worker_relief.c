@@ -29,10 +29,19 @@ struct relieving {
   bool running;    /* under the state lock */
 };
 
+/* Where a part of a promise is. */
+struct told {
+  char worker[40];
+  const char *device; /* its id; "": one that we do not have; NULL: it did not say */
+  uint64_t bytes;
+};
+
 struct worker_relief {
   worker_relief_fn *models;
   struct relieving devices[VIEW_DEVICES];
-  struct worker_list believed; /* what is to be expected of them; under the state lock */
+  struct worker_list believed;          /* what is to be expected of them; under the state lock */
+  struct told told[VIEW_OPPORTUNITIES]; /* the same */
+  uint32_t told_count;
 };
 
 /* ---- one worker ---- */
@@ -138,10 +147,21 @@ void worker_relief_start(struct service *s, uint32_t device) {
 }
 
 void worker_relief_look(struct service *s) {
+  struct worker_relief *all = s->worker_relief;
   struct worker_list believed = {.count = 0};
+  struct worker_offer offers[VIEW_OPPORTUNITIES];
   worker_list_add(s, &believed, false);
+  uint32_t count = worker_optimize_offers(s, offers, VIEW_OPPORTUNITIES);
   LOCK_SCOPE(&s->lock);
-  s->worker_relief->believed = believed;
+  all->believed = believed;
+  all->told_count = count;
+  for (uint32_t i = 0; i < count; i++) {
+    const struct view_opportunity *said = &offers[i].said;
+    struct told *told = &all->told[i];
+    memcpy(told->worker, said->worker, sizeof told->worker);
+    told->device = offers[i].device_id ? offers[i].device_id : said->device[0] ? "" : NULL;
+    told->bytes = offers[i].expected_bytes;
+  }
 }
 
 bool worker_relief_may_give(const struct service *s, uint32_t device) {
@@ -154,16 +174,35 @@ uint64_t worker_relief_promised(const struct service *s) {
   return s->worker_relief ? worker_list_expected(&s->worker_relief->believed) : 0;
 }
 
-void worker_relief_name(const struct service *s, struct problem_space *space) {
+/* Of what is expected of a worker; all of it where it does not say on which device that is. */
+static uint64_t expected_on(const struct service *s, uint32_t device, const char *worker,
+                            uint64_t expected) {
+  const struct worker_relief *all = s->worker_relief;
+  uint64_t here = 0;
+  bool says = false;
+  for (uint32_t i = 0; i < all->told_count; i++) {
+    const struct told *told = &all->told[i];
+    if (strcmp(told->worker, worker) != 0)
+      continue;
+    if (!told->device)
+      return expected;
+    says = true;
+    if (!strcmp(told->device, s->devices[device].info->id))
+      here += units_min(told->bytes, expected);
+  }
+  return says ? units_min(here, expected) : expected;
+}
+
+void worker_relief_name(const struct service *s, uint32_t device, struct problem_space *space) {
   if (!s->worker_relief)
     return;
   const struct worker_list *list = &s->worker_relief->believed;
   for (uint32_t i = 0; i < list->count; i++) {
-    if (!list->rows[i].expected ||
-        space->worker_count == sizeof space->workers / sizeof *space->workers)
+    uint64_t bytes = expected_on(s, device, list->rows[i].name, list->rows[i].expected);
+    if (!bytes || space->worker_count == sizeof space->workers / sizeof *space->workers)
       continue;
     memcpy(space->workers[space->worker_count].name, list->rows[i].name, sizeof list->rows[i].name);
-    space->workers[space->worker_count++].bytes = list->rows[i].expected;
+    space->workers[space->worker_count++].bytes = bytes;
   }
 }
 

@@ -30,8 +30,9 @@ bool worker_relief_may_give(const struct service *s, uint32_t device);
 /* Bytes to be expected of those who are believed, of what they promised when last looked. Under the
  * lock. */
 uint64_t worker_relief_promised(const struct service *s);
-/* The same, by who promised: as many as have room. Under the lock. */
-void worker_relief_name(const struct service *s, struct problem_space *space);
+/* The same on one device, by who promised: as many as have room. Whoever says on which devices his
+ * memory is (optimization_opportunities) is named for those alone. Under the lock. */
+void worker_relief_name(const struct service *s, uint32_t device, struct problem_space *space);
 /* After the queues: nothing of it runs any more. */
 void worker_relief_free(struct service *s);
 

@@ -256,12 +256,13 @@ class Flood(Coordination):
 
 
 class Giver(Guest):
-    """Holds memory of the daemon's, and says it can give it; `gives`: and does."""
+    """Holds memory of the daemon's, and says it can give it; `gives`: and does; `told`: and where it is."""
 
-    def __init__(self, case, name, gives=True, mine=20 * MIB):
+    def __init__(self, case, name, gives=True, mine=20 * MIB, told=()):
         self.case, self.gives = case, gives
         self.held = case.allocate(mine, "fake:0")
-        figures = {"memory_usage_bytes": mine, "reclaimable_bytes": mine, "generation": 1}
+        figures = {"memory_usage_bytes": mine, "reclaimable_bytes": mine, "generation": 1,
+                   "optimization_opportunities": [{"kind": "park", "bytes": part} | where for part, where in told]}
         super().__init__(case.daemon.socket_path, name, ["memory.get_status", "memory.optimize"],
                          {"memory.get_status": figures, "memory.optimize": {"freed_bytes": mine}})
         case.addCleanup(self.leave)

@@ -146,6 +146,25 @@ class Refused(Promises):
                                  details["reclaimable"])
 
 
+    def promised(self, device, size):
+        """Who is named for a device that has no room for that."""
+        details = self.refused_space(self.try_allocate(size, device), "INSUFFICIENT_MEMORY")
+        return [(one["workerId"], one["bytes"]) for one in details["reclaimable"] if one["kind"] == "worker"]
+
+    def test_what_is_elsewhere_is_not_told(self):
+        self.allocate(10 * MIB, CARD)
+        self.allocate(10 * MIB, "host:0")
+        card, host, other = {"device_id": CARD}, {"device_id": "host:0"}, {"device_id": "cuda:7"}
+        for told, on_card, on_host in (
+                ([(20 * MIB, card)], 20, 0), ([(12 * MIB, card), (8 * MIB, host)], 12, 8), ([(20 * MIB, other)], 0, 0),
+                ([(30 * MIB, host)], 0, 20), ([(8 * MIB, host), (12 * MIB, {})], 20, 20)):
+            with self.subTest(told), self.giver("honest", mine=20 * MIB, told=told) as guest:
+                for device, size, there in ((CARD, 60 * MIB, on_card), ("host:0", 250 * MIB, on_host)):
+                    expected = [("honest", there * MIB)] if there else []
+                    wait_until(lambda: self.promised(device, size) == expected, f"{expected} to be named for {device}")
+            self.free(guest.held)
+
+
 class Liar(Promises):
     def test_what_a_worker_promised_and_did_not_give_is_no_way_out(self):
         liar = Giver(self, "liar", gives=False)
