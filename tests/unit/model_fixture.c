@@ -1,6 +1,7 @@
 /* Files are written to /tmp, where the fixture's service may read models. */
 #include "model_fixture.h"
 
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,3 +123,22 @@ void model_fixture_age(struct fixture *fixture, const char *name) {
   LOCK_SCOPE(&s->lock);
   models_at(s, idmap_find(&s->models->ids, id))->weights->resident_since = 0;
 }
+
+/* ---- the thread for files ---- */
+
+static sem_t gate;
+
+static void wait_there(struct task *task) {
+  (void)task;
+  while (sem_wait(&gate)) {
+  }
+}
+
+void model_fixture_shut(struct fixture *fixture) {
+  static struct task task;
+  task = (struct task){.run = wait_there};
+  sem_init(&gate, 0, 0);
+  queue_post(fixture_service(fixture)->models->files, &task);
+}
+
+void model_fixture_open(void) { sem_post(&gate); }

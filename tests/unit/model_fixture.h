@@ -27,5 +27,8 @@ void model_fixture_unload(struct fixture *fixture, const char *name);
 void model_fixture_cost(struct fixture *fixture, const char *name, uint64_t load_ns);
 /* It has been where it is since the machine was booted: it is not young any more. */
 void model_fixture_age(struct fixture *fixture, const char *name);
+/* Files are not opened until they are again: the thread for that waits. */
+void model_fixture_shut(struct fixture *fixture);
+void model_fixture_open(void);
 
 #endif
