@@ -41,6 +41,11 @@ NOBODY = 65534
 # Some tests hold thousands of connections.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
+# A shell's background job and nohup begin with signals ignored; that is inherited, and no shell could trap them.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
 
 def wait_until(condition, what, seconds=30):
     """Asks until condition() is true and returns it."""
