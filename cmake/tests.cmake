@@ -56,7 +56,7 @@ foreach(source ${sources})
   add_c_program(tests ${source} ${FIXTURES} PkgConfig::cmocka)
   get_filename_component(name ${source} NAME_WE)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600) # test_load: 90 s under TSan beside a busy neighbour
 endforeach()
 
 # What a test preloads into a program: tests/shim/x.c becomes tests/x.so. A sanitizer's own allocator
@@ -103,12 +103,12 @@ endif()
 set(NO_VULKAN VK_ICD_FILENAMES=${CMAKE_BINARY_DIR}/tests/none.json)
 set_tests_properties(device_suite PROPERTIES ENVIRONMENT ${NO_VULKAN})
 add_test(NAME device_suite_fake_cuda COMMAND device_suite)
-set_tests_properties(device_suite_fake_cuda PROPERTIES TIMEOUT 120 ENVIRONMENT
+set_tests_properties(device_suite_fake_cuda PROPERTIES TIMEOUT 600 ENVIRONMENT
   "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite")
 
 # Of a divided card, a part that another process owns.
 add_test(NAME device_suite_fake_mig COMMAND device_suite)
-set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 120 ENVIRONMENT
+set_tests_properties(device_suite_fake_mig PROPERTIES TIMEOUT 600 ENVIRONMENT
   "${NO_VULKAN};MEMKEEP_LIBCUDA=${FAKE_CUDA};MEMKEEP_LIBNVML=${FAKE_CUDA};FAKE_CUDA_SESSION=suite-mig;FAKE_CUDA_MIG=0:2;FAKE_CUDA_BYTES=4294967296;CUDA_VISIBLE_DEVICES=MIG-fafafafa-fafa-fafa-fafa-fafafafafa02")
 
 # Vulkan on Mesa's software driver: one card, or the same twice; bare, or as tests/vk_pretend.h has it.
@@ -150,7 +150,7 @@ foreach(variant "" _pretend)
     string(APPEND layers :VK_LAYER_MEMKEEP_pretend)
   endif()
   set(environment ${VULKAN_ENVIRONMENT} VK_INSTANCE_LAYERS=${layers})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 ENVIRONMENT "${environment}"
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}"
     FAIL_REGULAR_EXPRESSION "vulkan:0: left out;VUID-;Validation Error")
 endforeach()
 set_tests_properties(test_vulkan_owner test_vulkan_mover test_vulkan_truth test_vulkan_batch test_vulkan_flow
