@@ -14,7 +14,7 @@
 #include "base/units.h"
 #include "service/record.h"
 
-#define LOCKED 64 /* moves per holding of the lock */
+#define LOCKED STATE_EVENTS /* moves per holding of the lock */
 
 struct defragment_batch_reservation {
   uint32_t alloc;     /* its index: what is moving cannot be freed */
@@ -126,8 +126,8 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
 
 /* ---- commit ---- */
 
-/* Under the lock: the switch of one block. */
-static void commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i) {
+/* Under the lock: the switch of one block. False: it stays where it is. */
+static bool commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i) {
   struct service *s = run->service;
   uint32_t index = batch->reservations[i].alloc;
   struct space *place = &batch->reservations[i].place, old;
@@ -136,22 +136,25 @@ static void commit(struct defragment_batch *batch, struct defragment_batch_run *
   if (moved) {
     run->row->moved_bytes += old.size;
     run->row->allocations_moved++;
-    state_alloc_event(s, index, EVENTS_ALLOCATION_MOVED, job_correlation(run->job));
     *place = old;
   }
-  record_let_go(s, index);
+  return moved;
 }
 
 static void commit_some(struct defragment_batch *batch, struct defragment_batch_run *run) {
   struct service *s = run->service;
-  uint32_t indices[LOCKED], from = batch->over_count;
+  uint32_t indices[LOCKED], moved[LOCKED], moved_count = 0, from = batch->over_count;
   uint32_t count = (uint32_t)units_min(LOCKED, batch->move_count - from);
   for (uint32_t i = 0; i < count; i++)
     indices[i] = batch->reservations[from + i].alloc;
   LOCK_SCOPE(&s->lock);
   record_bring(s, indices, count);
   for (uint32_t i = 0; i < count; i++)
-    commit(batch, run, from + i);
+    if (commit(batch, run, from + i))
+      moved[moved_count++] = indices[i];
+  state_alloc_events(s, moved, moved_count, EVENTS_ALLOCATION_MOVED, job_correlation(run->job));
+  for (uint32_t i = 0; i < count; i++)
+    record_let_go(s, indices[i]);
   batch->over_count += count;
 }
 

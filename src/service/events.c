@@ -69,19 +69,26 @@ static struct events_record *at(const struct events *events, uint64_t id) {
   return pool_at(&events->ring, 1 + (uint32_t)(id % EVENTS_KEPT));
 }
 
-static void add(struct events *events, struct events_record *record) {
-  record->time = clock_real();
+static void add(struct events *events, struct events_record *records, uint32_t count) {
+  uint64_t time = clock_real();
   LOCK_SCOPE(&events->lock);
-  record->id = ++events->last;
-  *at(events, record->id) = *record;
+  for (uint32_t i = 0; i < count; i++) {
+    records[i].time = time;
+    records[i].id = ++events->last;
+    *at(events, records[i].id) = records[i];
+  }
   for (unsigned i = 0; i < events->listener_count; i++)
     events->listeners[i].wake(events->listeners[i].arg);
 }
 
+void events_add_some(struct events *events, struct events_record *records, uint32_t count) {
+  add(events, records, count);
+  for (uint32_t i = 0; events->keep && i < count; i++)
+    events->keep(events->keep_arg, &records[i]);
+}
+
 uint64_t events_add(struct events *events, struct events_record *record) {
-  add(events, record);
-  if (events->keep)
-    events->keep(events->keep_arg, record);
+  events_add_some(events, record, 1);
   return record->id;
 }
 

@@ -73,6 +73,8 @@ void events_free(struct events *events);
 /* Fills in id and time, wakes listeners; returns the id. Any thread; may be called under the state
  * lock. */
 uint64_t events_add(struct events *events, struct events_record *record);
+/* The same for some of one moment, in order: the ids are one after the other. */
+void events_add_some(struct events *events, struct events_record *records, uint32_t count);
 /* The first event with an id > after into *out; false: none yet. *lost counts the ones that were
  * overwritten. */
 bool events_next(struct events *events, uint64_t after, struct events_record *out, uint64_t *lost);
@@ -82,7 +84,7 @@ uint64_t events_last(struct events *events);
  * most one, set before there are events. */
 void events_record_to(struct events *events,
                       void (*keep)(void *arg, const struct events_record *event), void *arg);
-/* Calls wake(arg) after each add, under the events lock (must be short: a post). At most 4
+/* Calls wake(arg) after an add, under the events lock (must be short: a post). At most 4
  * listeners. */
 enum status events_listen(struct events *events, void (*wake)(void *arg), void *arg);
 /* The listener with this arg is called no more, on any thread, once this returns. Harmless if there

@@ -292,9 +292,13 @@ void state_tell_numbers(struct service *s);
 bool state_is_lost(const struct service *s, const struct state_alloc *alloc);
 enum view_alloc_status state_status(const struct service *s, const struct state_alloc *alloc);
 void state_view_alloc(const struct service *s, uint32_t index, struct view_alloc *out);
-/* One event about an allocation, chained to its earlier ones. */
+/* One event about an allocation, chained to its earlier ones. correlation: may be NULL. */
 void state_alloc_event(struct service *s, uint32_t index, enum events_type type,
                        const char *correlation);
+/* The same of some, at most STATE_EVENTS. */
+#define STATE_EVENTS 64
+void state_alloc_events(struct service *s, const uint32_t *indices, uint32_t count,
+                        enum events_type type, const char *correlation);
 /* Keeps free slots in the ledger ahead of need. */
 void state_ledger_ahead(struct service *s);
 
