@@ -149,12 +149,12 @@ static bool look(const struct defrag_planner *p, uint32_t index, bool to_move) {
   return !snapshot->look || snapshot->look(snapshot->arg, index, to_move);
 }
 
-/* Sees what is in a slab that is to be emptied. False: it stays. */
+/* By what was seen of a slab that is to be emptied. False: it stays. */
 static bool may_go(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   struct slab *slab = &p->slabs[index];
   uint64_t end = 0, used = 0;
-  slab->stays = !look(p, index, true) || !segment->blocks;
+  slab->stays = !segment->blocks;
   for (uint32_t i = 0; i < segment->blocks && !slab->stays; i++) {
     const struct defrag_block *block = &p->snapshot->blocks[segment->first_block + i];
     struct place place = place_of(p, block, end);
@@ -395,8 +395,10 @@ static void give_blocks(struct defrag_planner *p, const struct defrag_move *move
 static bool place_all(struct defrag_planner *p, const struct defrag_segment *segment) {
   struct defrag_move *moves = p->plan.moves + p->plan.move_count;
   largest_first(p, segment);
-  for (uint32_t i = 0; i < segment->blocks; i++)
+  for (uint32_t i = 0; i < segment->blocks; i++) {
     moves[i].block = p->blocks[i].index;
+    moves[i].segment = (uint32_t)(segment - p->snapshot->segments);
+  }
   uint32_t placed = place_blocks(p, moves, segment->blocks);
   bool all = placed == segment->blocks;
   if (all)
@@ -407,16 +409,21 @@ static bool place_all(struct defrag_planner *p, const struct defrag_segment *seg
   return all;
 }
 
-static void empty(struct defrag_planner *p, uint32_t index) {
+/* Whether all its blocks could find a place in the others, were these one. */
+static bool has_room(const struct defrag_planner *p, uint32_t index) {
+  const struct slab *slab = &p->slabs[index];
+  return slab->used <= p->free_bytes - free_in(slab);
+}
+
+/* False: it stays. */
+static bool empty(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   uint64_t own = free_in(&p->slabs[index]), used = p->slabs[index].used;
   uint64_t bound = bound_of(p, index);
-  if (used > p->free_bytes - own)
-    return;
   bound_set(p, index, 0);
   if (!place_all(p, segment)) {
     bound_set(p, index, bound);
-    return;
+    return false;
   }
   struct defrag_plan *plan = &p->plan;
   for (uint32_t i = 0; i < segment->blocks; i++) {
@@ -429,6 +436,15 @@ static void empty(struct defrag_planner *p, uint32_t index) {
   plan->released_bytes += segment->size;
   p->committed -= segment->size;
   p->free_bytes -= own + used;
+  return true;
+}
+
+static void try(struct defrag_planner *p, uint32_t index) {
+  const struct defrag_snapshot *snapshot = p->snapshot;
+  if (!look(p, index, true))
+    p->slabs[index].stays = true;
+  else if (!(may_go(p, index) && has_room(p, index) && empty(p, index)) && snapshot->places)
+    snapshot->places->stay(snapshot->arg, index);
 }
 
 static bool is_enough(const struct defrag_planner *p) {
@@ -473,8 +489,8 @@ void defrag_planner_free(struct defrag_planner *p) {
 const struct defrag_plan *defrag_planner_go_on(struct defrag_planner *p, uint32_t moves) {
   while (p->plan.move_count < moves && p->next < p->snapshot->segment_count && !is_enough(p)) {
     uint32_t index = p->order[p->next++].index;
-    if (is_victim(p, index) && may_go(p, index))
-      empty(p, index);
+    if (is_victim(p, index) && has_room(p, index))
+      try(p, index);
   }
   return &p->plan;
 }

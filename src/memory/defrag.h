@@ -39,7 +39,8 @@ struct defrag_move {
   uint32_t block;          /* index into snapshot blocks */
   uint32_t target_segment; /* index into snapshot segments */
   uint64_t target_offset;
-  uint32_t node; /* of the place's span */
+  uint32_t node;    /* of the place's span */
+  uint32_t segment; /* where the block is now, index as target_segment */
 };
 /* Where blocks are put, for who carries the plan out: no other can take a place then between the
  * plan and the move. All that was not undone is in the plan's moves, and theirs to give who asked
@@ -52,6 +53,8 @@ struct defrag_places {
   enum status (*take)(void *arg, uint32_t segment, const struct span_request *request,
                       struct defrag_move *move);
   void (*give)(void *arg, const struct defrag_move *move);
+  /* Not between those two: a slab that was looked at to be emptied stays as it is. */
+  void (*stay)(void *arg, uint32_t segment);
 };
 struct defrag_snapshot {
   const struct defrag_segment *segments;
@@ -60,8 +63,9 @@ struct defrag_snapshot {
   uint32_t block_count; /* all that there is room for */
   uint64_t granule;
   /* Fills in the range of a segment and what lies there, when it is first needed: where blocks are,
-   * or, to move them, all of it (a second look may be at other blocks). False: it cannot be looked
-   * at. NULL: all is there. */
+   * or, to move them, all of it (a second look may be at other blocks). With places: once, to move
+   * them, and they wait for it from then on. False: it cannot be looked at, or something in it is
+   * fixed. NULL: all is there. */
   bool (*look)(void *arg, uint32_t segment, bool to_move);
   const struct defrag_places *places; /* NULL: in copies of the slabs, which the planner makes */
   void *arg;                          /* of all these */

@@ -1,11 +1,12 @@
 /*
- * defragment_batch: the lock is held for some moves at a time, and what each of them needs is
- * brought to the core's cache for all of these at once: records lie anywhere, and a miss takes as
- * long as the rest of a move.
+ * defragment_batch: what a plan says is put into the mover's words without the lock, for all of it
+ * waits (snapshot.h). To commit, the lock is held for some moves at a time, and what each of them
+ * needs is brought to the core's cache for all of these at once: records lie anywhere, and a miss
+ * takes as long as the rest of a move.
  *
- * Places go back in a step of their own, and the last of a segment at the end: with it the way of
- * the segment to the driver begins, in which the worker has a part, and it is not to unmap memory
- * beside the copies. A driver does the one or the other.
+ * A victim goes back as a whole, at the end: place by place its span would merge what nobody will
+ * ask for. And with it the way of the segment to the driver begins, in which the worker has a part,
+ * and it is not to unmap memory beside the copies. A driver does the one or the other.
  */
 #include "service/defragment_batch.h"
 
@@ -17,8 +18,9 @@
 #define LOCKED STATE_EVENTS /* moves per holding of the lock */
 
 struct defragment_batch_reservation {
-  uint32_t alloc;     /* its index: what is moving cannot be freed */
-  struct space place; /* where it is to go; when that is over, the one of both that is to go back */
+  uint32_t alloc; /* its index, as it waits */
+  uint32_t block, victim;
+  struct space place; /* where it is to go */
 };
 
 bool defragment_batch_init(struct defragment_batch *batch) {
@@ -36,63 +38,37 @@ void defragment_batch_done(struct defragment_batch *batch) {
 
 /* ---- reserve ---- */
 
-static uint32_t index_in_batch(struct defragment_batch *batch, struct service *s, uint32_t index) {
-  struct mover_segment segment = record_mover_segment(s, index);
-  for (uint32_t i = batch->segment_count; i-- > 0;)
-    if (batch->segments[i].id == segment.id)
-      return i;
-  batch->segments[batch->segment_count] = segment;
-  return batch->segment_count++;
+/* Of one of the plan's segments: its place among the batch's. */
+static uint32_t index_in_batch(struct defragment_batch *batch, struct defragment_batch_run *run,
+                               uint32_t segment) {
+  uint64_t id = run->snapshot.segment_ids[segment];
+  uint32_t *index = &run->slabs[segment].in_batch;
+  if (*index < batch->segment_count && batch->segments[*index].id == id)
+    return *index;
+  LOCK_SCOPE(&run->service->lock);
+  batch->segments[batch->segment_count] =
+      record_mover_segment(run->service, run->snapshot.indices[segment]);
+  return *index = batch->segment_count++;
 }
 
-/* Under the lock: whether the block is still where the plan saw it. index: of its allocation now,
- * 0: it is gone. */
-static bool is_as_planned(const struct defragment_batch_run *run, const struct defrag_move *move,
-                          uint32_t index) {
-  struct service *s = run->service;
-  if (!index || !record_movable(s, index))
-    return false;
-  return record_place(s, index).offset == run->snapshot.blocks[move->block].offset;
-}
-
-/* Under the lock: the block cannot be freed any more, and its new place waits for it. */
-static void reserve(struct defragment_batch *batch, const struct defragment_batch_run *run,
-                    const struct defrag_move *move, uint32_t index) {
-  struct service *s = run->service;
-  if (!is_as_planned(run, move, index)) {
-    snapshot_forgo(&run->snapshot, move);
-    return;
-  }
-  struct space from = record_place(s, index), to = snapshot_place(&run->snapshot, move);
-  state_alloc(s, index)->moving = 1;
+static void reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
+                    const struct defrag_move *move) {
+  const struct defrag_block *block = &run->snapshot.blocks[move->block];
   batch->moves[batch->move_count] =
-      (struct mover_move){.from = index_in_batch(batch, s, from.segment),
-                          .to = index_in_batch(batch, s, to.segment),
-                          .from_offset = from.offset,
-                          .to_offset = to.offset,
-                          .size = from.size};
+      (struct mover_move){.from = index_in_batch(batch, run, move->segment),
+                          .to = index_in_batch(batch, run, move->target_segment),
+                          .from_offset = block->offset,
+                          .to_offset = move->target_offset,
+                          .size = block->size};
   batch->reservations[batch->move_count++] =
-      (struct defragment_batch_reservation){.alloc = index, .place = to};
-}
-
-static void reserve_some(struct defragment_batch *batch, const struct defragment_batch_run *run,
-                         const struct defrag_move *moves, uint32_t count) {
-  struct service *s = run->service;
-  uint32_t indices[LOCKED];
-  LOCK_SCOPE(&s->lock);
-  for (uint32_t i = 0; i < count; i++)
-    indices[i] = idmap_find(&s->alloc_ids, run->snapshot.block_ids[moves[i].block]);
-  record_bring(s, indices, count);
-  for (uint32_t i = 0; i < count; i++)
-    reserve(batch, run, &moves[i], indices[i]);
+      (struct defragment_batch_reservation){run->snapshot.allocs[move->block], move->block,
+                                            move->segment, snapshot_place(&run->snapshot, move)};
 }
 
 void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                               const struct defrag_move *moves, uint32_t count) {
-  for (uint32_t n; count; moves += n, count -= n) {
-    n = (uint32_t)units_min(count, LOCKED);
-    reserve_some(batch, run, moves, n);
-  }
+  for (uint32_t i = 0; i < count; i++)
+    reserve(batch, run, &moves[i]);
 }
 
 static void forgo_some(struct defragment_batch_run *run, const struct defrag_move *moves,
@@ -129,22 +105,26 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
 /* Under the lock: the switch of one block. False: it stays where it is. */
 static bool commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i) {
   struct service *s = run->service;
-  uint32_t index = batch->reservations[i].alloc;
-  struct space *place = &batch->reservations[i].place, old;
-  bool moved = batch->moves[i].ok && !record_switch(s, index, place, &old);
-  state_alloc(s, index)->moving = 0;
-  if (moved) {
-    run->row->moved_bytes += old.size;
-    run->row->allocations_moved++;
-    *place = old;
+  const struct defragment_batch_reservation *reservation = &batch->reservations[i];
+  struct space old;
+  bool moved =
+      batch->moves[i].ok && !record_switch(s, reservation->alloc, &reservation->place, &old);
+  state_alloc(s, reservation->alloc)->moving = 0;
+  if (!moved) {
+    space_give(s, &reservation->place, NULL, NULL);
+    return false;
   }
-  return moved;
+  run->snapshot.left[reservation->block] = old.node;
+  run->slabs[reservation->victim].moved++;
+  run->row->moved_bytes += old.size;
+  run->row->allocations_moved++;
+  return true;
 }
 
-static void commit_some(struct defragment_batch *batch, struct defragment_batch_run *run) {
+static void commit_some(struct defragment_batch *batch, struct defragment_batch_run *run,
+                        uint32_t from, uint32_t count) {
   struct service *s = run->service;
-  uint32_t indices[LOCKED], moved[LOCKED], moved_count = 0, from = batch->over_count;
-  uint32_t count = (uint32_t)units_min(LOCKED, batch->move_count - from);
+  uint32_t indices[LOCKED], moved[LOCKED], moved_count = 0;
   for (uint32_t i = 0; i < count; i++)
     indices[i] = batch->reservations[from + i].alloc;
   LOCK_SCOPE(&s->lock);
@@ -155,46 +135,61 @@ static void commit_some(struct defragment_batch *batch, struct defragment_batch_
   state_alloc_events(s, moved, moved_count, EVENTS_ALLOCATION_MOVED, job_correlation(run->job));
   for (uint32_t i = 0; i < count; i++)
     record_let_go(s, indices[i]);
-  batch->over_count += count;
 }
 
 void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run) {
-  while (batch->over_count < batch->move_count)
-    commit_some(batch, run);
+  for (uint32_t n, from = 0; from < batch->move_count; from += n) {
+    n = (uint32_t)units_min(LOCKED, batch->move_count - from);
+    commit_some(batch, run, from, n);
+  }
+  batch->move_count = batch->segment_count = 0;
 }
 
 /* ---- give ---- */
 
-static void give_some(struct defragment_batch *batch, struct defragment_batch_run *run) {
-  struct service *s = run->service;
-  LOCK_SCOPE(&s->lock);
-  for (unsigned i = 0; i < LOCKED && batch->over_count; i++) {
-    const struct space *place = &batch->reservations[--batch->over_count].place;
-    if (state_segment(s, place->segment)->blocks == 1)
-      run->last[run->last_count++] = *place;
-    else
-      space_give(s, place, NULL, NULL);
-  }
-}
-
-void defragment_batch_give(struct defragment_batch *batch, struct defragment_batch_run *run) {
-  while (batch->over_count)
-    give_some(batch, run);
-  batch->move_count = batch->segment_count = 0;
-}
-
-static void give_one(struct defragment_batch_run *run, const struct space *place) {
-  struct service *s = run->service;
-  LOCK_SCOPE(&s->lock);
-  uint64_t size = state_segment(s, place->segment)->size;
-  if (!space_give(s, place, run->released, run->arg))
-    return;
+/* Under the lock: a segment went back, of so many bytes. */
+static void count_released(struct defragment_batch_run *run, uint64_t size) {
   run->releasing++;
   run->row->segments_released++;
   run->row->released_bytes += size;
 }
 
-void defragment_batch_give_last(struct defragment_batch_run *run) {
-  while (run->last_count)
-    give_one(run, &run->last[--run->last_count]);
+/* The way of all victims but those of which something stays. False: it is one, or gone. */
+static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
+  struct service *s = run->service;
+  LOCK_SCOPE(&s->lock);
+  uint32_t index = run->snapshot.indices[victim], moved = run->slabs[victim].moved;
+  struct state_segment *segment = state_segment(s, index);
+  if (!moved || segment->blocks != moved)
+    return false;
+  count_released(run, segment->size);
+  space_give_slab(s, index, run->released, run->arg);
+  return true;
+}
+
+/* What blocks left behind in a segment that others did not leave, or not this way. */
+static void give_some(struct defragment_batch_run *run, uint32_t victim, uint32_t from,
+                      uint32_t count) {
+  const struct snapshot *snapshot = &run->snapshot;
+  struct service *s = run->service;
+  uint32_t index = snapshot->indices[victim];
+  uint64_t size = snapshot->segments[victim].size;
+  LOCK_SCOPE(&s->lock);
+  for (uint32_t i = from; i < from + count; i++) {
+    const struct space left = {index, snapshot->left[i], snapshot->blocks[i].offset,
+                               snapshot->blocks[i].size};
+    if (left.node && space_give(s, &left, run->released, run->arg))
+      count_released(run, size);
+  }
+}
+
+void defragment_batch_give(struct defragment_batch_run *run, uint32_t victim) {
+  const struct defrag_segment *segment = &run->snapshot.segments[victim];
+  uint32_t i = segment->first_block, end = i + segment->blocks;
+  if (give_whole(run, victim))
+    return;
+  for (uint32_t n; i < end; i += n) {
+    n = (uint32_t)units_min(LOCKED, end - i);
+    give_some(run, victim, i, n);
+  }
 }

@@ -18,13 +18,18 @@
 struct defragment_batch_run {
   struct service *service;
   struct job *job;
-  struct snapshot snapshot;      /* what the planned moves speak of */
-  struct job_defrag_device *row; /* its figures; under the state lock, as the next */
-  struct space *last; /* of each segment of the snapshot one place, the last: they go at the end */
-  uint32_t last_count;
-  uint32_t releasing;        /* segments on their way back */
+  struct snapshot snapshot;            /* what the planned moves speak of */
+  struct defragment_batch_slab *slabs; /* one for each of its segments */
+  struct job_defrag_device *row;       /* its figures; under the state lock, as the next */
+  uint32_t releasing;                  /* segments on their way back */
   segment_then_fn *released; /* for each when the driver has it; who hears it counts down */
   void *arg;
+};
+
+/* Zeroed at first. */
+struct defragment_batch_slab {
+  uint32_t in_batch; /* its index in the batch that spoke of it last */
+  uint32_t moved;    /* so many blocks left it; under the state lock */
 };
 
 struct defragment_batch {
@@ -32,29 +37,27 @@ struct defragment_batch {
   struct mover_segment *segments;
   struct mover_move *moves;
   struct defragment_batch_reservation *reservations; /* what the moves are about */
-  uint32_t segment_count, move_count, over_count;    /* moves that are over */
+  uint32_t segment_count, move_count;
 };
 
 /* False: no memory; defragment_batch_done all the same. */
 bool defragment_batch_init(struct defragment_batch *batch);
 void defragment_batch_done(struct defragment_batch *batch);
 
-/* Takes the lock, again and again, as the next. What can still be moved of these planned moves, for
- * which there is room in the batch, is in it; the places of the rest go back. */
+/* Puts so many planned moves into the batch, which has room for them. */
 void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                               const struct defrag_move *moves, uint32_t count);
-/* Their places go back. */
+/* Takes the lock, again and again, as the next. Their places go back, and the blocks stay. */
 void defragment_batch_forgo(struct defragment_batch_run *run, const struct defrag_move *moves,
                             uint32_t count);
 /* Hands what was reserved to the mover. */
 void defragment_batch_submit(struct defragment_batch *batch, struct defragment_batch_run *run,
                              void (*done)(struct mover_task *task));
-/* Takes the lock, again and again. The mover is done: what it copied is where it copied it to. */
+/* Takes the lock, again and again, as the next. The mover is done: what it copied is where it
+ * copied it to, and the batch is empty. */
 void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run);
-/* Takes the lock, again and again. Of committed moves: the places that nobody needs go back, but
- * for the last of a segment, and the batch is empty. */
-void defragment_batch_give(struct defragment_batch *batch, struct defragment_batch_run *run);
-/* The same with those last ones, and their segments with them. */
-void defragment_batch_give_last(struct defragment_batch_run *run);
+/* Nothing more leaves a victim, which is still closed: the places that its blocks left go back, and
+ * it with them if these were all. */
+void defragment_batch_give(struct defragment_batch_run *run, uint32_t victim);
 
 #endif

@@ -362,6 +362,13 @@ bool space_give(struct service *s, const struct space *place, segment_then_fn *t
   return true;
 }
 
+void space_give_slab(struct service *s, uint32_t index, segment_then_fn *then, void *arg) {
+  struct state_segment *segment = state_segment(s, index);
+  segment->allocated = segment->blocks = 0;
+  segment_fills(s, segment, false);
+  segment_release(s, index, then, arg);
+}
+
 uint64_t space_release_cached(struct service *s, uint32_t device, segment_then_fn *then, void *arg,
                               uint32_t *count) {
   uint64_t bytes = 0;

@@ -1,20 +1,15 @@
 /*
  * work_defragment: gives whole segments back by moving blocks together. Device by device, owner by
  * owner (slabs are per owner): snapshot, plan (memory/defrag), then in batches reserve – copy –
- * commit, until nothing helps any more or the time is up. A plan has taken the places that it
- * tells. A block that was freed, attached or pinned meanwhile is simply not moved; what is being
- * moved cannot be.
+ * commit, until nothing helps any more or the time is up. A plan has closed its victims, holds
+ * their blocks and has taken the places that it tells (snapshot.h).
  *
  * Three batches are under way: while the mover copies one, the one before is committed (on the
  * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
  * there are more, so that it maps the segments of some while it copies others. They may end in any
  * order, for no move of a plan waits for another: what is taken was free before, what is left stays
  * closed. The first ones are small, and of a plan only what they take is made before them: the
- * mover is not to wait for the whole.
- *
- * The places that its blocks left are given back when nothing is left to start, or a batch is used
- * again: on a card nearly always the first, for until then the copies wait for the decision thread;
- * on the host, where the memory is wanted soon, the second, for all its few batches are under way.
+ * mover is not to wait for the whole. The victims go back when all of a plan was moved.
  *
  * A card's driver takes half a millisecond to take a segment back. So on cards the job ends with
  * its last move, as a free's answer does: who needs the bytes that are on their way waits for them.
@@ -59,7 +54,6 @@ struct defragment {
   const struct defrag_plan *plan;              /* so far: the rest is planned beside the copies */
   uint32_t next_move, batch_moves;             /* at most so many in the next batch */
   uint32_t batch_count, next_batch, under_way; /* batches that are used; of these */
-  uint32_t closed;                             /* of the plan's victims */
   uint64_t deadline;
   uint64_t moved_ns; /* when the last one was */
   bool ended;        /* nothing more will be moved; under the state lock */
@@ -77,10 +71,10 @@ static void forget_plan(struct defragment *work) {
   defrag_planner_free(work->planner);
   work->planner = NULL;
   work->plan = NULL;
-  work->next_move = work->closed = 0;
+  work->next_move = 0;
   snapshot_free(&work->run.snapshot);
-  free(work->run.last);
-  work->run.last = NULL;
+  free(work->run.slabs);
+  work->run.slabs = NULL;
 }
 
 static void work_free(struct defragment *work) {
@@ -140,40 +134,12 @@ static void end(struct defragment *work) {
 
 /* ---- reserve, copy, commit ---- */
 
-static void close_victim(struct defragment *work, uint32_t victim, bool closed) {
-  struct service *s = work->run.service;
-  uint32_t index = idmap_find(&s->segment_ids, work->run.snapshot.segment_ids[victim]);
-  if (index)
-    state_segment(s, index)->closed = closed;
-}
-
-/* Victims take no new blocks while they are emptied. */
-static void close_victims(struct defragment *work) {
-  LOCK_SCOPE(&work->run.service->lock);
-  while (work->closed < work->plan->victim_count)
-    close_victim(work, work->plan->victims[work->closed++], true);
-}
-
-static void open_victims(struct defragment *work) {
-  LOCK_SCOPE(&work->run.service->lock);
-  while (work->closed)
-    close_victim(work, work->plan->victims[--work->closed], false);
-}
-
 /* Another victim where those before are used up. False: none. */
 static bool plan_on(struct defragment *work) {
   if (!work->planner)
     return false;
   work->plan = defrag_planner_go_on(work->planner, work->next_move + 1);
-  if (work->closed < work->plan->victim_count)
-    close_victims(work);
   return work->next_move < work->plan->move_count;
-}
-
-static void give_places(struct defragment *work) {
-  for (unsigned i = 0; i < work->batch_count; i++)
-    if (!work->batches[i].under_way)
-      defragment_batch_give(&work->batches[i].moves, &work->run);
 }
 
 /* Planned, and not to be moved any more. */
@@ -187,9 +153,11 @@ static void give_planned(struct defragment *work) {
 /* A slab that is empty goes back only while it is closed, else its owner may keep it. */
 static void leave_plan(struct defragment *work) {
   give_planned(work);
-  give_places(work);
-  defragment_batch_give_last(&work->run);
-  open_victims(work);
+  for (uint32_t i = 0; work->plan && i < work->plan->victim_count; i++) {
+    defragment_batch_give(&work->run, work->plan->victims[i]);
+    snapshot_open(&work->run.snapshot, work->plan->victims[i]);
+  }
+  forget_plan(work);
 }
 
 static void copied(struct mover_task *task) {
@@ -203,12 +171,10 @@ static void copied(struct mover_task *task) {
   queue_post(work->run.service->decision, &batch->ended);
 }
 
-/* Reserves the next batch of the plan and hands it to the mover. False: nothing of it can be moved
- * any more. */
+/* Reserves the next batch of the plan and hands it to the mover. False: all of it is under way. */
 static bool start_batch(struct batch *batch) {
   struct defragment *work = batch->work;
   struct defragment_batch *moves = &batch->moves;
-  defragment_batch_give(moves, &work->run);
   while (moves->move_count < work->batch_moves && plan_on(work)) {
     uint32_t count = (uint32_t)units_min(work->plan->move_count - work->next_move,
                                          work->batch_moves - moves->move_count);
@@ -236,10 +202,8 @@ static struct batch *next_batch(struct defragment *work) {
 
 static void start_batches(struct defragment *work) {
   while (work->under_way < work->batch_count)
-    if (!start_batch(next_batch(work))) {
-      give_places(work);
+    if (!start_batch(next_batch(work)))
       return;
-    }
 }
 
 /* ---- what to work on ---- */
@@ -281,8 +245,8 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
                       &work->planner))
       continue;
-    work->run.last = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.last);
-    if (!work->run.last)
+    work->run.slabs = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.slabs);
+    if (!work->run.slabs)
       continue;
     work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)
@@ -346,25 +310,12 @@ static enum status choose_devices(struct service *s, struct defragment *work,
   return STATUS_OK;
 }
 
-/* Of the allocations that the plan moves: a run counts no more, whatever the granule adds. */
-static uint64_t planned_bytes(struct defragment *work) {
-  struct service *s = work->run.service;
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < work->plan->move_count; i++) {
-    LOCK_SCOPE(&s->lock);
-    uint32_t index =
-        idmap_find(&s->alloc_ids, work->run.snapshot.block_ids[work->plan->moves[i].block]);
-    bytes += index ? record_place(s, index).size : 0;
-  }
-  return bytes;
-}
-
 /* What a run would do, without doing it. */
 static void dry_run(struct defragment *work, struct job_defrag *out) {
   struct service *s = work->run.service;
   while (next_plan(work, UINT32_MAX)) {
     struct job_defrag_device *row = &work->result.devices[work->at];
-    row->moved_bytes += planned_bytes(work);
+    row->moved_bytes += work->plan->moved_bytes;
     row->allocations_moved += work->plan->move_count;
     row->segments_released += work->plan->victim_count;
     row->released_bytes += work->plan->released_bytes;

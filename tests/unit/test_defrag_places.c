@@ -20,7 +20,7 @@ struct slabs {
   struct defrag_segment segments[SLABS];
   struct defrag_block blocks[BLOCKS];
   struct defrag_snapshot snapshot;
-  uint32_t taken, given, together, gone; /* gone: takes nothing in */
+  uint32_t taken, given, together, stayed, gone; /* gone: takes nothing in */
   bool inside;
 };
 
@@ -59,7 +59,13 @@ static void give(void *arg, const struct defrag_move *move) {
   slabs->together++;
 }
 
-static const struct defrag_places places = {enter, leave, take, give};
+static void stay(void *arg, uint32_t segment) {
+  struct slabs *slabs = arg;
+  assert_false(slabs->inside);
+  slabs->stayed |= 1u << segment;
+}
+
+static const struct defrag_places places = {enter, leave, take, give, stay};
 
 static void slabs_init(struct slabs *slabs) {
   *slabs = (struct slabs){.gone = SLABS};
@@ -107,6 +113,8 @@ static void plan_for(struct slabs *slabs, struct defrag_plan *plan) {
     struct span_block block = span_block_at(slabs->spans[move->target_segment], move->node);
     assert_int_equal(move->target_offset, block.offset);
     assert_int_equal(slabs->blocks[move->block].size, block.size);
+    const struct defrag_segment *from = &slabs->segments[move->segment];
+    assert_in_range(move->block, from->first_block, from->first_block + from->blocks - 1);
   }
 }
 
@@ -120,6 +128,7 @@ static void what_is_planned_is_taken(void **state) {
   plan_for(&slabs, &plan);
   assert_int_equal(100, plan.move_count);
   assert_int_equal(9 * 64 * KIB + 100 * 4 * KIB, span_used(slabs.spans[1]));
+  assert_int_equal(0, slabs.stayed);
   defrag_plan_free(&plan);
   slabs_done(&slabs);
 }
@@ -139,6 +148,7 @@ static void a_victim_that_does_not_fit_gives_all_back(void **state) {
   plan_for(&slabs, &plan);
   assert_int_equal(0, plan.move_count);
   assert_int_equal(96, slabs.given);
+  assert_int_equal(1, slabs.stayed);
   assert_int_equal(10 * 64 * KIB, span_used(slabs.spans[1]));
   defrag_plan_free(&plan);
   slabs_done(&slabs);
