@@ -51,9 +51,9 @@ struct defragment {
   uint32_t devices[VIEW_DEVICES], at; /* devices[at] is worked on */
   uint64_t owner;                     /* the one that is worked on, 0: before the first */
   struct defrag_planner *planner;
-  const struct defrag_plan *plan;              /* so far: the rest is planned beside the copies */
-  uint32_t next_move, batch_moves;             /* at most so many in the next batch */
-  uint32_t batch_count, next_batch, under_way; /* batches that are used; of these */
+  const struct defrag_plan *plan;  /* so far: the rest is planned beside the copies */
+  uint32_t next_move, batch_moves; /* at most so many in the next batch */
+  uint32_t batch_count, under_way; /* batches that are used; of these */
   uint64_t deadline;
   uint64_t moved_ns; /* when the last one was */
   bool ended;        /* nothing more will be moved; under the state lock */
@@ -190,13 +190,11 @@ static bool start_batch(struct batch *batch) {
   return true;
 }
 
-/* The batch that is used next, the longest unused of those that are not under way. There is one. */
+/* There is one that is not under way; the first of them was in use before. */
 static struct batch *next_batch(struct defragment *work) {
-  struct batch *batch;
-  do {
-    batch = &work->batches[work->next_batch];
-    work->next_batch = (work->next_batch + 1) % work->batch_count;
-  } while (batch->under_way);
+  struct batch *batch = work->batches;
+  while (batch->under_way)
+    batch++;
   return batch;
 }
 
@@ -236,7 +234,6 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     uint32_t device = work->devices[work->at];
     bool card = work->run.service->devices[device].info->costly;
     work->batch_count = card ? DEFRAGMENT_BATCHES : DEFRAGMENT_BATCHES_HOST;
-    work->next_batch = 0;
     work->run.row = &work->result.devices[work->at];
     work->run.snapshot = (struct snapshot){.service = work->run.service,
                                            .device = device,
