@@ -28,8 +28,10 @@ static void make_holes(struct fixture *fixture, uint64_t ids[BLOCKS]) {
 }
 
 static void assert_blocks_are_whole(struct fixture *fixture, const uint64_t ids[BLOCKS]) {
-  for (unsigned i = 0; i < BLOCKS; i += 2)
+  for (unsigned i = 0; i < BLOCKS; i += 2) {
     assert_true(fixture_holds(fixture, ids[i], i));
+    assert_int_equal(fixture_look(fixture, ids[i]).status, VIEW_ACTIVE);
+  }
   assert_int_equal(fixture_figures(fixture, "host:0").allocated_bytes, BLOCKS / 2 * BLOCK);
   assert_int_equal(fixture_figures(fixture, "host:0").active_allocations, BLOCKS / 2);
 }
@@ -112,6 +114,35 @@ static void a_cancelled_defragmentation_stops_and_loses_nothing(void **state) {
   fixture_end(started.job, &view);
   assert_int_equal(view.state, JOB_CANCELLED);
   assert_blocks_are_whole(*state, ids);
+  uint32_t segments = fixture_figures(*state, "host:0").segments;
+  for (unsigned i = 0; i < BLOCKS / 2; i++)
+    fixture_make(*state, "host:0", BLOCK);
+  assert_int_equal(fixture_figures(*state, "host:0").segments, segments);
+}
+
+/* A slab is emptied as a whole or not at all. What was tried in vain waits for nothing. */
+static void what_finds_no_place_is_let_go(void **state) {
+  struct alloc_params params = fixture_params("host:0", 1);
+  struct view_alloc small[512], large;
+  struct job_view view;
+  params.size_bytes = 4 * KIB;
+  for (unsigned i = 0; i < 512; i++) {
+    params.pinned = i == 0; /* their slab stays */
+    assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &small[i], NULL), STATUS_OK);
+  }
+  params.size_bytes = 900 * KIB; /* more than any hole of the other slab, less than all */
+  assert_int_equal(fixture_allocate(*state, &fixture_admin, &params, &large, NULL), STATUS_OK);
+  assert_int_not_equal(small[511].segment_id, large.segment_id);
+  for (unsigned i = 1; i < 512; i += 2)
+    assert_int_equal(fixture_free(*state, small[i].id, false), STATUS_OK);
+  uint32_t segments = fixture_figures(*state, "host:0").segments;
+  defragment(*state, &view);
+  assert_int_equal(view.state, JOB_COMPLETED);
+  assert_int_equal(view.result.defrag.total.allocations_moved, 0);
+  assert_int_equal(fixture_look(*state, large.id).status, VIEW_ACTIVE);
+  fixture_make(*state, "host:0", 800 * KIB); /* beside it: that slab is open again */
+  assert_int_equal(fixture_figures(*state, "host:0").segments, segments);
+  assert_int_equal(fixture_free(*state, large.id, false), STATUS_OK);
 }
 
 static void pinned_blocks_never_move(void **state) {
@@ -233,6 +264,7 @@ int main(void) {
       TEST(ten_thousand_blocks_are_made_whole),
       TEST(a_worker_that_dies_in_the_middle_loses_no_block),
       TEST(a_cancelled_defragmentation_stops_and_loses_nothing),
+      TEST(what_finds_no_place_is_let_go),
       TEST(pinned_blocks_never_move),
       TEST(what_moves_is_let_alone),
       TEST(what_became_busy_meanwhile_does_not_move),
