@@ -18,14 +18,13 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "memory/sort.h"
 #include "memory/span.h"
 
 #define DEFRAG_LOOKS 16     /* slabs that are tried for an aligned block by chance */
 #define DEFRAG_ENOUGH 1000  /* balanced: 10.00 % */
 #define DEFRAG_QUICK_PART 4 /* quick: slabs of which less than a quarter is used */
 #define DEFRAG_TOGETHER 32  /* blocks that find their places in one go */
-#define DEFRAG_WORD 8       /* bytes; of a byte: */
-#define DEFRAG_VALUES 256
 
 struct slab {
   uint64_t size;     /* 0: no block in it, nobody's victim or target */
@@ -37,11 +36,6 @@ struct slab {
   bool touched;      /* while this victim was tried */
 };
 
-struct sorted {
-  uint64_t key, then;
-  uint32_t index;
-};
-
 struct defrag_planner {
   const struct defrag_snapshot *snapshot;
   struct defrag_params params;
@@ -49,8 +43,8 @@ struct defrag_planner {
   uint32_t next; /* of order: the next slab to try */
   struct pool nodes;
   struct slab *slabs;
-  struct sorted *order; /* slabs, the emptiest first, those that stay at the end */
-  struct sorted *blocks, *spare;
+  struct sort_item *order; /* slabs, the emptiest first, those that stay at the end */
+  struct sort_item *blocks, *spare;
   struct defrag_move *unordered; /* of this victim */
   uint32_t *touched;
   uint32_t touched_count;
@@ -130,7 +124,7 @@ static struct place place_of(const struct defrag_planner *p, const struct defrag
 static void weigh(struct defrag_planner *p, uint32_t index) {
   const struct defrag_segment *segment = &p->snapshot->segments[index];
   struct slab *slab = &p->slabs[index];
-  p->order[index] = (struct sorted){0, 0, index};
+  p->order[index] = (struct sort_item){0, 0, index};
   slab->size = segment->taken ? segment->size & ~(p->snapshot->granule - 1) : 0;
   if (!slab->size) /* nor has one that is lost any bytes */
     return;
@@ -188,45 +182,7 @@ static bool copy_slab(struct defrag_planner *p, uint32_t index) {
   return true;
 }
 
-/* ---- sorting ---- */
-
-static unsigned digit_of(const struct sorted *item, unsigned digit) {
-  uint64_t word = digit < DEFRAG_WORD ? item->then : item->key;
-  return (unsigned)(word >> 8 * (digit % DEFRAG_WORD)) % DEFRAG_VALUES;
-}
-
-static void sort_by(const struct sorted *from, struct sorted *to, uint32_t count, unsigned digit) {
-  uint32_t at[DEFRAG_VALUES] = {0}, sum = 0;
-  for (uint32_t i = 0; i < count; i++)
-    at[digit_of(&from[i], digit)]++;
-  for (unsigned value = 0; value < DEFRAG_VALUES; value++) {
-    uint32_t items = at[value];
-    at[value] = sum;
-    sum += items;
-  }
-  for (uint32_t i = 0; i < count; i++)
-    to[at[digit_of(&from[i], digit)]++] = from[i];
-}
-
-/* By key, then by `then`; what agrees in both stays in order. One byte after the other, the lowest
- * first, and only those that differ: of sizes and offsets these are few. */
-static void sort(const struct defrag_planner *p, struct sorted *items, uint32_t count) {
-  struct sorted differ = {0}, *from = items, *to = p->spare;
-  for (uint32_t i = 1; i < count; i++) {
-    differ.key |= items[i].key ^ items[0].key;
-    differ.then |= items[i].then ^ items[0].then;
-  }
-  for (unsigned digit = 0; digit < 2 * DEFRAG_WORD; digit++) {
-    if (!digit_of(&differ, digit))
-      continue;
-    sort_by(from, to, count, digit);
-    struct sorted *sorted = to;
-    to = from;
-    from = sorted;
-  }
-  if (from != items)
-    memcpy(items, from, count * sizeof *items);
-}
+/* ---- life ---- */
 
 static bool make(struct defrag_planner *p, const struct defrag_snapshot *snapshot) {
   size_t blocks = snapshot->block_count, segments = snapshot->segment_count;
@@ -264,7 +220,7 @@ static void weigh_all(struct defrag_planner *p) {
   uint32_t count = p->snapshot->segment_count;
   for (uint32_t i = 0; i < count; i++)
     weigh(p, i);
-  sort(p, p->order, count);
+  sort_items(p->order, p->spare, count);
   for (uint32_t i = 0; i < count; i++) {
     struct slab *slab = &p->slabs[p->order[i].index];
     slab->place = count - 1 - i;
@@ -343,16 +299,16 @@ static bool put(struct defrag_planner *p, struct defrag_move *move) {
 static void largest_first(struct defrag_planner *p, const struct defrag_segment *segment) {
   for (uint32_t i = 0; i < segment->blocks; i++) {
     uint64_t size = p->snapshot->blocks[segment->first_block + i].size;
-    p->blocks[i] = (struct sorted){UINT64_MAX - size, 0, segment->first_block + i};
+    p->blocks[i] = (struct sort_item){UINT64_MAX - size, 0, segment->first_block + i};
   }
-  sort(p, p->blocks, segment->blocks);
+  sort_items(p->blocks, p->spare, segment->blocks);
 }
 
 /* Moves by rising place: who speaks of them names each pair of segments once. */
 static void order_moves(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
-    p->blocks[i] = (struct sorted){moves[i].target_segment, moves[i].target_offset, i};
-  sort(p, p->blocks, count);
+    p->blocks[i] = (struct sort_item){moves[i].target_segment, moves[i].target_offset, i};
+  sort_items(p->blocks, p->spare, count);
   memcpy(p->unordered, moves, count * sizeof *moves);
   for (uint32_t i = 0; i < count; i++)
     moves[i] = p->unordered[p->blocks[i].index];
