@@ -1,10 +1,15 @@
 /*
- * bench_client SOCKET: libmemkeep against a daemon. Prints medians of one connection, by turns:
+ * bench_client SOCKET [DEVICE]: libmemkeep against a daemon. Prints medians of one connection, by
+ * turns:
  *
  *   client.round_trip_us   an operation that does nothing
  *   client.cycle_us        allocate, attach, map, touch and free 1 MiB
  *   client.attach_small_us attach, map and detach what is there: 64 KiB
  *   client.attach_large_us the same: 1 GiB
+ *
+ * or, with a device, of allocating 64 KiB there, which are freed each time:
+ *
+ *   client.allocate_us
  */
 #include <err.h>
 #include <memkeep/memkeep.h>
@@ -65,9 +70,34 @@ static int by_value(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
+static void print_median(const char *name, uint64_t times[ROUNDS]) {
+  qsort(times, ROUNDS, sizeof *times, by_value);
+  printf("client.%s_us=%.1f\n", name, (double)times[ROUNDS / 2] / 1e3);
+}
+
+static void allocate_on(const struct mk_options *options, const char *device) {
+  static uint64_t times[ROUNDS];
+  struct mk_request request = {.size = 64 * KIB, .device = device};
+  mk_client *client;
+  must(mk_connect(options, &client));
+  for (int i = 0; i < ROUNDS; i++) {
+    mk_allocation *made;
+    uint64_t start = clock_now();
+    must(mk_allocate(client, &request, &made));
+    times[i] = clock_now() - start;
+    must(mk_free(made));
+  }
+  print_median("allocate", times);
+  mk_close(client);
+}
+
 int main(int argc, char **argv) {
   static uint64_t times[KINDS][ROUNDS];
-  struct mk_options options = {.socket = argc == 2 ? argv[1] : NULL};
+  struct mk_options options = {.socket = argc >= 2 ? argv[1] : NULL};
+  if (argc == 3) {
+    allocate_on(&options, argv[2]);
+    return 0;
+  }
   struct mk_request small = {.size = 64 * KIB, .device = "host:0", .share = "write"};
   struct mk_request large = {.size = GIB, .device = "host:0", .share = "write"};
   struct bench bench;
@@ -82,10 +112,8 @@ int main(int argc, char **argv) {
       one(&bench, other, kind);
       times[kind][i] = clock_now() - start;
     }
-  for (int kind = 0; kind < KINDS; kind++) {
-    qsort(times[kind], ROUNDS, sizeof **times, by_value);
-    printf("client.%s_us=%.1f\n", names[kind], (double)times[kind][ROUNDS / 2] / 1e3);
-  }
+  for (int kind = 0; kind < KINDS; kind++)
+    print_median(names[kind], times[kind]);
   mk_close(other);
   mk_close(bench.client);
   return 0;
