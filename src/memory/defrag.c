@@ -200,7 +200,8 @@ static bool make(struct defrag_planner *p, const struct defrag_snapshot *snapsho
   p->plan.victims = calloc(segments + 1, sizeof *p->plan.victims);
   return p->slabs && p->order && p->blocks && p->spare && p->unordered && p->touched && p->bounds &&
          p->plan.moves && p->plan.victims &&
-         !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1));
+         (snapshot->places ||
+          !span_nodes_init(&p->nodes, (uint32_t)units_min(nodes, UINT32_MAX - 1)));
 }
 
 static void unmake(struct defrag_planner *p) {

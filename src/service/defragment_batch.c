@@ -154,7 +154,7 @@ static void count_released(struct defragment_batch_run *run, uint64_t size) {
   run->row->released_bytes += size;
 }
 
-/* The way of all victims but those of which something stays. False: it is one, or gone. */
+/* False: nothing left it, or something is still in it. */
 static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
   struct service *s = run->service;
   LOCK_SCOPE(&s->lock);
@@ -167,7 +167,7 @@ static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
   return true;
 }
 
-/* What blocks left behind in a segment that others did not leave, or not this way. */
+/* What some of its blocks left behind in a victim that is not empty. */
 static void give_some(struct defragment_batch_run *run, uint32_t victim, uint32_t from,
                       uint32_t count) {
   const struct snapshot *snapshot = &run->snapshot;
