@@ -17,23 +17,15 @@
 
 #define LOCKED STATE_EVENTS /* moves per holding of the lock */
 
-struct defragment_batch_reservation {
-  uint32_t alloc; /* its index, as it waits */
-  uint32_t block, victim;
-  struct space place; /* where it is to go */
-};
-
 bool defragment_batch_init(struct defragment_batch *batch) {
   batch->moves = calloc(DEFRAGMENT_BATCH_MOVES, sizeof *batch->moves);
-  batch->reservations = calloc(DEFRAGMENT_BATCH_MOVES, sizeof *batch->reservations);
   batch->segments = calloc(2 * (size_t)DEFRAGMENT_BATCH_MOVES, sizeof *batch->segments);
-  return batch->moves && batch->reservations && batch->segments;
+  return batch->moves && batch->segments;
 }
 
 void defragment_batch_done(struct defragment_batch *batch) {
   free(batch->segments);
   free(batch->moves);
-  free(batch->reservations);
 }
 
 /* ---- reserve ---- */
@@ -42,7 +34,7 @@ void defragment_batch_done(struct defragment_batch *batch) {
 static uint32_t index_in_batch(struct defragment_batch *batch, struct defragment_batch_run *run,
                                uint32_t segment) {
   uint64_t id = run->snapshot.segment_ids[segment];
-  uint32_t *index = &run->slabs[segment].in_batch;
+  uint32_t *index = &run->in_batch[segment];
   if (*index < batch->segment_count && batch->segments[*index].id == id)
     return *index;
   LOCK_SCOPE(&run->service->lock);
@@ -54,19 +46,18 @@ static uint32_t index_in_batch(struct defragment_batch *batch, struct defragment
 static void reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                     const struct defrag_move *move) {
   const struct defrag_block *block = &run->snapshot.blocks[move->block];
-  batch->moves[batch->move_count] =
+  batch->moves[batch->move_count++] =
       (struct mover_move){.from = index_in_batch(batch, run, move->segment),
                           .to = index_in_batch(batch, run, move->target_segment),
                           .from_offset = block->offset,
                           .to_offset = move->target_offset,
                           .size = block->size};
-  batch->reservations[batch->move_count++] =
-      (struct defragment_batch_reservation){run->snapshot.allocs[move->block], move->block,
-                                            move->segment, snapshot_place(&run->snapshot, move)};
 }
 
 void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                               const struct defrag_move *moves, uint32_t count) {
+  if (!batch->move_count)
+    batch->planned = moves;
   for (uint32_t i = 0; i < count; i++)
     reserve(batch, run, &moves[i]);
 }
@@ -105,17 +96,16 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
 /* Under the lock: the switch of one block. False: it stays where it is. */
 static bool commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i) {
   struct service *s = run->service;
-  const struct defragment_batch_reservation *reservation = &batch->reservations[i];
-  struct space old;
-  bool moved =
-      batch->moves[i].ok && !record_switch(s, reservation->alloc, &reservation->place, &old);
-  state_alloc(s, reservation->alloc)->moving = 0;
+  const struct defrag_move *move = &batch->planned[i];
+  uint32_t index = run->snapshot.allocs[move->block];
+  struct space to = snapshot_place(&run->snapshot, move), old;
+  bool moved = batch->moves[i].ok && !record_switch(s, index, &to, &old);
+  state_alloc(s, index)->moving = 0;
   if (!moved) {
-    space_give(s, &reservation->place, NULL, NULL);
+    space_give(s, &to, NULL, NULL);
     return false;
   }
-  run->snapshot.left[reservation->block] = old.node;
-  run->slabs[reservation->victim].moved++;
+  run->snapshot.left[move->block] = old.node;
   run->row->moved_bytes += old.size;
   run->row->allocations_moved++;
   return true;
@@ -126,7 +116,7 @@ static void commit_some(struct defragment_batch *batch, struct defragment_batch_
   struct service *s = run->service;
   uint32_t indices[LOCKED], moved[LOCKED], moved_count = 0;
   for (uint32_t i = 0; i < count; i++)
-    indices[i] = batch->reservations[from + i].alloc;
+    indices[i] = run->snapshot.allocs[batch->planned[from + i].block];
   LOCK_SCOPE(&s->lock);
   record_bring(s, indices, count);
   for (uint32_t i = 0; i < count; i++)
@@ -154,13 +144,22 @@ static void count_released(struct defragment_batch_run *run, uint64_t size) {
   run->row->released_bytes += size;
 }
 
+/* How many blocks left a victim. */
+static uint32_t count_left(const struct snapshot *snapshot, uint32_t victim) {
+  const struct defrag_segment *segment = &snapshot->segments[victim];
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < segment->blocks; i++)
+    count += snapshot->left[segment->first_block + i] != 0;
+  return count;
+}
+
 /* False: nothing left it, or something is still in it. */
 static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
   struct service *s = run->service;
+  uint32_t index = run->snapshot.indices[victim], left = count_left(&run->snapshot, victim);
   LOCK_SCOPE(&s->lock);
-  uint32_t index = run->snapshot.indices[victim], moved = run->slabs[victim].moved;
   struct state_segment *segment = state_segment(s, index);
-  if (!moved || segment->blocks != moved)
+  if (!left || segment->blocks != left)
     return false;
   count_released(run, segment->size);
   space_give_slab(s, index, run->released, run->arg);

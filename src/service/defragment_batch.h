@@ -18,25 +18,20 @@
 struct defragment_batch_run {
   struct service *service;
   struct job *job;
-  struct snapshot snapshot;            /* what the planned moves speak of */
-  struct defragment_batch_slab *slabs; /* one for each of its segments */
-  struct job_defrag_device *row;       /* its figures; under the state lock, as the next */
-  uint32_t releasing;                  /* segments on their way back */
-  segment_then_fn *released; /* for each when the driver has it; who hears it counts down */
+  struct snapshot snapshot; /* what the planned moves speak of */
+  uint32_t *in_batch;       /* of each of its segments the index in the batch that spoke of it last;
+                               zeroed at first */
+  struct job_defrag_device *row; /* its figures; under the state lock, as the next */
+  uint32_t releasing;            /* segments on their way back */
+  segment_then_fn *released;     /* for each when the driver has it; who hears it counts down */
   void *arg;
-};
-
-/* Zeroed at first. */
-struct defragment_batch_slab {
-  uint32_t in_batch; /* its index in the batch that spoke of it last */
-  uint32_t moved;    /* so many blocks left it; under the state lock */
 };
 
 struct defragment_batch {
   struct mover_task task;
   struct mover_segment *segments;
   struct mover_move *moves;
-  struct defragment_batch_reservation *reservations; /* what the moves are about */
+  const struct defrag_move *planned; /* what the moves are about: the plan's */
   uint32_t segment_count, move_count;
 };
 
@@ -44,7 +39,8 @@ struct defragment_batch {
 bool defragment_batch_init(struct defragment_batch *batch);
 void defragment_batch_done(struct defragment_batch *batch);
 
-/* Puts so many planned moves into the batch, which has room for them. */
+/* Puts so many planned moves into the batch, which has room for them. Those of one batch follow
+ * each other in the plan. */
 void defragment_batch_reserve(struct defragment_batch *batch, struct defragment_batch_run *run,
                               const struct defrag_move *moves, uint32_t count);
 /* Takes the lock, again and again, as the next. Their places go back, and the blocks stay. */

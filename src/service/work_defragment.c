@@ -73,8 +73,8 @@ static void forget_plan(struct defragment *work) {
   work->plan = NULL;
   work->next_move = 0;
   snapshot_free(&work->run.snapshot);
-  free(work->run.slabs);
-  work->run.slabs = NULL;
+  free(work->run.in_batch);
+  work->run.in_batch = NULL;
 }
 
 static void work_free(struct defragment *work) {
@@ -242,8 +242,8 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
                       &work->planner))
       continue;
-    work->run.slabs = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.slabs);
-    if (!work->run.slabs)
+    work->run.in_batch = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.in_batch);
+    if (!work->run.in_batch)
       continue;
     work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)
