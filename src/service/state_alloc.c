@@ -3,26 +3,27 @@
  */
 #include "service/state.h"
 
-static struct events_record event_of(const struct service *s, const struct state_alloc *alloc,
-                                     enum events_type type) {
+static struct events_record event_of(const struct service *s, uint32_t index, enum events_type type,
+                                     const char *correlation) {
+  const struct state_alloc *alloc = state_alloc(s, index);
   const struct ledger_allocation *facts = state_record(s, alloc);
   uint32_t device = state_segment(s, alloc->segment)->device;
-  return (struct events_record){.type = (uint8_t)type,
+  struct events_record event = {.type = (uint8_t)type,
                                 .subject = alloc->id,
                                 .bytes = facts->size_bytes,
                                 .before = alloc->last_event,
                                 .device = (uint8_t)(device + 1),
                                 .detail = facts->purpose};
+  if (correlation)
+    events_set_text(&event, correlation);
+  return event;
 }
 
 void state_alloc_events(struct service *s, const uint32_t *indices, uint32_t count,
                         enum events_type type, const char *correlation) {
   struct events_record records[STATE_EVENTS];
-  for (uint32_t i = 0; i < count; i++) {
-    records[i] = event_of(s, state_alloc(s, indices[i]), type);
-    if (correlation)
-      events_set_text(&records[i], correlation);
-  }
+  for (uint32_t i = 0; i < count; i++)
+    records[i] = event_of(s, indices[i], type, correlation);
   events_add_some(s->events, records, count);
   for (uint32_t i = 0; i < count; i++)
     state_alloc(s, indices[i])->last_event = records[i].id;
@@ -30,5 +31,6 @@ void state_alloc_events(struct service *s, const uint32_t *indices, uint32_t cou
 
 void state_alloc_event(struct service *s, uint32_t index, enum events_type type,
                        const char *correlation) {
-  state_alloc_events(s, &index, 1, type, correlation);
+  struct events_record event = event_of(s, index, type, correlation);
+  state_alloc(s, index)->last_event = events_add(s->events, &event);
 }
