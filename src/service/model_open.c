@@ -87,7 +87,8 @@ static enum status open_folder(struct model_work *work, struct os_path_found *fo
 
 static enum status open_named(struct model_work *work) {
   struct os_path_found found;
-  enum status status = os_path_open(work->params.path, roots_of(work), &found, &work->problem);
+  enum status status =
+      model_open_path(work->service, &work->caller, work->params.path, &found, &work->problem);
   if (status)
     return status;
   if (found.folder)
@@ -145,7 +146,7 @@ static enum status open_missing(struct model_work *work) {
                  : problem_set(&work->problem, STATUS_MODEL_FORMAT_INVALID,
                                "the shard %.200s is not among the files", name);
   slash[slash == path] = '\0';
-  enum status status = os_path_open(path, roots_of(work), &folder, &work->problem);
+  enum status status = model_open_path(work->service, &work->caller, path, &folder, &work->problem);
   if (status)
     return status;
   for (uint32_t i = 0; !status && i < work->inspect.missing_count; i++) {
