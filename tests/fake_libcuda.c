@@ -252,19 +252,33 @@ static bool has_room(int card, uint64_t size) {
   return fits;
 }
 
+static atomic_uint_fast64_t kept;
+
+uint64_t fake_kept(void) { return atomic_load(&kept); }
+
+/* So that those of a card that are exported can be counted alone. */
+static const char *create_name(const struct api_allocation *how) {
+  if (how->location.type == API_ON_HOST)
+    return "cuMemCreate host";
+  atomic_fetch_add(&kept, !how->handle_types);
+  return how->handle_types ? "cuMemCreate" : "cuMemCreate kept";
+}
+
 int cuMemCreate(api_handle *handle, size_t size, const struct api_allocation *how,
                 unsigned long long flags) {
-  int card = how->location.id, answer = begin("cuMemCreate");
+  bool host = how->location.type == API_ON_HOST;
+  int card = how->location.id, answer = begin(create_name(how));
   if (answer)
     return answer;
-  if (fake_is_lost(card))
+  if (!host && fake_is_lost(card))
     return API_UNKNOWN;
   if (flags || !size || size % GRANULARITY || how->type != API_PINNED ||
-      how->handle_types != API_HANDLE_FD || how->location.type != API_ON_DEVICE)
+      (how->handle_types && how->handle_types != API_HANDLE_FD) ||
+      (!host && how->location.type != API_ON_DEVICE))
     return API_INVALID_VALUE;
-  if (!has_room(card, size))
+  if (!host && !has_room(card, size))
     return API_OUT_OF_MEMORY;
-  int fd = fake_memory(card, FAKE_MEMORY, size);
+  int fd = host ? memfd_create("FAKE-host", MFD_CLOEXEC) : fake_memory(card, FAKE_MEMORY, size);
   *handle = fd < 0 ? 0 : take_handle((struct handle){fd, card, size});
   return *handle ? API_OK : API_OUT_OF_MEMORY;
 }

@@ -14,13 +14,16 @@
  *   FAKE_CUDA_MIG      CARD:COUNT: the card is divided into so many instances, of a quarter of its
  *                      memory each; CUDA_VISIBLE_DEVICES says what a process sees
  *
+ * Of memory that is the host's NAME is `cuMemCreate host`, of a card's that is not to be exported
+ * `cuMemCreate kept`.
  * A piece of a batch (device/cuda/batch.h) that shall fail is NAME `piece`: it is not copied.
  *
  * What is used is not counted but looked up: memory is whatever memfds of the session any process
  * holds or maps, as a real card's is.
  *
- * The library exports one function of its own, `uint64_t fake_registered(void)`: the bytes of host
- * memory that this process has pinned.
+ * The library exports two functions of its own: `uint64_t fake_registered(void)`, the bytes of host
+ * memory that this process has pinned, and `uint64_t fake_kept(void)`, how often it has made memory
+ * of a card's that is not to be exported.
  */
 #ifndef TESTS_FAKE_LIBCUDA_H
 #define TESTS_FAKE_LIBCUDA_H

@@ -1,5 +1,5 @@
 /*
- * backend: what a kind of device implements. One static const table per backend, 26 entries, each
+ * backend: what a kind of device implements. One static const table per backend, 28 entries, each
  * *required* or *optional: default*; device.c validates it once and fills the defaults. Backends
  * never include each other; probe.c alone names them.
  *
@@ -43,6 +43,9 @@ struct backend {
                         uint64_t size); /* optional: always committed */
   enum status (*resident)(void *owner, const struct share *share,
                           uint64_t *bytes); /* optional: = size */
+  void (*settle)(
+      void *owner); /* optional: nothing to do. Some time after a release: what the driver
+                       puts off until memory is made is done while nobody waits for it */
   uint32_t (*processes)(void *owner, struct device_process *out,
                         uint32_t max); /* optional: none known */
 

@@ -271,5 +271,6 @@ void broker_table(struct backend *table) {
   table->release = broker_release;
   table->commit = NULL;
   table->resident = NULL;
+  table->settle = NULL;
   table->processes = table->processes ? broker_processes : NULL;
 }

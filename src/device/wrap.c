@@ -132,6 +132,11 @@ static enum status wrap_resident(void *arg, const struct share *share, uint64_t 
   return wrapped->inner.resident(wrapped->half, share, bytes);
 }
 
+static void wrap_settle(void *arg) {
+  struct wrapped *wrapped = arg;
+  wrapped->inner.settle(wrapped->half);
+}
+
 static uint32_t wrap_processes(void *arg, struct device_process *out, uint32_t max) {
   struct wrapped *wrapped = arg;
   return wrapped->inner.processes(wrapped->half, out, max);
@@ -199,6 +204,7 @@ void wrap_table(const struct backend *inner, struct backend *out) {
                           .release = wrap_release,
                           .commit = wrap_commit,
                           .resident = inner->resident ? wrap_resident : NULL,
+                          .settle = inner->settle ? wrap_settle : NULL,
                           .processes = inner->processes ? wrap_processes : NULL,
                           .start = wrap_start,
                           .stop = wrap_stop,

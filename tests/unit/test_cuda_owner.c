@@ -1,9 +1,11 @@
 /*
  * device/cuda/owner, on FAKE cards: its books are the card's, nothing leaks, no context is made.
  */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/queue.h"
 #include "base/units.h"
 #include "cuda_fixture.h"
 #include "device/cuda/owner.h"
@@ -119,6 +122,83 @@ static void an_export_that_fails_leaves_nothing(void **state) {
   cuda_owner_close(owner);
 }
 
+static void what_it_keeps_exported_is_the_hosts(void **state) {
+  (void)state;
+  void *owner = open_owner();
+  unsigned open = files_fixture_count();
+  assert_int_equal(0, budget(owner).used_bytes);
+  cuda_owner_close(owner);
+  assert_true(files_fixture_count() < open);
+}
+
+static void a_driver_that_exports_no_host_memory_is_fine(void **state) {
+  (void)state;
+  static const char *const failures[] = {"cuMemCreate host:1:801",
+                                         "cuMemExportToShareableHandle:1:801"};
+  for (unsigned i = 0; i < 2; i++) {
+    void *owner;
+    struct share share;
+    cuda_fixture_use("fake_libcuda");
+    setenv("FAKE_CUDA_FAIL", failures[i], 1);
+    assert_int_equal(STATUS_OK, cuda_owner_open(&spec, &owner));
+    assert_int_equal(STATUS_OK, cuda_owner_create(owner, 2 * MIB, &share));
+    cuda_owner_release(owner, &share, 2 * MIB, false);
+    cuda_owner_close(owner);
+  }
+}
+
+static void settling_leaves_nothing(void **state) {
+  (void)state;
+  void *owner = open_owner();
+  struct share share;
+  cuda_owner_settle(owner);
+  assert_int_equal(0, budget(owner).used_bytes);
+  assert_int_equal(STATUS_OK, cuda_owner_create(owner, 1000 * MIB, &share));
+  cuda_owner_settle(owner); /* a full one has no room for it */
+  assert_int_equal(1000 * MIB, budget(owner).used_bytes);
+  cuda_owner_release(owner, &share, 1000 * MIB, false);
+  cuda_owner_close(owner);
+}
+
+struct back {
+  struct device_call call;
+  atomic_bool done;
+};
+
+static void came_back(struct device_call *call) {
+  atomic_store(&((struct back *)call)->done, true);
+}
+
+/* How often the FAKE driver was settled with. */
+static uint64_t settled(void) {
+  void *library = dlopen(getenv("MEMKEEP_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
+  uint64_t (*count)(void) = NULL;
+  void *symbol = dlsym(library, "fake_kept");
+  memcpy(&count, &symbol, sizeof count);
+  dlclose(library);
+  return count();
+}
+
+static void what_went_back_is_settled_without_being_asked(void **state) {
+  (void)state;
+  struct queue *reaper;
+  struct device *device;
+  struct back back = {.call = {.action = DEVICE_CREATE, .size = 2 * MIB}};
+  cuda_fixture_use("fake_libcuda");
+  assert_int_equal(STATUS_OK, queue_create("reaper", &reaper));
+  assert_int_equal(STATUS_OK, device_open(&spec, reaper, &device));
+  assert_int_equal(STATUS_OK, device_run(device, &back.call));
+  uint64_t before = settled();
+  back.call.action = DEVICE_RELEASE;
+  back.call.done = came_back;
+  device_start(device, &back.call);
+  while (settled() == before)
+    usleep(1000);
+  assert_true(atomic_load(&back.done));
+  queue_free(reaper);
+  device_close(device);
+}
+
 static void no_context_is_made(void **state) {
   (void)state;
   void *owner = open_owner();
@@ -187,6 +267,10 @@ int main(void) {
       cmocka_unit_test(many_are_held_at_a_time),
       cmocka_unit_test(a_card_that_is_full_says_so),
       cmocka_unit_test(an_export_that_fails_leaves_nothing),
+      cmocka_unit_test(what_it_keeps_exported_is_the_hosts),
+      cmocka_unit_test(a_driver_that_exports_no_host_memory_is_fine),
+      cmocka_unit_test(settling_leaves_nothing),
+      cmocka_unit_test(what_went_back_is_settled_without_being_asked),
       cmocka_unit_test(no_context_is_made),
       cmocka_unit_test(a_size_is_a_limit),
       cmocka_unit_test(an_older_nvml_counts_its_reserve_as_used),

@@ -17,6 +17,7 @@ const struct backend cuda_backend = {
     .budget = cuda_owner_budget,
     .create = cuda_owner_create,
     .release = cuda_owner_release,
+    .settle = cuda_owner_settle,
     .processes = cuda_owner_processes,
     .start = cuda_mover_start,
     .stop = cuda_mover_stop,
