@@ -77,7 +77,7 @@ target_sources(test_os_drm_query PRIVATE tests/shim/fake_intel.c)
 target_sources(test_vulkan_truth PRIVATE tests/shim/fake_intel.c)
 
 # Kernels' own text, without a card.
-foreach(name test_fake_ptx)
+foreach(name test_cuda_kernels test_fake_ptx)
   target_sources(${name} PRIVATE tests/fake_ptx.c tests/fake_ptx_text.c tests/fake_ptx_op.c tests/fake_ptx_run.c)
 endforeach()
 

@@ -6,16 +6,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/units.h"
 #include "cuda_fixture.h"
-#include "device/cuda/batch_kernels.h"
 #include "device/cuda/mover.h"
 #include "device/cuda/owner.h"
 
@@ -181,20 +178,6 @@ static void an_older_driver_has_none(void **state) {
   bench_done(bench);
 }
 
-/* Where the toolkit is; the fakes only know its name. */
-static void the_kernel_is_valid(void **state) {
-  (void)state;
-  static const char compiler[] = "/usr/local/cuda/bin/ptxas";
-  if (access(compiler, X_OK)) {
-    print_message("left out: no %s\n", compiler);
-    skip();
-  }
-  FILE *to = popen("/usr/local/cuda/bin/ptxas -arch=sm_90 -o /dev/null -", "w");
-  assert_non_null(to);
-  fputs(BATCH_KERNELS, to);
-  assert_int_equal(0, pclose(to));
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(many_moves_at_once),
@@ -203,7 +186,6 @@ int main(void) {
       cmocka_unit_test(a_move_that_differs_is_told_from_the_others),
       cmocka_unit_test(a_batch_that_fails_says_so),
       cmocka_unit_test(an_older_driver_has_none),
-      cmocka_unit_test(the_kernel_is_valid),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
