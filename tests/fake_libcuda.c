@@ -30,7 +30,8 @@ struct work {
   const void *from; /* NULL: a fill */
   size_t size;
   unsigned char value;
-  fake_kernel kernel; /* NULL: none; else over `size` pieces of the list `to` */
+  fake_kernel kernel; /* NULL: none */
+  uint64_t arguments[FAKE_ARGUMENTS];
 };
 
 struct stream {
@@ -86,7 +87,7 @@ static int run_until(struct stream *stream, size_t until) {
     if (contexts[stream->card].poison)
       continue;
     if (work->kernel)
-      work->kernel(work->to, (uint32_t)work->size);
+      work->kernel(work->arguments);
     else if (work->from)
       memmove(work->to, work->from, work->size);
     else
@@ -114,8 +115,11 @@ static int put(struct stream *stream, struct work work) {
 
 int fake_current(void) { return current; }
 
-int fake_put_kernel(api_stream stream, fake_kernel kernel, void *list, uint32_t count) {
-  return put(stream, (struct work){.to = list, .size = count, .kernel = kernel});
+int fake_put_kernel(api_stream stream, fake_kernel kernel,
+                    const uint64_t arguments[FAKE_ARGUMENTS]) {
+  struct work work = {.kernel = kernel};
+  memcpy(work.arguments, arguments, sizeof work.arguments);
+  return put(stream, work);
 }
 
 static void *memory(api_pointer start) { return (void *)(uintptr_t)start; }
@@ -438,21 +442,21 @@ int cuMemcpyHtoDAsync_v2(api_pointer to, const void *from, size_t size, api_stre
   if (!fake_pins_whole(from, size))
     return API_INVALID_VALUE;
   return put_copy("cuMemcpyHtoDAsync_v2", stream, fake_range_is_open(to, size, current),
-                  (struct work){memory(to), from, size, 0, NULL});
+                  (struct work){.to = memory(to), .from = from, .size = size});
 }
 
 int cuMemcpyDtoHAsync_v2(void *to, api_pointer from, size_t size, api_stream stream) {
   return put_copy("cuMemcpyDtoHAsync_v2", stream, fake_range_is_open(from, size, current),
-                  (struct work){to, memory(from), size, 0, NULL});
+                  (struct work){.to = to, .from = memory(from), .size = size});
 }
 
 int cuMemcpyDtoDAsync_v2(api_pointer to, api_pointer from, size_t size, api_stream stream) {
   return put_copy("cuMemcpyDtoDAsync_v2", stream,
                   fake_range_is_open(to, size, current) && fake_range_is_open(from, size, current),
-                  (struct work){memory(to), memory(from), size, 0, NULL});
+                  (struct work){.to = memory(to), .from = memory(from), .size = size});
 }
 
 int cuMemsetD8Async(api_pointer to, unsigned char value, size_t count, api_stream stream) {
   return put_copy("cuMemsetD8Async", stream, fake_range_is_open(to, count, current),
-                  (struct work){memory(to), NULL, count, value, NULL});
+                  (struct work){.to = memory(to), .size = count, .value = value});
 }

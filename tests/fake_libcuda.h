@@ -16,7 +16,9 @@
  *
  * Of memory that is the host's NAME is `cuMemCreate host`, of a card's that is not to be exported
  * `cuMemCreate kept`.
- * A piece of a batch (device/cuda/batch.h) that shall fail is NAME `piece`: it is not copied.
+ * A piece of a batch (device/cuda/batch.h) that shall fail is NAME `piece`: it is not copied. A sum
+ * (device/cuda/sum.h) that shall be another is NAME `sum`; its kernel is loaded as
+ * `cuModuleLoadData sum` and found as `cuModuleGetFunction sum`.
  *
  * What is used is not counted but looked up: memory is whatever memfds of the session any process
  * holds or maps, as a real card's is.
@@ -73,9 +75,11 @@ int fake_current(void);
 int fake_begin_in_context(const char *name);
 /* What is pinned in two pieces cannot be copied in one. */
 bool fake_pins_whole(const void *from, size_t size);
-/* Puts one into a stream. */
-typedef void (*fake_kernel)(void *list, uint32_t count);
-int fake_put_kernel(api_stream stream, fake_kernel kernel, void *list, uint32_t count);
+/* Puts one into a stream, with copies of its arguments. */
+#define FAKE_ARGUMENTS 4
+typedef void (*fake_kernel)(const uint64_t arguments[FAKE_ARGUMENTS]);
+int fake_put_kernel(api_stream stream, fake_kernel kernel,
+                    const uint64_t arguments[FAKE_ARGUMENTS]);
 void fake_uuid(int card, struct api_uuid *out);
 void fake_name(int card, char *out, size_t size);
 /* An instance's is the divided card's. */

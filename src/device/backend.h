@@ -80,6 +80,9 @@ struct backend {
   enum status (*copy_all)(void *mover, struct device_pair *pairs,
                           uint32_t count); /* optional: no. Many copies inside the device at once,
                                               then both ends of each are read again there */
+  enum status (*sum)(void *mover, const struct device_range *range, uint64_t chunk,
+                     uint64_t *sums); /* optional: no. XXH3-64 of each chunk, where the bytes are.
+                                         DEVICE_NOT_FOUND: it cannot after all */
   enum status (*fill)(void *mover, const struct device_range *range,
                       uint8_t value); /* optional: write staged */
 };

@@ -466,6 +466,14 @@ enum status device_copy_all(struct device_move *moves, uint32_t count) {
   return copy_pairs(mover, moves, count);
 }
 
+bool device_sums(const struct device_segment *segment) { return segment->mover->table.sum; }
+
+enum status device_sum(struct device_place at, uint64_t size, uint64_t chunk, uint64_t *sums) {
+  const struct device_mover *mover = at.segment->mover;
+  struct device_range range = range_of(at, size);
+  return mover->table.sum(mover->mover, &range, chunk, sums);
+}
+
 enum status device_fill(struct device_place to, uint64_t size, uint8_t value) {
   const struct device_mover *mover = to.segment->mover;
   struct device_range range = range_of(to, size);

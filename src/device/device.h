@@ -181,6 +181,11 @@ struct device_move {
   bool same; /* result: both ends read the same afterwards */
 };
 enum status device_copy_all(struct device_move *moves, uint32_t count);
+/* Whether its device can sum up by itself, which device_sum then does: XXH3-64 of each chunk of so
+ * many bytes, at least 4 KiB, of which the last may be shorter. DEVICE_NOT_FOUND: this one cannot
+ * after all. */
+bool device_sums(const struct device_segment *segment);
+enum status device_sum(struct device_place at, uint64_t size, uint64_t chunk, uint64_t *sums);
 /* Staging for copies with that segment, where its device can in memory that its copy engine reaches
  * by itself. It may be far from aligned, and is for no direct I/O. NULL: no memory. */
 void *device_stage(const struct device_segment *segment, uint64_t size);

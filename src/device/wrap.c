@@ -184,6 +184,13 @@ static enum status wrap_copy_all(void *arg, struct device_pair *pairs, uint32_t 
   return status ? status : wrapped->inner.copy_all(wrapped->half, pairs, count);
 }
 
+static enum status wrap_sum(void *arg, const struct device_range *range, uint64_t chunk,
+                            uint64_t *sums) {
+  struct wrapped *wrapped = arg;
+  enum status status = before(wrapped, SPEC_READ, range->size);
+  return status ? status : wrapped->inner.sum(wrapped->half, range, chunk, sums);
+}
+
 static enum status wrap_fill(void *arg, const struct device_range *range, uint8_t value) {
   struct wrapped *wrapped = arg;
   enum status status = before(wrapped, SPEC_FILL, range->size);
@@ -215,5 +222,6 @@ void wrap_table(const struct backend *inner, struct backend *out) {
                           .copy = inner->copy ? wrap_copy : NULL,
                           .sends = inner->sends,
                           .copy_all = inner->copy_all ? wrap_copy_all : NULL,
+                          .sum = inner->sum ? wrap_sum : NULL,
                           .fill = inner->fill ? wrap_fill : NULL};
 }

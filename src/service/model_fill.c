@@ -4,9 +4,9 @@
  * any more: workers let go, and memory that clients may map is sealed. Only then is the next one
  * made from it, for what is sealed a card may read by itself.
  *
- * What goes to a card, or comes from one, is verified by the fingerprint of the bytes in host
- * memory, which is to be that of the load: to read a card again takes the link as long as to write
- * it.
+ * What goes to a card, or comes from one, is verified by the fingerprint of what arrived, which is
+ * to be that of the load. A card that cannot make it is not read again, for that takes the link as
+ * long as to write it: then it is that of the bytes in host memory.
  */
 #include "service/model_fill.h"
 
@@ -144,7 +144,7 @@ static void compare(struct model_work *work) {
   LOCK_SCOPE(&s->lock);
   if (XXH3_64bits(work->sums, n * sizeof *work->sums) != fingerprint_of(work))
     problem_set(&work->problem, STATUS_INTERNAL_ERROR,
-                "the bytes in host memory are not those that were loaded");
+                "the bytes that were moved are not those that were loaded");
 }
 
 static void shipped(struct mover_task *task) {

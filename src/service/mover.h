@@ -67,9 +67,9 @@ struct mover_task {
   const char *device_id; /* MOVER_CLEAR, MOVER_OPTIMIZE: there only; NULL: everywhere. Lives as long
                             as the service */
   bool verify;
-  bool sums;       /* MOVER_TRANSFER: fingerprint instead of verify; no card is read again */
-  uint8_t value;   /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear. MOVER_OPTIMIZE: enum
-                      pressure_level */
+  bool sums;     /* MOVER_TRANSFER: fingerprint instead of verify; no byte crosses a link for it */
+  uint8_t value; /* MOVER_FILL: the byte. MOVER_CLEAR: enum mover_clear. MOVER_OPTIMIZE: enum
+                    pressure_level */
   char worker[40]; /* "": whoever can; afterwards who did it, if anybody */
   char correlation[65];
 

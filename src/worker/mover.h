@@ -17,8 +17,8 @@ struct mover_work {
   struct device_place from, to; /* fill: only to */
   uint64_t size;
   bool verify;
-  bool sums; /* copy: instead, the bytes are summed up as a load does it: in host memory when they
-                come there, else as they leave */
+  bool sums; /* copy: instead, the bytes are summed up as a load does it: where they come, if that
+                is host memory or a card that sums up by itself, else as they leave */
   uint8_t value; /* fill */
   atomic_bool *cancel;
   void (*progress)(void *arg,

@@ -360,6 +360,33 @@ class Models(CardCase):
         self.unload(model)
         self.assertFalse(mapped())
 
+    def test_that_the_card_reads_otherwise_are_not_ready(self):
+        """What arrived is summed up by the card: from the disk, and from host memory."""
+        for kept, nth in ((False, 1), (True, 2)):
+            self.daemon.close()
+            self.start_daemon(FAKE_CUDA_FAIL=f"sum:{nth}:1")
+            path = self.daemon.folder / "m.safetensors"
+            write_safetensors(path, some_tensors(random.Random("cuda"), 3, MIB))
+            if kept:
+                self.unload(self.load(path, "cuda:0", keepRamCopy=True), "ram")
+            self.refused(self.try_load(path, "cuda:0", keepRamCopy=kept), 500, "INTERNAL_ERROR")
+            self.assertEqual("ready", self.load(path, "cuda:0", keepRamCopy=kept)["state"])
+
+    def test_are_verified_also_by_a_driver_that_starts_no_kernel(self):
+        uncompiled = ",".join(f"cuModuleLoadData sum:{n}:221" for n in range(1, 9))
+        for more in ({"FAKE_CUDA_FAIL": uncompiled}, {"MEMKEEP_LIBCUDA": str(OLD), "MEMKEEP_LIBNVML": str(OLD)}):
+            self.daemon.close()
+            self.start_daemon(**more)
+            path = self.daemon.folder / "m.safetensors"
+            content = write_safetensors(path, some_tensors(random.Random("cuda"), 12, 4 * MIB))
+            for kept in (False, True):
+                model = self.load(path, "cuda:0", keepRamCopy=kept)
+                self.unload(model, "ram")
+                model = self.load(path, "cuda:0")
+                with self.attached(model) as attached:
+                    self.assertEqual({path.name: content}, attached.files())
+                self.unload(model)
+
     def test_are_parked_and_resumed_also_where_nothing_can_be_pinned(self):
         for name, value in (("FAKE_CUDA_FAIL", "cuMemHostRegister_v2:1:2"), ("FAKE_CUDA_LACKS", "113")):
             self.daemon.close()

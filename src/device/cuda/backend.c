@@ -29,5 +29,6 @@ const struct backend cuda_backend = {
     .copy = cuda_mover_copy,
     .sends = cuda_mover_sends,
     .copy_all = cuda_mover_copy_all,
+    .sum = cuda_mover_sum,
     .fill = cuda_mover_fill,
 };

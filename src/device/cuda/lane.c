@@ -11,13 +11,14 @@
 
 #include "base/units.h"
 
-#define LANES 8        /* as many cores as fill a link, and some for who copies inside */
 #define LANE_PIECE MIB /* half of it stays in the L2 cache; 20 us of the link */
 #define LANE_PIECES 2
+#define LANE_NUMBERS ((1U << CUDA_LANE_MOST) - 1)
 
 struct cuda_lane {
   const struct cuda_load *load;
   api_stream stream;
+  unsigned number;
   struct {
     char *bytes; /* NULL: not yet needed */
     api_event moved;
@@ -30,7 +31,7 @@ struct cuda_lane_pool {
   pthread_mutex_t lock;
   pthread_cond_t given;
   struct cuda_lane *idle;
-  unsigned count;
+  unsigned numbers; /* a bit for each that is a lane's */
 };
 
 /* ---- pool ---- */
@@ -70,11 +71,13 @@ void cuda_lane_pool_free(struct cuda_lane_pool *pool) {
   free(pool);
 }
 
-static enum status lane_create(const struct cuda_load *load, struct cuda_lane **out) {
+static enum status lane_create(const struct cuda_load *load, unsigned number,
+                               struct cuda_lane **out) {
   struct cuda_lane *lane = calloc(1, sizeof *lane);
   if (!lane)
     return STATUS_INTERNAL_ERROR;
   lane->load = load;
+  lane->number = number;
   enum status status = cuda_load_check(load, "make a stream",
                                        load->stream_create(&lane->stream, API_STREAM_NON_BLOCKING));
   if (status)
@@ -86,21 +89,22 @@ static enum status lane_create(const struct cuda_load *load, struct cuda_lane **
 
 enum status cuda_lane_take(struct cuda_lane_pool *pool, struct cuda_lane **out) {
   pthread_mutex_lock(&pool->lock);
-  while (!pool->idle && pool->count == LANES)
+  while (!pool->idle && pool->numbers == LANE_NUMBERS)
     pthread_cond_wait(&pool->given, &pool->lock);
   struct cuda_lane *lane = pool->idle;
+  unsigned number = (unsigned)__builtin_ctz(~pool->numbers);
   if (lane)
     pool->idle = lane->next;
   else
-    pool->count++;
+    pool->numbers |= 1U << number;
   pthread_mutex_unlock(&pool->lock);
-  enum status status = lane ? STATUS_OK : lane_create(pool->load, &lane);
+  enum status status = lane ? STATUS_OK : lane_create(pool->load, number, &lane);
   if (!status) {
     *out = lane;
     return STATUS_OK;
   }
   pthread_mutex_lock(&pool->lock);
-  pool->count--;
+  pool->numbers &= ~(1U << number);
   pthread_cond_signal(&pool->given);
   pthread_mutex_unlock(&pool->lock);
   return status;
@@ -113,6 +117,10 @@ void cuda_lane_give(struct cuda_lane_pool *pool, struct cuda_lane *lane) {
   pthread_cond_signal(&pool->given);
   pthread_mutex_unlock(&pool->lock);
 }
+
+api_stream cuda_lane_stream(const struct cuda_lane *lane) { return lane->stream; }
+
+unsigned cuda_lane_number(const struct cuda_lane *lane) { return lane->number; }
 
 /* ---- bytes ---- */
 

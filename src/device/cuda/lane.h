@@ -10,6 +10,8 @@
 
 #include "device/cuda/load.h"
 
+#define CUDA_LANE_MOST 8 /* as many cores as fill a link, and some for who copies inside */
+
 struct cuda_lane_pool;
 struct cuda_lane;
 
@@ -20,6 +22,11 @@ void cuda_lane_pool_free(struct cuda_lane_pool *pool);
 /* Waits while all are in use. */
 enum status cuda_lane_take(struct cuda_lane_pool *pool, struct cuda_lane **out);
 void cuda_lane_give(struct cuda_lane_pool *pool, struct cuda_lane *lane);
+
+/* For who starts something else on it, and waits for it. */
+api_stream cuda_lane_stream(const struct cuda_lane *lane);
+/* Less than CUDA_LANE_MOST; no two of a pool have the same. */
+unsigned cuda_lane_number(const struct cuda_lane *lane);
 
 /* Each returns when the bytes are where they shall be, or with what failed. */
 enum status cuda_lane_read(struct cuda_lane *lane, api_pointer from, uint64_t size, void *to);

@@ -20,6 +20,7 @@
 #include "device/cuda/lane.h"
 #include "device/cuda/load.h"
 #include "device/cuda/pinned.h"
+#include "device/cuda/sum.h"
 
 #define MOVER_GRANULARITY (2 * MIB)
 #define MOVER_PINNED 2 /* half of the RAM: what is pinned cannot be swapped out */
@@ -32,7 +33,9 @@ struct mover {
   api_context context; /* NULL: not yet */
   struct cuda_lane_pool *pool;
   struct cuda_batch *batch; /* NULL: not yet, or this driver can none */
-  bool compiling;           /* a thread makes it: a driver takes 30 ms to compile its kernels */
+  struct cuda_sum *sum;     /* the same */
+  bool compiling, summing;  /* a thread makes them: a driver takes 30 ms, and 50 to 200, to compile
+                               their kernels */
   pthread_cond_t compiled;
   uint64_t granularity;
   uint64_t pinned_most; /* host memory that may be pinned; 0: none, the driver cannot */
@@ -60,20 +63,22 @@ enum status cuda_mover_start(const struct spec *spec, void **out) {
   return STATUS_OK;
 }
 
-/* Under the lock. */
-static void wait_for_compiler(struct mover *mover) {
-  while (mover->compiling)
+/* Under the lock: until the thread that compiles is done with one of its works. */
+static void wait_for(struct mover *mover, const bool *under_way) {
+  while (*under_way)
     pthread_cond_wait(&mover->compiled, &mover->lock);
 }
 
 void cuda_mover_stop(void *arg) {
   struct mover *mover = arg;
   pthread_mutex_lock(&mover->lock);
-  wait_for_compiler(mover);
+  wait_for(mover, &mover->compiling);
+  wait_for(mover, &mover->summing);
   pthread_mutex_unlock(&mover->lock);
   if (mover->context) {
     (void)mover->load.context_set(mover->context);
     cuda_batch_free(mover->batch);
+    cuda_sum_free(mover->sum);
     cuda_lane_pool_free(mover->pool);
     (void)mover->load.context_set(NULL);
     (void)mover->load.context_release(mover->device);
@@ -112,25 +117,33 @@ static void read_pinned(struct mover *mover) {
     mover->pinned_most = memory.total_bytes / MOVER_PINNED;
 }
 
-/* A failure is told to who needs the batch: he tries again. */
-static void *compile(void *arg) {
-  struct mover *mover = arg;
-  struct cuda_batch *batch = NULL;
-  if (!mover->load.context_set(mover->context))
-    (void)cuda_batch_create(&mover->load, &batch);
+static void is_made(struct mover *mover, bool *under_way) {
   pthread_mutex_lock(&mover->lock);
-  mover->batch = batch;
-  mover->compiling = false;
+  *under_way = false;
   pthread_cond_broadcast(&mover->compiled);
   pthread_mutex_unlock(&mover->lock);
+}
+
+/* A failure is told to who needs one of them: he tries again. */
+static void *compile(void *arg) {
+  struct mover *mover = arg;
+  bool entered = !mover->load.context_set(mover->context);
+  if (entered)
+    (void)cuda_batch_create(&mover->load, &mover->batch);
+  is_made(mover, &mover->compiling);
+  if (entered)
+    (void)cuda_sum_create(&mover->load, &mover->sum);
+  is_made(mover, &mover->summing);
   return NULL;
 }
 
 /* Under the lock. A process that ends does not wait for it. */
 static void start_compiler(struct mover *mover) {
   pthread_t thread;
-  mover->compiling = !pthread_create(&thread, NULL, compile, mover);
-  if (mover->compiling)
+  mover->compiling = mover->summing = true;
+  if (pthread_create(&thread, NULL, compile, mover))
+    mover->compiling = mover->summing = false;
+  else
     pthread_detach(thread);
 }
 
@@ -361,7 +374,7 @@ enum status cuda_mover_fill(void *arg, const struct device_range *range, uint8_t
 
 static enum status get_batch(struct mover *mover, struct cuda_batch **out) {
   pthread_mutex_lock(&mover->lock);
-  wait_for_compiler(mover);
+  wait_for(mover, &mover->compiling);
   enum status status = mover->batch ? STATUS_OK : cuda_batch_create(&mover->load, &mover->batch);
   *out = mover->batch;
   pthread_mutex_unlock(&mover->lock);
@@ -388,4 +401,28 @@ enum status cuda_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t c
   if (!status)
     status = get_batch(arg, &batch);
   return judge(arg, status ? status : run_batch(batch, pairs, count));
+}
+
+/* ---- sums ---- */
+
+/* A driver may have no compiler beside it; then the bytes are summed up elsewhere. */
+static enum status get_sum(struct mover *mover, struct cuda_sum **out) {
+  pthread_mutex_lock(&mover->lock);
+  wait_for(mover, &mover->summing);
+  enum status status = mover->sum ? STATUS_OK : cuda_sum_create(&mover->load, &mover->sum);
+  *out = mover->sum;
+  pthread_mutex_unlock(&mover->lock);
+  return status && status != STATUS_DEVICE_UNAVAILABLE ? STATUS_DEVICE_NOT_FOUND : status;
+}
+
+enum status cuda_mover_sum(void *arg, const struct device_range *range, uint64_t chunk,
+                           uint64_t *sums) {
+  struct cuda_sum_range where = {at(range), range->size, chunk};
+  struct cuda_sum *sum;
+  struct cuda_lane *lane;
+  enum status status = take(arg, &lane);
+  if (status)
+    return status;
+  status = get_sum(arg, &sum);
+  return give(arg, lane, status ? status : cuda_sum_run(sum, lane, &where, sums));
 }

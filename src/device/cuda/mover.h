@@ -18,6 +18,8 @@ enum status cuda_mover_copy(void *arg, const struct device_range *from,
                             const struct device_range *to);
 bool cuda_mover_sends(const void *from, void *to);
 enum status cuda_mover_copy_all(void *arg, struct device_pair *pairs, uint32_t count);
+enum status cuda_mover_sum(void *arg, const struct device_range *range, uint64_t chunk,
+                           uint64_t *sums);
 enum status cuda_mover_fill(void *arg, const struct device_range *range, uint8_t value);
 
 #endif
