@@ -3,8 +3,8 @@
  * descriptor that is still on its way is waited for on a condition.
  *
  * A card's driver takes a fraction of a millisecond to import a segment, and a defragmentation has
- * dozens. So they are imported as they arrive, by a few threads beside those that copy; who needs
- * one that none of them has begun does it himself. The lock is not held meanwhile.
+ * dozens. So they are imported as they arrive, by a thread beside those that copy; who needs one
+ * that it has not begun does it himself. The lock is not held meanwhile.
  */
 #include "worker/manager.h"
 
@@ -20,7 +20,6 @@
 #define MANAGER_FILES 2048 /* of two of the largest models */
 #define MANAGER_FILE_NS (60 * CLOCK_SECOND)
 #define MANAGER_ARRIVAL_S 1 /* contract 5 */
-#define MANAGER_IMPORTERS 4 /* a driver does some of it one after the other */
 
 struct segment {
   uint64_t id, size;
@@ -51,10 +50,9 @@ struct manager {
   struct segment *segments;
   struct file *files, **files_last; /* in order of arrival */
   unsigned file_count;
-  pthread_cond_t wanted; /* for the importers: something is to be imported ahead, or it is over */
-  pthread_t importers[MANAGER_IMPORTERS];
-  unsigned importer_count;
-  bool over;
+  pthread_cond_t wanted; /* for the importer: something is to be imported ahead, or it is over */
+  pthread_t importer;
+  bool imports, over; /* imports: there is that thread */
 };
 
 /* An arrival, or the end of a use, is waited for this long. */
@@ -96,19 +94,19 @@ static void drop_first_file(struct manager *manager) {
   free(file);
 }
 
-static void end_importers(struct manager *manager) {
+static void end_importer(struct manager *manager) {
   pthread_mutex_lock(&manager->mutex);
   manager->over = true;
-  pthread_cond_broadcast(&manager->wanted);
+  pthread_cond_signal(&manager->wanted);
   pthread_mutex_unlock(&manager->mutex);
-  for (unsigned i = 0; i < manager->importer_count; i++)
-    pthread_join(manager->importers[i], NULL);
+  if (manager->imports)
+    pthread_join(manager->importer, NULL);
 }
 
 void manager_free(struct manager *manager) {
   if (!manager)
     return;
-  end_importers(manager);
+  end_importer(manager);
   while (manager->files)
     drop_first_file(manager);
   for (struct segment *segment = manager->segments, *next; segment; segment = next) {
@@ -147,7 +145,7 @@ enum status manager_add_device(struct manager *manager, const struct spec *spec)
     if (!status) {
       manager->devices[i].spec = *spec;
       manager->device_count++;
-      pthread_cond_broadcast(&manager->wanted);
+      pthread_cond_signal(&manager->wanted);
     }
   }
   pthread_mutex_unlock(&manager->mutex);
@@ -209,15 +207,13 @@ static void *import_ahead(void *arg) {
   return NULL;
 }
 
-/* Under the lock. One importer more for each segment, until there are enough; where none can be
- * started, whoever needs a segment imports it. */
+/* Under the lock. Where no importer can be started, whoever needs a segment imports it. */
 static void want_ahead(struct manager *manager, struct segment *segment) {
   segment->ahead = segment->share.kind != SHARE_MEMFD; /* mapped when it is touched */
   if (!segment->ahead)
     return;
-  if (manager->importer_count < MANAGER_IMPORTERS &&
-      !pthread_create(&manager->importers[manager->importer_count], NULL, import_ahead, manager))
-    manager->importer_count++;
+  if (!manager->imports)
+    manager->imports = !pthread_create(&manager->importer, NULL, import_ahead, manager);
   pthread_cond_signal(&manager->wanted);
 }
 
