@@ -44,41 +44,19 @@ static void move(struct writer *w, const struct mover_task *task, const struct m
   writer_uint(w, "sizeBytes", one->size);
 }
 
-/* "from,to,size,from,…" of the moves up to the first of another pair of segments, which is
- * returned. In a text, which is read in half the time that an array takes. */
-static const struct mover_move *ranges(struct writer *w, const struct mover_move *one,
-                                       const struct mover_move *end) {
-  const struct mover_move *first = one;
-  struct buf list BUF_CLEANUP;
-  struct writer numbers;
-  buf_init(&list, WIRE_LINE);
-  writer_init(&numbers, &list, w->names);
-  writer_array(&numbers, NULL);
-  for (; one < end && one->from == first->from && one->to == first->to; one++) {
-    writer_uint(&numbers, NULL, one->from_offset);
-    writer_uint(&numbers, NULL, one->to_offset);
-    writer_uint(&numbers, NULL, one->size);
-  }
-  if (list.failed)
-    w->out->failed = true;
-  else
-    writer_text_n(w, "ranges", list.data + 1, list.size - 1); /* without the bracket */
-  return one;
-}
-
-/* An object for each pair of segments: a line has thousands of moves. */
+/* The moves themselves are in a file. */
 static void defragment(struct writer *w, const struct mover_task *task) {
-  const struct mover_move *one = task->moves, *end = one + task->move_count;
   writer_text(w, "deviceId", task->segments[0].device_id);
   writer_bool(w, "brief", true);
   writer_array(w, "moves");
-  while (one < end) {
-    writer_object(w, NULL);
-    writer_id(w, "source", ID_SEGMENT, task->segments[one->from].id);
-    writer_id(w, "target", ID_SEGMENT, task->segments[one->to].id);
-    one = ranges(w, one, end);
-    writer_end(w);
-  }
+  writer_object(w, NULL);
+  writer_array(w, "segments");
+  for (uint32_t i = 0; i < task->segment_count; i++)
+    writer_id(w, NULL, ID_SEGMENT, task->segments[i].id);
+  writer_end(w);
+  writer_uint(w, "fileId", task->files_first);
+  writer_uint(w, "count", task->move_count);
+  writer_end(w);
   writer_end(w);
 }
 

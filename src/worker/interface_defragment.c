@@ -7,18 +7,18 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/moves.h"
+#include "base/os_bytes.h"
 #include "worker/interface_place.h"
 #include "worker/manager.h"
 #include "worker/mover.h"
-
-#define NUMBERS 3 /* of a move: from, to, size */
 
 struct sweep {
   struct interface_call *call;
   struct device_move *moves; /* those that can be tried */
   uint32_t *indices;         /* of each in the request */
   uint32_t count, asked;
-  uint64_t *segments; /* in use, some twice */
+  uint64_t *segments; /* in use */
   uint32_t segment_count;
   uint64_t done; /* bytes of the moves before */
 };
@@ -37,61 +37,67 @@ static struct device_segment *use(struct sweep *sweep, struct reader_value name)
   return segment;
 }
 
-/* What is no number ends the list. */
-static bool next_number(const char **list, uint64_t *number) {
-  if (**list < '0' || **list > '9')
-    return false;
-  char *end;
-  *number = strtoull(*list, &end, 10); /* too large a one lies in no segment */
-  *list = end + (*end == ',');
-  return true;
-}
+/* A list of moves, and the segments that its rows name by number. */
+struct list {
+  struct moves_row *rows;
+  struct device_segment **segments;
+  uint32_t count, segment_count;
+};
 
-static void take_range(struct sweep *sweep, const struct device_move *move) {
-  sweep->call->bytes_total += move->size;
-  if (interface_place_holds(&move->from, move->size) &&
-      interface_place_holds(&move->to, move->size)) {
+static void take_row(struct sweep *sweep, const struct list *list, const struct moves_row *row) {
+  const struct device_move move = {
+      .from = {row->from < list->segment_count ? list->segments[row->from] : NULL,
+               row->from_offset},
+      .to = {row->to < list->segment_count ? list->segments[row->to] : NULL, row->to_offset},
+      .size = row->size};
+  sweep->call->bytes_total += move.size;
+  if (interface_place_holds(&move.from, move.size) && interface_place_holds(&move.to, move.size)) {
     sweep->indices[sweep->count] = sweep->asked;
-    sweep->moves[sweep->count++] = *move;
+    sweep->moves[sweep->count++] = move;
   }
   sweep->asked++;
 }
 
-static const char *ranges_of(struct reader_value pair) {
-  return reader_text(reader_get(pair, "ranges"), "");
+static enum status read_rows(struct sweep *sweep, struct reader_value moves, struct list *list) {
+  struct share file;
+  uint64_t id = reader_uint(reader_get(moves, "file_id"), UINT64_MAX);
+  enum status status = manager_take_file(interface_manager(sweep->call), id, &file);
+  if (status)
+    return status;
+  status = os_bytes_read(&file, 0, list->rows, list->count * sizeof *list->rows);
+  share_close(&file);
+  return status;
 }
 
-static void take_pair(struct sweep *sweep, struct reader_value pair) {
-  const char *list = ranges_of(pair);
-  struct device_move move = {.from = {use(sweep, reader_get(pair, "source")), 0},
-                             .to = {use(sweep, reader_get(pair, "target")), 0}};
-  while (next_number(&list, &move.from.offset) && next_number(&list, &move.to.offset) &&
-         next_number(&list, &move.size))
-    take_range(sweep, &move);
+static enum status take_list(struct sweep *sweep, struct reader_value moves, struct list *list) {
+  struct reader_value names = reader_get(moves, "segments");
+  sweep->moves = calloc(list->count + 1, sizeof *sweep->moves);
+  sweep->indices = calloc(list->count + 1, sizeof *sweep->indices);
+  sweep->segments = calloc(list->segment_count + 1, sizeof *sweep->segments);
+  list->rows = calloc(list->count + 1, sizeof *list->rows);
+  list->segments = calloc(list->segment_count + 1, sizeof *list->segments);
+  if (!sweep->moves || !sweep->indices || !sweep->segments || !list->rows || !list->segments)
+    return STATUS_INTERNAL_ERROR;
+  enum status status = read_rows(sweep, moves, list);
+  for (uint32_t i = 0; !status && i < list->segment_count; i++)
+    list->segments[i] = use(sweep, reader_at(names, i));
+  for (uint32_t i = 0; !status && i < list->count; i++)
+    take_row(sweep, list, &list->rows[i]);
+  return status;
 }
 
-/* No fewer than there are. */
-static size_t count_ranges(struct reader_value pair) {
-  size_t numbers = 1;
-  for (const char *list = ranges_of(pair); *list; list++)
-    numbers += *list == ',';
-  return numbers / NUMBERS;
-}
-
-static bool take(struct sweep *sweep) {
-  struct reader_value pairs = reader_get(sweep->call->data, "moves");
-  size_t count = 0;
-  for (size_t i = 0; i < reader_count(pairs); i++)
-    count += count_ranges(reader_at(pairs, i));
-  sweep->moves = calloc(count + 1, sizeof *sweep->moves);
-  sweep->indices = calloc(count + 1, sizeof *sweep->indices);
-  sweep->segments = calloc(2 * reader_count(pairs) + 1, sizeof *sweep->segments);
-  if (!sweep->moves || !sweep->indices || !sweep->segments)
-    return false;
+static enum status take(struct sweep *sweep) {
+  struct reader_value moves = reader_at(reader_get(sweep->call->data, "moves"), 0);
+  uint64_t count = reader_uint(reader_get(moves, "count"), 0);
+  struct list list = {.count = (uint32_t)count,
+                      .segment_count = (uint32_t)reader_count(reader_get(moves, "segments"))};
+  if (count > MOVES_MOST)
+    return STATUS_INVALID_ARGUMENT;
   sweep->call->bytes_total = 0;
-  for (size_t i = 0; i < reader_count(pairs); i++)
-    take_pair(sweep, reader_at(pairs, i));
-  return true;
+  enum status status = take_list(sweep, moves, &list);
+  free(list.rows);
+  free(list.segments);
+  return status;
 }
 
 static void give(struct sweep *sweep) {
@@ -176,8 +182,11 @@ static void move(struct sweep *sweep) {
 
 void interface_defragment_run(struct interface_call *call, struct writer *w) {
   struct sweep sweep = {.call = call};
-  if (!take(&sweep))
-    problem_set(&call->problem, STATUS_INTERNAL_ERROR, "the worker is out of memory");
+  enum status status = take(&sweep);
+  if (status == STATUS_INTERNAL_ERROR)
+    problem_set(&call->problem, status, "the worker is out of memory");
+  else if (status)
+    problem_set(&call->problem, STATUS_INVALID_ARGUMENT, "the list of moves did not arrive");
   else if (!call->problem.status && !atomic_load(&call->cancel))
     move(&sweep);
   write_moved(&sweep, w);

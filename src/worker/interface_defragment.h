@@ -1,13 +1,12 @@
 /*
  * interface_defragment: memory.defragment: many moves, none of which overlaps another.
  *
- *   {"device_id","moves":[{"source":ID,"target":ID,"ranges":[FROM, TO, SIZE, ...]}, ...]}
+ *   {"device_id","moves":[{"segments":[ID, ...],"file_id","count"}]}
  *   {"moved":[INDEX, ...],"bytes"}
  *
- * Three numbers are a move: a line has thousands of them, and an object each would cost more than
- * the copies do on a card. An index counts the moves of all pairs of segments before it. A move
- * that fails, or whose bytes are not the same afterwards, is left out of `moved`: its block simply
- * stays where it is.
+ * The moves are the rows of a file (base/moves.h), and an index is a row's. A move that fails, or
+ * whose bytes are not the same afterwards, is left out of `moved`: its block simply stays where it
+ * is.
  */
 #ifndef WORKER_INTERFACE_DEFRAGMENT_H
 #define WORKER_INTERFACE_DEFRAGMENT_H

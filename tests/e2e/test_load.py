@@ -5,7 +5,6 @@ import json
 import mmap
 import os
 import signal
-import socket
 import struct
 import tempfile
 import unittest
@@ -226,13 +225,6 @@ class Disturbed(Files, DaemonCase):
 
 class OfTheWorker(WorkerCase):
     """memory.load_model, said by us."""
-
-    def hand_over_file(self, number, content):
-        fd = os.memfd_create("file", os.MFD_CLOEXEC)
-        os.write(fd, content)
-        text = json.dumps({"file_id": number, "size_bytes": len(content)})
-        socket.send_fds(self.worker.packets, [text.encode()], [fd])
-        os.close(fd)
 
     @staticmethod
     def target(number, segment, size, offset=0):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import unittest
@@ -112,6 +113,13 @@ class WorkerCase(unittest.TestCase):
         self.addCleanup(os.close, fd)
         return fd
 
+    def hand_over_file(self, number, content):
+        fd = os.memfd_create("file", os.MFD_CLOEXEC)
+        os.write(fd, content)
+        text = json.dumps({"file_id": number, "size_bytes": len(content)})
+        socket.send_fds(self.worker.packets, [text.encode()], [fd])
+        os.close(fd)
+
     def refused(self, code, action, **data):
         answer = self.worker.ask(action, **data)
         self.assertEqual((False, code), (answer["success"], answer.get("error_code")), answer)
@@ -168,15 +176,30 @@ class Bytes(WorkerCase):
     def test_a_defragmentation_tells_which_blocks_moved(self):
         fd = self.segment(1)
         os.pwrite(fd, b"A" * 4096 + b"B" * 4096, 8192)
-        moves = [{"source": name_of(1), "target": name_of(1), "ranges": f"8192,0,4096,{MIB},0,1,0,{MIB},1,0,0,0"},
-                 {"source": name_of(9), "target": name_of(1), "ranges": "0,0,4096"},
-                 {"source": name_of(1), "target": name_of(1), "ranges": "12288,4096,4096,7"}]
-        data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves)
-        self.assertEqual(([0, 5], 8192), (data["moved"], data["bytes"]))
+        rows = [(0, 0, 8192, 0, 4096), (0, 0, MIB, 0, 1), (0, 0, 0, MIB, 1), (0, 0, 0, 0, 0), (1, 0, 0, 0, 4096),
+                (2, 0, 0, 0, 4096), (0, 0, 12288, 4096, 4096), (0, 0, (1 << 64) - 1, 0, 2)]
+        data = self.defragment(rows, 7)
+        self.assertEqual(([0, 6], 8192), (data["moved"], data["bytes"]))
         self.assertEqual(b"A" * 4096 + b"B" * 4096, os.pread(fd, 8192, 0))
-        data = self.worker.ok("memory.defragment", device_id="host:0", moves=moves, brief=True)
-        self.assertEqual(([1, 2, 3, 4], 8192), (data["failed"], data["bytes"]))
+        data = self.defragment(rows, 8, brief=True)
+        self.assertEqual(([1, 2, 3, 4, 5, 7], 8192), (data["failed"], data["bytes"]))
         self.assertNotIn("moved", data)
+
+    def defragment(self, rows, number, **more):
+        """Moves within the first of two segments, of which there is but one."""
+        self.hand_over_file(number, b"".join(struct.pack("=IIQQQ", *row) for row in rows))
+        moves = [{"segments": [name_of(1), name_of(9)], "file_id": number, "count": len(rows)}]
+        return self.worker.ok("memory.defragment", device_id="host:0", moves=moves, **more)
+
+    def test_a_list_of_moves_that_is_not_there_or_too_short_is_refused(self):
+        self.segment(1)
+        self.hand_over_file(7, bytes(63))
+        for moves in ([{"segments": [name_of(1)], "file_id": 7, "count": 2}], [], [{}], [7],
+                      [{"segments": [name_of(1)], "file_id": 8, "count": 1}],
+                      [{"segments": [name_of(1)], "file_id": 8, "count": 1 << 40}]):
+            with self.subTest(moves=moves):
+                self.refused("INVALID_ARGUMENT", "memory.defragment", device_id="host:0", moves=moves)
+        self.assertTrue(self.worker.ask("ping")["success"])
 
     def test_ranges_that_leave_their_segment_are_refused(self):
         self.segment(1)

@@ -234,7 +234,8 @@ static void an_import_that_fails_leaves_nothing(void **state) {
 static void a_copy_that_fails_says_so(void **state) {
   (void)state;
   /* No kernels either, beside which a stream is made, and memory pinned, by another thread. */
-  struct bench_fixture bench = bench_make("cuModuleLoadData:1:2,cuMemcpyHtoDAsync_v2:3:1,"
+  struct bench_fixture bench = bench_make("cuModuleLoadData:1:2,cuModuleLoadData sum:1:2,"
+                                          "cuMemcpyHtoDAsync_v2:3:1,"
                                           "cuMemHostAlloc:2:2,cuStreamCreate:1:2");
   bench_fixture_import(&bench);
   assert_int_equal(STATUS_INSUFFICIENT_MEMORY,

@@ -99,19 +99,18 @@ static void a_load_names_its_files_and_where_each_goes(void **state) {
               wire_task(&out, 4, &task));
 }
 
-static void a_defragmentation_lists_its_moves(void **state) {
+static void a_defragmentation_names_the_list_of_its_moves(void **state) {
   (void)state;
   struct mover_move moves[3] = {
       {.from = 0, .to = 0, .from_offset = 64, .size = 8},
       {.from = 1, .to = 0, .to_offset = 8, .size = 4},
       {.from = 1, .to = 0, .from_offset = 96, .to_offset = 16, .size = 2}};
   struct mover_task task = task_of(MOVER_DEFRAGMENT, moves, 3);
+  task.files_first = 12;
   assert_line("{\"request_id\":\"r-3\",\"action\":\"memory.defragment\",\"data\":{"
               "\"device_id\":\"host:0\",\"brief\":true,\"moves\":["
-              "{\"source\":\"s-1f0c000000000001\",\"target\":\"s-1f0c000000000001\","
-              "\"ranges\":\"64,0,8\"},"
-              "{\"source\":\"s-1f0c000000000002\",\"target\":\"s-1f0c000000000001\","
-              "\"ranges\":\"0,8,4,96,16,2\"}]},\"deadline_ms\":30000}",
+              "{\"segments\":[\"s-1f0c000000000001\",\"s-1f0c000000000002\"],"
+              "\"file_id\":12,\"count\":3}]},\"deadline_ms\":30000}",
               wire_task(&out, 3, &task));
 }
 
@@ -276,7 +275,7 @@ int main(void) {
       cmocka_unit_test(a_copy_is_no_transfer),
       cmocka_unit_test(a_fill_has_a_target_and_a_value),
       cmocka_unit_test(a_load_names_its_files_and_where_each_goes),
-      cmocka_unit_test(a_defragmentation_lists_its_moves),
+      cmocka_unit_test(a_defragmentation_names_the_list_of_its_moves),
       cmocka_unit_test(small_requests),
       cmocka_unit_test(thresholds_are_percentages),
       cmocka_unit_test(a_worker_begins_with_all_that_it_must_know),
