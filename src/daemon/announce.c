@@ -28,6 +28,13 @@ static bool send_segment(struct announce *announce, const struct talk_carrier *c
   return false;
 }
 
+void announce_segment(struct announce *announce, const struct talk_carrier *carrier, void *ctx,
+                      const struct mover_segment *segment) {
+  if (carrier->share && announce->segments.count &&
+      !segment_set_has(&announce->segments, segment->id))
+    (void)send_segment(announce, carrier, ctx, segment);
+}
+
 static bool send_file(const struct talk_carrier *carrier, void *ctx, uint64_t id,
                       const struct mover_file *file) {
   struct buf text BUF_CLEANUP;

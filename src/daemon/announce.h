@@ -18,6 +18,10 @@ struct announce {
   uint64_t files;              /* that were announced: the next one's id */
 };
 
+/* One that no task names yet, to a worker that has others: it has a context then, which is not made
+ * for this one's sake. What cannot be sent now is sent with a task. */
+void announce_segment(struct announce *announce, const struct talk_carrier *carrier, void *ctx,
+                      const struct mover_segment *segment);
 /* All that the task's line will name and that is not there yet. False: not all of it now, and the
  * same task may be offered again. */
 bool announce_task(struct announce *announce, const struct talk_carrier *carrier, void *ctx,

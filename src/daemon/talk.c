@@ -50,9 +50,8 @@ static void finish(struct talk *talk, struct request *request) {
   requests_remove(&talk->requests, request);
   if (ended.status && standing_asked(&talk->standing) && talk_ready(talk))
     ask_status(talk);
-  if (ended.status && talk->carrier)
-    changed(talk);
-  if (ended.kind == REQUESTS_TASK && !talk->requests.tasks)
+  bool idle = ended.kind == REQUESTS_TASK && !talk->requests.tasks;
+  if ((ended.status && talk->carrier) || idle)
     changed(talk);
   if (ended.kind == REQUESTS_TASK)
     ended.task->done(ended.task);
@@ -137,6 +136,11 @@ bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct m
   if (!send_line(talk, &line))
     talk_end(talk);
   return true;
+}
+
+void talk_offer(struct talk *talk, const struct mover_segment *segment) {
+  if (talk_ready(talk))
+    announce_segment(&talk->announced, talk->carrier, talk->ctx, segment);
 }
 
 void talk_tell(struct talk *talk, const struct buf *line) {
@@ -312,14 +316,12 @@ void talk_line(struct talk *talk, char *text, size_t n) {
   struct reader_doc *doc;
   struct problem problem;
   enum status status = n ? reader_parse(text, n, &doc, &problem) : STATUS_INVALID_JSON;
-  if (status == STATUS_INTERNAL_ERROR) {
+  if (status == STATUS_INTERNAL_ERROR)
     lost_line(talk, &problem);
-    return;
-  }
-  if (status) {
+  else if (status)
     bad_line(talk, "a line that is not a JSON object");
+  if (status)
     return;
-  }
   talk_heard(talk, reader_root(doc));
   reader_free(doc);
 }

@@ -79,6 +79,8 @@ bool talk_submit(struct talk *talk, struct mover_task *task);
 bool talk_cancel(struct talk *talk, uint64_t subject);
 /* True: it has the segment, and done(drop) follows. */
 bool talk_drop(struct talk *talk, struct mover_drop *drop, void (*done)(struct mover_drop *drop));
+/* It may have the segment ahead of a task. */
+void talk_offer(struct talk *talk, const struct mover_segment *segment);
 /* Told, not asked; lost where it is not ready, or too much waits there. */
 void talk_tell(struct talk *talk, const struct buf *line);
 

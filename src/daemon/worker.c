@@ -266,6 +266,11 @@ bool worker_drop(struct worker *worker, struct mover_drop *drop,
   return worker->talk && talk_drop(worker->talk, drop, done);
 }
 
+void worker_offer(struct worker *worker, const struct mover_segment *segment) {
+  if (worker->talk)
+    talk_offer(worker->talk, segment);
+}
+
 void worker_tell(struct worker *worker, const struct buf *line) {
   if (worker->talk)
     talk_tell(worker->talk, line);

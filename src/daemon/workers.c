@@ -27,9 +27,11 @@ _Static_assert(WORKERS_MAX + GUESTS_MAX <= VIEW_CLEARED, "all can be cleared");
 
 /* Small things to be said on the loop's thread. */
 struct message {
-  enum { MESSAGE_CANCEL, MESSAGE_NUMBERS, MESSAGE_RESTART } kind;
+  enum { MESSAGE_CANCEL, MESSAGE_NUMBERS, MESSAGE_OFFER, MESSAGE_RESTART } kind;
   uint64_t subject;
   struct mover_numbers numbers;
+  struct mover_segment segment; /* its share is the next one */
+  struct share share;
   char worker[40];
   struct message *next;
 };
@@ -101,6 +103,12 @@ static void numbers(void *ctx, const struct mover_numbers *values) {
   post(ctx, &(struct message){.kind = MESSAGE_NUMBERS, .numbers = *values});
 }
 
+/* Before a drop of it, which comes later, so the descriptor is there still. */
+static void offer_segment(void *ctx, const struct mover_segment *segment) {
+  post(ctx,
+       &(struct message){.kind = MESSAGE_OFFER, .segment = *segment, .share = *segment->share});
+}
+
 /* Any thread: names do not change. */
 static bool is_ours(void *arg, const char *name) {
   return staff_named(&((const struct workers *)arg)->staff, name);
@@ -130,8 +138,15 @@ static uint32_t opportunities(void *ctx, struct view_opportunity *out, uint32_t 
 }
 
 const struct mover_table *workers_table(void) {
-  static const struct mover_table table = {submit, cancel, drop,          numbers,
-                                           list,   models, opportunities, restart};
+  static const struct mover_table table = {.submit = submit,
+                                           .cancel = cancel,
+                                           .drop = drop,
+                                           .offer = offer_segment,
+                                           .numbers = numbers,
+                                           .list = list,
+                                           .models = models,
+                                           .opportunities = opportunities,
+                                           .restart = restart};
   return &table;
 }
 
@@ -283,11 +298,21 @@ static void change_numbers(struct workers *workers, const struct mover_numbers *
   workers_tell(workers, &line);
 }
 
+static void pass_on(struct workers *workers, const struct message *message) {
+  struct worker *worker = staff_named(&workers->staff, message->segment.device_id);
+  struct mover_segment segment = message->segment;
+  segment.share = &message->share;
+  if (worker)
+    worker_offer(worker, &segment);
+}
+
 static void hear(struct workers *workers, const struct message *message) {
   if (message->kind == MESSAGE_CANCEL)
     cancel_subject(workers, message->subject);
   if (message->kind == MESSAGE_NUMBERS)
     change_numbers(workers, &message->numbers);
+  if (message->kind == MESSAGE_OFFER)
+    pass_on(workers, message);
   if (message->kind == MESSAGE_RESTART)
     worker_restart(staff_named(&workers->staff, message->worker));
 }

@@ -127,6 +127,9 @@ struct mover_table {
   void (*cancel)(void *ctx, uint64_t subject); /* the tasks of that subject: done still comes,
                                                   CANCELLED unless it was too late */
   void (*drop)(void *ctx, struct mover_drop *drop);
+  /* A slab of a card's was made: the card's worker may map it while nobody waits for that. The
+   * share is borrowed until a drop of it is done. May be NULL. */
+  void (*offer)(void *ctx, const struct mover_segment *segment);
   void (*numbers)(void *ctx, const struct mover_numbers *numbers); /* they are these now */
   uint32_t (*list)(void *ctx, struct view_worker *out, uint32_t max);
   /* The models that workers name as theirs. May be NULL. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/slab.h"
+#include "service/record.h"
 #include "service/sampler.h"
 #include "service/segment.h"
 #include "service/waiting.h"
@@ -188,6 +189,15 @@ static void growth_unlink(struct service *s, struct space_grow *grow) {
   state_owner(s, grow->owner)->growing--;
 }
 
+/* To map a card's segment takes its driver 0.1 ms, and a defragmentation needs dozens. */
+static void offer(struct service *s, uint32_t index) {
+  const struct state_segment *segment = state_segment(s, index);
+  if (!segment->span || !s->devices[segment->device].info->costly || !s->mover || !s->mover->offer)
+    return;
+  struct mover_segment offered = record_mover_segment(s, index);
+  s->mover->offer(s->mover_ctx, &offered);
+}
+
 /* The new segment enters the books and serves those who wait for it. */
 static enum status growth_commit(struct service *s, struct space_grow *grow) {
   struct span *span = NULL;
@@ -207,6 +217,7 @@ static enum status growth_commit(struct service *s, struct space_grow *grow) {
   grow->call.share.kind = SHARE_NONE;
   for (struct space_waiter *waiter = grow->first; waiter; waiter = waiter->next)
     waiter->status = take_in(s, waiter, index) ? STATUS_OK : STATUS_INSUFFICIENT_MEMORY;
+  offer(s, index);
   return STATUS_OK;
 }
 
