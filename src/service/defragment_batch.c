@@ -162,7 +162,8 @@ static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
   if (!left || segment->blocks != left)
     return false;
   count_released(run, segment->size);
-  space_give_slab(s, index, run->released, run->arg);
+  run->snapshot.spans[run->snapshot.span_count++] =
+      space_give_slab(s, index, run->released, run->arg);
   return true;
 }
 
@@ -182,13 +183,14 @@ static void give_some(struct defragment_batch_run *run, uint32_t victim, uint32_
   }
 }
 
-void defragment_batch_give(struct defragment_batch_run *run, uint32_t victim) {
+bool defragment_batch_give(struct defragment_batch_run *run, uint32_t victim) {
   const struct defrag_segment *segment = &run->snapshot.segments[victim];
   uint32_t i = segment->first_block, end = i + segment->blocks;
   if (give_whole(run, victim))
-    return;
+    return true;
   for (uint32_t n; i < end; i += n) {
     n = (uint32_t)units_min(LOCKED, end - i);
     give_some(run, victim, i, n);
   }
+  return false;
 }

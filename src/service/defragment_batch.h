@@ -53,7 +53,7 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
  * copied it to, and the batch is empty. */
 void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run);
 /* Nothing more leaves a victim, which is still closed: the places that its blocks left go back, and
- * it with them if these were all. */
-void defragment_batch_give(struct defragment_batch_run *run, uint32_t victim);
+ * it with them if these were all: true. */
+bool defragment_batch_give(struct defragment_batch_run *run, uint32_t victim);
 
 #endif

@@ -373,11 +373,14 @@ bool space_give(struct service *s, const struct space *place, segment_then_fn *t
   return true;
 }
 
-void space_give_slab(struct service *s, uint32_t index, segment_then_fn *then, void *arg) {
+struct span *space_give_slab(struct service *s, uint32_t index, segment_then_fn *then, void *arg) {
   struct state_segment *segment = state_segment(s, index);
+  struct span *span = segment->span;
+  segment->span = NULL;
   segment->allocated = segment->blocks = 0;
   segment_fills(s, segment, false);
   segment_release(s, index, then, arg);
+  return span;
 }
 
 uint64_t space_release_cached(struct service *s, uint32_t device, segment_then_fn *then, void *arg,

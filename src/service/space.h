@@ -41,8 +41,9 @@ enum status space_take(struct service *s, struct space_waiter *waiter, char reas
  * is empty then is released. True: it is, and then(arg) (may be NULL) will be called when the
  * driver has it back. */
 bool space_give(struct service *s, const struct space *place, segment_then_fn *then, void *arg);
-/* The same at once for all that is in a closed slab, which none but the caller has. */
-void space_give_slab(struct service *s, uint32_t index, segment_then_fn *then, void *arg);
+/* The same at once for all that is in a closed slab, which none but the caller has. Its span is the
+ * caller's, to be freed under the lock some time. */
+struct span *space_give_slab(struct service *s, uint32_t index, segment_then_fn *then, void *arg);
 /* A range of an open slab, for a planned move: the request's user does not matter. NOT_FOUND: it
  * takes none. */
 enum status space_take_in(struct service *s, uint32_t index, const struct span_request *request,

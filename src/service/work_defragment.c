@@ -150,14 +150,14 @@ static void give_planned(struct defragment *work) {
   work->next_move += left;
 }
 
-/* A slab that is empty goes back only while it is closed, else its owner may keep it. */
+/* A slab that is empty goes back only while it is closed, else its owner may keep it. What was
+ * needed to plan is let go of when nobody waits any more, or before the next plan. */
 static void leave_plan(struct defragment *work) {
   give_planned(work);
-  for (uint32_t i = 0; work->plan && i < work->plan->victim_count; i++) {
-    defragment_batch_give(&work->run, work->plan->victims[i]);
-    snapshot_open(&work->run.snapshot, work->plan->victims[i]);
-  }
-  forget_plan(work);
+  for (uint32_t i = 0; work->plan && i < work->plan->victim_count; i++)
+    if (!defragment_batch_give(&work->run, work->plan->victims[i]))
+      snapshot_open(&work->run.snapshot, work->plan->victims[i]);
+  work->plan = NULL;
 }
 
 static void copied(struct mover_task *task) {
