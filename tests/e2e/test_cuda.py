@@ -191,6 +191,18 @@ class Movers(CardCase):
         self.copy(self.allocate(MIB), self.allocate(MIB))
         self.assertEqual({"host": "ready", "cuda:0": "stopped", "cuda:1": "stopped"}, self.states())
 
+    def test_one_that_has_a_context_maps_new_slabs_before_they_are_needed(self):
+        def mapped():
+            return sum("/memfd:FAKE-cuda-" in row and "-m (deleted)" in row
+                       for row in Path(f"/proc/{self.worker()['pid']}/maps").read_text().splitlines())
+        self.allocate(64 * KIB, "cuda:1")  # whose worker has none, and makes none for this
+        self.fill(self.allocate(64 * KIB, "cuda:0"), 1)
+        before, committed = mapped(), self.device("cuda:0")["committedBytes"]
+        while self.device("cuda:0")["committedBytes"] == committed:
+            self.allocate(64 * KIB, "cuda:0")
+        wait_until(lambda: mapped() > before, "the new slab")
+        self.assertEqual([], self.device("cuda:1")["processes"])
+
     def test_bytes_go_by_the_card_that_they_leave(self):
         here = self.allocate(3 * MIB)
         checksum = self.fill(here, 9)["checksum"]
