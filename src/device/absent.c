@@ -61,5 +61,6 @@ void absent_table(struct backend *table) {
   table->release = absent_release;
   table->commit = NULL;
   table->resident = NULL;
+  table->settle = NULL;
   table->processes = NULL;
 }

@@ -306,7 +306,7 @@ enum status manager_drop(struct manager *manager, uint64_t id) {
   struct segment *segment;
   bool late = false;
   pthread_mutex_lock(&manager->mutex);
-  while ((segment = find(manager, id)) && segment->users && !late)
+  while ((!(segment = find(manager, id)) || segment->users) && !late)
     late = pthread_cond_timedwait(&manager->changed, &manager->mutex, &until);
   bool busy = segment && segment->users;
   if (segment && !busy)

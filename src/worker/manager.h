@@ -38,8 +38,9 @@ enum status manager_add_segment(struct manager *manager, const struct manager_ar
 enum status manager_use(struct manager *manager, uint64_t id, struct device_segment **out,
                         struct problem *problem);
 void manager_done(struct manager *manager, uint64_t id);
-/* Lets go of it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY.
- * NOT_FOUND: it is not here. */
+/* Lets go of it, when nobody uses it any more: waits up to 1 s for that, then ALLOCATION_BUSY. One
+ * that was offered may still be on its way, and is waited for as long. NOT_FOUND: it is not here.
+ */
 enum status manager_drop(struct manager *manager, uint64_t id);
 
 /* Takes the share over. Kept until it is taken, a minute at most: the request that wanted it may

@@ -226,6 +226,15 @@ class Segments(WorkerCase):
         self.worker.hand_over(1, fd)
         self.assertTrue(self.worker.answer(name)["success"])
 
+    def test_a_drop_may_come_before_its_descriptor(self):
+        """Of one that was offered, and that nobody asked for: what came late would stay for ever."""
+        fd = self.segment(1, send=False)
+        name = self.worker.send("segment.drop", segment_id=name_of(1))
+        self.worker.ask("ping")
+        self.worker.hand_over(1, fd)
+        self.assertTrue(self.worker.answer(name)["data"]["dropped"])
+        self.assertEqual((0, 0), self.mapped())
+
     def test_one_that_never_comes_is_refused(self):
         self.refused("INVALID_ARGUMENT", "memory.fill", target=place(1), size_bytes=4096, value=1)
 
