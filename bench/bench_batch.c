@@ -1,14 +1,18 @@
 /*
- * bench_batch: blocks of a defragmentation moved and compared on the card, a thousand at once as
- * the worker does it, beside one copy of as many bytes.
+ * bench_batch: what kernels of ours do on the card: blocks of a defragmentation moved and compared,
+ * a thousand at once as the worker does it, beside one copy of as many bytes; and chunks of 8 MiB
+ * summed up as those of a model are, beside the same by a card that did nothing for a while, whose
+ * clock is an idle one's.
  *
  *   bench_batch     card.batch card.batch_small card.batch_whole: GB/s (bytes moved)
+ *                   card.sum card.sum_idle: GB/s (bytes summed up)
  *
- * Half of 16 GiB in scattered blocks of 64 KiB to 1 MiB, small: of 64 KiB; each the best of five.
- * Ends with 1 when there is no card, or when a byte differs.
+ * Half of 16 GiB in scattered blocks of 64 KiB to 1 MiB, small: of 64 KiB; each the best of five,
+ * idle: the median. Ends with 1 when there is no card, or when a byte differs.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/queue.h"
@@ -21,6 +25,8 @@
 #define ROUNDS 5
 #define HOLE (4 * KIB)
 #define MOVES (HALF / (64 * KIB))
+#define CHUNK (8 * MIB)
+#define IDLE_US 300000
 
 static const struct spec first = {.id = "cuda:0", .backend = "cuda"};
 
@@ -86,6 +92,27 @@ static void measure(const char *name, struct device_move *moves, uint32_t count)
   printf("card.%s=%.1f\n", name, best);
 }
 
+static int by_rate(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static void measure_sums(struct device_segment *segment, bool idle) {
+  static uint64_t sums[HALF / CHUNK];
+  double rates[ROUNDS];
+  if (!device_sums(segment))
+    return;
+  for (int round = 0; round < ROUNDS; round++) {
+    if (idle)
+      usleep(IDLE_US);
+    uint64_t start = clock_now();
+    must(device_sum((struct device_place){segment, 0}, HALF, CHUNK, sums), "sum up");
+    rates[round] = (double)HALF / (double)(clock_now() - start);
+  }
+  qsort(rates, ROUNDS, sizeof *rates, by_rate);
+  printf("card.%s=%.1f\n", idle ? "sum_idle" : "sum", rates[idle ? ROUNDS / 2 : ROUNDS - 1]);
+}
+
 int main(void) {
   struct device_segment *segment = make();
   struct device_move *moves = calloc(MOVES, sizeof *moves);
@@ -96,6 +123,8 @@ int main(void) {
   measure("batch_small", moves, scatter(segment, moves, true));
   measure("batch_whole", moves, 0);
   free(moves);
+  measure_sums(segment, false);
+  measure_sums(segment, true);
   device_drop(segment);
   return 0;
 }

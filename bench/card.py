@@ -341,6 +341,8 @@ def batches():
     for name, what in (("card.batch", "64 KiB to 1 MiB"), ("card.batch_small", "64 KiB")):
         line(f"card: blocks of {what}, compared / one copy", found[name] / whole, "", None,
              f"{found[name]:.0f} of {whole:.0f} GB/s")
+    for name, what in (("card.sum", "summed up by the card"), ("card.sum_idle", "the same, after 0.3 s of doing nothing")):
+        line(f"card: 8 GiB {what}", found[name], "GB/s")
 
 
 def torch_allocator(daemon, card):
