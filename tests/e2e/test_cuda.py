@@ -503,9 +503,10 @@ class Broken(CardCase):
 
     def test_what_it_gives_back_is_there_for_who_needs_it_next(self):
         sums = self.scatter("cuda:0")
+        wait_until(lambda: self.device("cuda:0")["externalBytes"] >= CONTEXT, "the mover's context, in a figure of up to 100 ms ago")
         data = self.ok(self.defragment("cuda:0"))
         self.assertGreater(data["releasedBytes"], 0)
-        room = self.device("cuda:0")["availableBytes"] - 8 * MIB  # a figure from before the mover took 4 MiB for its lists
+        room = self.device("cuda:0")["availableBytes"] - 8 * MIB  # the same: the mover takes 4 MiB for its lists
         name = self.allocate(room, "cuda:0")["allocationId"]  # needs the 16 MiB that are on their way back
         wait_until(lambda: f"{data['segmentsReleased']} segments were back" in self.daemon.log(), "the segments")
         self.free(name)
