@@ -162,7 +162,7 @@ static bool give_whole(struct defragment_batch_run *run, uint32_t victim) {
   if (!left || segment->blocks != left)
     return false;
   count_released(run, segment->size);
-  run->snapshot.spans[run->snapshot.span_count++] =
+  run->snapshot.gone[run->snapshot.gone_count++].span =
       space_give_slab(s, index, run->released, run->arg);
   return true;
 }

@@ -23,13 +23,13 @@
 
 static void free_span(struct snapshot *snapshot) {
   LOCK_SCOPE(&snapshot->service->lock);
-  span_free(snapshot->spans[--snapshot->span_count]);
+  span_free(snapshot->gone[--snapshot->gone_count].span);
 }
 
 void snapshot_free(struct snapshot *snapshot) {
-  while (snapshot->span_count)
+  while (snapshot->gone_count)
     free_span(snapshot);
-  free(snapshot->spans);
+  free(snapshot->gone);
   free(snapshot->segments);
   free(snapshot->blocks);
   free(snapshot->segment_ids);
@@ -243,8 +243,8 @@ static bool make(struct snapshot *snapshot) {
   snapshot->segments = calloc(most + 1, sizeof *snapshot->segments);
   snapshot->segment_ids = calloc(most + 1, sizeof *snapshot->segment_ids);
   snapshot->indices = calloc(most + 1, sizeof *snapshot->indices);
-  snapshot->spans = calloc(most + 1, sizeof *snapshot->spans);
-  if (!snapshot->segments || !snapshot->segment_ids || !snapshot->indices || !snapshot->spans)
+  snapshot->gone = calloc(most + 1, sizeof *snapshot->gone);
+  if (!snapshot->segments || !snapshot->segment_ids || !snapshot->indices || !snapshot->gone)
     return false;
   add_segments(snapshot, most);
   snapshot->block_space += SNAPSHOT_BATCH; /* for what is made meanwhile */

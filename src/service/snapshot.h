@@ -23,8 +23,10 @@ struct snapshot {
   uint32_t *indices;     /* of segments: of one that has a planned move's block or place in it */
   uint32_t *allocs;      /* of blocks: of one that waits for its move */
   uint32_t *left;        /* of blocks: the node of the place that one left; 0, as at first: none */
-  struct span **spans;   /* of slabs that went back: nobody waits for them to be taken apart */
-  uint32_t span_count;
+  struct {
+    struct span *span;
+  } * gone; /* of slabs that went back: nobody waits for them to be taken apart */
+  uint32_t gone_count;
   uint32_t near; /* the one whose index was looked for last */
   uint32_t segment_count, block_count, block_space;
   struct defrag_snapshot view; /* the planner's */

@@ -37,19 +37,23 @@ static struct device_segment *use(struct sweep *sweep, struct reader_value name)
   return segment;
 }
 
-/* A list of moves, and the segments that its rows name by number. */
+/* A list of moves, and where the segments begin that its rows name by number. */
 struct list {
   struct moves_row *rows;
-  struct device_segment **segments;
+  struct device_place *segments;
   uint32_t count, segment_count;
 };
 
+static struct device_place place_in(const struct list *list, uint32_t number, uint64_t offset) {
+  struct device_segment *segment =
+      number < list->segment_count ? list->segments[number].segment : NULL;
+  return (struct device_place){segment, offset};
+}
+
 static void take_row(struct sweep *sweep, const struct list *list, const struct moves_row *row) {
-  const struct device_move move = {
-      .from = {row->from < list->segment_count ? list->segments[row->from] : NULL,
-               row->from_offset},
-      .to = {row->to < list->segment_count ? list->segments[row->to] : NULL, row->to_offset},
-      .size = row->size};
+  const struct device_move move = {.from = place_in(list, row->from, row->from_offset),
+                                   .to = place_in(list, row->to, row->to_offset),
+                                   .size = row->size};
   sweep->call->bytes_total += move.size;
   if (interface_place_holds(&move.from, move.size) && interface_place_holds(&move.to, move.size)) {
     sweep->indices[sweep->count] = sweep->asked;
@@ -80,7 +84,7 @@ static enum status take_list(struct sweep *sweep, struct reader_value moves, str
     return STATUS_INTERNAL_ERROR;
   enum status status = read_rows(sweep, moves, list);
   for (uint32_t i = 0; !status && i < list->segment_count; i++)
-    list->segments[i] = use(sweep, reader_at(names, i));
+    list->segments[i].segment = use(sweep, reader_at(names, i));
   for (uint32_t i = 0; !status && i < list->count; i++)
     take_row(sweep, list, &list->rows[i]);
   return status;

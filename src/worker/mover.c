@@ -293,31 +293,36 @@ static enum status run_plain(struct mover_work *work) {
   return run_crew(&crew, cut.threads);
 }
 
-static enum status sum_on_the_way(struct mover_work *work, uint64_t *sums) {
-  struct crew crew = {
-      .work = work, .chunk = LOAD_CHUNK, .sums = sums, .flows = flows(work), .status = STATUS_OK};
-  crew.staged = !crew.flows;
-  return run_crew(&crew, MOVER_SUMMERS);
+static enum status sum_on_the_way(struct crew *crew) {
+  crew->chunk = LOAD_CHUNK;
+  crew->flows = flows(crew->work);
+  crew->staged = !crew->flows;
+  crew->there = false;
+  crew->status = STATUS_OK;
+  crew->next = crew->done = 0;
+  return run_crew(crew, MOVER_SUMMERS);
 }
 
 /* DEVICE_NOT_FOUND: it cannot, or its driver has no compiler, which is said behind the first chunk.
  */
-static enum status sum_on_card(struct mover_work *work, uint64_t *sums) {
-  struct crew crew = {
-      .work = work, .chunk = MOVER_CHUNK, .sums = sums, .there = true, .status = STATUS_OK};
+static enum status sum_on_card(struct crew *crew) {
+  const struct mover_work *work = crew->work;
   if (!device_sums(work->to.segment) || !device_copies(work->from.segment, work->to.segment))
     return STATUS_DEVICE_NOT_FOUND;
-  return run_crew(&crew, MOVER_THREADS);
+  crew->chunk = MOVER_CHUNK;
+  crew->there = true;
+  return run_crew(crew, MOVER_THREADS);
 }
 
 static enum status run_sums(struct mover_work *work) {
-  uint64_t chunks = load_chunks(work->size), *sums = calloc(chunks, sizeof *sums);
-  enum status status = sums ? sum_on_card(work, sums) : STATUS_INTERNAL_ERROR;
+  uint64_t chunks = load_chunks(work->size);
+  struct crew crew = {.work = work, .sums = calloc(chunks, sizeof *crew.sums), .status = STATUS_OK};
+  enum status status = crew.sums ? sum_on_card(&crew) : STATUS_INTERNAL_ERROR;
   if (status == STATUS_DEVICE_NOT_FOUND)
-    status = sum_on_the_way(work, sums);
+    status = sum_on_the_way(&crew);
   if (!status)
-    work->fingerprint = load_fingerprint(sums, chunks);
-  free(sums);
+    work->fingerprint = load_fingerprint(crew.sums, chunks);
+  free(crew.sums);
   return status;
 }
 

@@ -43,7 +43,7 @@ static enum status make(struct cuda_sum *sum) {
   if (!status)
     status = cuda_load_check(
         load, "pin memory",
-        load->host_alloc(&sums, CUDA_LANE_MOST * SUM_ROOM * sizeof *sum->sums, API_HOST_PORTABLE));
+        load->host_alloc(&sums, sizeof *sum->sums * CUDA_LANE_MOST * SUM_ROOM, API_HOST_PORTABLE));
   sum->sums = sums;
   return status;
 }

@@ -7,9 +7,9 @@
  * XXH3 adds up stripes of 64 bytes in eight sums, and scrambles these after each block of 16
  * stripes: only that is a chain. So threads 0 to 255 each add up 16 bytes of every stripe of one
  * block, 64 blocks at a time, into shared memory, and the eight threads from 256 on chain what is
- * there while the others add up the next 64. Then these eight take what is left, a stripe at a time,
- * and the last 64 bytes once more with another part of the secret, and one of them folds the eight
- * sums into one.
+ * there while the others add up the next 64. Then these eight take what is left, a stripe at a
+ * time, and the last 64 bytes once more with another part of the secret, and one of them folds the
+ * eight sums into one.
  *
  * Words that do not begin at a multiple of 16 are read by 8 bytes and shifted into place.
  */
