@@ -143,11 +143,11 @@ class Segments:
                 self._changed.notify_all()
 
     def drop(self, name: Any) -> bool:
-        """Unmapped and closed once nobody uses it; False: it is not here."""
+        """Unmapped and closed once nobody uses it; False: it is not here, and did not come within a second."""
         with self._changed:
-            segment = self._segments.get(name)
-            if segment is None:
+            if not self._changed.wait_for(lambda: name in self._segments, _ARRIVAL):
                 return False
+            segment = self._segments[name]
             while segment.users:
                 self._changed.wait()
             if self._segments.pop(name, None) is None:
