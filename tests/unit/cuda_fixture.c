@@ -1,8 +1,10 @@
 #include "cuda_fixture.h"
 
+#include <dlfcn.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 void cuda_fixture_use(const char *library) {
@@ -21,4 +23,13 @@ void cuda_fixture_use(const char *library) {
   unsetenv("FAKE_CUDA_LACKS");
   unsetenv("FAKE_CUDA_MIG");
   unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+uint64_t cuda_fixture_count(const char *function) {
+  void *library = dlopen(getenv("MEMKEEP_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
+  uint64_t (*count)(void) = NULL;
+  void *symbol = dlsym(library, function);
+  memcpy(&count, &symbol, sizeof count);
+  dlclose(library);
+  return count();
 }

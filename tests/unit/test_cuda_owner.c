@@ -1,7 +1,6 @@
 /*
  * device/cuda/owner, on FAKE cards: its books are the card's, nothing leaks, no context is made.
  */
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,14 +169,7 @@ static void came_back(struct device_call *call) {
 }
 
 /* How often the FAKE driver was settled with. */
-static uint64_t settled(void) {
-  void *library = dlopen(getenv("MEMKEEP_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
-  uint64_t (*count)(void) = NULL;
-  void *symbol = dlsym(library, "fake_kept");
-  memcpy(&count, &symbol, sizeof count);
-  dlclose(library);
-  return count();
-}
+static uint64_t settled(void) { return cuda_fixture_count("fake_kept"); }
 
 static void what_went_back_is_settled_without_being_asked(void **state) {
   (void)state;

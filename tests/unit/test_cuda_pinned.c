@@ -2,7 +2,6 @@
  * device/cuda/pinned, on FAKE cards: host memory that a card copies from by itself is pinned once,
  * piece by piece, and given back; where it cannot be pinned the bytes arrive nevertheless.
  */
-#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,14 +28,7 @@ struct bench {
   char *bytes, *back;
 };
 
-static uint64_t registered(void) {
-  void *library = dlopen(getenv("MEMKEEP_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
-  uint64_t (*count)(void) = NULL;
-  void *symbol = dlsym(library, "fake_registered");
-  memcpy(&count, &symbol, sizeof count);
-  dlclose(library);
-  return count();
-}
+static uint64_t registered(void) { return cuda_fixture_count("fake_registered"); }
 
 static enum status import_host(struct bench *bench) {
   return cuda_mover_import(bench->mover, &bench->host_share, SIZE, &bench->host);
