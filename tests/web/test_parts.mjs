@@ -220,6 +220,22 @@ test("a transfer is measured, seen and cancelled", async (t) => {
   await until(async () => (await transfers()).some((one) => one.status === "cancelled"), "a cancelled one");
 });
 
+test("a transfer is asked for before the page has heard of any device", async (t) => {
+  const daemon = await start(t);
+  await daemon.mover();
+  const page = await open(t, daemon);
+  const held = [];
+  let hold = true;
+  await page.route("**/api/memory/status", (route) => (hold ? held.push(route) : route.continue()));
+  await page.reload();
+  await page.locator("#transfer-button").click();
+  await until(() => held.length > 0, "a page that waits for its devices");
+  hold = false;
+  held.forEach((route) => route.continue());
+  await dialog(page, "Measure").click();
+  await until(async () => (await daemon.get("transfers")).transfers[0]?.status === "completed", "a transfer");
+});
+
 test("history is drawn, in other windows, and zoomed", async (t) => {
   const daemon = await start(t);
   await daemon.allocate(400 * MIB);

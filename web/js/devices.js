@@ -3,6 +3,7 @@ import { get } from "./api.js";
 import { byId, list, make, mark, options, say } from "./dom.js";
 import { bytes, duration, many, percent } from "./format.js";
 import { keepFresh } from "./refresh.js";
+import { attempt } from "./talk.js";
 
 // What a device's bytes are split into, in the order of the bar; the rest is free.
 const SPLIT = [
@@ -17,6 +18,13 @@ let trends = new Map();
 
 /** Calls listener(devices) with each new state of the devices. */
 export const onDevices = (listener) => listeners.push(listener);
+
+/** The devices as they are now, for a dialog that lets one choose; null when they can't be had, which was said then. */
+export async function devicesNow() {
+  let devices = null;
+  await attempt(async () => ({ devices } = await get("status")));
+  return devices;
+}
 
 /** A select that always has the devices there are; calls first() once it has some. */
 export function chooseDevice(select, first) {

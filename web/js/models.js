@@ -1,13 +1,12 @@
 // Models: where their weights are, and what can be done with them.
 import { get, name, patch, post } from "./api.js";
 import { action, busy, byId, list, make, mark, say } from "./dom.js";
-import { onDevices } from "./devices.js";
+import { devicesNow } from "./devices.js";
 import { ago, bytes } from "./format.js";
 import { keepFresh } from "./refresh.js";
 import { ask, attempt, attemptForced, field } from "./talk.js";
 
 let again;
-let devices = [];
 
 const PRIORITIES = ["low", "normal", "high", "critical"];
 
@@ -82,6 +81,8 @@ async function refresh() {
 }
 
 async function askAndLoad() {
+  const devices = await devicesNow();
+  if (!devices) return;
   const file = make("input", { name: "path", required: "", autofocus: "", spellcheck: "false", autocomplete: "off" });
   const device = make("select", { name: "deviceId" }, make("option", { value: "" }, "the best"),
     ...devices.map((d) => make("option", { value: d.deviceId }, d.deviceId)));
@@ -99,7 +100,6 @@ async function askAndLoad() {
 }
 
 export function start() {
-  onDevices((found) => (devices = found));
   again = keepFresh(refresh, { every: 5000, after: ["model.", "job.progress"] });
   busy(byId("load-button"), askAndLoad);
 }

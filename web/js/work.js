@@ -1,7 +1,7 @@
 // Transfers of the last hour and jobs that run, with progress and an end by request.
 import { get, name, post, remove } from "./api.js";
 import { action, busy, byId, list, make, say } from "./dom.js";
-import { onDevices } from "./devices.js";
+import { devicesNow } from "./devices.js";
 import { ago, bytes, duration, rate, words } from "./format.js";
 import { keepFresh } from "./refresh.js";
 import { ask, attempt, field } from "./talk.js";
@@ -10,7 +10,6 @@ const SHOWN = 20;
 const RUNNING = ["pending", "in_progress", "running"];
 
 let again;
-let devices = [];
 
 const runs = (item) => RUNNING.includes(item.status);
 
@@ -64,6 +63,8 @@ async function refresh() {
 }
 
 async function measure() {
+  const devices = await devicesNow();
+  if (!devices) return;
   const choice = (which, chosen) => make("select", { name: which }, ...devices.map((d, i) =>
     make("option", { value: d.deviceId, selected: i === chosen ? "" : null }, d.deviceId)));
   const given = await ask("Measure a transfer", "Measure",
@@ -77,7 +78,6 @@ async function measure() {
 }
 
 export function start() {
-  onDevices((found) => (devices = found));
   again = keepFresh(refresh, { every: 10000, after: ["transfer.", "job.progress"], least: 300 });
   busy(byId("transfer-button"), measure);
 }
