@@ -191,12 +191,12 @@ static bool make(struct defrag_planner *p, const struct defrag_snapshot *snapsho
   p->leaves = (uint32_t)units_power_up(segments);
   p->slabs = calloc(segments + 1, sizeof *p->slabs);
   p->order = calloc(segments + 1, sizeof *p->order);
-  p->blocks = calloc(blocks + 1, sizeof *p->blocks);
-  p->spare = calloc(units_max(blocks, segments) + 1, sizeof *p->spare);
-  p->unordered = calloc(blocks + 1, sizeof *p->unordered);
+  p->blocks = malloc((blocks + 1) * sizeof *p->blocks);
+  p->spare = malloc((units_max(blocks, segments) + 1) * sizeof *p->spare);
+  p->unordered = malloc((blocks + 1) * sizeof *p->unordered);
   p->touched = calloc(segments + 1, sizeof *p->touched);
   p->bounds = calloc(2 * (size_t)p->leaves, sizeof *p->bounds);
-  p->plan.moves = calloc(blocks + 1, sizeof *p->plan.moves);
+  p->plan.moves = malloc((blocks + 1) * sizeof *p->plan.moves);
   p->plan.victims = calloc(segments + 1, sizeof *p->plan.victims);
   return p->slabs && p->order && p->blocks && p->spare && p->unordered && p->touched && p->bounds &&
          p->plan.moves && p->plan.victims &&
