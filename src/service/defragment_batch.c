@@ -1,8 +1,8 @@
 /*
  * defragment_batch: what a plan says is put into the mover's words without the lock, for all of it
- * waits (snapshot.h). To commit, the lock is held for some moves at a time, and what each of them
- * needs is brought to the core's cache for all of these at once: records lie anywhere, and a miss
- * takes as long as the rest of a move.
+ * waits (snapshot.h). To commit, the lock is held for some moves at a time, and what the next ones
+ * need is brought to the core's cache meanwhile: records lie anywhere, and a miss takes as long as
+ * the rest of a move.
  *
  * A victim goes back as a whole, at the end: place by place its span would merge what nobody will
  * ask for. And with it the way of the segment to the driver begins, in which the worker has a part,
@@ -17,18 +17,32 @@
 
 #define LOCKED STATE_EVENTS /* moves per holding of the lock */
 
-bool defragment_batch_init(struct defragment_batch *batch) {
-  batch->moves = calloc(DEFRAGMENT_BATCH_MOVES, sizeof *batch->moves);
-  batch->segments = calloc(2 * (size_t)DEFRAGMENT_BATCH_MOVES, sizeof *batch->segments);
-  return batch->moves && batch->segments;
+bool defragment_batch_run_init(struct defragment_batch_run *run, uint32_t batches) {
+  const struct snapshot *snapshot = &run->snapshot;
+  run->segments = malloc((size_t)batches * snapshot->segment_count * sizeof *run->segments);
+  run->moves = malloc(snapshot->block_space * sizeof *run->moves);
+  run->in_batch = calloc(snapshot->segment_count, sizeof *run->in_batch);
+  return run->segments && run->moves && run->in_batch;
 }
 
-void defragment_batch_done(struct defragment_batch *batch) {
-  free(batch->segments);
-  free(batch->moves);
+void defragment_batch_run_done(struct defragment_batch_run *run) {
+  snapshot_free(&run->snapshot);
+  free(run->moves);
+  free(run->segments);
+  free(run->in_batch);
+  run->moves = NULL;
+  run->segments = NULL;
+  run->in_batch = NULL;
 }
 
 /* ---- reserve ---- */
+
+void defragment_batch_begin(struct defragment_batch *batch, struct defragment_batch_run *run,
+                            uint32_t row, uint32_t first_move) {
+  *batch = (struct defragment_batch){.segments =
+                                         run->segments + (size_t)row * run->snapshot.segment_count,
+                                     .moves = run->moves + first_move};
+}
 
 /* Of one of the plan's segments: its place among the batch's. */
 static uint32_t index_in_batch(struct defragment_batch *batch, struct defragment_batch_run *run,
@@ -98,7 +112,7 @@ static bool commit(struct defragment_batch *batch, struct defragment_batch_run *
   struct service *s = run->service;
   const struct defrag_move *move = &batch->planned[i];
   uint32_t index = run->snapshot.allocs[move->block];
-  struct space to = snapshot_place(&run->snapshot, move), old;
+  struct space to = snapshot_place(&run->snapshot, move, batch->moves[i].size), old;
   bool moved = batch->moves[i].ok && !record_switch(s, index, &to, &old);
   state_alloc(s, index)->moving = 0;
   if (!moved) {
@@ -111,28 +125,30 @@ static bool commit(struct defragment_batch *batch, struct defragment_batch_run *
   return true;
 }
 
+/* Some of the batch's, whose allocations these are. */
 static void commit_some(struct defragment_batch *batch, struct defragment_batch_run *run,
-                        uint32_t from, uint32_t count) {
+                        const uint32_t *indices, uint32_t from, uint32_t count) {
   struct service *s = run->service;
-  uint32_t indices[LOCKED], moved[LOCKED], moved_count = 0;
-  for (uint32_t i = 0; i < count; i++)
-    indices[i] = run->snapshot.allocs[batch->planned[from + i].block];
+  uint32_t moved[LOCKED], moved_count = 0;
   LOCK_SCOPE(&s->lock);
-  record_bring(s, indices, count);
-  for (uint32_t i = 0; i < count; i++)
-    if (commit(batch, run, from + i))
+  for (uint32_t i = from; i < from + count; i++) {
+    record_bring(s, indices, batch->move_count, i);
+    if (commit(batch, run, i))
       moved[moved_count++] = indices[i];
+  }
   state_alloc_events(s, moved, moved_count, EVENTS_ALLOCATION_MOVED, job_correlation(run->job));
-  for (uint32_t i = 0; i < count; i++)
+  for (uint32_t i = from; i < from + count; i++)
     record_let_go(s, indices[i]);
 }
 
 void defragment_batch_commit(struct defragment_batch *batch, struct defragment_batch_run *run) {
+  uint32_t indices[DEFRAGMENT_BATCH_MOVES];
+  for (uint32_t i = 0; i < batch->move_count; i++)
+    indices[i] = run->snapshot.allocs[batch->planned[i].block];
   for (uint32_t n, from = 0; from < batch->move_count; from += n) {
     n = (uint32_t)units_min(LOCKED, batch->move_count - from);
-    commit_some(batch, run, from, n);
+    commit_some(batch, run, indices, from, n);
   }
-  batch->move_count = batch->segment_count = 0;
 }
 
 /* ---- give ---- */

@@ -330,16 +330,19 @@ bool record_movable(const struct service *s, uint32_t index) {
          !(state_record(s, alloc)->flags & STATE_PINNED);
 }
 
+#define RECORD_AHEAD 16 /* places; the work on so many takes longer than a miss */
+
 static void bring(const void *bytes, size_t size) {
   __builtin_prefetch(bytes);
   __builtin_prefetch((const char *)bytes + size - 1);
 }
 
-void record_bring(const struct service *s, const uint32_t *indices, uint32_t count) {
-  for (uint32_t i = 0; i < count; i++)
-    bring(state_alloc(s, indices[i]), sizeof(struct state_alloc));
-  for (uint32_t i = 0; i < count; i++)
+void record_bring(const struct service *s, const uint32_t *indices, uint32_t count, uint32_t at) {
+  uint32_t near = at + RECORD_AHEAD, far = near + RECORD_AHEAD, i = at ? near : 0;
+  for (; i <= near && i < count; i++) /* at the first all those as well that are nearer */
     bring(ledger_at(s->ledger, state_alloc(s, indices[i])->slot), sizeof(struct ledger_record));
+  for (i = at ? far : i; i <= far && i < count; i++)
+    bring(state_alloc(s, indices[i]), sizeof(struct state_alloc));
 }
 
 void record_touch(struct service *s, uint32_t index) {

@@ -74,9 +74,9 @@ enum status record_switch(struct service *s, uint32_t index, const struct space 
 enum status record_usable(const struct service *s, uint32_t index, struct problem *problem);
 /* Whether a defragmentation may move it. */
 bool record_movable(const struct service *s, uint32_t index);
-/* For who goes through many, which lie anywhere: what a core will read of each is on its way to its
- * cache, all of it at the same time. 0: none. */
-void record_bring(const struct service *s, const uint32_t *indices, uint32_t count);
+/* For who goes through many, which lie anywhere, before each of them from the first on: what a core
+ * will read of those some places behind is on its way to its cache. 0: none. */
+void record_bring(const struct service *s, const uint32_t *indices, uint32_t count, uint32_t at);
 /* An access through the daemon. */
 void record_touch(struct service *s, uint32_t index);
 /* As a mover task wants it; marks the segment as known to workers. */

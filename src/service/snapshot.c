@@ -86,10 +86,11 @@ static bool see_some(struct snapshot *snapshot, struct looking *looking) {
         (struct defrag_block){range.offset, range.size, SLAB_GRANULE, true};
     indices[count++] = range.user == UINT32_MAX ? 0 : range.user;
   }
-  if (looking->to_move)
-    record_bring(s, indices, count);
-  while (seen < count && see(snapshot, looking, first + seen, indices[seen]))
-    seen++;
+  for (; seen < count; seen++) {
+    record_bring(s, indices, looking->to_move ? count : 0, seen);
+    if (!see(snapshot, looking, first + seen, indices[seen]))
+      break;
+  }
   snapshot->block_count += seen;
   looking->stopped = seen < count;
   return seen == SNAPSHOT_BATCH;
@@ -186,16 +187,17 @@ static enum status take(void *arg, uint32_t index, const struct span_request *re
   return STATUS_OK;
 }
 
-struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move) {
+struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move,
+                            uint64_t size) {
   return (struct space){.segment = snapshot->indices[move->target_segment],
                         .node = move->node,
                         .offset = move->target_offset,
-                        .size = snapshot->blocks[move->block].size};
+                        .size = size};
 }
 
 static void give(void *arg, const struct defrag_move *move) {
   struct snapshot *snapshot = arg;
-  struct space place = snapshot_place(snapshot, move);
+  struct space place = snapshot_place(snapshot, move, snapshot->blocks[move->block].size);
   space_give(snapshot->service, &place, NULL, NULL);
 }
 
@@ -248,8 +250,8 @@ static bool make(struct snapshot *snapshot) {
     return false;
   add_segments(snapshot, most);
   snapshot->block_space += SNAPSHOT_BATCH; /* for what is made meanwhile */
-  snapshot->blocks = calloc(snapshot->block_space, sizeof *snapshot->blocks);
-  snapshot->allocs = calloc(snapshot->block_space, sizeof *snapshot->allocs);
+  snapshot->blocks = malloc(snapshot->block_space * sizeof *snapshot->blocks);
+  snapshot->allocs = malloc(snapshot->block_space * sizeof *snapshot->allocs);
   snapshot->left = calloc(snapshot->block_space, sizeof *snapshot->left);
   return snapshot->blocks && snapshot->allocs && snapshot->left;
 }

@@ -42,8 +42,10 @@ enum status snapshot_plan(struct snapshot *snapshot, enum defrag_strategy strate
 void snapshot_free(struct snapshot *snapshot);
 /* A victim is none any more. */
 void snapshot_open(struct snapshot *snapshot, uint32_t index);
-/* Under the state lock, as the next. What was taken for a planned move, which is not dry. */
-struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move);
+/* Under the state lock, as the next. What was taken for a planned move, which is not dry; the size
+ * is its block's. */
+struct space snapshot_place(const struct snapshot *snapshot, const struct defrag_move *move,
+                            uint64_t size);
 /* It goes back, and the block stays. */
 void snapshot_forgo(struct snapshot *snapshot, const struct defrag_move *move);
 

@@ -4,12 +4,16 @@
  * commit, until nothing helps any more or the time is up. A plan has closed its victims, holds
  * their blocks and has taken the places that it tells (snapshot.h).
  *
- * Three batches are under way: while the mover copies one, the one before is committed (on the
- * loop's thread, with the answer) and the next is reserved (on the decision thread). On a card
- * there are more, so that it maps the segments of some while it copies others. They may end in any
- * order, for no move of a plan waits for another: what is taken was free before, what is left stays
- * closed. The first ones are small, and of a plan only what they take is made before them: the
- * mover is not to wait for the whole. The victims go back when all of a plan was moved.
+ * Three batches are under way: while the mover copies one, the one before is committed and the next
+ * is reserved. On a card there are more, so that it maps the segments of some while it copies
+ * others. They may end in any order, for no move of a plan waits for another: what is taken was
+ * free before, what is left stays closed. The first ones are small, and of a plan only what they
+ * take is made before them: the mover is not to wait for the whole. The victims go back when all of
+ * a plan was moved.
+ *
+ * All of it but the copies is the decision thread's: two would take turns at the state lock, and
+ * bring each other's records from core to core. The mover comes first, what it did is committed
+ * when it has enough to do.
  *
  * A card's driver takes half a millisecond to take a segment back. So on cards the job ends with
  * its last move, as a free's answer does: who needs the bytes that are on their way waits for them.
@@ -72,15 +76,11 @@ static void forget_plan(struct defragment *work) {
   work->planner = NULL;
   work->plan = NULL;
   work->next_move = 0;
-  snapshot_free(&work->run.snapshot);
-  free(work->run.in_batch);
-  work->run.in_batch = NULL;
+  defragment_batch_run_done(&work->run);
 }
 
 static void work_free(struct defragment *work) {
   forget_plan(work);
-  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
-    defragment_batch_done(&work->batches[i].moves);
   free(work);
 }
 
@@ -162,19 +162,23 @@ static void leave_plan(struct defragment *work) {
 
 static void copied(struct mover_task *task) {
   struct batch *batch = (struct batch *)((char *)task - offsetof(struct batch, moves.task));
+  queue_post(batch->work->run.service->decision, &batch->ended);
+}
+
+static void commit(struct batch *batch) {
   struct defragment *work = batch->work;
   uint64_t moved = 0;
   defragment_batch_commit(&batch->moves, &work->run);
   for (uint32_t i = 0; i < work->result.device_count; i++)
     moved += work->result.devices[i].moved_bytes;
   job_progress(work->run.job, moved);
-  queue_post(work->run.service->decision, &batch->ended);
 }
 
 /* Reserves the next batch of the plan and hands it to the mover. False: all of it is under way. */
 static bool start_batch(struct batch *batch) {
   struct defragment *work = batch->work;
   struct defragment_batch *moves = &batch->moves;
+  defragment_batch_begin(moves, &work->run, (uint32_t)(batch - work->batches), work->next_move);
   while (moves->move_count < work->batch_moves && plan_on(work)) {
     uint32_t count = (uint32_t)units_min(work->plan->move_count - work->next_move,
                                          work->batch_moves - moves->move_count);
@@ -242,8 +246,7 @@ static bool next_plan(struct defragment *work, uint32_t moves) {
     if (snapshot_plan(&work->run.snapshot, (enum defrag_strategy)work->params.strategy,
                       &work->planner))
       continue;
-    work->run.in_batch = calloc(work->run.snapshot.segment_count + 1, sizeof *work->run.in_batch);
-    if (!work->run.in_batch)
+    if (!defragment_batch_run_init(&work->run, work->batch_count))
       continue;
     work->plan = defrag_planner_go_on(work->planner, moves);
     if (work->plan->move_count)
@@ -276,6 +279,7 @@ static void go_on(struct defragment *work) {
 static void batch_ended(struct task *task) {
   struct batch *batch = (struct batch *)task;
   struct defragment *work = batch->work;
+  commit(batch);
   batch->under_way = false;
   work->under_way--;
   if (batch->moves.task.problem.status)
@@ -323,17 +327,6 @@ static void dry_run(struct defragment *work, struct job_defrag *out) {
   *out = work->result;
 }
 
-static bool allocate_batches(struct defragment *work) {
-  bool all = true;
-  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++) {
-    struct batch *batch = &work->batches[i];
-    batch->work = work;
-    batch->ended.run = batch_ended;
-    all &= defragment_batch_init(&batch->moves);
-  }
-  return all;
-}
-
 /* Under the lock. */
 static enum status launch(struct service *s, const struct caller *caller, struct defragment *work,
                           struct problem *problem) {
@@ -355,11 +348,10 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
                                   const struct work_defragment *params, struct work_started *out,
                                   struct problem *problem) {
   struct defragment *work = calloc(1, sizeof *work);
-  if (!work || !allocate_batches(work)) {
-    if (work)
-      work_free(work);
+  if (!work)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
-  }
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
+    work->batches[i] = (struct batch){.ended.run = batch_ended, .work = work};
   work->run = (struct defragment_batch_run){.service = s, .released = released, .arg = work};
   work->params = *params;
   work->batch_moves = DEFRAGMENT_FIRST;
