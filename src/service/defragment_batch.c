@@ -37,11 +37,11 @@ void defragment_batch_run_done(struct defragment_batch_run *run) {
 
 /* ---- reserve ---- */
 
-void defragment_batch_begin(struct defragment_batch *batch, struct defragment_batch_run *run,
+void defragment_batch_begin(struct defragment_batch *batch, const struct defragment_batch_run *run,
                             uint32_t row, uint32_t first_move) {
-  *batch = (struct defragment_batch){.segments =
-                                         run->segments + (size_t)row * run->snapshot.segment_count,
-                                     .moves = run->moves + first_move};
+  batch->segments = run->segments + (size_t)row * run->snapshot.segment_count;
+  batch->moves = run->moves + first_move;
+  batch->segment_count = batch->move_count = 0;
 }
 
 /* Of one of the plan's segments: its place among the batch's. */
@@ -108,10 +108,10 @@ void defragment_batch_submit(struct defragment_batch *batch, struct defragment_b
 /* ---- commit ---- */
 
 /* Under the lock: the switch of one block. False: it stays where it is. */
-static bool commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i) {
+static bool commit(struct defragment_batch *batch, struct defragment_batch_run *run, uint32_t i,
+                   uint32_t index) {
   struct service *s = run->service;
   const struct defrag_move *move = &batch->planned[i];
-  uint32_t index = run->snapshot.allocs[move->block];
   struct space to = snapshot_place(&run->snapshot, move, batch->moves[i].size), old;
   bool moved = batch->moves[i].ok && !record_switch(s, index, &to, &old);
   state_alloc(s, index)->moving = 0;
@@ -133,7 +133,7 @@ static void commit_some(struct defragment_batch *batch, struct defragment_batch_
   LOCK_SCOPE(&s->lock);
   for (uint32_t i = from; i < from + count; i++) {
     record_bring(s, indices, batch->move_count, i);
-    if (commit(batch, run, i))
+    if (commit(batch, run, i, indices[i]))
       moved[moved_count++] = indices[i];
   }
   state_alloc_events(s, moved, moved_count, EVENTS_ALLOCATION_MOVED, job_correlation(run->job));

@@ -43,7 +43,7 @@ bool defragment_batch_run_init(struct defragment_batch_run *run, uint32_t batche
 void defragment_batch_run_done(struct defragment_batch_run *run);
 
 /* One that is not under way: it will be of the planned moves from this one on. */
-void defragment_batch_begin(struct defragment_batch *batch, struct defragment_batch_run *run,
+void defragment_batch_begin(struct defragment_batch *batch, const struct defragment_batch_run *run,
                             uint32_t row, uint32_t first_move);
 /* Puts so many planned moves into the batch, DEFRAGMENT_BATCH_MOVES in all. Those of one batch
  * follow each other in the plan. */

@@ -15,6 +15,7 @@
 #include "service/waiting.h"
 
 #define RECORD_BATCH 256 /* blocks looked at per holding of the lock */
+#define RECORD_AHEAD 16  /* places; the work on so many takes longer than a miss */
 
 static struct ledger_record record_of(const struct service *s, const struct space *place,
                                       const struct record_facts *facts) {
@@ -329,8 +330,6 @@ bool record_movable(const struct service *s, uint32_t index) {
   return !alloc->busy && !alloc->moving && !alloc->attachments &&
          !(state_record(s, alloc)->flags & STATE_PINNED);
 }
-
-#define RECORD_AHEAD 16 /* places; the work on so many takes longer than a miss */
 
 static void bring(const void *bytes, size_t size) {
   __builtin_prefetch(bytes);

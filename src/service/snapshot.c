@@ -87,7 +87,8 @@ static bool see_some(struct snapshot *snapshot, struct looking *looking) {
     indices[count++] = range.user == UINT32_MAX ? 0 : range.user;
   }
   for (; seen < count; seen++) {
-    record_bring(s, indices, looking->to_move ? count : 0, seen);
+    if (looking->to_move)
+      record_bring(s, indices, count, seen);
     if (!see(snapshot, looking, first + seen, indices[seen]))
       break;
   }

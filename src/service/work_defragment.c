@@ -350,8 +350,10 @@ enum status work_defragment_start(struct service *s, const struct caller *caller
   struct defragment *work = calloc(1, sizeof *work);
   if (!work)
     return problem_set(problem, STATUS_INTERNAL_ERROR, "the daemon is out of memory");
-  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++)
-    work->batches[i] = (struct batch){.ended.run = batch_ended, .work = work};
+  for (unsigned i = 0; i < DEFRAGMENT_BATCHES; i++) {
+    work->batches[i].ended.run = batch_ended;
+    work->batches[i].work = work;
+  }
   work->run = (struct defragment_batch_run){.service = s, .released = released, .arg = work};
   work->params = *params;
   work->batch_moves = DEFRAGMENT_FIRST;
