@@ -23,14 +23,14 @@ static bool send_segment(struct announce *announce, const struct talk_carrier *c
   if (text.failed || !segment_set_add(&announce->segments, segment->id))
     return false;
   if (carrier->share(ctx, text.data, text.size, segment->share))
-    return true;
+    return announce->has_had = true;
   segment_set_remove(&announce->segments, segment->id);
   return false;
 }
 
 void announce_segment(struct announce *announce, const struct talk_carrier *carrier, void *ctx,
                       const struct mover_segment *segment) {
-  if (carrier->share && announce->segments.count &&
+  if (carrier->share && announce->has_had &&
       !segment_set_has(&announce->segments, segment->id))
     (void)send_segment(announce, carrier, ctx, segment);
 }

@@ -69,7 +69,7 @@ bool worker_cancel(struct worker *worker, uint64_t subject);
 /* True: it has the segment and done(drop) will be called. */
 bool worker_drop(struct worker *worker, struct mover_drop *drop,
                  void (*done)(struct mover_drop *drop));
-/* A segment of its card, if it has others of it already. */
+/* A segment of its card, if it has or had others of it. */
 void worker_offer(struct worker *worker, const struct mover_segment *segment);
 void worker_tell(struct worker *worker, const struct buf *line);
 
