@@ -140,12 +140,15 @@ static bool may_move(struct interface *interface, const struct interface_call *c
 }
 
 static void wait_in_line(struct interface *interface, struct interface_call *call) {
+  uint64_t sign = clock_now();
   pthread_mutex_lock(&interface->mutex);
   while (!may_move(interface, call)) {
-    const struct timespec until = clock_timespec(clock_now() + INTERFACE_SIGN_S * CLOCK_SECOND);
-    pthread_cond_timedwait(&interface->changed, &interface->mutex, &until);
+    const struct timespec until = clock_timespec(sign + INTERFACE_SIGN_S * CLOCK_SECOND);
+    if (!pthread_cond_timedwait(&interface->changed, &interface->mutex, &until))
+      continue;
     pthread_mutex_unlock(&interface->mutex);
     interface_progress(call, 0);
+    sign = clock_now();
     pthread_mutex_lock(&interface->mutex);
   }
   pthread_mutex_unlock(&interface->mutex);

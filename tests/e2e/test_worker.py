@@ -353,6 +353,17 @@ class Calls(WorkerCase):
             self.assertEqual("progress", line.get("event"), line)
             signs[line["request_id"]] += 1
 
+    def test_who_waits_tells_no_more_when_others_come_and_go(self):
+        movers = {self.slow(number) for number in range(1, 5)}
+        while movers:
+            line = self.worker.read()
+            movers -= {line["request_id"]} if line["data"]["bytes_done"] else set()
+        name = self.worker.send("memory.defragment", device_id="fake:0", moves=[])
+        for _ in range(50):
+            self.worker.ok("cancel", request_id="r-77")  # all that wait look whether they are meant
+        told = [event for event in self.worker.events if event.get("request_id") == name]
+        self.assertLess(len(told), 10)
+
     def test_those_that_wait_can_be_cancelled(self):
         names = [self.slow(number) for number in range(1, 8)]
         for name in names:
