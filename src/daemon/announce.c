@@ -30,8 +30,7 @@ static bool send_segment(struct announce *announce, const struct talk_carrier *c
 
 void announce_segment(struct announce *announce, const struct talk_carrier *carrier, void *ctx,
                       const struct mover_segment *segment) {
-  if (carrier->share && announce->has_had &&
-      !segment_set_has(&announce->segments, segment->id))
+  if (carrier->share && announce->has_had && !segment_set_has(&announce->segments, segment->id))
     (void)send_segment(announce, carrier, ctx, segment);
 }
 
