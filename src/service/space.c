@@ -71,26 +71,23 @@ enum status space_take_in(struct service *s, uint32_t index, const struct span_r
                           struct space *out) {
   struct state_segment *segment = state_segment(s, index);
   struct span_request wanted = {request->size, request->alignment, UINT32_MAX};
-  struct space place = {.segment = index, .size = request->size};
   if (segment->closed || !segment->span)
     return STATUS_NOT_FOUND;
-  enum status status = span_take(segment->span, &wanted, &place.node, &place.offset);
-  if (status)
-    return status;
-  count_place(s, &place);
-  *out = place;
-  return STATUS_OK;
+  *out = (struct space){.segment = index, .size = request->size};
+  enum status status = span_take(segment->span, &wanted, &out->node, &out->offset);
+  if (!status)
+    count_place(s, out);
+  return status;
 }
 
 bool space_take_at(struct service *s, uint32_t index, uint64_t offset, uint64_t size,
                    struct space *out) {
   struct state_segment *segment = state_segment(s, index);
   struct span_request request = {size, 1, UINT32_MAX};
-  struct space place = {.segment = index, .offset = offset, .size = size};
-  if (span_take_at(segment->span, offset, &request, &place.node))
+  *out = (struct space){.segment = index, .offset = offset, .size = size};
+  if (span_take_at(segment->span, offset, &request, &out->node))
     return false;
-  count_place(s, &place);
-  *out = place;
+  count_place(s, out);
   return true;
 }
 
