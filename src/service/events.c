@@ -73,9 +73,10 @@ static void add(struct events *events, struct events_record *records, uint32_t c
   uint64_t time = clock_real();
   LOCK_SCOPE(&events->lock);
   for (uint32_t i = 0; i < count; i++) {
-    records[i].time = time;
-    records[i].id = ++events->last;
-    *at(events, records[i].id) = records[i];
+    struct events_record *kept = at(events, ++events->last);
+    *kept = records[i]; /* before the rest: to copy what was just written in parts, a core waits */
+    kept->time = records[i].time = time;
+    kept->id = records[i].id = events->last;
   }
   for (unsigned i = 0; i < events->listener_count; i++)
     events->listeners[i].wake(events->listeners[i].arg);
