@@ -1,9 +1,9 @@
 /*
  * span: ranges of a segment, free and used, are nodes in one list by address; the free ones are in
  * bins by size besides. Sizes are counted in granules. A bin holds the sizes of one step of a
- * floating-point-like scale with 3 bits of mantissa:
+ * floating-point-like scale with 4 bits of mantissa:
  *
- *   0 1 … 7 | 8 9 … 15 | 16 18 … 30 | 32 36 … 60 | …
+ *   0 1 … 15 | 16 17 … 31 | 32 34 … 62 | 64 68 … 124 | …
  *
  * so every range in the bin after a request's own is surely long enough, and two bit maps find the
  * first bin that is not empty. A request looks at the first range of its own bin (what was just
@@ -31,8 +31,9 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define SPAN_STEPS 8 /* bins per power of two */
-#define SPAN_LEVELS 62
+#define SPAN_BITS 4                 /* of mantissa */
+#define SPAN_STEPS (1 << SPAN_BITS) /* bins per power of two */
+#define SPAN_LEVELS 61
 #define SPAN_USED (UINT64_C(1) << 63) /* in node.length */
 
 struct node {
@@ -47,12 +48,12 @@ struct span {
   uint64_t size, used; /* granules */
   unsigned shift;      /* granule = 1 << shift */
   uint32_t first, blocks, free_ranges;
-  uint32_t finger;            /* where span_take_at looked last */
-  uint32_t latest;            /* the block that was taken last, until it is given back */
-  uint32_t turn, waiting;     /* gives that had to wait: ever, and now */
-  uint32_t late[SPAN_LATE];   /* a ring of those, still marked used; 0: none */
-  uint64_t levels;            /* bit l: some bin of level l is not empty */
-  uint8_t steps[SPAN_LEVELS]; /* bit s: bin (l, s) is not empty */
+  uint32_t finger;             /* where span_take_at looked last */
+  uint32_t latest;             /* the block that was taken last, until it is given back */
+  uint32_t turn, waiting;      /* gives that had to wait: ever, and now */
+  uint32_t late[SPAN_LATE];    /* a ring of those, still marked used; 0: none */
+  uint64_t levels;             /* bit l: some bin of level l is not empty */
+  uint16_t steps[SPAN_LEVELS]; /* bit s: bin (l, s) is not empty */
   uint32_t bins[SPAN_LEVELS][SPAN_STEPS];
 };
 
@@ -72,7 +73,7 @@ static bool is_used(const struct node *node) { return node->length & SPAN_USED; 
 static struct bin bin_of(uint64_t length) {
   if (length < SPAN_STEPS)
     return (struct bin){0, (unsigned)length};
-  unsigned level = 60u - (unsigned)__builtin_clzll(length);
+  unsigned level = 63u - SPAN_BITS - (unsigned)__builtin_clzll(length);
   return (struct bin){level + 1, (unsigned)(length >> level) - SPAN_STEPS};
 }
 
@@ -92,7 +93,7 @@ static void bin_add(struct span *span, uint32_t index) {
   if (*head)
     at(span, *head)->user_or_before = index;
   *head = index;
-  span->steps[bin.level] |= (uint8_t)(1u << bin.step);
+  span->steps[bin.level] |= (uint16_t)(1u << bin.step);
   span->levels |= UINT64_C(1) << bin.level;
   span->free_ranges++;
 }
@@ -108,7 +109,7 @@ static void bin_remove(struct span *span, uint32_t index) {
   if (node->after)
     at(span, node->after)->user_or_before = node->user_or_before;
   if (!*head) {
-    span->steps[bin.level] &= (uint8_t) ~(1u << bin.step);
+    span->steps[bin.level] &= (uint16_t) ~(1u << bin.step);
     if (!span->steps[bin.level])
       span->levels &= ~(UINT64_C(1) << bin.level);
   }
@@ -117,7 +118,7 @@ static void bin_remove(struct span *span, uint32_t index) {
 
 /* The first range of the first non-empty bin from this one on; 0: none. */
 static uint32_t first_from(const struct span *span, struct bin bin) {
-  unsigned steps = span->steps[bin.level] & (0xffu << bin.step);
+  unsigned steps = span->steps[bin.level] & (0xffffu << bin.step);
   if (!steps) {
     uint64_t levels = span->levels & (~UINT64_C(0) << (bin.level + 1));
     if (!levels)

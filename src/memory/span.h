@@ -1,7 +1,7 @@
 /*
  * span: an offset allocator. It hands out ranges of one segment (0 … size) without ever touching
  * the memory itself: all metadata is outside. Two-level segregated fit: first level = power of two,
- * second level = 8 linear steps within it; a bit map per level finds a fitting bin in constant
+ * second level = 16 linear steps within it; a bit map per level finds a fitting bin in constant
  * time; freed neighbours are merged.
  *
  * Source: M. Masmano et al., "TLSF: a new dynamic memory allocator for real-time systems", ECRTS
@@ -27,7 +27,7 @@
                       */
 #define SPAN_LATE 16 /* blocks that were given back wait to be merged; no call shows it */
 
-struct span; /* ~2 KiB, malloced */
+struct span; /* ~4 KiB, malloced */
 
 struct span_block {
   uint64_t offset, size;
