@@ -308,10 +308,10 @@ static void largest_first(struct defrag_planner *p, const struct defrag_segment 
   sort_items(p->blocks, p->spare, segment->blocks);
 }
 
-/* Moves by rising place: who speaks of them names each pair of segments once. */
+/* By where they go: who speaks of them names each pair of segments once. */
 static void order_moves(struct defrag_planner *p, struct defrag_move *moves, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
-    p->blocks[i] = (struct sort_item){moves[i].target_segment, moves[i].target_offset, i};
+    p->blocks[i] = (struct sort_item){moves[i].target_segment, 0, i};
   sort_items(p->blocks, p->spare, count);
   memcpy(p->unordered, moves, count * sizeof *moves);
   for (uint32_t i = 0; i < count; i++)
