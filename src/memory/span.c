@@ -31,8 +31,7 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define SPAN_BITS 4                 /* of mantissa */
-#define SPAN_STEPS (1 << SPAN_BITS) /* bins per power of two */
+#define SPAN_STEPS 16 /* bins per power of two */
 #define SPAN_LEVELS 61
 #define SPAN_USED (UINT64_C(1) << 63) /* in node.length */
 
@@ -73,7 +72,7 @@ static bool is_used(const struct node *node) { return node->length & SPAN_USED; 
 static struct bin bin_of(uint64_t length) {
   if (length < SPAN_STEPS)
     return (struct bin){0, (unsigned)length};
-  unsigned level = 63u - SPAN_BITS - (unsigned)__builtin_clzll(length);
+  unsigned level = 59u - (unsigned)__builtin_clzll(length);
   return (struct bin){level + 1, (unsigned)(length >> level) - SPAN_STEPS};
 }
 
