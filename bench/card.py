@@ -330,7 +330,7 @@ def defragmented(daemon, card):
 
 
 def defragmenting(daemon, card, link):
-    """Each time the same; the median, for a virtual machine's threads wake up when its host lets them."""
+    """Each time the same; the median, for the cores of a virtual machine are faster by half at times."""
     rates, last = [], None
     for _ in range(ROUNDS):
         last, blocks = defragmented(daemon, card)
