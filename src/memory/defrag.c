@@ -63,10 +63,11 @@ static uint64_t bound_of(const struct defrag_planner *p, uint32_t index) {
 static void bound_set(struct defrag_planner *p, uint32_t index, uint64_t bound) {
   size_t i = (size_t)p->leaves + p->slabs[index].place;
   p->bounds[i] = bound;
-  for (uint64_t most; i >>= 1; p->bounds[i] = most) {
-    most = units_max(p->bounds[2 * i], p->bounds[2 * i + 1]);
+  while (i >>= 1) {
+    uint64_t most = units_max(p->bounds[2 * i], p->bounds[2 * i + 1]);
     if (p->bounds[i] == most)
       return;
+    p->bounds[i] = most;
   }
 }
 
