@@ -98,8 +98,9 @@ bool interface_look(struct interface_call *asking, const char *transfer, uint64_
 void interface_progress(void *arg, uint64_t bytes_done) {
   struct interface_call *call = arg;
   uint64_t now = clock_now();
+  bool all = call->bytes_total && bytes_done >= call->bytes_total; /* 0: not known yet */
   atomic_store(&call->bytes_done, bytes_done);
-  if (now - call->progress_ns < INTERFACE_PROGRESS_NS && bytes_done < call->bytes_total)
+  if (now - call->progress_ns < INTERFACE_PROGRESS_NS && !all)
     return;
   call->progress_ns = now;
   instructor_progress(call->instructor, call->id, bytes_done, call->bytes_total);
