@@ -22,10 +22,11 @@ static bool send_segment(struct announce *announce, const struct talk_carrier *c
   wire_segment(&text, segment);
   if (text.failed || !segment_set_add(&announce->segments, segment->id))
     return false;
-  if (carrier->share(ctx, text.data, text.size, segment->share))
-    return announce->has_had = true;
-  segment_set_remove(&announce->segments, segment->id);
-  return false;
+  bool sent = carrier->share(ctx, text.data, text.size, segment->share);
+  announce->has_had |= sent;
+  if (!sent)
+    segment_set_remove(&announce->segments, segment->id);
+  return sent;
 }
 
 void announce_segment(struct announce *announce, const struct talk_carrier *carrier, void *ctx,
